@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/aio_engine.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+namespace engine {
+namespace {
+
+using std::chrono::nanoseconds;
+
+// How many requests go to the kernel in one io_submit, and come from the ring in one look.
+constexpr std::size_t batch_size = 128;
+
+// A page that nobody can write to, for the life of the process.
+io_event* unwritable_address() {
+    static void* const page = mmap(nullptr, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)),
+                                   PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        throw std::system_error(ENOMEM, std::generic_category());
+    }
+    return static_cast<io_event*>(page);
+}
+
+// LINUX_AIO_USER_RING=0 is for valgrind, which must see events pass through io_getevents to know
+// that the kernel wrote to a buffer.
+bool may_read_ring() {
+    const char* setting = std::getenv("LINUX_AIO_USER_RING");
+    return setting == nullptr || std::string_view(setting) != "0";
+}
+
+timespec to_timespec(nanoseconds time) noexcept {
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
+    timespec result{};
+    result.tv_sec = static_cast<decltype(result.tv_sec)>(seconds.count());
+    result.tv_nsec = static_cast<decltype(result.tv_nsec)>((time - seconds).count());
+    return result;
+}
+
+void* to_pointer(std::uint64_t value) noexcept {
+    return reinterpret_cast<void*>(static_cast<std::uintptr_t>(value));
+}
+
+bool is_sync(Opcode opcode) noexcept {
+    return opcode == Opcode::fsync || opcode == Opcode::fdsync;
+}
+
+// <linux/aio_abi.h>'s, which <libaio.h> does not have.
+constexpr unsigned flag_ioprio = 1U << 1U;
+
+void fill_control_block(Request& request) noexcept {
+    auto& block = request.control_block;
+    block = {};
+    block.data = &request;
+    block.aio_lio_opcode = static_cast<short>(request.opcode);
+    block.aio_fildes = request.fd;
+    if (request.opcode == Opcode::poll) {
+        block.u.poll.events = request.poll_events;
+    } else if (!is_sync(request.opcode)) {
+        block.u.c.buf = request.address;
+        block.u.c.nbytes = request.length;
+        block.u.c.offset = static_cast<long long>(request.offset);
+        block.aio_rw_flags = static_cast<decltype(block.aio_rw_flags)>(request.rw_flags);
+        if (request.priority != 0) {
+            block.aio_reqprio = static_cast<short>(request.priority);
+            block.u.c.flags |= flag_ioprio;
+        }
+    }
+    if (request.eventfd >= 0) {
+        io_set_eventfd(&block, request.eventfd);
+    }
+}
+
+// The kernel reports 0 for a poll that was cancelled.
+std::int64_t result_of(const Request& request, std::int64_t result) noexcept {
+    return request.cancelled && request.opcode == Opcode::poll ? -ECANCELED : result;
+}
+
+Completion completion_of(void* data, std::int64_t result) noexcept {
+    auto* request = static_cast<Request*>(data);
+    return {.request = request, .result = result_of(*request, result)};
+}
+
+}  // namespace
+
+AioEngine::AioEngine(unsigned max_requests) {
+    unwritable_address();
+    const int status = libaio::calls.setup(static_cast<int>(max_requests), &context_);
+    if (status < 0) {
+        throw std::system_error(-status, std::generic_category());
+    }
+    if (may_read_ring()) {
+        ring_ = libaio::Ring(context_);
+    }
+}
+
+AioEngine::~AioEngine() {
+    // The ring in a child process is the parent's.
+    if (!fork_guard_.is_inherited()) {
+        libaio::calls.destroy(context_);
+    }
+}
+
+bool AioEngine::submission_may_block(const Request& request) noexcept {
+    return hints_.may_block(request);
+}
+
+Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
+    Submission submission;
+    while (submission.taken < requests.size()) {
+        const auto batch = requests.subspan(
+            submission.taken, std::min(batch_size, requests.size() - submission.taken));
+        std::array<iocb*, batch_size> blocks;
+        std::ranges::transform(batch, blocks.begin(), [](Request* request) {
+            request->cancelled = false;
+            fill_control_block(*request);
+            return &request->control_block;
+        });
+        const int status =
+            libaio::calls.submit(context_, static_cast<long>(batch.size()), blocks.data());
+        if (status == -EAGAIN && wait_for_places()) {
+            continue;
+        }
+        if (status < 0) {
+            submission.error = submission.taken == 0 ? -status : 0;
+            return submission;
+        }
+        submission.taken += static_cast<std::size_t>(status);
+        if (static_cast<std::size_t>(status) < batch.size()) {
+            return submission;
+        }
+    }
+    return submission;
+}
+
+std::size_t AioEngine::reap(std::span<Completion> completions) noexcept {
+    const std::lock_guard lock(mutex_);
+    return ring_.usable() ? take_from_ring(completions) : take_by_system_call(completions);
+}
+
+std::size_t AioEngine::take_from_ring(std::span<Completion> completions) noexcept {
+    std::array<libaio::RingEvent, batch_size> events;
+    const auto wanted = std::min(completions.size(), events.size());
+    const auto count = ring_.peek(std::span(events).first(wanted));
+    std::transform(events.begin(), events.begin() + count, completions.begin(),
+                   [](const libaio::RingEvent& event) {
+                       return completion_of(to_pointer(event.data), event.res);
+                   });
+    seen_ += count;
+    release_places();
+    return count;
+}
+
+std::size_t AioEngine::take_by_system_call(std::span<Completion> completions) noexcept {
+    if (completions.empty()) {
+        return 0;
+    }
+    if (polled_.request != nullptr) {
+        completions.front() = std::exchange(polled_, {});
+        return 1;
+    }
+    std::array<io_event, batch_size> events;
+    const auto wanted = static_cast<long>(std::min(completions.size(), events.size()));
+    timespec at_once{};
+    const int count = libaio::calls.getevents(context_, 0, wanted, events.data(), &at_once);
+    if (count <= 0) {
+        return 0;
+    }
+    std::transform(events.begin(), events.begin() + count, completions.begin(),
+                   [](const io_event& event) {
+                       return completion_of(event.data, static_cast<long>(event.res));
+                   });
+    seen_ += static_cast<Ticket>(count);
+    return static_cast<std::size_t>(count);
+}
+
+void AioEngine::release_places() noexcept {
+    if (sleepers_ == 0) {
+        ring_.release();
+    }
+}
+
+// After the kernel said that its queue is full: true once places have become free that were held
+// only for the sake of a thread on its way out of io_getevents, which needs no lock of the caller's.
+bool AioEngine::wait_for_places() noexcept {
+    std::unique_lock lock(mutex_);
+    if (!ring_.has_unreleased()) {
+        return false;
+    }
+    while (ring_.has_unreleased()) {
+        release_places();
+        lock.unlock();
+        std::this_thread::yield();
+        lock.lock();
+    }
+    return true;
+}
+
+Engine::Ticket AioEngine::ticket() noexcept {
+    const std::lock_guard lock(mutex_);
+    return seen_;
+}
+
+int AioEngine::wait(Ticket ticket, Timeout timeout) noexcept {
+    if (!ring_.usable()) {
+        return poll(ticket, timeout);
+    }
+    if (!fall_asleep(ticket)) {
+        return 0;
+    }
+    const int status = sleep(timeout);
+    wake_up();
+    return status;
+}
+
+// False if there is no reason to sleep. Else the caller counts as a sleeper, and the ring held no
+// event when it was counted.
+bool AioEngine::fall_asleep(Ticket ticket) noexcept {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        if (seen_ != ticket || ring_.has_unseen()) {
+            return false;
+        }
+        release_places();
+        if (!ring_.has_unreleased()) {
+            break;
+        }
+        // The ring is not empty, for those who have been woken and are not out yet. In there now,
+        // we should not sleep, but spin with them.
+        lock.unlock();
+        std::this_thread::yield();
+        lock.lock();
+    }
+    ++sleepers_;
+    return true;
+}
+
+int AioEngine::sleep(Timeout timeout) noexcept {
+    timespec time{};
+    if (timeout) {
+        time = to_timespec(*timeout);
+    }
+    const int status = libaio::calls.getevents(context_, 1, 1, unwritable_address(),
+                                               timeout ? &time : nullptr);
+    if (status == -EFAULT) {
+        return 0;
+    }
+    return status == 0 ? ETIMEDOUT : -status;
+}
+
+void AioEngine::wake_up() noexcept {
+    const std::lock_guard lock(mutex_);
+    --sleepers_;
+    release_places();
+}
+
+// Waits where no ring can be read, by asking again and again.
+int AioEngine::poll(Ticket ticket, Timeout timeout) noexcept {
+    constexpr nanoseconds longest_nap = std::chrono::milliseconds(2);
+    nanoseconds nap = std::chrono::microseconds(20);
+    nanoseconds left = timeout.value_or(nanoseconds::max());
+    for (;;) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (seen_ != ticket || polled_.request != nullptr) {
+                return 0;
+            }
+            if (Completion found; take_by_system_call({&found, 1}) != 0) {
+                polled_ = found;
+                return 0;
+            }
+        }
+        if (left <= nanoseconds::zero()) {
+            return ETIMEDOUT;
+        }
+        nap = std::min(nap, left);
+        const timespec time = to_timespec(nap);
+        if (clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr) == EINTR) {
+            return EINTR;
+        }
+        left -= timeout ? nap : nanoseconds::zero();
+        nap = std::min(nap * 2, longest_nap);
+    }
+}
+
+bool AioEngine::cancel(Request& request) noexcept {
+    // Under the lock, so that the completion is not reaped before the flag is right.
+    const std::lock_guard lock(mutex_);
+    io_event unused{};
+    const int status = libaio::calls.cancel(context_, &request.control_block, &unused);
+    // the kernel's word for "taken: the event comes through the ring"
+    request.cancelled = request.cancelled || status == -EINPROGRESS;
+    return status == -EINPROGRESS;
+}
+
+}  // namespace engine

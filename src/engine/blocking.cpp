@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/blocking.hpp"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+namespace engine {
+namespace {
+
+constexpr std::int64_t lifetime = 10'000'000;  // ns
+
+std::int64_t now() noexcept {
+    timespec time{};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+    return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+bool is_read(Opcode opcode) noexcept { return opcode == Opcode::read || opcode == Opcode::readv; }
+
+bool transfers_data(Opcode opcode) noexcept {
+    return is_read(opcode) || opcode == Opcode::write || opcode == Opcode::writev;
+}
+
+bool is_in_memory(std::uint32_t file_system) noexcept {
+    return file_system == TMPFS_MAGIC || file_system == RAMFS_MAGIC ||
+           file_system == HUGETLBFS_MAGIC;
+}
+
+// Those whose direct reads are known not to wait inside io_submit.
+bool is_on_local_disk(std::uint32_t file_system) noexcept {
+    constexpr std::uint32_t f2fs = 0xf2f52010;  // not in every <linux/magic.h>
+    constexpr std::uint32_t xfs = 0x58465342;
+    return file_system == EXT4_SUPER_MAGIC || file_system == xfs ||
+           file_system == BTRFS_SUPER_MAGIC || file_system == f2fs;
+}
+
+}  // namespace
+
+bool BlockingHints::may_block(const Request& request) noexcept {
+    if (!transfers_data(request.opcode) || (request.rw_flags & RWF_NOWAIT) != 0) {
+        return false;
+    }
+    if (request.fd < 0) {
+        return false;  // refused at once
+    }
+    const std::lock_guard lock(mutex_);
+    auto& file = files_[static_cast<std::size_t>(request.fd) % files_.size()];
+    if (file.fd != request.fd || now() - file.checked_at > lifetime) {
+        file = look_at(request.fd);
+    }
+    switch (file.medium) {
+        case Medium::memory:
+            return false;
+        case Medium::disk:
+            return !(file.is_direct && is_read(request.opcode));
+        case Medium::unknown:
+            break;
+    }
+    return true;
+}
+
+void BlockingHints::learn(const Request& request) noexcept {
+    struct statfs file_system{};
+    struct stat status{};
+    if (fstatfs(request.fd, &file_system) != 0 || fstat(request.fd, &status) != 0) {
+        return;
+    }
+    const auto type = static_cast<std::uint32_t>(file_system.f_type);
+    if (!is_in_memory(type) && !is_on_local_disk(type)) {
+        return;
+    }
+    const std::lock_guard lock(mutex_);
+    if (medium_of(status.st_dev) != Medium::unknown) {
+        return;
+    }
+    devices_[next_device_] = {.number = status.st_dev,
+                              .medium = is_in_memory(type) ? Medium::memory : Medium::disk};
+    next_device_ = (next_device_ + 1) % devices_.size();
+    files_[static_cast<std::size_t>(request.fd) % files_.size()] = look_at(request.fd);
+}
+
+BlockingHints::File BlockingHints::look_at(int fd) noexcept {
+    File file{.fd = fd, .checked_at = now()};
+    struct statx status{};
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0) {
+        return file;
+    }
+    file.device = makedev(status.stx_dev_major, status.stx_dev_minor);
+    file.is_direct = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
+    if (S_ISREG(status.stx_mode)) {
+        file.medium = medium_of(file.device);
+    } else if (S_ISBLK(status.stx_mode)) {
+        file.medium = Medium::disk;
+    }
+    return file;
+}
+
+BlockingHints::Medium BlockingHints::medium_of(std::uint64_t device) const noexcept {
+    for (const auto& known : devices_) {
+        if (known.medium != Medium::unknown && known.number == device) {
+            return known.medium;
+        }
+    }
+    return Medium::unknown;
+}
+
+}  // namespace engine

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libaio/ring.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+namespace libaio {
+
+struct Ring::Header {
+    std::uint32_t id;
+    std::uint32_t nr;
+    std::uint32_t head;
+    std::uint32_t tail;
+    std::uint32_t magic;
+    std::uint32_t compat_features;
+    std::uint32_t incompat_features;
+    std::uint32_t header_length;
+};
+
+namespace {
+
+constexpr std::uint32_t known_magic = 0xa10a10a1;
+
+static_assert(sizeof(RingEvent) == 32);
+
+}  // namespace
+
+Ring::Ring(void* address) noexcept {
+    auto* header = static_cast<Header*>(address);
+    if (header == nullptr || header->magic != known_magic || header->incompat_features != 0 ||
+        header->header_length != sizeof(Header) || header->nr == 0) {
+        return;
+    }
+    header_ = header;
+    size_ = header->nr;
+    seen_ = header->head % size_;
+}
+
+// A tail outside the ring can only be garbage; to be safe it counts as "nothing new".
+std::uint32_t Ring::tail() const noexcept {
+    // acquire: the kernel orders its write of the event before that of the tail
+    const auto tail = std::atomic_ref(header_->tail).load(std::memory_order_acquire);
+    return tail < size_ ? tail : seen_;
+}
+
+const RingEvent* Ring::events() const noexcept {
+    return reinterpret_cast<const RingEvent*>(header_ + 1);
+}
+
+bool Ring::has_unseen() const noexcept { return usable() && seen_ != tail(); }
+
+std::size_t Ring::peek(std::span<RingEvent> events) noexcept {
+    if (!usable()) {
+        return 0;
+    }
+    const auto end = tail();
+    std::size_t count = 0;
+    while (seen_ != end && count < events.size()) {
+        // up to the end of the ring or of what is new, whichever comes first
+        const auto stop = seen_ < end ? end : size_;
+        const auto run = std::min<std::size_t>(stop - seen_, events.size() - count);
+        std::copy_n(this->events() + seen_, run, events.begin() + static_cast<long>(count));
+        count += run;
+        seen_ = (seen_ + static_cast<std::uint32_t>(run)) % size_;
+    }
+    unreleased_ = unreleased_ || count != 0;
+    return count;
+}
+
+void Ring::release() noexcept {
+    if (!unreleased_) {
+        return;
+    }
+    // release: our reads of the events come before the kernel may write over them
+    std::atomic_ref(header_->head).store(seen_, std::memory_order_release);
+    unreleased_ = false;
+}
+
+}  // namespace libaio

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/closing.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "python/completion.hpp"
+#include "python/errors.hpp"
+#include "python/gil.hpp"
+
+namespace python {
+namespace {
+
+void cancel_all(const ContextObject* context) noexcept {
+    for (auto* operation = context->in_flight.front(); operation != nullptr;
+         operation = OperationList::next(operation)) {
+        context->engine->cancel(operation->request);
+    }
+}
+
+// io_destroy(2) can take milliseconds.
+void destroy_engine(ContextObject* context) noexcept {
+    auto engine = std::exchange(context->engine, nullptr);
+    const GilRelease release;
+    engine.reset();
+}
+
+void let_other_threads_out() {
+    const GilRelease release;
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+}
+
+bool is_idle(const ContextObject* context) noexcept {
+    return context->in_flight.empty() && context->threads_inside == 0;
+}
+
+}  // namespace
+
+bool close(ContextObject* context) {
+    const ObjectLock lock(context);
+    if (context->is_inherited()) {
+        release_inherited(context);
+        return true;
+    }
+    context->closing = true;
+    if (context->engine != nullptr) {
+        cancel_all(context);
+    }
+    while (context->engine != nullptr) {
+        const auto ticket = context->engine->ticket();
+        reap(context);
+        if (context->engine == nullptr) {
+            break;  // another thread was faster
+        }
+        if (is_idle(context)) {
+            destroy_engine(context);
+            break;
+        }
+        if (context->in_flight.empty()) {
+            let_other_threads_out();
+            continue;
+        }
+        const int status = wait_for_completions(context, ticket, std::nullopt);
+        if (status == EINTR) {
+            if (PyErr_CheckSignals() != 0) {
+                return false;
+            }
+        } else if (status != 0) {
+            raise_os_error(status, "waiting for completions");
+            return false;
+        }
+    }
+    return true;
+}
+
+void abandon(ContextObject* context) noexcept {
+    if (context->is_inherited()) {
+        release_inherited(context);
+        return;
+    }
+    context->closing = true;
+    if (context->engine == nullptr) {
+        return;
+    }
+    cancel_all(context);
+    reap(context);
+    if (is_idle(context)) {
+        destroy_engine(context);
+        return;
+    }
+    // Nobody sweeps once the module is cleared: then the reference keeps the context for good.
+    Py_INCREF(context);
+    if (auto* state = static_cast<ModuleState*>(PyType_GetModuleState(Py_TYPE(context)));
+        state != nullptr) {
+        state->abandoned.push_back(context);
+    }
+}
+
+void sweep_abandoned(ModuleState& state) noexcept {
+    for (auto* context : std::exchange(state.abandoned, {})) {
+        if (context->is_inherited()) {
+            release_inherited(context);
+        } else {
+            reap(context);
+            if (!is_idle(context)) {
+                state.abandoned.push_back(context);
+                continue;
+            }
+            destroy_engine(context);
+        }
+        Py_DECREF(context);
+    }
+}
+
+void release_inherited(ContextObject* context) noexcept {
+    context->closing = true;
+    context->to_be_kept = 0;
+    context->unsignalled = 0;
+    while (auto* operation = context->in_flight.front()) {
+        context->in_flight.remove(operation);
+        operation->listing = Listing::none;
+        Py_DECREF(operation);
+    }
+    context->engine.reset();
+}
+
+}  // namespace python

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The end of a context.
+#pragma once
+
+#include "python/context.hpp"
+
+namespace python {
+
+// Cancels what can be cancelled, waits for the rest without the GIL, reaps, and lets the engine go.
+// In a child process only lets go of what is the child's own. False with an exception set if a
+// signal's handler raised one; the context is closed for everyone else, and close() can go on.
+bool close(ContextObject* context);
+
+// For a context that nobody can reach any more. Never waits: what is in flight keeps the context
+// and its memory alive until it completes.
+void abandon(ContextObject* context) noexcept;
+
+// Lets go of abandoned contexts whose last operation has completed.
+void sweep_abandoned(ModuleState& state) noexcept;
+
+// For an inherited context in a child process: lets go of the operations that were in flight.
+void release_inherited(ContextObject* context) noexcept;
+
+}  // namespace python

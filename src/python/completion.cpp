@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/completion.hpp"
+
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <utility>
+
+#include "python/errors.hpp"
+#include "python/gil.hpp"
+
+namespace python {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Moves an operation from in_flight to where it is found next. Runs no Python code. The reference
+// that the list owned is the caller's now.
+OperationObject* publish(ContextObject* context, const engine::Completion& completion) noexcept {
+    auto* operation = operation_of(completion.request);
+    const bool to_be_kept = !operation->eventfd;
+    context->in_flight.remove(operation);
+    context->to_be_kept -= to_be_kept ? 1 : 0;
+    context->unsignalled -= operation->request.eventfd < 0 ? 1 : 0;
+    complete(operation, completion.result);
+
+    operation->listing = Listing::none;
+    if (to_be_kept) {
+        remember(context, operation, Listing::kept);
+    } else if (Py_REFCNT(operation) > 1) {
+        remember(context, operation, Listing::noted);
+    }
+    return operation;
+}
+
+void write_eventfd(const ContextObject* context) noexcept {
+    const std::uint64_t one = 1;
+    // It fails only where the counter is so high that it is readable anyway.
+    static_cast<void>(!write(context->eventfd.get(), &one, sizeof one));
+}
+
+void empty_eventfd(const ContextObject* context) noexcept {
+    std::uint64_t count = 0;
+    static_cast<void>(!read(context->eventfd.get(), &count, sizeof count));
+}
+
+// Whether getevents should wait for something in flight.
+bool may_hand_out_more(const ContextObject* context) noexcept {
+    if (context->to_be_kept != 0) {
+        return true;
+    }
+    // Those that signal an EventFD of the program's come out if somebody else holds them by then.
+    for (auto* operation = context->in_flight.front(); operation != nullptr;
+         operation = OperationList::next(operation)) {
+        if (Py_REFCNT(operation) > 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+engine::Timeout time_left(std::optional<Clock::time_point> deadline) {
+    if (!deadline) {
+        return std::nullopt;
+    }
+    return std::max(*deadline - Clock::now(), Clock::duration::zero());
+}
+
+// False with an exception set.
+bool wait_for_enough(ContextObject* context, std::size_t min_nr, engine::Timeout timeout) {
+    const auto deadline =
+        timeout ? std::optional(Clock::now() + *timeout) : std::optional<Clock::time_point>();
+    bool in_time = true;
+    for (;;) {
+        const auto ticket = context->engine->ticket();
+        reap(context);
+        if (!check_usable(context)) {
+            return false;
+        }
+        if (context->collectable.size() >= min_nr || !in_time || !may_hand_out_more(context)) {
+            return true;
+        }
+        const auto left = time_left(deadline);
+        if (left == engine::Timeout(0)) {
+            return true;
+        }
+        const int status = wait_for_completions(context, ticket, left);
+        in_time = status != ETIMEDOUT;
+        if (status == EINTR) {
+            if (PyErr_CheckSignals() != 0) {
+                return false;
+            }
+        } else if (status != 0 && status != ETIMEDOUT) {
+            raise_os_error(status, "waiting for completions");
+            return false;
+        }
+        if (!check_usable(context)) {
+            return false;
+        }
+    }
+}
+
+}  // namespace
+
+void reap(ContextObject* context) noexcept {
+    std::array<engine::Completion, 64> completions;
+    const ObjectLock lock(context);
+    while (context->engine != nullptr) {
+        const auto count = context->engine->reap(completions);
+        if (count == 0) {
+            return;
+        }
+        std::array<OperationObject*, completions.size()> operations;
+        for (std::size_t i = 0; i < count; ++i) {
+            operations[i] = publish(context, completions[i]);
+        }
+        // Only now, with all the lists right: this may run Python code.
+        for (std::size_t i = 0; i < count; ++i) {
+            release_memory(operations[i]);
+            Py_DECREF(operations[i]);
+        }
+    }
+}
+
+void remember(ContextObject* context, OperationObject* operation, Listing listing) noexcept {
+    operation->listing = listing;
+    context->collectable.push_back(operation);
+    if (listing == Listing::kept) {
+        ++context->kept;
+        Py_INCREF(operation);
+    }
+}
+
+void forget(ContextObject* context, OperationObject* operation) noexcept {
+    const ObjectLock lock(context);
+    const auto listing = std::exchange(operation->listing, Listing::none);
+    context->collectable.remove(operation);
+    if (listing == Listing::kept) {
+        --context->kept;
+        Py_DECREF(operation);  // never the last: the caller has one
+    }
+}
+
+void settle_eventfd(ContextObject* context) noexcept {
+    // An operation that was submitted before anybody watched can't signal: what watches has to come
+    // and look.
+    if (!context->eventfd_is_watched || context->kept != 0 || context->unsignalled != 0 ||
+        context->engine == nullptr) {
+        return;
+    }
+    empty_eventfd(context);
+    reap(context);  // what completed in between will not signal again
+    if (context->kept != 0) {
+        write_eventfd(context);
+    }
+}
+
+int fileno_of(ContextObject* context) {
+    if (!check_usable(context)) {
+        return -1;
+    }
+    if (!std::exchange(context->eventfd_is_watched, true) &&
+        (context->kept != 0 || context->unsignalled != 0)) {
+        write_eventfd(context);
+    }
+    return context->eventfd.get();
+}
+
+int wait_for_completions(ContextObject* context, engine::Engine::Ticket ticket,
+                         engine::Timeout timeout) {
+    bool sliced = false;
+    // One that is not confirmed may yet be refused: then no completion comes to tell of it.
+    constexpr auto slice = std::chrono::milliseconds(5);
+    if (context->unconfirmed != 0 && (!timeout || *timeout > slice)) {
+        timeout = slice;
+        sliced = true;
+    }
+    ++context->threads_inside;
+    int status = 0;
+    {
+        const GilRelease release;
+        status = context->engine->wait(ticket, timeout);
+    }
+    --context->threads_inside;
+    return sliced && status == ETIMEDOUT ? 0 : status;
+}
+
+PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr,
+                  engine::Timeout timeout) {
+    const ObjectLock lock(context);
+    if (!wait_for_enough(context, min_nr, timeout)) {
+        return nullptr;
+    }
+    const auto count = std::min(max_nr, context->collectable.size());
+    auto list = Ref::steal(PyList_New(static_cast<Py_ssize_t>(count)));
+    if (!list) {
+        return nullptr;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        auto* operation = static_cast<OperationObject*>(Py_NewRef(context->collectable.front()));
+        forget(context, operation);
+        PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(i), operation);
+    }
+    settle_eventfd(context);
+    return list.release();
+}
+
+}  // namespace python

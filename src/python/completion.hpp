@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way of operations out of a context.
+#pragma once
+
+#include "engine/engine.hpp"
+#include "python/context.hpp"
+
+namespace python {
+
+// Completes every operation whose completion is there. Never waits; may run Python code (that of
+// a buffer that is given back), and the context may be closed after it.
+void reap(ContextObject* context) noexcept;
+
+// Puts a completed operation among those that getevents will hand out.
+void remember(ContextObject* context, OperationObject* operation, Listing listing) noexcept;
+
+// Takes a completed operation out of what getevents will hand out.
+void forget(ContextObject* context, OperationObject* operation) noexcept;
+
+// After operations were taken from the context: makes its eventfd unreadable if none are left.
+void settle_eventfd(ContextObject* context) noexcept;
+
+// Lets other threads run until there is something to reap, another thread reaped something since
+// the ticket was drawn, the time is over (ETIMEDOUT), or a signal came (EINTR). Returns an errno.
+int wait_for_completions(ContextObject* context, engine::Engine::Ticket ticket,
+                         engine::Timeout timeout);
+
+// AIOContext.getevents, its arguments checked.
+PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr,
+                  engine::Timeout timeout);
+
+}  // namespace python

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/context.hpp"
+
+#include <structmember.h>
+#include <sys/eventfd.h>
+
+#include <array>
+#include <climits>
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <system_error>
+
+#include "python/arguments.hpp"
+#include "python/closing.hpp"
+#include "python/completion.hpp"
+#include "python/errors.hpp"
+#include "python/gil.hpp"
+#include "python/state.hpp"
+#include "python/submission.hpp"
+
+namespace python {
+namespace {
+
+ContextObject* cast(PyObject* self) { return static_cast<ContextObject*>(self); }
+
+// --- making one
+
+constexpr unsigned default_max_requests = 128;
+constexpr std::array<const char*, 2> new_parameters{"max_requests", "engine"};
+constexpr Signature new_signature{"AIOContext", new_parameters, 0};
+
+// False with an exception set.
+bool parse_engine(PyObject* object, std::string_view& name) {
+    if (object == nullptr || object == Py_None) {
+        return true;
+    }
+    if (!PyUnicode_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "engine must be a str or None, not %.200s",
+                     Py_TYPE(object)->tp_name);
+        return false;
+    }
+    Py_ssize_t length = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(object, &length);
+    name = {text, text == nullptr ? 0 : static_cast<std::size_t>(length)};
+    return text != nullptr;
+}
+
+// False with an exception set.
+bool open_engine(ContextObject* self, std::string_view name) {
+    try {
+        self->engine = engine::make_engine(name, static_cast<unsigned>(self->max_requests));
+        self->engine_name = self->engine != nullptr ? self->engine->name() : "";
+    } catch (const std::system_error& error) {
+        raise_setup_error(error.code().value(), static_cast<unsigned>(self->max_requests));
+        return false;
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+        return false;
+    }
+    if (self->engine == nullptr) {
+        const auto text = Ref::steal(PyUnicode_DecodeUTF8(
+            name.data(), static_cast<Py_ssize_t>(name.size()), "replace"));
+        if (text) {
+            PyErr_Format(PyExc_ValueError, "unknown engine %R: there is 'aio'", text.get());
+        }
+        return false;
+    }
+    return true;
+}
+
+PyObject* context_new(PyTypeObject* type, PyObject* arguments, PyObject* keywords) {
+    if (PyTuple_GET_SIZE(arguments) > 1) {
+        PyErr_Format(PyExc_TypeError, "AIOContext() takes at most 1 positional argument (%zd given)",
+                     PyTuple_GET_SIZE(arguments));
+        return nullptr;
+    }
+    std::array<PyObject*, new_parameters.size()> values{};
+    if (!bind_arguments(new_signature, arguments, keywords, values)) {
+        return nullptr;
+    }
+    std::int64_t max_requests = default_max_requests;
+    if (values[0] != nullptr) {
+        const auto value = to_integer(values[0], "max_requests", 1, INT_MAX);
+        if (!value) {
+            return nullptr;
+        }
+        max_requests = *value;
+    }
+    std::string_view engine = engine::default_engine;
+    if (!parse_engine(values[1], engine)) {
+        return nullptr;
+    }
+    sweep_abandoned(state_of(type));
+    auto object = Ref::steal(type->tp_alloc(type, 0));
+    if (!object) {
+        return nullptr;
+    }
+    auto* self = cast(object.get());
+    new (static_cast<Context*>(self)) Context;
+    self->max_requests = static_cast<std::size_t>(max_requests);
+    self->eventfd = engine::UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!self->eventfd.is_open()) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return open_engine(self, engine) ? object.release() : nullptr;
+}
+
+// --- its end
+
+bool is_open(const Context* context) { return context->engine != nullptr && !context->closing; }
+
+void context_finalize(PyObject* object) {
+    const KeptException kept;
+    auto* self = cast(object);
+    if (is_open(self) && !self->is_inherited() &&
+        PyErr_ResourceWarning(object, 1, "unclosed %R", object) != 0) {
+        PyErr_WriteUnraisable(object);
+    }
+    abandon(self);
+}
+
+int context_traverse(PyObject* object, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(object));
+    auto* self = cast(object);
+    for (const auto* list : {&self->in_flight, &self->collectable}) {
+        for (auto* operation = list->front(); operation != nullptr;
+             operation = OperationList::next(operation)) {
+            if (operation->listing != Listing::noted) {
+                Py_VISIT(operation);
+            }
+        }
+    }
+    return 0;
+}
+
+int context_clear(PyObject* object) {
+    auto* self = cast(object);
+    while (auto* operation = self->collectable.front()) {
+        const auto held = Ref::borrow(operation);
+        forget(self, operation);
+    }
+    return 0;
+}
+
+void context_dealloc(PyObject* object) {
+    auto* self = cast(object);
+    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
+        return;  // abandon() keeps it
+    }
+    PyObject_GC_UnTrack(object);
+    if (self->weak_references != nullptr) {
+        PyObject_ClearWeakRefs(object);
+    }
+    context_clear(object);
+    self->~Context();
+    auto* type = Py_TYPE(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(close_doc,
+             "close($self, /)\n--\n\n"
+             "Cancel what can be cancelled, wait for the rest without the GIL, and free the queue.\n\n"
+             "No result is lost: operations keep theirs. Closing twice is harmless; any other use\n"
+             "of a closed context is a ValueError. If a signal's handler raises while close waits,\n"
+             "close can be called again to go on. See io_destroy(2).");
+
+PyObject* context_close(PyObject* object, PyObject* /*unused*/) {
+    if (!close(cast(object))) {
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* context_enter(PyObject* object, PyObject* /*unused*/) {
+    return check_usable(cast(object)) ? Py_NewRef(object) : nullptr;
+}
+
+PyObject* context_exit(PyObject* object, PyObject* /*arguments*/) {
+    return context_close(object, nullptr);
+}
+
+// --- operations
+
+PyDoc_STRVAR(submit_doc,
+             "submit($self, /, *operations)\n--\n\n"
+             "Submit operations, in order, and return how many the kernel took.\n\n"
+             "It takes fewer than given if the queue becomes full, or one in the middle is refused:\n"
+             "those left over are untouched and can be submitted again. If not even the first is\n"
+             "taken, its OSError is raised; BlockingIOError (EAGAIN) for a full queue. ValueError,\n"
+             "and nothing is submitted, if one is in flight already, comes twice, or names a closed\n"
+             "file or EventFD. Reads and writes of files that are not opened with O_DIRECT are done\n"
+             "by the kernel before submit returns; the GIL is released meanwhile, unless they are\n"
+             "known to be in memory. See io_submit(2).");
+
+PyObject* context_submit(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
+    auto* type = state_of(object).operation_type;
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        if (!Py_IS_TYPE(arguments[i], type)) {
+            PyErr_Format(PyExc_TypeError, "operations must be AIOOperation, not %.200s",
+                         Py_TYPE(arguments[i])->tp_name);
+            return nullptr;
+        }
+    }
+    const auto taken =
+        submit(cast(object), {arguments, static_cast<std::size_t>(count)}, nullptr);
+    return taken < 0 ? nullptr : PyLong_FromSsize_t(taken);
+}
+
+// Seconds, None or left out for no end. False with an exception set.
+bool parse_timeout(PyObject* object, engine::Timeout& timeout) {
+    if (object == nullptr || object == Py_None) {
+        return true;
+    }
+    const double seconds = PyFloat_AsDouble(object);
+    if (seconds == -1.0 && PyErr_Occurred() != nullptr) {
+        return false;
+    }
+    if (!(seconds >= 0.0)) {
+        PyErr_Format(PyExc_ValueError, "timeout must be None or a number of seconds from 0, not %S",
+                     object);
+        return false;
+    }
+    constexpr double for_ever = 1e9;  // seconds: 31 years
+    if (seconds < for_ever) {
+        timeout = std::chrono::nanoseconds(static_cast<std::int64_t>(std::ceil(seconds * 1e9)));
+    }
+    return true;
+}
+
+PyDoc_STRVAR(getevents_doc,
+             "getevents($self, /, min_nr=1, max_nr=None, timeout=None)\n--\n\n"
+             "Wait for completed operations and return a list of them, in order of completion.\n\n"
+             "Returns once there are min_nr (0 to max_requests), when timeout (seconds; None: no\n"
+             "end) is over, or when nothing that could still be returned is in flight; at most\n"
+             "max_nr (None: all that are there). Each completed operation is returned at most once,\n"
+             "and not if its result was asked for before. Those that signal an EventFD of the\n"
+             "program's are returned only if the program still holds them. Waits without the GIL;\n"
+             "signals are handled meanwhile. ValueError for a min_nr out of its limits, a max_nr\n"
+             "below it, or a negative timeout. See io_getevents(2).");
+
+PyObject* context_getevents(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
+                            PyObject* names) {
+    static constexpr std::array<const char*, 3> parameters{"min_nr", "max_nr", "timeout"};
+    std::array<PyObject*, parameters.size()> values{};
+    if (!bind_arguments({"getevents", parameters, 0}, arguments, count, names, values)) {
+        return nullptr;
+    }
+    auto* self = cast(object);
+    std::int64_t min_nr = 1;
+    if (values[0] != nullptr) {
+        const auto value =
+            to_integer(values[0], "min_nr", 0, static_cast<std::int64_t>(self->max_requests));
+        if (!value) {
+            return nullptr;
+        }
+        min_nr = *value;
+    }
+    std::int64_t max_nr = INT64_MAX;
+    if (values[1] != nullptr && values[1] != Py_None) {
+        const auto value = to_integer(values[1], "max_nr", min_nr, INT64_MAX);
+        if (!value) {
+            return nullptr;
+        }
+        max_nr = *value;
+    }
+    engine::Timeout timeout;
+    if (!parse_timeout(values[2], timeout) || !check_usable(self)) {
+        return nullptr;
+    }
+    return collect(self, static_cast<std::size_t>(min_nr), static_cast<std::size_t>(max_nr),
+                   timeout);
+}
+
+// --- attributes
+
+PyObject* context_get_max_requests(PyObject* object, void* /*closure*/) {
+    return PyLong_FromSize_t(cast(object)->max_requests);
+}
+
+PyObject* context_get_in_flight(PyObject* object, void* /*closure*/) {
+    auto* self = cast(object);
+    const ObjectLock lock(object);
+    if (self->is_inherited()) {
+        check_usable(self);
+        return nullptr;
+    }
+    reap(self);
+    return PyLong_FromSize_t(self->in_flight.size());
+}
+
+PyObject* context_get_engine(PyObject* object, void* /*closure*/) {
+    return PyUnicode_FromString(cast(object)->engine_name.data());
+}
+
+PyObject* context_get_closed(PyObject* object, void* /*closure*/) {
+    return PyBool_FromLong(is_open(cast(object)) ? 0 : 1);
+}
+
+PyObject* context_get_fileno(PyObject* object, void* /*closure*/) {
+    const ObjectLock lock(object);
+    const int fd = fileno_of(cast(object));
+    return fd < 0 ? nullptr : PyLong_FromLong(fd);
+}
+
+PyObject* context_repr(PyObject* object) {
+    const auto* self = cast(object);
+    return PyUnicode_FromFormat("<linux_aio.AIOContext engine='%s' max_requests=%zu%s>",
+                                self->engine_name.data(), self->max_requests,
+                                is_open(self) ? "" : " closed");
+}
+
+PyMethodDef methods[] = {
+    {"submit", as_method(context_submit), METH_FASTCALL, submit_doc},
+    {"getevents", as_method(context_getevents), METH_FASTCALL | METH_KEYWORDS, getevents_doc},
+    {"close", context_close, METH_NOARGS, close_doc},
+    {"__enter__", context_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nReturn self."},
+    {"__exit__", context_exit, METH_VARARGS, "__exit__($self, /, *args)\n--\n\nClose."},
+    {},
+};
+
+PyGetSetDef properties[] = {
+    {"max_requests", context_get_max_requests, nullptr,
+     "How many operations can be in flight, or completed and not collected, at once.", nullptr},
+    {"in_flight", context_get_in_flight, nullptr,
+     "How many operations were submitted and have not completed.", nullptr},
+    {"engine", context_get_engine, nullptr, "The name of the engine that does the work.", nullptr},
+    {"closed", context_get_closed, nullptr, "Whether close() was called.", nullptr},
+    {"fileno", context_get_fileno, nullptr,
+     "The number of the context's own eventfd: readable while completed operations that signal\n"
+     "no EventFD of the program's wait to be collected. For add_reader and the like; not to be\n"
+     "read or closed.",
+     nullptr},
+    {},
+};
+
+PyMemberDef members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, weak_references_offset<Context>(), READONLY, nullptr},
+    {},
+};
+
+PyDoc_STRVAR(type_doc,
+             "AIOContext(max_requests=128, *, engine=None)\n--\n\n"
+             "A queue of at most max_requests operations in flight, exactly: io_setup(2).\n\n"
+             "An operation that signals no EventFD of the program's holds its place until it is\n"
+             "collected by getevents or asked for its result. To be closed, or used in a with\n"
+             "statement; a context that is dropped while open warns with ResourceWarning. Any mix\n"
+             "of threads can use it. In a child process after fork(2) it can only be closed.\n"
+             "engine is 'aio', or None for the default. OSError if the kernel refuses.");
+
+PyType_Slot slots[] = {
+    {Py_tp_new, as_slot(context_new)},
+    {Py_tp_finalize, as_slot(context_finalize)},
+    {Py_tp_dealloc, as_slot(context_dealloc)},
+    {Py_tp_traverse, as_slot(context_traverse)},
+    {Py_tp_clear, as_slot(context_clear)},
+    {Py_tp_repr, as_slot(context_repr)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_members, members},
+    {Py_tp_doc, const_cast<char*>(type_doc)},
+    {0, nullptr},
+};
+
+PyType_Spec spec{
+    .name = "linux_aio.AIOContext",
+    .basicsize = sizeof(ContextObject),
+    .itemsize = 0,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots,
+};
+
+}  // namespace
+
+bool check_usable(const ContextObject* context) {
+    if (context->is_inherited()) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the AIOContext belongs to the process that made it, and this is a child "
+                        "of it: make a context after fork");
+        return false;
+    }
+    if (!is_open(context)) {
+        PyErr_SetString(PyExc_ValueError, "operation on closed AIOContext");
+        return false;
+    }
+    return true;
+}
+
+PyTypeObject* add_context_type(PyObject* module) { return add_type(module, &spec); }
+
+}  // namespace python

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// linux_aio.AIOContext: the queue. What it counts and lists is in this file; how operations get in
+// is in submission.cpp, how they get out in completion.cpp, how it ends in closing.cpp.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "engine/engine.hpp"
+#include "engine/fork_guard.hpp"
+#include "engine/unique_fd.hpp"
+#include "python/operation_list.hpp"
+#include "python/refs.hpp"
+
+namespace python {
+
+struct Context {
+    PyObject* weak_references = nullptr;  // first, for weak_references_offset
+
+    std::unique_ptr<engine::Engine> engine;  // null once close() is through
+    engine::ForkGuard fork_guard;
+    bool closing = false;  // close() was called: nothing new gets in
+    std::string_view engine_name;
+    std::size_t max_requests = 0;
+
+    // Threads inside the engine without the GIL: it must not go away under them.
+    int threads_inside = 0;
+
+    // Submitted and not completed, as far as was reaped. Owned.
+    OperationList in_flight;
+    // Of these, how many getevents will hand out, whoever else holds them.
+    std::size_t to_be_kept = 0;
+    // Of these, how many will not signal `eventfd` though they ought to: it was not asked for yet.
+    std::size_t unsignalled = 0;
+
+    // Of these, how many another thread is just submitting: the engine may yet refuse them.
+    std::size_t unconfirmed = 0;
+
+    // Completed and neither handed out nor asked for their result, in order of completion.
+    OperationList collectable;
+    // Of these, how many are owned, and hold a place in the queue.
+    std::size_t kept = 0;
+
+    // Readable while `kept` is not 0; see `fileno`. To spare the kernel the work, requests signal it
+    // only once somebody has asked for it.
+    engine::UniqueFd eventfd;
+    bool eventfd_is_watched = false;
+
+    bool is_inherited() const noexcept { return fork_guard.is_inherited(); }
+    std::size_t room() const noexcept {
+        const auto used = in_flight.size() + kept;
+        return used < max_requests ? max_requests - used : 0;
+    }
+};
+
+struct ContextObject : PyObject, Context {};
+
+inline ContextObject* context_of(const Operation* operation) noexcept {
+    return static_cast<ContextObject*>(operation->context.get());
+}
+
+PyTypeObject* add_context_type(PyObject* module);
+
+// False with RuntimeError in a child process, or ValueError once it is closed.
+bool check_usable(const ContextObject* context);
+
+// The number of its eventfd, which from now on is signalled; -1 with an exception set.
+int fileno_of(ContextObject* context);
+
+}  // namespace python

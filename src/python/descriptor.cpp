@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/descriptor.hpp"
+
+#include <climits>
+
+#include "python/arguments.hpp"
+#include "python/context.hpp"
+#include "python/eventfd.hpp"
+
+namespace python {
+namespace {
+
+std::optional<int> to_number(PyObject* integer, const char* parameter) {
+    const auto value = to_integer(integer, parameter, INT_MIN, INT_MAX);
+    return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
+}
+
+std::optional<int> call_fileno(PyObject* object) {
+    const auto number = Ref::steal(PyObject_CallMethod(object, "fileno", nullptr));
+    return number ? to_number(number.get(), "fileno()") : std::nullopt;
+}
+
+std::optional<int> checked(int fd) { return fd < 0 ? std::nullopt : std::optional(fd); }
+
+}  // namespace
+
+bool File::assign(const ModuleState& state, PyObject* given) {
+    if (PyLong_Check(given)) {
+        kind_ = Kind::number;
+        const auto number = to_number(given, "fd");
+        number_ = number.value_or(-1);
+        return number.has_value();
+    }
+    if (Py_IS_TYPE(given, state.eventfd_type)) {
+        kind_ = Kind::eventfd;
+    } else if (Py_IS_TYPE(given, state.context_type)) {
+        kind_ = Kind::context;
+    } else {
+        if (PyObject_HasAttrString(given, "fileno") == 0) {
+            PyErr_Format(PyExc_TypeError,
+                         "fd must be an int, an EventFD, an AIOContext or an object with a "
+                         "fileno() method, not %.200s",
+                         Py_TYPE(given)->tp_name);
+            return false;
+        }
+        kind_ = Kind::object;
+    }
+    object_ = Ref::borrow(given);
+    return ask().has_value();
+}
+
+std::optional<int> File::ask() {
+    std::optional<int> number = number_;
+    switch (kind_) {
+        case Kind::number:
+            break;
+        case Kind::eventfd:
+            number = checked(fileno_of(static_cast<EventFDObject*>(object_.get())));
+            break;
+        case Kind::context:
+            number = checked(fileno_of(static_cast<ContextObject*>(object_.get())));
+            break;
+        case Kind::object:
+            number = call_fileno(object_.get());
+            break;
+    }
+    number_ = number.value_or(number_);
+    return number;
+}
+
+int File::traverse(visitproc visit, void* arg) const {
+    Py_VISIT(object_.get());
+    return 0;
+}
+
+std::optional<int> eventfd_number(const ModuleState& state, PyObject* given) {
+    if (Py_IS_TYPE(given, state.eventfd_type)) {
+        return checked(fileno_of(static_cast<EventFDObject*>(given)));
+    }
+    if (PyLong_Check(given)) {
+        const auto value = to_integer(given, "eventfd", 0, INT_MAX);
+        return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
+    }
+    PyErr_Format(PyExc_TypeError, "eventfd must be an EventFD or an int, not %.200s",
+                 Py_TYPE(given)->tp_name);
+    return std::nullopt;
+}
+
+}  // namespace python

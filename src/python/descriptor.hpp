@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// A file or an eventfd, as programs name it: by number, or as an object that knows its number.
+#pragma once
+
+#include <optional>
+
+#include "python/refs.hpp"
+#include "python/state.hpp"
+
+namespace python {
+
+// What an operation acts on: an int, an EventFD, an AIOContext, or an object with a fileno()
+// method. Objects are kept, and asked again at each submission.
+class File {
+public:
+    File() = default;
+
+    // Takes what the program gave; false with an exception set if it names no file.
+    bool assign(const ModuleState& state, PyObject* given);
+
+    // The number as it is now; no value with an exception set if the object is closed.
+    // May run Python code.
+    std::optional<int> ask();
+
+    // The number as it was last asked for.
+    int number() const noexcept { return number_; }
+
+    int traverse(visitproc visit, void* arg) const;
+    void clear() noexcept { object_.reset(); }
+
+private:
+    enum class Kind { number, eventfd, context, object };
+
+    Kind kind_ = Kind::number;
+    int number_ = -1;
+    Ref object_;
+};
+
+// The number of what is to be signalled upon completion: an int, or an EventFD that is open.
+// No value with an exception set.
+std::optional<int> eventfd_number(const ModuleState& state, PyObject* given);
+
+}  // namespace python

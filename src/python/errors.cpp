@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/errors.hpp"
+
+#include <cerrno>
+#include <fstream>
+#include <string>
+#include <system_error>
+
+namespace python {
+namespace {
+
+void raise_described(int error, const std::string& description) {
+    const auto text = std::generic_category().message(error) + ": " + description;
+    raise_os_error(error, text.c_str());
+}
+
+std::string line_of(const char* path) {
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    return line.empty() ? "unknown" : line;
+}
+
+// What is known of the cause beyond the errno, or nothing.
+std::string remedy(const OperationObject* operation, int error) {
+    if (error == EBADF) {
+        const bool writes = operation->kind == Kind::write;
+        const bool reads = operation->kind == Kind::read;
+        return !reads && !writes ? " (is it open?)"
+                                 : " (is it open, and for " + std::string(reads ? "read" : "writ") +
+                                       "ing?)";
+    }
+    return {};
+}
+
+}  // namespace
+
+PyObject* raise_os_error(int error, const char* text) {
+    const auto exception =
+        Ref::steal(PyObject_CallFunction(PyExc_OSError, "is", error, text));
+    if (exception) {
+        PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+    }
+    return nullptr;
+}
+
+PyObject* raise_operation_error(const OperationObject* operation, int error) {
+    const auto description = Ref::steal(describe(operation));
+    const char* text = description ? PyUnicode_AsUTF8(description.get()) : nullptr;
+    if (text != nullptr) {
+        raise_described(error, text + remedy(operation, error));
+    }
+    return nullptr;
+}
+
+PyObject* raise_queue_full(const OperationObject* operation, std::size_t max_requests) {
+    const auto description = Ref::steal(describe(operation));
+    const char* text = description ? PyUnicode_AsUTF8(description.get()) : nullptr;
+    if (text != nullptr) {
+        raise_described(EAGAIN, std::string(text) + ": the queue is full, with " +
+                                    std::to_string(max_requests) +
+                                    " operations in flight or not collected");
+    }
+    return nullptr;
+}
+
+PyObject* raise_setup_error(int error, unsigned max_requests) {
+    auto description = "io_setup for " + std::to_string(max_requests) + " requests";
+    if (error == EAGAIN) {
+        description += ": the machine's limit of queued requests, /proc/sys/fs/aio-max-nr, is " +
+                       line_of("/proc/sys/fs/aio-max-nr") + ", of which " +
+                       line_of("/proc/sys/fs/aio-nr") +
+                       " are in use; close contexts, ask for fewer, or raise it with "
+                       "'sysctl fs.aio-max-nr=N'";
+    } else if (error == EINVAL) {
+        description += ": more than the kernel can ever queue";
+    } else if (error == ENOSYS || error == EPERM) {
+        description += ": kernel AIO is not available here (a kernel without CONFIG_AIO, or a "
+                       "sandbox that refuses it)";
+    }
+    raise_described(error, description);
+    return nullptr;
+}
+
+}  // namespace python

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// linux_aio._core.
+#include <new>
+
+#include "libaio/calls.hpp"
+#include "python/closing.hpp"
+#include "python/context.hpp"
+#include "python/eventfd.hpp"
+#include "python/operation.hpp"
+#include "python/operation_memory.hpp"
+#include "python/refs.hpp"
+#include "python/state.hpp"
+
+namespace python {
+
+PyTypeObject* add_type(PyObject* module, PyType_Spec* spec) {
+    auto type = Ref::steal(PyType_FromModuleAndSpec(module, spec, nullptr));
+    if (!type || PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(type.get())) != 0) {
+        return nullptr;
+    }
+    return reinterpret_cast<PyTypeObject*>(type.release());
+}
+
+namespace {
+
+ModuleState& state_of_module(PyObject* module) {
+    return *static_cast<ModuleState*>(PyModule_GetState(module));
+}
+
+PyDoc_STRVAR(build_info_doc,
+             "build_info()\n--\n\n"
+             "Return what was chosen when the extension was built, as a dict of str.\n\n"
+             "'libaio' is 'built-in' or the system's library; 'version' that of linux_aio.");
+
+PyObject* build_info(PyObject* /*module*/, PyObject* /*unused*/) {
+    return Py_BuildValue("{s:s,s:s}", "version", LINUX_AIO_VERSION, "libaio",
+                         libaio::implementation().data());
+}
+
+PyMethodDef methods[] = {
+    {"build_info", build_info, METH_NOARGS, build_info_doc},
+    {},
+};
+
+int module_exec(PyObject* module) {
+    auto& state = *new (PyModule_GetState(module)) ModuleState;
+    state.eventfd_type = add_eventfd_type(module);
+    if (state.eventfd_type == nullptr) {
+        return -1;
+    }
+    state.operation_type = add_operation_type(module);
+    if (state.operation_type == nullptr) {
+        return -1;
+    }
+    state.context_type = add_context_type(module);
+    if (state.context_type == nullptr) {
+        return -1;
+    }
+    // The table of libaio calls, for the project's tests to put faults into.
+    const auto calls = Ref::steal(
+        PyCapsule_New(&libaio::calls, "linux_aio._core._libaio_calls", nullptr));
+    if (!calls || PyModule_AddObjectRef(module, "_libaio_calls", calls.get()) != 0) {
+        return -1;
+    }
+    return PyModule_AddStringConstant(module, "__version__", LINUX_AIO_VERSION);
+}
+
+int module_traverse(PyObject* module, visitproc visit, void* arg) {
+    const auto& state = state_of_module(module);
+    Py_VISIT(state.eventfd_type);
+    Py_VISIT(state.operation_type);
+    Py_VISIT(state.context_type);
+    return 0;
+}
+
+int module_clear(PyObject* module) {
+    auto& state = state_of_module(module);
+    sweep_abandoned(state);
+    // What is still in flight keeps its memory for good: the kernel may yet write to it.
+    state.abandoned.clear();
+    free_operation_memory(state);
+    Py_CLEAR(state.eventfd_type);
+    Py_CLEAR(state.operation_type);
+    Py_CLEAR(state.context_type);
+    return 0;
+}
+
+void module_free(void* module) {
+    auto* object = static_cast<PyObject*>(module);
+    if (PyModule_GetState(object) != nullptr) {
+        module_clear(object);
+        state_of_module(object).~ModuleState();
+    }
+}
+
+PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, as_slot(module_exec)},
+    {0, nullptr},
+};
+
+PyModuleDef definition{
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "linux_aio._core",
+    .m_doc = "Linux asynchronous I/O: the part in C++. Import linux_aio instead.",
+    .m_size = sizeof(ModuleState),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+}  // namespace
+}  // namespace python
+
+PyMODINIT_FUNC PyInit__core() { return PyModuleDef_Init(&python::definition); }

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/operation.hpp"
+
+#include <structmember.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstddef>
+
+#include "python/arguments.hpp"
+#include "python/completion.hpp"
+#include "python/context.hpp"
+#include "python/errors.hpp"
+#include "python/gil.hpp"
+#include "python/operation_factories.hpp"
+#include "python/operation_memory.hpp"
+#include "python/submission.hpp"
+
+namespace python {
+namespace {
+
+OperationObject* cast(PyObject* self) { return static_cast<OperationObject*>(self); }
+
+bool is_busy(const Operation* operation) {
+    return operation->state == State::submitting || operation->state == State::in_flight;
+}
+
+bool check_not_busy(const Operation* operation) {
+    if (is_busy(operation)) {
+        PyErr_SetString(PyExc_ValueError, "the operation is in flight");
+        return false;
+    }
+    return true;
+}
+
+// Takes over the completion if it is there. False with RuntimeError if the operation is in flight
+// in the process that this one was forked from.
+bool update(OperationObject* self) {
+    if (self->state != State::in_flight) {
+        return true;
+    }
+    const auto context = Ref::borrow(self->context.get());
+    if (context_of(self)->is_inherited()) {
+        return check_usable(context_of(self));
+    }
+    reap(context_of(self));
+    return true;
+}
+
+// --- results
+
+// The bytes of the last read, cut to what was read when somebody first looks at them.
+PyObject* read_payload(Operation* operation) {
+    const auto length = static_cast<Py_ssize_t>(operation->result);
+    PyObject* bytes = operation->payload.get();
+    if (PyBytes_GET_SIZE(bytes) != length) {
+        if (Py_REFCNT(bytes) == 1) {
+            bytes = operation->payload.release();
+            _PyBytes_Resize(&bytes, length);  // null, and an exception, if it fails
+        } else {
+            bytes = PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes), length);
+        }
+        if (bytes == nullptr) {
+            return nullptr;
+        }
+        operation->payload = Ref::steal(bytes);
+    }
+    return operation->payload.new_ref();
+}
+
+PyDoc_STRVAR(get_result_doc,
+             "get_result($self, /)\n--\n\n"
+             "Return the operation's result, or raise the OSError that it met.\n\n"
+             "For a read the bytes that were read, for a write how many were written, for a poll\n"
+             "the mask of events, for a sync None; see read(2), write(2), poll(2), fsync(2). Never\n"
+             "waits: raises BlockingIOError (EINPROGRESS) while the operation is in flight, and\n"
+             "RuntimeError if it was never submitted. May be asked again. The operation then no\n"
+             "longer comes out of AIOContext.getevents.");
+
+PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
+    auto* self = cast(object);
+    if (!update(self)) {
+        return nullptr;
+    }
+    switch (self->state) {
+        case State::created:
+            PyErr_SetString(PyExc_RuntimeError, "the operation was never submitted");
+            return nullptr;
+        case State::submitting:
+        case State::in_flight:
+            return raise_operation_error(self, EINPROGRESS);
+        case State::completed:
+            break;
+    }
+    if (self->listing != Listing::none) {
+        forget(context_of(self), self);
+        settle_eventfd(context_of(self));
+    }
+    return take_result(self);
+}
+
+PyObject* operation_get_done(PyObject* object, void* /*closure*/) {
+    const ObjectLock lock(object);
+    if (!update(cast(object))) {
+        return nullptr;
+    }
+    return PyBool_FromLong(cast(object)->state == State::completed ? 1 : 0);
+}
+
+// --- submission
+
+bool check_eventfd(PyObject* object, PyObject* eventfd) {
+    return eventfd_number(state_of(object), eventfd).has_value();
+}
+
+PyDoc_STRVAR(prepare_doc,
+             "prepare($self, eventfd, /)\n--\n\n"
+             "Name the EventFD (or its number) that completions of this operation signal.\n\n"
+             "Holds for every submission until another prepare or submit names another one.\n"
+             "ValueError while the operation is in flight, or if the EventFD is closed.");
+
+PyObject* operation_prepare(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
+                            PyObject* keyword_names) {
+    static constexpr std::array<const char*, 1> parameters{"eventfd"};
+    std::array<PyObject*, parameters.size()> values{};
+    if (!bind_arguments({"prepare", parameters, 1}, arguments, count, keyword_names, values) ||
+        !check_eventfd(object, values[0])) {
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    if (!check_not_busy(cast(object))) {
+        return nullptr;
+    }
+    cast(object)->eventfd = Ref::borrow(values[0]);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(submit_doc,
+             "submit($self, context, eventfd=None)\n--\n\n"
+             "Submit this one operation to an AIOContext, as context.submit(self), and return 1.\n\n"
+             "eventfd names the EventFD (or its number) to be signalled upon completion; None\n"
+             "leaves it as prepared. See AIOContext.submit for the errors, and io_submit(2).");
+
+PyObject* operation_submit(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
+                           PyObject* keyword_names) {
+    static constexpr std::array<const char*, 2> parameters{"context", "eventfd"};
+    std::array<PyObject*, parameters.size()> values{};
+    if (!bind_arguments({"submit", parameters, 1}, arguments, count, keyword_names, values)) {
+        return nullptr;
+    }
+    if (!Py_IS_TYPE(values[0], state_of(object).context_type)) {
+        PyErr_Format(PyExc_TypeError, "context must be an AIOContext, not %.200s",
+                     Py_TYPE(values[0])->tp_name);
+        return nullptr;
+    }
+    PyObject* eventfd = values[1] == Py_None ? nullptr : values[1];
+    const auto taken = submit(static_cast<ContextObject*>(values[0]), {&object, 1}, eventfd);
+    return taken < 0 ? nullptr : PyLong_FromSsize_t(taken);
+}
+
+// --- attributes
+
+PyObject* operation_get_opcode(PyObject* object, void* /*closure*/) {
+    return PyLong_FromLong(static_cast<long>(cast(object)->request.opcode));
+}
+
+PyObject* operation_get_fileno(PyObject* object, void* /*closure*/) {
+    return PyLong_FromLong(cast(object)->file.number());
+}
+
+PyObject* operation_get_nbytes(PyObject* object, void* /*closure*/) {
+    return PyLong_FromSize_t(cast(object)->nbytes);
+}
+
+PyObject* operation_get_priority(PyObject* object, void* /*closure*/) {
+    return PyLong_FromLong(cast(object)->request.priority);
+}
+
+PyObject* operation_get_flags(PyObject* object, void* /*closure*/) {
+    return PyLong_FromLong(cast(object)->request.rw_flags);
+}
+
+PyObject* operation_get_eventfd(PyObject* object, void* /*closure*/) {
+    const ObjectLock lock(object);
+    return cast(object)->eventfd.new_ref_or_none();
+}
+
+PyObject* operation_get_context(PyObject* object, void* /*closure*/) {
+    const ObjectLock lock(object);
+    return cast(object)->context.new_ref_or_none();
+}
+
+PyObject* operation_get_offset(PyObject* object, void* /*closure*/) {
+    return PyLong_FromUnsignedLongLong(cast(object)->request.offset);
+}
+
+bool check_not_deleted(PyObject* value, const char* name) {
+    if (value == nullptr) {
+        PyErr_Format(PyExc_AttributeError, "%s can't be deleted", name);
+        return false;
+    }
+    return true;
+}
+
+int operation_set_offset(PyObject* object, PyObject* value, void* /*closure*/) {
+    auto* self = cast(object);
+    if (!check_not_deleted(value, "offset")) {
+        return -1;
+    }
+    if (self->kind != Kind::read && self->kind != Kind::write) {
+        PyErr_SetString(PyExc_AttributeError, "the operation has no offset");
+        return -1;
+    }
+    const auto offset = to_integer(value, "offset", 0, INT64_MAX);
+    if (!offset) {
+        return -1;
+    }
+    const ObjectLock lock(object);
+    if (!check_not_busy(self)) {
+        return -1;
+    }
+    self->request.offset = static_cast<std::uint64_t>(*offset);
+    return 0;
+}
+
+PyObject* operation_get_payload(PyObject* object, void* /*closure*/) {
+    const ObjectLock lock(object);
+    auto* self = cast(object);
+    if (self->kind != Kind::read) {
+        return self->payload.new_ref_or_none();
+    }
+    if (self->state != State::completed || !self->payload) {
+        Py_RETURN_NONE;
+    }
+    return read_payload(self);
+}
+
+int operation_set_payload(PyObject* object, PyObject* value, void* /*closure*/) {
+    auto* self = cast(object);
+    if (!check_not_deleted(value, "payload")) {
+        return -1;
+    }
+    if (self->kind != Kind::write) {
+        PyErr_SetString(PyExc_AttributeError, "only the payload of a write can be set");
+        return -1;
+    }
+    const ObjectLock lock(object);
+    if (!check_not_busy(self)) {
+        return -1;
+    }
+    return set_buffer(self, value) ? 0 : -1;
+}
+
+const char* state_name(const Operation* operation) {
+    switch (operation->state) {
+        case State::created:
+            return "not submitted";
+        case State::submitting:
+        case State::in_flight:
+            return "in flight";
+        case State::completed:
+            return operation->result < 0 ? "failed" : "done";
+    }
+    return "";
+}
+
+PyObject* operation_repr(PyObject* object) {
+    const auto description = Ref::steal(describe(cast(object)));
+    return description ? PyUnicode_FromFormat("<linux_aio.AIOOperation: %U, %s>", description.get(),
+                                              state_name(cast(object)))
+                       : nullptr;
+}
+
+// --- memory
+
+int operation_traverse(PyObject* object, visitproc visit, void* arg) {
+    auto* self = cast(object);
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->payload.get());
+    Py_VISIT(self->eventfd.get());
+    Py_VISIT(self->context.get());
+    if (const int status = self->file.traverse(visit, arg); status != 0) {
+        return status;
+    }
+    return self->view.traverse(visit, arg);
+}
+
+// Leaves the list that does not own it. The other lists own a reference: they let go first.
+void leave_list(OperationObject* self) {
+    if (self->listing == Listing::noted) {
+        forget(context_of(self), self);
+    }
+}
+
+int operation_clear(PyObject* object) {
+    auto* self = cast(object);
+    if (self->state == State::in_flight && self->listing == Listing::in_flight) {
+        return 0;  // the kernel uses its memory; its context's end will let go of it
+    }
+    leave_list(self);
+    self->view.release();
+    self->payload.reset();
+    self->landing.reset();
+    self->eventfd.reset();
+    self->file.clear();
+    self->context.reset();
+    return 0;
+}
+
+void operation_dealloc(PyObject* object) {
+    auto* self = cast(object);
+    PyObject_GC_UnTrack(object);
+    leave_list(self);
+    if (self->weak_references != nullptr) {
+        PyObject_ClearWeakRefs(object);
+    }
+    deallocate_operation(state_of(object), self);
+}
+
+constexpr int factory_flags = METH_CLASS | METH_FASTCALL | METH_KEYWORDS;
+
+PyMethodDef methods[] = {
+    {"read", as_method(make_read), factory_flags, make_read_doc},
+    {"write", as_method(make_write), factory_flags, make_write_doc},
+    {"fsync", as_method(make_fsync), factory_flags, make_fsync_doc},
+    {"fdsync", as_method(make_fdsync), factory_flags, make_fdsync_doc},
+    {"poll", as_method(make_poll), factory_flags, make_poll_doc},
+    {"prepare", as_method(operation_prepare), METH_FASTCALL | METH_KEYWORDS, prepare_doc},
+    {"submit", as_method(operation_submit), METH_FASTCALL | METH_KEYWORDS, submit_doc},
+    {"get_result", operation_get_result, METH_NOARGS, get_result_doc},
+    {},
+};
+
+PyGetSetDef properties[] = {
+    {"done", operation_get_done, nullptr,
+     "Whether the operation has completed since it was last submitted. Never waits.", nullptr},
+    {"opcode", operation_get_opcode, nullptr, "The IOCB_CMD_* number of <linux/aio_abi.h>.",
+     nullptr},
+    {"fileno", operation_get_fileno, nullptr,
+     "The file's number, as its object gave it when last asked.", nullptr},
+    {"nbytes", operation_get_nbytes, nullptr, "The bytes asked for; 0 for a sync or a poll.",
+     nullptr},
+    {"priority", operation_get_priority, nullptr, "The ioprio value; 0: that of the thread.",
+     nullptr},
+    {"flags", operation_get_flags, nullptr, "The RWF_* flags; see preadv2(2).", nullptr},
+    {"eventfd", operation_get_eventfd, nullptr,
+     "The EventFD, or number, that completions signal; None if none was named.", nullptr},
+    {"context", operation_get_context, nullptr,
+     "The AIOContext of the last submission, or None.", nullptr},
+    {"offset", operation_get_offset, operation_set_offset,
+     "The byte of the file to start at. Can be set while the operation is not in flight.", nullptr},
+    {"payload", operation_get_payload, operation_set_payload,
+     "The buffer of a write, which can be set while the operation is not in flight; the result\n"
+     "of a read, or None before.",
+     nullptr},
+    {},
+};
+
+PyMemberDef members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, weak_references_offset<Operation>(), READONLY, nullptr},
+    {},
+};
+
+PyDoc_STRVAR(type_doc,
+             "One request to the kernel, and what became of it: see io_submit(2).\n\n"
+             "Made by the class methods read, write, fsync, fdsync and poll. fd is an int, an\n"
+             "EventFD, an AIOContext, or an object with a fileno() method, which is asked again at\n"
+             "each submission. A completed operation can be submitted again, which forgets its last\n"
+             "result. While it is in flight the operation, its buffer, its file object and its\n"
+             "EventFD are kept alive.");
+
+PyType_Slot slots[] = {
+    {Py_tp_dealloc, as_slot(operation_dealloc)},
+    {Py_tp_traverse, as_slot(operation_traverse)},
+    {Py_tp_clear, as_slot(operation_clear)},
+    {Py_tp_repr, as_slot(operation_repr)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_members, members},
+    {Py_tp_doc, const_cast<char*>(type_doc)},
+    {0, nullptr},
+};
+
+PyType_Spec spec{
+    .name = "linux_aio.AIOOperation",
+    .basicsize = sizeof(OperationObject),
+    .itemsize = 0,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};
+
+}  // namespace
+
+OperationObject* operation_of(engine::Request* request) noexcept {
+    auto* operation = reinterpret_cast<Operation*>(reinterpret_cast<char*>(request) -
+                                                   offsetof(Operation, request));
+    return static_cast<OperationObject*>(operation);
+}
+
+bool prepare_memory(OperationObject* operation) {
+    const auto fd = operation->file.ask();
+    if (!fd) {
+        return false;
+    }
+    operation->request.fd = *fd;
+    switch (operation->kind) {
+        case Kind::read:
+            return prepare_landing(operation);
+        case Kind::write:
+            return operation->view.is_held() ||
+                   set_buffer(operation, Ref::borrow(operation->payload.get()).get());
+        case Kind::fsync:
+        case Kind::fdsync:
+        case Kind::poll:
+            break;
+    }
+    return true;
+}
+
+void complete(OperationObject* operation, std::int64_t result) noexcept {
+    operation->result = result;
+    operation->state = State::completed;
+    if (operation->kind == Kind::read && result >= 0) {
+        swap(operation->payload, operation->landing);
+    }
+}
+
+void release_memory(OperationObject* operation) noexcept {
+    if (is_busy(operation)) {
+        return;
+    }
+    operation->landing.reset();
+    if (operation->state == State::completed) {
+        operation->view.release();
+    }
+    if (operation->kind == Kind::read && operation->result < 0) {
+        operation->payload.reset();
+    }
+}
+
+PyObject* describe(const OperationObject* operation) {
+    const int fd = operation->file.number();
+    switch (operation->kind) {
+        case Kind::read:
+        case Kind::write:
+            return PyUnicode_FromFormat("%s of %zu bytes at offset %llu of fd %d",
+                                        operation->kind == Kind::read ? "read" : "write",
+                                        operation->nbytes,
+                                        static_cast<unsigned long long>(operation->request.offset),
+                                        fd);
+        case Kind::fsync:
+            return PyUnicode_FromFormat("fsync of fd %d", fd);
+        case Kind::fdsync:
+            return PyUnicode_FromFormat("fdsync of fd %d", fd);
+        case Kind::poll:
+            break;
+    }
+    return PyUnicode_FromFormat("poll of fd %d for events 0x%x", fd,
+                                static_cast<unsigned>(operation->request.poll_events));
+}
+
+PyObject* take_result(OperationObject* operation) {
+    if (operation->result < 0) {
+        return raise_operation_error(operation, static_cast<int>(-operation->result));
+    }
+    switch (operation->kind) {
+        case Kind::read:
+            return read_payload(operation);
+        case Kind::fsync:
+        case Kind::fdsync:
+            Py_RETURN_NONE;
+        case Kind::write:
+        case Kind::poll:
+            break;
+    }
+    return PyLong_FromLongLong(operation->result);
+}
+
+PyTypeObject* add_operation_type(PyObject* module) { return add_type(module, &spec); }
+
+}  // namespace python

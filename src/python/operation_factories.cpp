@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/operation_factories.hpp"
+
+#include <array>
+#include <climits>
+
+#include "python/arguments.hpp"
+#include "python/operation_memory.hpp"
+
+namespace python {
+namespace {
+
+// A new operation of that kind on the file; null with an exception set.
+OperationObject* make(PyObject* cls, Kind kind, engine::Opcode opcode, PyObject* fd) {
+    auto* type = reinterpret_cast<PyTypeObject*>(cls);
+    auto* operation = allocate_operation(type);
+    if (operation == nullptr) {
+        return nullptr;
+    }
+    PyObject_GC_Track(operation);
+    operation->kind = kind;
+    operation->request.opcode = opcode;
+    if (!operation->file.assign(state_of(type), fd)) {
+        Py_DECREF(operation);
+        return nullptr;
+    }
+    return operation;
+}
+
+// The arguments that reads and writes have in common, from the third on.
+bool set_transfer_arguments(OperationObject* operation, PyObject* offset, PyObject* priority,
+                            PyObject* flags) {
+    auto& request = operation->request;
+    if (offset != nullptr) {
+        const auto value = to_integer(offset, "offset", 0, INT64_MAX);
+        if (!value) {
+            return false;
+        }
+        request.offset = static_cast<std::uint64_t>(*value);
+    }
+    if (priority != nullptr) {
+        const auto value = to_integer(priority, "priority", 0, UINT16_MAX);
+        if (!value) {
+            return false;
+        }
+        request.priority = static_cast<std::uint16_t>(*value);
+    }
+    if (flags != nullptr) {
+        const auto value = to_integer(flags, "flags", 0, INT_MAX);
+        if (!value) {
+            return false;
+        }
+        request.rw_flags = static_cast<int>(*value);
+    }
+    return true;
+}
+
+#ifndef Py_GIL_DISABLED
+// The hash that a bytes object remembers would be that of its old contents.
+void forget_hash(PyObject* bytes) {
+    _Py_COMP_DIAG_PUSH
+    _Py_COMP_DIAG_IGNORE_DEPR_DECLS
+    reinterpret_cast<PyBytesObject*>(bytes)->ob_shash = -1;
+    _Py_COMP_DIAG_POP
+}
+#endif
+
+PyObject* make_sync(PyObject* type, Kind kind, engine::Opcode opcode, const char* function,
+                    PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+    static constexpr std::array<const char*, 1> parameters{"fd"};
+    std::array<PyObject*, parameters.size()> values{};
+    if (!bind_arguments({function, parameters, 1}, arguments, count, names, values)) {
+        return nullptr;
+    }
+    return make(type, kind, opcode, values[0]);
+}
+
+}  // namespace
+
+const char make_read_doc[] =
+    "read($type, /, nbytes, fd, offset=0, priority=0, flags=0)\n--\n\n"
+    "Read up to nbytes bytes, from 0 to 0x7ffff000, from byte offset of the file.\n\n"
+    "The result is a bytes object as long as what was read: shorter than nbytes where the\n"
+    "kernel read less, b'' at the end of the file. priority is an ioprio value (0: that of the\n"
+    "thread; ioprio_set(2)), flags are RWF_* of the os module. See preadv2(2).";
+
+PyObject* make_read(PyObject* type, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+    static constexpr std::array<const char*, 5> parameters{"nbytes", "fd", "offset", "priority",
+                                                           "flags"};
+    std::array<PyObject*, parameters.size()> values{};
+    if (!bind_arguments({"read", parameters, 2}, arguments, count, names, values)) {
+        return nullptr;
+    }
+    const auto nbytes = to_integer(values[0], "nbytes", 0, max_transfer);
+    if (!nbytes) {
+        return nullptr;
+    }
+    auto* operation = make(type, Kind::read, engine::Opcode::read, values[1]);
+    const auto owner = Ref::steal(operation);
+    if (operation == nullptr ||
+        !set_transfer_arguments(operation, values[2], values[3], values[4])) {
+        return nullptr;
+    }
+    operation->nbytes = static_cast<std::size_t>(*nbytes);
+    operation->request.length = operation->nbytes;
+    return owner.new_ref();
+}
+
+const char make_write_doc[] =
+    "write($type, /, payload, fd, offset=0, priority=0, flags=0)\n--\n\n"
+    "Write the bytes of payload, any contiguous buffer, to the file from byte offset on.\n\n"
+    "The result is how many bytes were written, which may be fewer. The buffer is used as it\n"
+    "is, without a copy, and must not change while the operation is in flight. priority is an\n"
+    "ioprio value (0: that of the thread; ioprio_set(2)), flags are RWF_* of the os module. See\n"
+    "pwritev2(2).";
+
+PyObject* make_write(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
+                     PyObject* names) {
+    static constexpr std::array<const char*, 5> parameters{"payload", "fd", "offset", "priority",
+                                                           "flags"};
+    std::array<PyObject*, parameters.size()> values{};
+    if (!bind_arguments({"write", parameters, 2}, arguments, count, names, values)) {
+        return nullptr;
+    }
+    auto* operation = make(type, Kind::write, engine::Opcode::write, values[1]);
+    const auto owner = Ref::steal(operation);
+    if (operation == nullptr ||
+        !set_transfer_arguments(operation, values[2], values[3], values[4]) ||
+        !set_buffer(operation, values[0])) {
+        return nullptr;
+    }
+    return owner.new_ref();
+}
+
+const char make_fsync_doc[] =
+    "fsync($type, /, fd)\n--\n\n"
+    "Have all that was written to the file before, and its metadata, put on the disk.\n\n"
+    "Covers writes that have completed, not those still in flight. The result is None. See\n"
+    "fsync(2).";
+
+PyObject* make_fsync(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
+                     PyObject* names) {
+    return make_sync(type, Kind::fsync, engine::Opcode::fsync, "fsync", arguments, count, names);
+}
+
+const char make_fdsync_doc[] =
+    "fdsync($type, /, fd)\n--\n\n"
+    "Have all that was written to the file before put on the disk, with as much of the\n"
+    "metadata as it takes to read it again.\n\n"
+    "Covers writes that have completed, not those still in flight. The result is None. See\n"
+    "fdatasync(2).";
+
+PyObject* make_fdsync(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
+                      PyObject* names) {
+    return make_sync(type, Kind::fdsync, engine::Opcode::fdsync, "fdsync", arguments, count, names);
+}
+
+const char make_poll_doc[] =
+    "poll($type, /, fd, events)\n--\n\n"
+    "Wait until one of the events (select.POLL*, a mask) is there on the file.\n\n"
+    "Completes once; the result is the mask of the events that are there. See poll(2).";
+
+PyObject* make_poll(PyObject* type, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+    static constexpr std::array<const char*, 2> parameters{"fd", "events"};
+    std::array<PyObject*, parameters.size()> values{};
+    if (!bind_arguments({"poll", parameters, 2}, arguments, count, names, values)) {
+        return nullptr;
+    }
+    const auto events = to_integer(values[1], "events", 0, UINT16_MAX);
+    if (!events) {
+        return nullptr;
+    }
+    auto* operation = make(type, Kind::poll, engine::Opcode::poll, values[0]);
+    if (operation != nullptr) {
+        operation->request.poll_events = static_cast<std::uint16_t>(*events);
+    }
+    return operation;
+}
+
+bool set_buffer(OperationObject* operation, PyObject* object) {
+    BufferView view;
+    if (!view.acquire(object, PyBUF_SIMPLE)) {
+        return false;
+    }
+    if (view.size() > static_cast<std::size_t>(max_transfer)) {
+        PyErr_Format(PyExc_ValueError,
+                     "payload must have from 0 to %lld bytes, not %zu: the kernel transfers no "
+                     "more in one request",
+                     static_cast<long long>(max_transfer), view.size());
+        return false;
+    }
+    operation->request.address = view.data();
+    operation->request.length = view.size();
+    operation->nbytes = view.size();
+    swap(operation->view, view);
+    operation->payload = Ref::borrow(object);
+    return true;
+}
+
+bool prepare_landing(OperationObject* operation) {
+    PyObject* last = operation->payload.get();
+    const auto size = static_cast<Py_ssize_t>(operation->nbytes);
+#ifndef Py_GIL_DISABLED
+    // What the last read returned, and nobody else has, can be read into again.
+    if (last != nullptr && Py_REFCNT(last) == 1 && PyBytes_GET_SIZE(last) == size && size > 1) {
+        forget_hash(last);
+        operation->landing = Ref::borrow(last);
+    } else
+#endif
+    {
+        operation->landing = Ref::steal(PyBytes_FromStringAndSize(nullptr, size));
+    }
+    if (!operation->landing) {
+        return false;
+    }
+    operation->request.address = PyBytes_AS_STRING(operation->landing.get());
+    return true;
+}
+
+}  // namespace python

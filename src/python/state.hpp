@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the module keeps for each interpreter that imported it.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <vector>
+
+#include "python/refs.hpp"
+
+namespace python {
+
+struct ContextObject;
+
+struct ModuleState {
+    PyTypeObject* eventfd_type = nullptr;
+    PyTypeObject* operation_type = nullptr;
+    PyTypeObject* context_type = nullptr;
+
+    // Memory of operations that are gone, for those to come (see operation_memory.cpp).
+    std::array<PyObject*, 256> free_operations{};
+    std::size_t free_operation_count = 0;
+
+    // Contexts that were dropped with requests in flight (see abandoned.hpp). Owned.
+    std::vector<ContextObject*> abandoned;
+};
+
+// Of a type of this module, or of an instance: its types can't be subclassed.
+inline ModuleState& state_of(PyTypeObject* type) noexcept {
+    return *static_cast<ModuleState*>(PyType_GetModuleState(type));
+}
+inline ModuleState& state_of(PyObject* instance) noexcept { return state_of(Py_TYPE(instance)); }
+
+// Makes a heap type, adds it to the module under its name, and returns a new reference or null.
+PyTypeObject* add_type(PyObject* module, PyType_Spec* spec);
+
+// An object of ours is a PyObject with its fields behind it: `struct ThingObject : PyObject, Thing`.
+// If the list of weak references is the first field, this is its place in the object.
+template <class Fields>
+constexpr Py_ssize_t weak_references_offset() noexcept {
+    return (sizeof(PyObject) + alignof(Fields) - 1) / alignof(Fields) * alignof(Fields);
+}
+
+// CPython's method tables hold functions of one type, whatever their flags say they are.
+template <class Function>
+PyCFunction as_method(Function* function) noexcept {
+    return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+template <class Function>
+void* as_slot(Function* function) noexcept {
+    return reinterpret_cast<void*>(function);
+}
+
+}  // namespace python

@@ -1,0 +1,95 @@
+"""What every test run shares: import paths, markers, and an account of what was skipped."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+STRICT_SKIPS = os.environ.get("LINUX_AIO_STRICT_SKIPS") == "1"
+
+sys.path.insert(0, str(TESTS))
+if "LINUX_AIO_BUILD" in os.environ:
+    sys.path.insert(1, str(Path(os.environ["LINUX_AIO_BUILD"]).resolve() / "tests" / "cpp"))
+
+# A child `python -c …` started at the top of the project would import the linux_aio that lies there,
+# which has no extension module, instead of what is being tested.
+os.environ.setdefault("PYTHONSAFEPATH", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs_root: skipped unless run as root")
+    if not config.pluginmanager.hasplugin("timeout"):
+        config.addinivalue_line("markers", "timeout(seconds): used where pytest-timeout is there")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() != 0:
+        for item in items:
+            if item.get_closest_marker("needs_root"):
+                item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+def skips(config: pytest.Config) -> Iterator[tuple[str, str]]:
+    """The reason and the file of each skip so far, of whole files too."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    for report in reporter.stats.get("skipped", []) if reporter else []:
+        longrepr = report.longrepr
+        reason = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+        yield reason.removeprefix("Skipped: "), report.nodeid.split("::")[0]
+
+
+def skip_lines(config: pytest.Config) -> list[str]:
+    files = defaultdict(list)
+    for reason, file in skips(config):
+        files[reason].append(file)
+    return [
+        f"skipped: {len(where)} × {reason} ({', '.join(sorted(set(where)))})"
+        for reason, where in sorted(files.items())
+    ]
+
+
+def refused_skips(config: pytest.Config) -> list[str]:
+    """Reasons that are not on the checked-in list, where that list is to be kept."""
+    if not STRICT_SKIPS:
+        return []
+    lines = (TESTS / "allowed-skips.txt").read_text(encoding="utf-8").splitlines()
+    allowed = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    reasons = sorted({reason for reason, _ in skips(config)})
+    return [r for r in reasons if not any(fnmatch.fnmatchcase(r, pattern) for pattern in allowed)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if refused_skips(session.config) and session.exitstatus in (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# Around all the others, so that nothing but pytest's closing line is printed after these. It is the
+# old kind of wrapper because Debian bookworm's pytest 7.2 knows no other.
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, None, None]:
+    yield
+    lines = skip_lines(config)
+    for line in lines:
+        terminalreporter.write_line(line)
+    if "LINUX_AIO_SKIP_REPORT" in os.environ:
+        report = "".join(line + "\n" for line in lines)
+        Path(os.environ["LINUX_AIO_SKIP_REPORT"]).write_text(report, encoding="utf-8")
+    for reason in refused_skips(config):
+        terminalreporter.write_line(
+            f"skip not allowed here: {reason} (make the test run, or add the reason to "
+            "tests/allowed-skips.txt)",
+            red=True,
+        )

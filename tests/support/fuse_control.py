@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How test and server talk: messages of a JSON head and raw bytes over a stream socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from struct import Struct
+from typing import Any, NamedTuple
+
+_LENGTHS = Struct("=QQ")
+
+
+class Message(NamedTuple):
+    """A command or its answer. File contents travel beside the JSON, not in it."""
+
+    head: dict[str, Any]
+    blob: bytes = b""
+
+
+def pack(message: Message) -> bytes:
+    """The bytes to send."""
+    head = json.dumps(message.head).encode()
+    return _LENGTHS.pack(len(head), len(message.blob)) + head + message.blob
+
+
+class Unpacker:
+    """Puts messages together from whatever pieces the socket hands out.
+
+    So the server never waits for the second half of a message: its sender may be a thread that
+    needs a lock which is held by another thread, in a system call that the server has to answer.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Take more bytes, give the messages that they complete."""
+        self._buffer += data
+        while (message := self._next()) is not None:
+            yield message
+
+    def _next(self) -> Message | None:
+        if len(self._buffer) < _LENGTHS.size:
+            return None
+        head_length, blob_length = _LENGTHS.unpack_from(self._buffer)
+        head_end = _LENGTHS.size + head_length
+        end = head_end + blob_length
+        if len(self._buffer) < end:
+            return None
+        head = json.loads(self._buffer[_LENGTHS.size : head_end])
+        blob = bytes(memoryview(self._buffer)[head_end:end])
+        del self._buffer[:end]
+        return Message(head, blob)

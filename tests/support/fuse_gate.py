@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When reads, writes and fsyncs are answered, and with what: all that a test can command."""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from support.fuse_files import Node
+from support.fuse_wire import answer, errno_of, refusal, write_answer
+
+Kind: TypeAlias = Literal["read", "write", "fsync"]
+Order: TypeAlias = Literal["fifo", "lifo"]
+
+KINDS: tuple[Kind, ...] = ("read", "write", "fsync")
+
+
+class LoggedRequest(NamedTuple):
+    """A request that the kernel sent. Compares equal to a plain tuple."""
+
+    kind: Kind
+    offset: int
+    size: int
+
+
+@dataclass(eq=False)
+class Pending:
+    """A request of the kernel that is to be answered, now or later."""
+
+    unique: int
+    kind: Kind
+    node: Node
+    offset: int = 0
+    size: int = 0
+    payload: bytes = b""
+    arrived: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class Rule:
+    """Something that happens to the next `remaining` requests of some kinds, or to all."""
+
+    value: int
+    kinds: Collection[Kind]
+    remaining: int | None = None
+
+    def applies_to(self, kind: Kind) -> bool:
+        """Whether it is this request's turn; counts it if so."""
+        if kind not in self.kinds or self.remaining == 0:
+            return False
+        if self.remaining is not None:
+            self.remaining -= 1
+        return True
+
+
+class Gate:
+    """Lets requests pass, or holds or delays them.
+
+    What an answer holds is decided when it is given: a read that was held gets the file's data of
+    then, and a held write changes the file only then.
+    """
+
+    def __init__(self, send: Callable[[list[bytes]], None], patience: float) -> None:
+        self._send = send
+        self._patience = patience
+        self._held: list[Pending] = []
+        self._delayed: list[tuple[float, int, Pending]] = []  # a heap; the int keeps it stable
+        self._sequence = itertools.count()
+        self._log: list[LoggedRequest] = []
+        self.holding: Collection[Kind] = ()
+        self.reset()
+
+    def reset(self) -> None:
+        """From now on answer at once, correctly and in full (what is held stays held)."""
+        self.delay_seconds = 0.0
+        self.fill_byte: int | None = None
+        self.failure: Rule | None = None
+        self.shortage: Rule | None = None
+
+    @property
+    def held(self) -> int:
+        """How many requests are held now."""
+        return len(self._held)
+
+    @property
+    def log(self) -> list[LoggedRequest]:
+        """All requests so far, in the order in which the kernel sent them."""
+        return list(self._log)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any process waits for an answer."""
+        return bool(self._held or self._delayed)
+
+    def admit(self, request: Pending) -> None:
+        """Take a request from the kernel."""
+        self._log.append(LoggedRequest(request.kind, request.offset, request.size))
+        if request.kind in self.holding:
+            self._held.append(request)
+        elif self.delay_seconds > 0:
+            due = request.arrived + self.delay_seconds
+            heapq.heappush(self._delayed, (due, next(self._sequence), request))
+        else:
+            self._answer(request)
+
+    def release(self, count: int | None = None, order: Order = "fifo") -> int:
+        """Answer some or all of what is held; returns how many that were."""
+        waiting = self._held if order == "fifo" else self._held[::-1]
+        released, kept = (waiting, []) if count is None else (waiting[:count], waiting[count:])
+        self._held = kept if order == "fifo" else kept[::-1]
+        for request in released:
+            self._answer(request)
+        return len(released)
+
+    def release_everything(self) -> None:
+        """Let all go that waits, for the end."""
+        self.holding = ()
+        self.release()
+        while self._delayed:
+            self._answer(heapq.heappop(self._delayed)[-1])
+
+    def interrupt(self, unique: int) -> None:
+        """A signal has come for the thread that waits for this request: let it go with EINTR.
+
+        Nothing else would wake it, not even SIGKILL. The kernel sends no such message for
+        asynchronous requests.
+        """
+        for request in self._waiting():
+            if request.unique == unique:
+                self._abandon(request, errno.EINTR)
+                return
+
+    def tick(self) -> None:
+        """Answer what is due by now."""
+        now = time.monotonic()
+        while self._delayed and self._delayed[0][0] <= now:
+            self._answer(heapq.heappop(self._delayed)[-1])
+        while self._held and self._held[0].arrived + self._patience <= now:
+            self._abandon(self._held[0], errno.ETIMEDOUT)
+
+    def next_due(self) -> float | None:
+        """When the next tick is needed, by `time.monotonic`."""
+        times = []
+        if self._delayed:
+            times.append(self._delayed[0][0])
+        if self._held:
+            times.append(self._held[0].arrived + self._patience)
+        return min(times, default=None)
+
+    def _waiting(self) -> list[Pending]:
+        return self._held + [request for _, _, request in self._delayed]
+
+    def _abandon(self, request: Pending, error: int) -> None:
+        self._held = [other for other in self._held if other is not request]
+        self._delayed = [entry for entry in self._delayed if entry[-1] is not request]
+        heapq.heapify(self._delayed)
+        self._send(refusal(request.unique, error))
+
+    def _answer(self, request: Pending) -> None:
+        try:
+            payload = self._carry_out(request)
+        except OSError as error:
+            self._send(refusal(request.unique, errno_of(error)))
+        else:
+            self._send(answer(request.unique, payload))
+
+    def _carry_out(self, request: Pending) -> bytes:
+        if self.failure is not None and self.failure.applies_to(request.kind):
+            raise OSError(self.failure.value, "as the test wants it")
+        size = request.size
+        if self.shortage is not None and self.shortage.applies_to(request.kind):
+            size = min(size, self.shortage.value)
+        if request.kind == "read":
+            return self._read(request.node, request.offset, size)
+        if request.kind == "write":
+            request.node.write(request.offset, request.payload[:size])
+            return write_answer(size)
+        return b""
+
+    def _read(self, node: Node, offset: int, size: int) -> bytes:
+        data = node.read(offset, size)
+        return data if self.fill_byte is None else bytes([self.fill_byte]) * len(data)

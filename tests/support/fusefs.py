@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A file system whose reads, writes and fsyncs are answered when and how the test says.
+
+On a disk a request is over before a test can look at it. Here it stays in flight:
+
+    with mounted(tmp_path) as fs:
+        fs.create("data", b"x" * 4096)
+        fd = os.open(fs.path("data"), os.O_RDONLY | os.O_DIRECT)
+        fs.hold()
+        ...                     # submit a read: it is in flight now, and stays so
+        fs.wait_held(1)
+        fs.release()            # now it completes
+        os.close(fd)
+
+Mounting needs root and /dev/fuse: skip where `fs_available()` gives a reason. What to know:
+
+- Only direct I/O (O_DIRECT) within the file's size is asynchronous, as FUSE goes. A buffered
+  request, an extending write, an fsync block the thread that makes them; so does a write to a file
+  that has another write, buffered or extending, or an fsync held (the kernel locks the file).
+- A thread that blocks while it has the GIL can't be released by another thread of the same
+  process. Use `delay`, which needs nobody. Requests held for longer than `patience` seconds end
+  in ETIMEDOUT, so that a test that got stuck fails instead of hanging.
+- A signal that is handled ends a blocked request that is held or delayed with EINTR.
+- One request of more than 1 MiB reaches the file system in several parts, counted one by one; one
+  that is buffered reaches it as the page cache reads it, ahead and in whole pages.
+- A file replaced by `create` shows its new contents to direct reads, and to buffered ones once it
+  is opened anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from support.fuse_control import Message, Unpacker, pack
+from support.fuse_gate import KINDS, Kind, LoggedRequest, Order
+from support.mount_calls import detach_if_mounted
+
+__all__ = ["HoldingFS", "Kind", "LoggedRequest", "Order", "fs_available", "mounted"]
+
+# For the server to answer a command, which it does at once, on a machine that is very busy.
+ANSWER_SECONDS = 30.0
+# The same at the end, when it will be killed anyway.
+UNMOUNT_SECONDS = 5.0
+
+LARGEST_ERRNO = 511  # the kernel takes no larger one from a file system
+
+_TESTS = Path(__file__).resolve().parent.parent
+
+
+@functools.cache
+def fs_available() -> str | None:
+    """Why the file system can't be mounted here, or None if it can."""
+    if sys.platform != "linux":
+        return "FUSE's protocol here is that of Linux"
+    if os.geteuid() != 0:
+        return "mounting needs root"
+    if not Path("/dev/fuse").exists():
+        return "no /dev/fuse"
+    try:
+        with tempfile.TemporaryDirectory() as folder, mounted(Path(folder)):
+            return None
+    except OSError as error:
+        return f"mount refused: {error}"
+
+
+@contextlib.contextmanager
+def mounted(
+    tmp_path: Path, *, direct_io: bool = False, patience: float = 60.0
+) -> Iterator[HoldingFS]:
+    """Mount in a new folder below `tmp_path`, and unmount whatever happens.
+
+    `direct_io` makes the file system bypass the page cache for files opened without O_DIRECT, too.
+    """
+    mountpoint = Path(tempfile.mkdtemp(prefix="holdingfs-", dir=tmp_path))
+    try:
+        file_system = HoldingFS(mountpoint, direct_io=direct_io, patience=patience)
+        try:
+            yield file_system
+        finally:
+            file_system.unmount()
+    finally:
+        with contextlib.suppress(OSError):  # in a forked child it is still mounted
+            mountpoint.rmdir()
+
+
+class HoldingFS:
+    """A mounted file system, seen from the test that commands it. Any thread may do so.
+
+    What a request is answered with is settled when it is answered: a held read gets the data that
+    the file has when it is let go, and `fail`, `short` and `fill_reads` reach held requests too.
+    """
+
+    def __init__(
+        self, mountpoint: Path, *, direct_io: bool = False, patience: float = 60.0
+    ) -> None:
+        self.mountpoint = mountpoint
+        self._owner = os.getpid()
+        self._mounted = True
+        self._lock = threading.Lock()
+        self._unpacker = Unpacker()
+        self._control, servers_end = socket.socketpair()
+        try:
+            with servers_end:
+                self._server = _start_server(mountpoint, servers_end, direct_io, patience)
+        except BaseException:
+            self._control.close()
+            raise
+        try:
+            self._control.settimeout(ANSWER_SECONDS)
+            _check(self._receive())  # it says unasked that it has mounted, or why not
+        except BaseException:
+            self.unmount()
+            raise
+
+    @property
+    def server_pid(self) -> int:
+        """The process that answers."""
+        return self._server.pid
+
+    def unmount(self) -> None:
+        """Answer all requests, unmount, end the server. May be called again.
+
+        In a child process that was forked this only lets go of what is the child's own.
+        """
+        if not self._mounted:
+            return
+        self._mounted = False
+        if os.getpid() != self._owner:
+            self._control.close()
+            return
+        try:
+            self._end_server()
+        finally:
+            self._control.close()
+            detach_if_mounted(self.mountpoint)  # the server's task, unless it was killed
+
+    # Files
+
+    def path(self, name: str) -> Path:
+        """Where the file of this name is found."""
+        return self.mountpoint / name
+
+    def create(self, name: str, data: bytes) -> Path:
+        """Make a file, or give the one of this name other contents; returns its path."""
+        self._command("create", blob=data, name=name)
+        return self.path(name)
+
+    def contents(self, name: str) -> bytes:
+        """The file as the server has it: what writes that were answered have made of it."""
+        return self._command("contents", name=name).blob
+
+    # When requests are answered
+
+    def hold(self, *, reads: bool = True, writes: bool = True, fsyncs: bool = True) -> None:
+        """From now on keep requests of these kinds unanswered, and answer those of the others."""
+        wanted = zip(KINDS, (reads, writes, fsyncs), strict=True)
+        self._command("hold", kinds=[kind for kind, is_wanted in wanted if is_wanted])
+
+    def held(self) -> int:
+        """How many requests are held, among them all whose submission has returned by now."""
+        return int(self._command("held").head["value"])
+
+    def wait_held(self, count: int, timeout: float = 10.0) -> None:
+        """Wait until at least so many requests are held, for those that other threads make."""
+        deadline = time.monotonic() + timeout
+        while (held := self.held()) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{held} requests held after {timeout} s, not {count}")
+            time.sleep(0.001)
+
+    def release(self, count: int | None = None, order: Order = "fifo") -> int:
+        """Answer the `count` oldest ("lifo": youngest) held requests, or all; how many it were.
+
+        Requests that come later are held as before.
+        """
+        return int(self._command("release", count=count, order=order).head["value"])
+
+    def unhold(self) -> int:
+        """Hold no more, and answer all that is held; returns how many that were."""
+        return int(self._command("unhold").head["value"])
+
+    def delay(self, seconds: float) -> None:
+        """Answer requests that come from now on so long after they came, any number at a time."""
+        self._command("delay", seconds=seconds)
+
+    # What requests are answered with
+
+    def fail(
+        self, error: int, count: int | None = None, kinds: Collection[Kind] = KINDS
+    ) -> None:
+        """Answer the next `count` requests of these kinds, or all, with this errno.
+
+        Not with ENOSYS for an fsync: the kernel takes it that there is nothing to do, then and for
+        ever after.
+        """
+        if not 0 < error <= LARGEST_ERRNO:
+            raise ValueError(f"{error} is no errno that a file system may answer")
+        self._command("fail", value=error, remaining=count, kinds=list(kinds))
+
+    def short(
+        self, nbytes: int, count: int | None = None, kinds: Collection[Kind] = ("read", "write")
+    ) -> None:
+        """Read or write at most `nbytes` for each of the next `count` requests, or for all.
+
+        For direct I/O: the page cache takes a short read for the end of the file.
+        """
+        self._command("short", value=nbytes, remaining=count, kinds=list(kinds))
+
+    def fill_reads(self, byte: int | None) -> None:
+        """Answer reads with nothing but this byte, or with the file's data again.
+
+        So that memory shows the moment in which the kernel wrote to it.
+        """
+        if byte is not None and not 0 <= byte <= 255:
+            raise ValueError(f"{byte} is no byte")
+        self._command("fill_reads", byte=byte)
+
+    def reset(self) -> None:
+        """Undo `delay`, `fail`, `short` and `fill_reads`; what is held stays held."""
+        self._command("reset")
+
+    def log(self) -> list[LoggedRequest]:
+        """All (kind, offset, size) so far, in the order in which they came."""
+        return [LoggedRequest(*entry) for entry in self._command("log").head["value"]]
+
+    # The conversation
+
+    def _command(
+        self, command: str, *, blob: bytes = b"", timeout: float = ANSWER_SECONDS, **arguments: Any
+    ) -> Message:
+        with self._lock:
+            try:
+                self._control.settimeout(timeout)
+                self._control.sendall(pack(Message({"command": command, **arguments}, blob)))
+                answer = self._receive()
+            except BaseException:
+                self._control.close()  # a late answer must not be taken for that to the next one
+                raise
+        _check(answer)
+        return answer
+
+    def _receive(self) -> Message:
+        while data := self._control.recv(1 << 20):
+            for message in self._unpacker.feed(data):
+                return message
+        raise ConnectionResetError("the server of the file system has ended")
+
+    def _end_server(self) -> None:
+        try:
+            # It may have ended by itself, or hang.
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self._command("unmount", timeout=UNMOUNT_SECONDS)
+                self._server.wait(UNMOUNT_SECONDS)
+        finally:
+            self._server.kill()
+            self._server.wait()
+
+
+def _check(answer: Message) -> None:
+    if "error" in answer.head:
+        raise OSError(answer.head["error"], answer.head["reason"])
+
+
+def _start_server(
+    mountpoint: Path, control: socket.socket, direct_io: bool, patience: float
+) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        "-ESB",  # nothing of this process's environment or site-packages has a say in the server
+        "-m",
+        "support.fuse_server",
+        str(mountpoint),
+        f"--control={control.fileno()}",
+        f"--controller={os.getpid()}",
+        f"--patience={patience}",
+    ]
+    if direct_io:
+        command.append("--direct-io")
+    # A sanitizer is preloaded for the test's own process.
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    return subprocess.Popen(
+        command,
+        cwd=_TESTS,
+        env=environment,
+        pass_fds=[control.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the test; the server has to live to unmount
+    )

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mount(2) and umount2(2), which Python's `os` does not have."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from pathlib import Path
+
+MS_NOSUID = 2
+MS_NODEV = 4
+
+MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source: str, target: Path, fstype: str, flags: int = 0, options: str = "") -> None:
+    """Mount, or raise the `OSError` of the refusal."""
+    # mount(2) takes the flags as an unsigned long, which a plain Python int would not be passed as.
+    status = _libc.mount(
+        source.encode(),
+        os.fsencode(target),
+        fstype.encode(),
+        ctypes.c_ulong(flags),
+        options.encode(),
+    )
+    if status != 0:
+        raise _last_error(target)
+
+
+def unmount(target: Path) -> None:
+    """Unmount; `EBUSY` while a file in it is open."""
+    _umount2(target, 0)
+
+
+def detach(target: Path) -> None:
+    """Unmount lazily: gone from the tree at once, though files in it may still be open."""
+    _umount2(target, MNT_DETACH)
+
+
+def detach_if_mounted(target: Path) -> None:
+    """Unmount for a clean-up that may come second, after whoever else saw to it."""
+    with contextlib.suppress(OSError):
+        detach(target)
+
+
+def _umount2(target: Path, flags: int) -> None:
+    if _libc.umount2(os.fsencode(target), flags) != 0:
+        raise _last_error(target)
+
+
+def _last_error(target: Path) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), os.fspath(target))
