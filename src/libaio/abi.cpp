@@ -31,17 +31,13 @@ constexpr bool is_low_part(Field ours, Field kernels) {
     return ours.size <= kernels.size && ours.offset == low_part;
 }
 
-constexpr bool is_same(int ours, int kernels) {
-    return ours == kernels;
-}
+constexpr bool is_same(int ours, int kernels) { return ours == kernels; }
 
 }  // namespace
 
 // A macro because the language has no other way to name a member for offsetof.
-#define FIELD(type, member)                          \
-    Field {                                          \
-        offsetof(type, member), sizeof(type::member) \
-    }
+#define FIELD(type, member) \
+    Field { offsetof(type, member), sizeof(type::member) }
 
 static_assert(sizeof(iocb) == sizeof(kernel::iocb));
 static_assert(is_low_part(FIELD(iocb, data), FIELD(kernel::iocb, aio_data)));

@@ -4,31 +4,15 @@
 #include <algorithm>
 #include <atomic>
 
+#include "libaio/abi.hpp"
+
 namespace libaio {
-
-struct Ring::Header {
-    std::uint32_t id;
-    std::uint32_t nr;
-    std::uint32_t head;
-    std::uint32_t tail;
-    std::uint32_t magic;
-    std::uint32_t compat_features;
-    std::uint32_t incompat_features;
-    std::uint32_t header_length;
-};
-
-namespace {
-
-constexpr std::uint32_t known_magic = 0xa10a10a1;
 
 static_assert(sizeof(RingEvent) == 32);
 
-}  // namespace
-
 Ring::Ring(void* address) noexcept {
-    auto* header = static_cast<Header*>(address);
-    if (header == nullptr || header->magic != known_magic || header->incompat_features != 0 ||
-        header->header_length != sizeof(Header) || header->nr == 0) {
+    auto* header = kernel::ring_at(address);
+    if (header == nullptr || header->nr == 0) {
         return;
     }
     header_ = header;

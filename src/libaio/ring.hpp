@@ -19,6 +19,10 @@
 #include <cstdint>
 #include <span>
 
+namespace kernel {
+struct RingHeader;
+}
+
 namespace libaio {
 
 // One io_event as the kernel lays it out: the same on every machine, 32-bit ones too.
@@ -52,12 +56,10 @@ public:
     void release() noexcept;
 
 private:
-    struct Header;
-
     std::uint32_t tail() const noexcept;
     const RingEvent* events() const noexcept;
 
-    Header* header_ = nullptr;
+    kernel::RingHeader* header_ = nullptr;
     std::uint32_t size_ = 0;  // in events; read once, so that it can't change under us
     std::uint32_t seen_ = 0;  // the index that `head` takes at the next release
     bool unreleased_ = false;

@@ -44,6 +44,7 @@ constexpr long nr_io_pgetevents_time64 = no_such_call;
 constexpr bool needs_time64 = nr_io_pgetevents_time64 != no_such_call &&
                               sizeof(time_t) > sizeof(long);
 
+// In libaio's manner: an error is its negative number, and errno stays as it was.
 template <typename... Arguments>
 int system_call(long number, Arguments... arguments) {
     const int callers_errno = errno;
@@ -106,9 +107,7 @@ int io_setup(int maxevents, io_context_t* ctxp) {
     return system_call(__NR_io_setup, maxevents, ctxp);
 }
 
-int io_destroy(io_context_t ctx) {
-    return system_call(__NR_io_destroy, ctx);
-}
+int io_destroy(io_context_t ctx) { return system_call(__NR_io_destroy, ctx); }
 
 int io_submit(io_context_t ctx, long nr, iocb* requests[]) {
     return system_call(__NR_io_submit, ctx, nr, requests);
@@ -136,9 +135,7 @@ int io_queue_init(int maxevents, io_context_t* ctxp) {
     return io_setup(maxevents, ctxp);
 }
 
-int io_queue_release(io_context_t ctx) {
-    return io_destroy(ctx);
-}
+int io_queue_release(io_context_t ctx) { return io_destroy(ctx); }
 
 // Not in <libaio.h>, but libaio.so.1 exports it. There too it asks for no events: it doesn't wait.
 extern "C" int io_queue_wait(io_context_t ctx, timespec* timeout);
