@@ -1,2 +1,276 @@
 # SPDX-License-Identifier: Apache-2.0
-import os
+from types import TracebackType
+from typing import Any, Generic, Self, SupportsFloat, SupportsIndex, final
+
+from _typeshed import HasFileno, ReadableBuffer
+from typing_extensions import CapsuleType, TypeVar
+
+# What get_result() returns. A bare AIOOperation is one of any kind.
+_Result = TypeVar("_Result", default=Any, covariant=True)
+
+__version__: str
+
+_libaio_calls: CapsuleType
+
+def build_info() -> dict[str, str]:
+    """Return what was chosen when the extension was built.
+
+    "libaio" is "built-in" or the system's library; "version" that of linux_aio.
+    """
+
+@final
+class EventFD:
+    """An event counter in the kernel, to be told of completions by: eventfd(2).
+
+    The kernel adds 1 when an operation that names it completes. Closed by close(), at the end of a
+    with statement, or with its last reference.
+    """
+
+    def __new__(cls, initval: SupportsIndex = 0, flags: SupportsIndex = ...) -> Self:
+        """Make one: initval from 0 to 2**32 - 1, flags EFD_* of os (default: EFD_CLOEXEC).
+
+        ValueError beyond these limits, OSError if the kernel refuses.
+        """
+
+    @property
+    def fileno(self) -> int:
+        """The descriptor's number, for add_reader and the like. ValueError once closed."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+
+    def read(self) -> int:
+        """Return the counter and set it to 0 (with EFD_SEMAPHORE: return 1 and count down).
+
+        Waits, without the GIL, while it is 0; with EFD_NONBLOCK raises BlockingIOError instead.
+        ValueError once closed. See eventfd(2).
+        """
+
+    def write(self, value: SupportsIndex = 1) -> None:
+        """Add value, from 0 to 2**64 - 2, to the counter.
+
+        Waits, without the GIL, while the sum would exceed 2**64 - 2; with EFD_NONBLOCK raises
+        BlockingIOError instead. ValueError for other values, and once closed. See eventfd(2).
+        """
+
+    def close(self) -> None:
+        """Close the descriptor; again is harmless. Operations that signal it are not disturbed."""
+
+    def __enter__(self) -> Self:
+        """Return self. ValueError once closed."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Close."""
+
+@final
+class AIOOperation(Generic[_Result]):
+    """One request to the kernel, and what became of it: see io_submit(2).
+
+    Made by the class methods. fd is a number, or an object that has one: it is kept, and asked
+    again at each submission. A completed operation can be submitted again, which forgets its last
+    result. In flight, the operation, its buffer, its file object and its EventFD are kept alive.
+    """
+
+    @classmethod
+    def read(
+        cls,
+        nbytes: SupportsIndex,
+        fd: int | EventFD | AIOContext | HasFileno,
+        offset: SupportsIndex = 0,
+        priority: SupportsIndex = 0,
+        flags: SupportsIndex = 0,
+    ) -> AIOOperation[bytes]:
+        """Read up to nbytes (0 to 0x7ffff000) bytes, from byte offset on: see preadv2(2).
+
+        The result is as long as what was read, b"" at the end of the file. priority is an ioprio
+        value (0: the thread's; ioprio_set(2)), flags are RWF_* of os. ValueError beyond limits,
+        for a closed file too.
+        """
+
+    @classmethod
+    def write(
+        cls,
+        payload: ReadableBuffer,
+        fd: int | EventFD | AIOContext | HasFileno,
+        offset: SupportsIndex = 0,
+        priority: SupportsIndex = 0,
+        flags: SupportsIndex = 0,
+    ) -> AIOOperation[int]:
+        """Write payload, any contiguous buffer of up to 0x7ffff000 bytes, from byte offset on.
+
+        The result is how many bytes were written, which may be fewer. The buffer is not copied:
+        don't change it while the operation is in flight. priority and flags as for read.
+        ValueError beyond limits, for a closed file too. See pwritev2(2).
+        """
+
+    @classmethod
+    def fsync(cls, fd: int | EventFD | AIOContext | HasFileno) -> AIOOperation[None]:
+        """Have what was written to the file before, and its metadata, put on the disk.
+
+        Covers writes that have completed, not those in flight. The result is None. See fsync(2).
+        """
+
+    @classmethod
+    def fdsync(cls, fd: int | EventFD | AIOContext | HasFileno) -> AIOOperation[None]:
+        """As fsync, with only the metadata that it takes to read the data: see fdatasync(2)."""
+
+    @classmethod
+    def poll(
+        cls, fd: int | EventFD | AIOContext | HasFileno, events: SupportsIndex
+    ) -> AIOOperation[int]:
+        """Wait until one of the events, a mask of select.POLL*, is there on the file.
+
+        Completes once; the result is the mask of the events that are there. See poll(2).
+        """
+
+    def prepare(self, eventfd: EventFD | int) -> None:
+        """Name the EventFD, or its number, that completions of this operation signal.
+
+        Holds until another prepare or submit names another. ValueError in flight, or if closed.
+        """
+
+    def submit(self, context: AIOContext, eventfd: EventFD | int | None = None) -> int:
+        """Submit this operation, as context.submit(self) does, and return 1.
+
+        eventfd is signalled upon completion; None leaves it as prepared. Errors as of
+        AIOContext.submit. See io_submit(2).
+        """
+
+    def get_result(self) -> _Result:
+        """Return the result, or raise the OSError that the operation met. May be asked again.
+
+        Never waits: BlockingIOError (EINPROGRESS) in flight, RuntimeError if never submitted. The
+        operation then no longer comes out of AIOContext.getevents.
+        """
+
+    @property
+    def done(self) -> bool:
+        """Whether it has completed since it was last submitted. Never waits."""
+
+    @property
+    def opcode(self) -> int:
+        """The IOCB_CMD_* number of <linux/aio_abi.h>."""
+
+    @property
+    def fileno(self) -> int:
+        """The file's number, as its object gave it when last asked."""
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes asked for; 0 for a sync or a poll."""
+
+    @property
+    def priority(self) -> int:
+        """The ioprio value; 0: that of the submitting thread."""
+
+    @property
+    def flags(self) -> int:
+        """The RWF_* flags: see preadv2(2)."""
+
+    @property
+    def eventfd(self) -> EventFD | int | None:
+        """What completions signal, as it was given; None if nothing was named."""
+
+    @property
+    def context(self) -> AIOContext | None:
+        """The context of the last submission."""
+
+    @property
+    def offset(self) -> int:
+        """The byte of the file to start at. ValueError if set while in flight."""
+
+    @offset.setter
+    def offset(self, value: SupportsIndex) -> None: ...
+    @property
+    def payload(self) -> ReadableBuffer | None:
+        """The buffer of a write (ValueError if set while in flight); the result of a read."""
+
+    @payload.setter
+    def payload(self, value: ReadableBuffer) -> None: ...
+
+@final
+class AIOContext:
+    """A queue of at most max_requests operations in flight, exactly: io_setup(2).
+
+    An operation without an EventFD holds its place until it is collected by getevents or asked for
+    its result. Any mix of threads can use a context; a child process can only close it. One that is
+    dropped while open warns with ResourceWarning.
+    """
+
+    def __new__(cls, max_requests: SupportsIndex = 128, *, engine: str | None = None) -> Self:
+        """Make one for max_requests (1 to 2**31 - 1) operations; engine is "aio", None the default.
+
+        ValueError beyond limits or for another engine, OSError if the kernel refuses.
+        """
+
+    @property
+    def max_requests(self) -> int:
+        """How many operations can be in flight, or completed and not collected, at once."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many operations were submitted and have not completed."""
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that does the work."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+
+    @property
+    def fileno(self) -> int:
+        """The number of the context's own eventfd, for add_reader and the like.
+
+        Readable while completed operations without an EventFD wait to be collected. Not to be read
+        or closed. ValueError once closed.
+        """
+
+    def submit(self, *operations: AIOOperation[object]) -> int:
+        """Submit operations, in order, and return how many the kernel took: see io_submit(2).
+
+        Those left over are untouched. If not even the first is taken, its OSError is raised:
+        BlockingIOError (EAGAIN) for a full queue. ValueError, and nothing is submitted, if one is
+        in flight, comes twice, or names a closed file or EventFD. Reads and writes without O_DIRECT
+        are done before submit returns.
+        """
+
+    def getevents(
+        self,
+        min_nr: SupportsIndex = 1,
+        max_nr: SupportsIndex | None = None,
+        timeout: SupportsFloat | SupportsIndex | None = None,
+    ) -> list[AIOOperation]:
+        """Wait for completed operations and return them, in order of completion.
+
+        Returns with min_nr (0 to max_requests) of them, after timeout seconds (None: no end), or
+        when nothing more can come; at most max_nr (None: all). Each comes out at most once; one
+        that signals an EventFD only if the program still holds it. ValueError beyond limits. See
+        io_getevents(2).
+        """
+
+    def close(self) -> None:
+        """Cancel what can be cancelled, wait for the rest, and free the queue; again is harmless.
+
+        Operations keep their results. See io_destroy(2).
+        """
+
+    def __enter__(self) -> Self:
+        """Return self. ValueError once closed."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Close."""

@@ -18,7 +18,7 @@ sys.path.insert(0, str(TESTS))
 if "LINUX_AIO_BUILD" in os.environ:
     sys.path.insert(1, str(Path(os.environ["LINUX_AIO_BUILD"]).resolve() / "tests" / "cpp"))
 
-# A child `python -c …` started at the top of the project would import the linux_aio that lies there,
+# A child `python -c …` started at the top of the project would import the linux_aio that is there,
 # which has no extension module, instead of what is being tested.
 os.environ.setdefault("PYTHONSAFEPATH", "1")
 

@@ -51,9 +51,7 @@ static int open_temporary_file(void) {
     return fd;
 }
 
-static void open_pipe(int ends[2]) {
-    require("pipe", pipe(ends) == 0);
-}
+static void open_pipe(int ends[2]) { require("pipe", pipe(ends) == 0); }
 
 static void close_pipe(const int ends[2]) {
     close(ends[0]);
@@ -214,10 +212,10 @@ static void test_poll(io_context_t ctx) {
     struct timespec no_wait = {0};
 
     io_prep_poll(&request, ends[0], POLLIN);
-    expect("poll", io_submit(ctx, 1, requests), 1);
-    expect("events of an empty pipe", io_getevents(ctx, 1, 1, &event, &no_wait), 0);
+    expect("poll of an empty pipe", io_submit(ctx, 1, requests), 1);
+    expect("events while the pipe is empty", io_getevents(ctx, 1, 1, &event, &no_wait), 0);
     require("write", write(ends[1], "x", 1) == 1);
-    expect("events of a full pipe", get_event(ctx, &event), 1);
+    expect("events when the pipe is not empty", get_event(ctx, &event), 1);
     expect("what poll found", (long)event.res & POLLIN, POLLIN);
     close_pipe(ends);
 }
@@ -230,10 +228,10 @@ static void test_cancel(io_context_t ctx) {
     struct io_event event = {0};
 
     io_prep_poll(&request, ends[0], POLLIN);
-    expect("poll", io_submit(ctx, 1, requests), 1);
+    expect("poll to be cancelled", io_submit(ctx, 1, requests), 1);
     expect("io_cancel", io_cancel(ctx, &request, &event), -EINPROGRESS);
     expect("the event of the cancelled poll", get_event(ctx, &event), 1);
-    expect("it is the poll's", event.obj == &request, 1);
+    expect("it is the cancelled poll's", event.obj == &request, 1);
     expect("io_cancel of what is over", io_cancel(ctx, &request, &event), -EINVAL);
     close_pipe(ends);
 }
@@ -271,7 +269,7 @@ static void test_ready_event_without_wait(io_context_t ctx) {
     struct timespec no_wait = {0};
 
     io_prep_poll(&request, ends[1], POLLOUT);
-    expect("poll", io_submit(ctx, 1, requests), 1);
+    expect("poll of a pipe with room", io_submit(ctx, 1, requests), 1);
     expect("an event that is there", io_getevents(ctx, 1, 1, &event, &no_wait), 1);
     expect("it is the poll's", event.obj == &request, 1);
     close_pipe(ends);
@@ -353,7 +351,7 @@ static void test_queue(void) {
 
     io_prep_pwrite(&request, fd, "x", 1, 0);
     io_set_callback(&request, note_call);
-    expect("pwrite", io_submit(ctx, 1, requests), 1);
+    expect("pwrite with a callback", io_submit(ctx, 1, requests), 1);
     expect_call(ctx, &request, 1);
     expect("io_fsync", io_fsync(ctx, &request, note_call, fd), 1);
     expect_call(ctx, &request, 0);

@@ -8,19 +8,22 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Any, NamedTuple
 
-_LENGTHS = Struct("=QQ")
+_LENGTHS = Struct("=Qq")
+_NO_BLOB = -1
 
 
 class Message(NamedTuple):
     """A command or its answer. File contents travel beside the JSON, not in it."""
 
     head: dict[str, Any]
-    blob: bytes = b""
+    blob: bytes | None = None
 
 
 def pack(message: Message) -> bytes:
     """The bytes to send."""
     head = json.dumps(message.head).encode()
+    if message.blob is None:
+        return _LENGTHS.pack(len(head), _NO_BLOB) + head
     return _LENGTHS.pack(len(head), len(message.blob)) + head + message.blob
 
 
@@ -45,10 +48,10 @@ class Unpacker:
             return None
         head_length, blob_length = _LENGTHS.unpack_from(self._buffer)
         head_end = _LENGTHS.size + head_length
-        end = head_end + blob_length
+        end = head_end + max(blob_length, 0)
         if len(self._buffer) < end:
             return None
         head = json.loads(self._buffer[_LENGTHS.size : head_end])
-        blob = bytes(memoryview(self._buffer)[head_end:end])
+        blob = None if blob_length == _NO_BLOB else bytes(memoryview(self._buffer)[head_end:end])
         del self._buffer[:end]
         return Message(head, blob)

@@ -127,8 +127,8 @@ class Gate:
     def interrupt(self, unique: int) -> None:
         """A signal has come for the thread that waits for this request: let it go with EINTR.
 
-        Nothing else would wake it, not even SIGKILL. The kernel sends no such message for
-        asynchronous requests.
+        Nothing else would wake it, not even SIGKILL. For direct I/O, which is asynchronous inside
+        the kernel even where its caller waits, no interrupt is ever sent.
         """
         for request in self._waiting():
             if request.unique == unique:

@@ -15,6 +15,7 @@ import argparse
 import errno
 import os
 import selectors
+import signal
 import socket
 import stat
 import sys
@@ -33,7 +34,10 @@ from support.mount_calls import MS_NODEV, MS_NOSUID, detach_if_mounted, mount
 # How often to look whether the test process is about to end while requests of its wait.
 WATCH_SECONDS = 0.2
 
-PF_EXITING = 0x4  # of /proc/PID/stat, as in the kernel's <linux/sched.h>
+# Fields of /proc/PID/stat, counted from the one behind the name; proc(5) has them as 9 and 31.
+STAT_FLAGS = 9 - 3
+STAT_SIGNAL = 31 - 3
+PF_EXITING = 0x4  # a flag, as in the kernel's <linux/sched.h>
 
 Handler: TypeAlias = "Callable[[FileSystem, wire.Request], bytes | None]"
 
@@ -81,10 +85,8 @@ class FileSystem:
         return True
 
     def _serve(self, request: wire.Request) -> None:
-        handler = self._HANDLERS.get(request.opcode)
+        handler = self._HANDLERS.get(request.opcode, FileSystem._refuse)
         try:
-            if handler is None:
-                raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
             payload = handler(self, request)
         except OSError as error:
             self._send(wire.refusal(request.unique, wire.errno_of(error)))
@@ -141,11 +143,14 @@ class FileSystem:
         position, size = wire.parse_transfer(request.body)
         return wire.directory_answer(self.directory.entries(position), size)
 
-    def _statfs(self, request: wire.Request) -> bytes:
+    def _statfs(self, _: wire.Request) -> bytes:
         return wire.statfs_answer(4096, 1 << 20, 1 << 19, len(self.directory))
 
-    def _succeed(self, request: wire.Request) -> bytes:
+    def _succeed(self, _: wire.Request) -> bytes:
         return b""
+
+    def _refuse(self, _: wire.Request) -> bytes:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     def _forget(self, request: wire.Request) -> None:
         for node, lookups in wire.parse_forget(request):
@@ -206,44 +211,44 @@ class Commands:
         self._directory = file_system.directory
         self._gate = file_system.gate
 
-    def create(self, blob: bytes, name: str) -> None:
+    def create(self, name: str, blob: bytes) -> None:
         self._directory.create(name).replace(blob)
 
-    def contents(self, blob: bytes, name: str) -> bytes:
+    def contents(self, name: str) -> bytes:
         return bytes(self._directory.named(name).data)
 
-    def hold(self, blob: bytes, kinds: list[Kind]) -> None:
+    def hold(self, kinds: list[Kind]) -> None:
         self._gate.holding = kinds
 
-    def held(self, blob: bytes) -> int:
+    def held(self) -> int:
         return self._gate.held
 
-    def release(self, blob: bytes, **choice: Any) -> int:
+    def release(self, **choice: Any) -> int:
         return self._gate.release(**choice)
 
-    def unhold(self, blob: bytes) -> int:
+    def unhold(self) -> int:
         self._gate.holding = ()
         return self._gate.release()
 
-    def fail(self, blob: bytes, **rule: Any) -> None:
+    def fail(self, **rule: Any) -> None:
         self._gate.failure = Rule(**rule)
 
-    def short(self, blob: bytes, **rule: Any) -> None:
+    def short(self, **rule: Any) -> None:
         self._gate.shortage = Rule(**rule)
 
-    def delay(self, blob: bytes, seconds: float) -> None:
+    def delay(self, seconds: float) -> None:
         self._gate.delay_seconds = seconds
 
-    def fill_reads(self, blob: bytes, byte: int | None) -> None:
+    def fill_reads(self, byte: int | None) -> None:
         self._gate.fill_byte = byte
 
-    def reset(self, blob: bytes) -> None:
+    def reset(self) -> None:
         self._gate.reset()
 
-    def log(self, blob: bytes) -> list[Any]:
+    def log(self) -> list[Any]:
         return self._gate.log
 
-    def unmount(self, blob: bytes) -> None:
+    def unmount(self) -> None:
         self._gate.release_everything()
 
 
@@ -276,7 +281,7 @@ class Server:
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
             self._gate.tick()
-            if self._gate.busy and is_exiting(self._controller):
+            if self._gate.busy and is_ending(self._controller):
                 self._controller_ended()
 
     def _timeout(self) -> float | None:
@@ -315,8 +320,10 @@ class Server:
         self._requests_came()
         arguments = dict(message.head)
         command = arguments.pop("command")
+        if message.blob is not None:
+            arguments["blob"] = message.blob
         try:
-            value = getattr(self._commands, command)(message.blob, **arguments)
+            value = getattr(self._commands, command)(**arguments)
         except OSError as error:
             self._reply(Message({"error": error.errno, "reason": error.strerror}))
             return
@@ -344,18 +351,20 @@ class Server:
         self._selector.modify(self._control, selectors.EVENT_READ | writing, self._commands_came)
 
 
-def is_exiting(process: int) -> bool:
-    """Whether it has begun to end.
+def is_ending(process: int) -> bool:
+    """Whether it has begun to end, or will as soon as its requests are answered.
 
-    A process that is killed waits for its asynchronous requests before anybody is told that it
-    ended; if we held these until we were told, both would wait for ever.
+    A process that is killed waits for its requests before anybody is told that it ended. If we
+    held them until we were told, both would wait for ever.
     """
     try:
         status = Path(f"/proc/{process}/stat").read_text()
     except OSError:
-        return False  # then its pidfd says so
-    flags = int(status.rpartition(")")[2].split()[6])
-    return bool(flags & PF_EXITING)
+        return False  # it has ended, which its pidfd tells as well
+    fields = status.rpartition(")")[2].split()
+    flags = int(fields[STAT_FLAGS])
+    pending_signals = int(fields[STAT_SIGNAL])
+    return bool(flags & PF_EXITING or pending_signals & 1 << (signal.SIGKILL - 1))
 
 
 def main() -> int:

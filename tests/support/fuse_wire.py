@@ -204,11 +204,7 @@ def init_answer(body: bytes) -> bytes:
     """Agree on a protocol: asynchronous direct I/O, and requests as long and as many as can be."""
     _, minor, max_readahead, offered = _INIT_IN.unpack_from(body)
     wanted = (
-        INIT_ASYNC_READ
-        | INIT_BIG_WRITES
-        | INIT_ASYNC_DIO
-        | INIT_PARALLEL_DIROPS
-        | INIT_MAX_PAGES
+        INIT_ASYNC_READ | INIT_BIG_WRITES | INIT_ASYNC_DIO | INIT_PARALLEL_DIROPS | INIT_MAX_PAGES
     )
     congestion_threshold = MAX_BACKGROUND
     time_granularity = 1

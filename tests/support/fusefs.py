@@ -20,7 +20,8 @@ Mounting needs root and /dev/fuse: skip where `fs_available()` gives a reason. W
 - A thread that blocks while it has the GIL can't be released by another thread of the same
   process. Use `delay`, which needs nobody. Requests held for longer than `patience` seconds end
   in ETIMEDOUT, so that a test that got stuck fails instead of hanging.
-- A signal that is handled ends a blocked request that is held or delayed with EINTR.
+- A signal ends an fsync or a buffered transfer that blocks with EINTR; while direct I/O blocks,
+  its handler has to wait.
 - One request of more than 1 MiB reaches the file system in several parts, counted one by one; one
   that is buffered reaches it as the page cache reads it, ahead and in whole pages.
 - A file replaced by `create` shows its new contents to direct reads, and to buffered ones once it
@@ -40,7 +41,6 @@ import threading
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 from support.fuse_control import Message, Unpacker, pack
 from support.fuse_gate import KINDS, Kind, LoggedRequest, Order
@@ -76,7 +76,7 @@ def fs_available() -> str | None:
 
 @contextlib.contextmanager
 def mounted(
-    tmp_path: Path, *, direct_io: bool = False, patience: float = 60.0
+    tmp_path: Path, *, direct_io: bool = False, patience: float = 30.0
 ) -> Iterator[HoldingFS]:
     """Mount in a new folder below `tmp_path`, and unmount whatever happens.
 
@@ -102,7 +102,7 @@ class HoldingFS:
     """
 
     def __init__(
-        self, mountpoint: Path, *, direct_io: bool = False, patience: float = 60.0
+        self, mountpoint: Path, *, direct_io: bool = False, patience: float = 30.0
     ) -> None:
         self.mountpoint = mountpoint
         self._owner = os.getpid()
@@ -158,7 +158,7 @@ class HoldingFS:
 
     def contents(self, name: str) -> bytes:
         """The file as the server has it: what writes that were answered have made of it."""
-        return self._command("contents", name=name).blob
+        return self._command("contents", name=name).blob or b""
 
     # When requests are answered
 
@@ -196,9 +196,7 @@ class HoldingFS:
 
     # What requests are answered with
 
-    def fail(
-        self, error: int, count: int | None = None, kinds: Collection[Kind] = KINDS
-    ) -> None:
+    def fail(self, error: int, count: int | None = None, kinds: Collection[Kind] = KINDS) -> None:
         """Answer the next `count` requests of these kinds, or all, with this errno.
 
         Not with ENOSYS for an fsync: the kernel takes it that there is nothing to do, then and for
@@ -213,7 +211,10 @@ class HoldingFS:
     ) -> None:
         """Read or write at most `nbytes` for each of the next `count` requests, or for all.
 
-        For direct I/O: the page cache takes a short read for the end of the file.
+        For reads, asynchronous direct ones: the page cache takes a short one for the end of the
+        file, and a synchronous direct one gets the rest through the page cache. For writes, those
+        of a file system mounted with `direct_io` to a file opened without O_DIRECT: a short write
+        that is asynchronous comes out of FUSE as EIO.
         """
         self._command("short", value=nbytes, remaining=count, kinds=list(kinds))
 
@@ -237,7 +238,12 @@ class HoldingFS:
     # The conversation
 
     def _command(
-        self, command: str, *, blob: bytes = b"", timeout: float = ANSWER_SECONDS, **arguments: Any
+        self,
+        command: str,
+        *,
+        blob: bytes | None = None,
+        timeout: float = ANSWER_SECONDS,
+        **arguments: object,
     ) -> Message:
         with self._lock:
             try:

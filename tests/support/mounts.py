@@ -24,7 +24,7 @@ SMALLEST_MIB = {"ext4": 8, "xfs": 300, "btrfs": 114}
 _MKFS_OPTIONS = {"ext4": ["-q", "-F"], "xfs": ["-q", "-f"], "btrfs": ["-q", "-f"]}
 
 # Somebody else, a virus scanner or an indexer, may have a file open for a moment.
-BUSY_SECONDS = 5.0
+BUSY_SECONDS = 1.0
 
 
 @functools.cache

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The extension module _faults, for the Python tests and never installed: faulty_libaio.hpp for
+// them. It finds the table of libaio calls through a capsule of linux_aio._core.
+#include <Python.h>
+
+#include "faulty_libaio.hpp"
+
+namespace {
+
+using faulty_libaio::Fault;
+
+// With a ValueError if there is no such call.
+std::optional<faulty_libaio::Call> parse_call(const char* name) {
+    const auto call = faulty_libaio::call_named(name);
+    if (!call) {
+        PyErr_Format(PyExc_ValueError, "libaio has no call %s", name);
+    }
+    return call;
+}
+
+PyObject* inject(PyObject* /*module*/, PyObject* arguments, PyObject* keywords) {
+    static const char* const names[] = {"call",  "error",  "at_most", "after",
+                                        "times", "signal", nullptr};
+    const char* name = nullptr;
+    Fault fault;
+    if (PyArg_ParseTupleAndKeywords(arguments, keywords, "s|iiiii", const_cast<char**>(names),
+                                    &name, &fault.error, &fault.at_most, &fault.after, &fault.times,
+                                    &fault.signal) == 0) {
+        return nullptr;
+    }
+    const auto call = parse_call(name);
+    if (!call) {
+        return nullptr;
+    }
+    faulty_libaio::inject(*call, fault);
+    Py_RETURN_NONE;
+}
+
+PyObject* clear(PyObject* /*module*/, PyObject* /*unused*/) {
+    faulty_libaio::clear();
+    Py_RETURN_NONE;
+}
+
+PyObject* count(PyObject* /*module*/, PyObject* name) {
+    const char* text = PyUnicode_AsUTF8(name);
+    const auto call = text != nullptr ? parse_call(text) : std::nullopt;
+    return call ? PyLong_FromLong(faulty_libaio::count(*call)) : nullptr;
+}
+
+int module_exec(PyObject* /*module*/) {
+    auto* calls = static_cast<libaio::Calls*>(PyCapsule_Import("linux_aio._core._libaio_calls", 0));
+    if (calls == nullptr) {
+        return -1;
+    }
+    faulty_libaio::install(*calls);
+    return 0;
+}
+
+// CPython's tables hold functions of one type, whatever their flags say they are.
+template <class Function>
+PyCFunction as_method(Function* function) noexcept {
+    return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef methods[] = {
+    {"inject", as_method(inject), METH_VARARGS | METH_KEYWORDS, nullptr},
+    {"clear", clear, METH_NOARGS, nullptr},
+    {"count", count, METH_O, nullptr},
+    {},
+};
+
+PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, reinterpret_cast<void*>(module_exec)},
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, nullptr},
+};
+
+PyModuleDef definition{
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "_faults",
+    .m_doc = "Faults in the libaio calls of linux_aio._core; see support.faults.",
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__faults() { return PyModuleDef_Init(&definition); }

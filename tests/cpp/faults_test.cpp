@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: Apache-2.0
+// The aio engine when libaio's calls fail, or do less than they were asked to.
+#include "faulty_libaio.hpp"
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <future>
+#include <latch>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "engine/engine.hpp"
+#include "fixtures.hpp"
+
+namespace {
+
+using engine::Engine;
+using engine::Request;
+using faulty_libaio::Call;
+using faulty_libaio::inject;
+using namespace std::chrono_literals;
+
+std::unique_ptr<Engine> make_engine(unsigned max_requests = 128) {
+    faulty_libaio::clear();
+    return engine::make_engine("aio", max_requests);
+}
+
+// Reads of a file, one byte each, and what became of them.
+class Reads {
+public:
+    explicit Reads(std::size_t count)
+        : text_(count, 'a'), buffer_(count, '.'), file_(fixtures::memory_file(text_)) {
+        requests_ = fixtures::byte_reads(file_.get(), buffer_);
+        addresses_ = fixtures::addresses(requests_);
+    }
+
+    // From the one with that number on.
+    engine::Submission submit(Engine& engine, std::size_t first = 0) {
+        return engine.submit(std::span(addresses_).subspan(first));
+    }
+
+    // The first `count`, those of earlier checks included, complete, and no others.
+    void expect_completed(Engine& engine, std::size_t count,
+                          check::Where where = check::Where::current()) {
+        const auto completions = fixtures::reap(engine, count - completed_);
+        check::equal(completed_ + completions.size(), count, where);
+        completed_ = count;
+        for (const auto& completion : completions) {
+            check::equal(completion.result, 1, where);
+        }
+        engine::Completion another;
+        check::equal(engine.reap({&another, 1}), 0, where);
+        const auto left = text_.size() - count;
+        check::equal(buffer_, std::string(count, 'a') + std::string(left, '.'), where);
+    }
+
+private:
+    std::string text_;
+    std::string buffer_;
+    engine::UniqueFd file_;
+    std::vector<Request> requests_;
+    std::vector<Request*> addresses_;
+    std::size_t completed_ = 0;
+};
+
+void expect_submission(engine::Submission actual, std::size_t taken, int error,
+                       check::Where where = check::Where::current()) {
+    check::equal(actual.taken, taken, where);
+    check::equal(actual.error, error, where);
+}
+
+// --- the shim itself
+
+void test_shim() {
+    faulty_libaio::clear();
+    inject(Call::submit, {.error = EINVAL, .after = 1, .times = 2});
+    inject(Call::submit, {.error = ENOMEM});
+    const auto submit_nothing = [] { return libaio::calls.submit(nullptr, 1, nullptr); };
+    io_context_t context = nullptr;
+    check::equal(libaio::calls.setup(1, &context), 0);
+    check::equal(libaio::calls.submit(context, 0, nullptr), 0);  // passed over
+    for (const int error : {EINVAL, EINVAL, ENOMEM}) {
+        check::equal(submit_nothing(), -error);
+    }
+    check::equal(libaio::calls.submit(context, 0, nullptr), 0);
+    check::equal(faulty_libaio::count(Call::submit), 5);
+    check::equal(faulty_libaio::count(Call::setup), 1);
+
+    inject(Call::submit, {.error = EIO, .times = faulty_libaio::for_ever});
+    for (int i = 0; i < 10; ++i) {
+        check::equal(submit_nothing(), -EIO);
+    }
+    faulty_libaio::clear();
+    check::equal(libaio::calls.submit(context, 0, nullptr), 0);
+    check::equal(faulty_libaio::count(Call::submit), 1);
+    check::equal(libaio::calls.destroy(context), 0);
+
+    check::is_true(faulty_libaio::call_named("getevents") == Call::getevents, "a call by its name");
+    check::is_true(!faulty_libaio::call_named("nonsense"), "no such call");
+}
+
+// --- io_setup
+
+void test_setup() {
+    for (const int error : {EAGAIN, ENOMEM, EINVAL, ENOSYS, EPERM}) {
+        faulty_libaio::clear();
+        inject(Call::setup, {.error = error});
+        try {
+            engine::make_engine("aio", 8);
+            check::fail("no exception");
+        } catch (const std::system_error& refused) {
+            check::equal(refused.code().value(), error);
+        }
+        check::equal(faulty_libaio::count(Call::destroy), 0);
+    }
+    check::is_true(make_engine() != nullptr, "the next one is made");
+}
+
+// --- io_submit
+
+void test_refused_submission() {
+    for (const int error : {EAGAIN, EINTR, ENOMEM, EINVAL}) {
+        const auto engine = make_engine();
+        Reads reads(10);
+        inject(Call::submit, {.error = error});
+        expect_submission(reads.submit(*engine), 0, error);
+        check::equal(faulty_libaio::count(Call::submit), 1);
+        reads.expect_completed(*engine, 0);
+        expect_submission(reads.submit(*engine), 10, 0);
+        reads.expect_completed(*engine, 10);
+    }
+}
+
+void test_short_submission() {
+    for (const int most : {1, 3, 9}) {
+        const auto engine = make_engine();
+        Reads reads(10);
+        const auto taken = static_cast<std::size_t>(most);
+        inject(Call::submit, {.at_most = most});
+        expect_submission(reads.submit(*engine), taken, 0);
+        // why it was short is asked by whoever submits the rest
+        check::equal(faulty_libaio::count(Call::submit), 1);
+        reads.expect_completed(*engine, taken);
+        expect_submission(reads.submit(*engine, taken), 10 - taken, 0);
+        reads.expect_completed(*engine, 10);
+    }
+}
+
+// 300 requests go to the kernel in batches of 128, 128 and 44.
+
+void test_second_batch_refused() {
+    for (const int error : {EAGAIN, EINTR, ENOMEM, EINVAL}) {
+        const auto engine = make_engine(300);
+        Reads reads(300);
+        inject(Call::submit, {.error = error, .after = 1});
+        expect_submission(reads.submit(*engine), 128, 0);
+        check::equal(faulty_libaio::count(Call::submit), 2);
+        reads.expect_completed(*engine, 128);
+        expect_submission(reads.submit(*engine, 128), 172, 0);
+        reads.expect_completed(*engine, 300);
+    }
+}
+
+void test_second_batch_short() {
+    const auto engine = make_engine(300);
+    Reads reads(300);
+    inject(Call::submit, {.at_most = 5, .after = 1});
+    expect_submission(reads.submit(*engine), 133, 0);
+    check::equal(faulty_libaio::count(Call::submit), 2);
+    reads.expect_completed(*engine, 133);
+    expect_submission(reads.submit(*engine, 133), 167, 0);
+    reads.expect_completed(*engine, 300);
+}
+
+void test_first_batch_short() {
+    const auto engine = make_engine(300);
+    Reads reads(300);
+    inject(Call::submit, {.at_most = 127});
+    expect_submission(reads.submit(*engine), 127, 0);
+    check::equal(faulty_libaio::count(Call::submit), 1);
+    reads.expect_completed(*engine, 127);
+}
+
+void test_last_batch_short() {
+    const auto engine = make_engine(300);
+    Reads reads(300);
+    inject(Call::submit, {.at_most = 43, .after = 2});
+    expect_submission(reads.submit(*engine), 299, 0);
+    reads.expect_completed(*engine, 299);
+}
+
+// --- io_getevents
+
+void test_failed_wait() {
+    for (const int error : {EINTR, EINVAL, ENOMEM}) {
+        const auto engine = make_engine();
+        Reads reads(1);
+        inject(Call::getevents, {.error = error});
+        check::equal(engine->wait(engine->ticket(), {}), error);
+        reads.submit(*engine);
+        check::equal(engine->wait(engine->ticket(), {}), 0);
+        reads.expect_completed(*engine, 1);
+    }
+}
+
+// Without the ring a failure to take events is as good as none being there.
+void test_failure_to_take() {
+    setenv("LINUX_AIO_USER_RING", "0", 1);
+    const auto engine = make_engine();
+    unsetenv("LINUX_AIO_USER_RING");
+    Reads reads(10);
+    reads.submit(*engine);
+    inject(Call::getevents, {.error = EINTR, .times = 3});
+    std::array<engine::Completion, 10> completions;
+    check::equal(engine->reap(completions), 0);
+    check::equal(engine->wait(engine->ticket(), {}), 0);
+    reads.expect_completed(*engine, 10);
+}
+
+void test_few_at_a_time() {
+    setenv("LINUX_AIO_USER_RING", "0", 1);
+    const auto engine = make_engine();
+    unsetenv("LINUX_AIO_USER_RING");
+    Reads reads(10);
+    reads.submit(*engine);
+    inject(Call::getevents, {.at_most = 3, .times = 2});
+    std::array<engine::Completion, 10> completions;
+    check::equal(engine->reap(completions), 3);
+    check::equal(engine->reap(completions), 3);
+    check::equal(engine->reap(completions), 4);
+}
+
+// A thread that the kernel has woken, but that is not out of io_getevents yet, stands in the way:
+// the ring can't be given back under it. Here it stays inside until the test lets it go.
+
+std::latch* let_go = nullptr;
+std::atomic<bool> is_inside = false;
+
+int held_getevents(io_context_t /*context*/, long /*min_nr*/, long /*nr*/, io_event* /*events*/,
+                   timespec* /*timeout*/) {
+    is_inside = true;
+    let_go->wait();
+    return -EFAULT;
+}
+
+class HeldWaiter {
+public:
+    explicit HeldWaiter(Engine& engine) {
+        let_go = &latch_;
+        is_inside = false;
+        libaio::calls.getevents = held_getevents;
+        waiter_ = std::async(std::launch::async, [&engine, ticket = engine.ticket()] {
+            return engine.wait(ticket, {});
+        });
+        while (!is_inside) {
+            std::this_thread::yield();
+        }
+        libaio::calls.getevents = getevents_;
+    }
+
+    void release() {
+        latch_.count_down();
+        check::equal(check::get(waiter_), 0);
+    }
+
+private:
+    std::latch latch_{1};
+    decltype(libaio::calls.getevents) getevents_ = libaio::calls.getevents;
+    std::future<int> waiter_;
+};
+
+void test_places_held_by_waiter() {
+    const auto engine = make_engine();
+    HeldWaiter waiter(*engine);
+    Reads reads(2);
+    reads.submit(*engine);
+    reads.expect_completed(*engine, 2);
+    inject(Call::submit, {.error = EAGAIN});
+    Reads more(2);
+    auto submitter = std::async(std::launch::async, [&] { return more.submit(*engine); });
+    check::is_true(submitter.wait_for(20ms) == std::future_status::timeout,
+                   "submits though no place can be free");
+    waiter.release();
+    expect_submission(check::get(submitter), 2, 0);
+    more.expect_completed(*engine, 2);
+
+    // with no waiter there is nothing to wait for
+    inject(Call::submit, {.error = EAGAIN});
+    expect_submission(more.submit(*engine), 0, EAGAIN);
+}
+
+void test_second_waiter() {
+    const auto engine = make_engine();
+    HeldWaiter first(*engine);
+    Reads reads(2);
+    reads.submit(*engine);
+    reads.expect_completed(*engine, 2);
+    const auto calls_before = faulty_libaio::count(Call::getevents);
+    auto second = std::async(std::launch::async,
+                             [&, ticket = engine->ticket()] { return engine->wait(ticket, 10ms); });
+    // It does not sleep with the ring as it is, where the kernel would see events and not wait.
+    check::is_true(second.wait_for(50ms) == std::future_status::timeout, "waits for nothing");
+    check::equal(faulty_libaio::count(Call::getevents), calls_before);
+    first.release();
+    check::equal(check::get(second), ETIMEDOUT);
+}
+
+// --- io_cancel
+
+void test_failed_cancellation() {
+    const auto engine = make_engine();
+    const fixtures::Pipe pipe;
+    auto request = fixtures::poll_request(pipe.reader());
+    fixtures::submit(*engine, request);
+    for (const int error : {EAGAIN, EINVAL, ENOSYS}) {
+        inject(Call::cancel, {.error = error});
+        check::is_true(!engine->cancel(request), "the kernel did not take it");
+    }
+    pipe.put_byte();
+    check::equal(fixtures::reap(*engine, 1).at(0).result & POLLIN, POLLIN);
+}
+
+}  // namespace
+
+int main() {
+    if (!fixtures::has_kernel_aio()) {
+        return check::skipped_status;
+    }
+    unsetenv("LINUX_AIO_USER_RING");
+    faulty_libaio::install(libaio::calls);
+    return check::run({
+        {"the shim", test_shim},
+        {"io_setup fails", test_setup},
+        {"io_submit fails", test_refused_submission},
+        {"io_submit falls short", test_short_submission},
+        {"io_submit fails at the second batch", test_second_batch_refused},
+        {"io_submit falls short at the second batch", test_second_batch_short},
+        {"io_submit falls short at the first of several batches", test_first_batch_short},
+        {"io_submit falls short at the last of several batches", test_last_batch_short},
+        {"io_getevents fails", test_failed_wait},
+        {"io_getevents fails to take events", test_failure_to_take},
+        {"io_getevents takes few", test_few_at_a_time},
+        {"places held for a waiter on its way out", test_places_held_by_waiter},
+        {"a waiter waits for another one to be out", test_second_waiter},
+        {"io_cancel fails", test_failed_cancellation},
+    });
+}

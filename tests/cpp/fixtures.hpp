@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files, pipes and requests for tests of the engines.
+#pragma once
+
+#include <libaio.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "check.hpp"
+#include "engine/engine.hpp"
+#include "engine/request.hpp"
+#include "engine/unique_fd.hpp"
+#include "libaio/calls.hpp"
+
+namespace fixtures {
+
+inline int succeeded(int result) {
+    if (result < 0) {
+        throw std::system_error(errno, std::generic_category());
+    }
+    return result;
+}
+
+// Whether io_setup(2) is there, and allowed.
+inline bool has_kernel_aio() {
+    io_context_t context = nullptr;
+    const int status = libaio::calls.setup(1, &context);
+    if (status == 0) {
+        libaio::calls.destroy(context);
+    }
+    return status != -ENOSYS && status != -EPERM;
+}
+
+// As check::run, where there is kernel AIO.
+inline int run_with_kernel_aio(std::initializer_list<check::Test> tests) {
+    if (!has_kernel_aio()) {
+        std::cout << "skipped: no kernel AIO here\n";
+        return check::skipped_status;
+    }
+    return check::run(tests);
+}
+
+// A file in memory: the kernel completes its reads and writes inside io_submit.
+inline engine::UniqueFd memory_file(std::string_view contents) {
+    engine::UniqueFd fd(succeeded(memfd_create("linux_aio_test", MFD_CLOEXEC)));
+    if (write(fd.get(), contents.data(), contents.size()) != std::ssize(contents)) {
+        throw std::system_error(errno, std::generic_category());
+    }
+    return fd;
+}
+
+class Pipe {
+public:
+    Pipe() {
+        int ends[2];
+        succeeded(pipe(ends));
+        reader_ = engine::UniqueFd(ends[0]);
+        writer_ = engine::UniqueFd(ends[1]);
+    }
+
+    int reader() const { return reader_.get(); }
+    int writer() const { return writer_.get(); }
+    void put_byte() const { succeeded(static_cast<int>(write(writer(), "x", 1))); }
+
+private:
+    engine::UniqueFd reader_;
+    engine::UniqueFd writer_;
+};
+
+inline engine::Request read_request(int fd, std::span<char> buffer, std::uint64_t offset = 0) {
+    return {.opcode = engine::Opcode::read,
+            .fd = fd,
+            .offset = offset,
+            .address = buffer.data(),
+            .length = buffer.size()};
+}
+
+inline engine::Request write_request(int fd, std::string_view bytes, std::uint64_t offset = 0) {
+    return {.opcode = engine::Opcode::write,
+            .fd = fd,
+            .offset = offset,
+            .address = const_cast<char*>(bytes.data()),
+            .length = bytes.size()};
+}
+
+// Of an empty pipe: in flight until told otherwise.
+inline engine::Request poll_request(int fd) {
+    return {.opcode = engine::Opcode::poll, .fd = fd, .poll_events = POLLIN};
+}
+
+// As many reads of one byte each as the buffer is long.
+inline std::vector<engine::Request> byte_reads(int fd, std::span<char> buffer) {
+    std::vector<engine::Request> requests;
+    requests.reserve(buffer.size());
+    for (std::size_t i = 0; i < buffer.size(); ++i) {
+        requests.push_back(read_request(fd, buffer.subspan(i, 1), i));
+    }
+    return requests;
+}
+
+inline std::vector<engine::Request*> addresses(std::span<engine::Request> requests) {
+    std::vector<engine::Request*> result(requests.size());
+    std::ranges::transform(requests, result.begin(), [](auto& request) { return &request; });
+    return result;
+}
+
+inline engine::Submission submit(engine::Engine& engine, engine::Request& request) {
+    engine::Request* const address = &request;
+    return engine.submit({&address, 1});
+}
+
+// Waits for the next completions and returns them, fewer if they don't come.
+inline std::vector<engine::Completion> reap(engine::Engine& engine, std::size_t count) {
+    std::vector<engine::Completion> completions(count);
+    std::size_t reaped = 0;
+    const auto deadline = std::chrono::steady_clock::now() + check::patience;
+    while (reaped < count && std::chrono::steady_clock::now() < deadline) {
+        const auto ticket = engine.ticket();
+        const auto found = engine.reap(std::span(completions).subspan(reaped));
+        reaped += found;
+        if (found == 0) {
+            engine.wait(ticket, std::chrono::milliseconds(100));
+        }
+    }
+    completions.resize(reaped);
+    return completions;
+}
+
+// The result of one request from submission to completion, or a refusal's negative errno.
+inline std::int64_t complete(engine::Engine& engine, engine::Request& request,
+                             check::Where where = check::Where::current()) {
+    const auto submission = submit(engine, request);
+    if (submission.taken != 1) {
+        return -submission.error;
+    }
+    const auto completions = reap(engine, 1);
+    if (completions.empty() || completions[0].request != &request) {
+        check::fail("the request did not complete", where);
+        return 0;
+    }
+    return completions[0].result;
+}
+
+}  // namespace fixtures

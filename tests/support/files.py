@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files in memory, and pipes whose polls stay in flight for as long as a test wants."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def file_in_memory(data: bytes = b"") -> Iterator[int]:
+    """The number of a file with these contents, open for reading and writing."""
+    fd = os.memfd_create("linux_aio test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.pwrite(fd, data, 0)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def contents(fd: int) -> bytes:
+    """All that is in the file."""
+    return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+def refuse_writes(fd: int) -> None:
+    """From now on a write of this file in memory fails with `EPERM`, when it is carried out."""
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+
+
+def is_readable(fd: int, timeout: float = 0) -> bool:
+    """Whether select(2) says that reading would not wait."""
+    return fd in select.select([fd], [], [], timeout)[0]
+
+
+class Numbered:
+    """What a program might use for a file: it has a number, which can change."""
+
+    def __init__(self, number: Any) -> None:
+        self.number = number
+
+    def fileno(self) -> Any:
+        return self.number
+
+
+class Gate:
+    """A pipe: a poll of it for POLLIN completes when the gate is opened, and not before."""
+
+    def __init__(self) -> None:
+        self._read_end, self._write_end = os.pipe()
+
+    def fileno(self) -> int:
+        return self._read_end
+
+    def open(self) -> None:
+        os.write(self._write_end, b"!")
+
+    def shut(self) -> None:
+        """Undo `open`."""
+        os.read(self._read_end, 1)
+
+    def hang_up(self) -> None:
+        """Close the writing end."""
+        write_end, self._write_end = self._write_end, -1
+        os.close(write_end)
+
+    def close(self) -> None:
+        for fd in (self._read_end, self._write_end):
+            if fd >= 0:
+                os.close(fd)
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

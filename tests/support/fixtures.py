@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures for tests that hold requests in flight: a plugin, `pytest_plugins = ["support.fixtures"]`.
+
+Tests that ask for `fs` are skipped, with the reason, where it can't be mounted.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from linux_aio import AIOContext
+from support import quarantine as quarantines
+from support.fusefs import HoldingFS, fs_available, mounted
+from support.workers import finish, start
+
+
+@pytest.fixture(scope="module")
+def mounted_fs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HoldingFS]:
+    reason = fs_available()
+    if reason is not None:
+        pytest.skip(reason)
+    with mounted(tmp_path_factory.mktemp("fs")) as file_system:
+        yield file_system
+
+
+@pytest.fixture
+def fs(mounted_fs: HoldingFS) -> Iterator[HoldingFS]:
+    """A file system that holds what is told to; at first it holds nothing."""
+    yield mounted_fs
+    mounted_fs.unhold()
+    mounted_fs.reset()
+
+
+@pytest.fixture
+def quarantine() -> Iterator[quarantines.Quarantine]:
+    """Memory that is given back during the test is kept, and watched for who writes to it."""
+    reason = quarantines.reason_unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+    with quarantines.watching() as watched:
+        yield watched
+
+
+@pytest.fixture
+def small_heap() -> Iterator[None]:
+    """The garbage collector looks at the test's own objects only, and so is quick."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def ctx() -> Iterator[AIOContext]:
+    """A context that is closed even if a thread hangs in it, and then the test fails."""
+    context = AIOContext(64)
+    yield context
+    finish(start(context.close))

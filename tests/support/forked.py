@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Child processes made by fork(2) that do something, tell what came of it, and end at once."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Generic, NamedTuple, NoReturn, TypeVar
+
+from support.workers import PATIENCE
+
+Result = TypeVar("Result")
+
+
+class Child(NamedTuple, Generic[Result]):
+    """A child process, and where it reports."""
+
+    pid: int
+    report: int
+
+
+def in_child(function: Callable[[], Result]) -> Result:
+    """What the function returns in a child; its result must be picklable."""
+    return report_of(start_child(function))
+
+
+def start_child(function: Callable[[], Result]) -> Child[Result]:
+    """Run the function in a child, where warnings are errors and no error is ignored."""
+    read_end, write_end = os.pipe()
+    pid = _fork()
+    if pid == 0:
+        _be_child(function, write_end)
+    os.close(write_end)
+    return Child(pid, read_end)
+
+
+def report_of(child: Child[Result]) -> Result:
+    """What the function returned. What it raised, or left unraised, fails here."""
+    try:
+        report = _receive(child.report)
+    finally:
+        os.close(child.report)
+        os.kill(child.pid, signal.SIGKILL)  # it may hang
+        _, status = os.waitpid(child.pid, 0)
+    assert report, f"the child ended without a report, wait status {status:#x}"
+    result: Result
+    result, complaints = pickle.loads(report)
+    assert not complaints, "in the child: " + "\n".join(complaints)
+    return result
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 warns where there are other threads; here that is what is tested.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _be_child(function: Callable[[], object], report: int) -> NoReturn:
+    result: object = None
+    complaints: list[str] = []
+    try:
+        sys.unraisablehook = lambda ignored: complaints.append(f"ignored {ignored.exc_value!r}")
+        warnings.simplefilter("error")
+        result = function()
+    except BaseException:
+        complaints.append(traceback.format_exc())
+    finally:
+        os.write(report, pickle.dumps((result, complaints)))
+        os._exit(0)
+
+
+def _receive(fd: int) -> bytes:
+    deadline = time.monotonic() + PATIENCE
+    report = b""
+    while select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        data = os.read(fd, 1 << 16)
+        if not data:
+            break
+        report += data
+    return report

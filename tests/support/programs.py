@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Python programs that run in processes of their own, to crash and to end there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Collection
+from pathlib import Path
+
+from support.workers import PATIENCE
+
+_TESTS = Path(__file__).resolve().parent.parent
+
+
+def start_program(
+    source: str, *arguments: object, pass_fds: Collection[int] = ()
+) -> subprocess.Popen[str]:
+    """Run the source with these arguments; it can import what the tests can."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-X", "faulthandler", "-c", textwrap.dedent(source)]
+        + [str(argument) for argument in arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_TESTS), *filter(None, sys.path)])},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=pass_fds,
+    )
+
+
+def end_of(program: subprocess.Popen[str]) -> str:
+    """What it printed. Fails if it crashed, hangs, or complained."""
+    try:
+        output, complaints = program.communicate(timeout=PATIENCE)
+    finally:
+        program.kill()  # if it hangs
+        program.wait()
+    assert program.returncode == 0, f"it ended with {program.returncode}:\n{complaints}"
+    assert not complaints, f"it complained:\n{complaints}"
+    return output
+
+
+def run_program(source: str, *arguments: object) -> str:
+    """What the program prints, which ends without a crash, a hang or a complaint."""
+    return end_of(start_program(source, *arguments))

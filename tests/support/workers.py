@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Threads for whose end a test waits, but not for ever."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Any, ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+PATIENCE = 60.0  # seconds, on a machine that is very busy
+
+
+def start(
+    function: Callable[Parameters, Result],
+    *arguments: Parameters.args,
+    **keywords: Parameters.kwargs,
+) -> Future[Result]:
+    """Run the function in a thread of its own.
+
+    A daemon: one that hangs fails its test, but does not keep the run from ending.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*arguments, **keywords))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def finish(*futures: Future[Any]) -> list[Any]:
+    """What the functions returned; fails if one raised, or still runs."""
+    _, hanging = wait(futures, timeout=PATIENCE)
+    assert not hanging, f"{len(hanging)} of {len(futures)} threads hang:\n{_all_stacks()}"
+    return [future.result() for future in futures]
+
+
+def stays_blocked(future: Future[Any], seconds: float = 0.05) -> bool:
+    """Whether it has not come to its end for a while."""
+    return not wait([future], timeout=seconds).done
+
+
+def _all_stacks() -> str:
+    stacks = sys._current_frames().values()
+    return "\n".join("".join(traceback.format_stack(frame)) for frame in stacks)

@@ -1,0 +1,633 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a request in flight uses stays until the kernel has let go of it, whatever the program does.
+
+The requests are truly in flight here, held by a file system that answers when it is told. What was
+given back meanwhile is in quarantine, where a write of the kernel shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import gc
+import itertools
+import os
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from linux_aio import AIOContext, AIOOperation, EventFD
+from support.files import Gate, file_in_memory
+from support.fusefs import HoldingFS
+from support.measure import open_fds
+from support.programs import run_program
+from support.quarantine import Quarantine, bytes_block
+from support.rings import rings
+from support.workers import finish, start, stays_blocked
+
+pytest_plugins = ["support.fixtures"]
+
+pytestmark = [
+    pytest.mark.usefixtures("small_heap"),
+    pytest.mark.filterwarnings("ignore:unclosed <linux_aio:ResourceWarning"),
+]
+
+NBYTES = 5003
+LANDING = bytes_block(NBYTES)  # what a read of so many bytes lands in
+DATA = bytes(number % 199 for number in range(NBYTES))
+
+Order = tuple[str, ...]
+
+
+class DirectFile:
+    """A file opened for direct I/O, closed when it is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Reference:
+    """Holds an object. One that is in a cycle lets go of it only when it is collected."""
+
+    def __init__(self, thing: object, in_cycle: bool) -> None:
+        self.thing = thing
+        self.cycle = self if in_cycle else None
+
+
+class Flight:
+    """A read in flight, and a reference to each of the objects that have to do with it."""
+
+    PARTS = ("context", "operation", "eventfd", "file")
+
+    def __init__(self, path: Path, *, with_eventfd: bool, in_cycles: bool = False) -> None:
+        self.with_eventfd = with_eventfd
+        file = DirectFile(path)
+        context = AIOContext(4)
+        eventfd = EventFD()
+        operation = AIOOperation.read(NBYTES, file)
+        assert operation.submit(context, eventfd if with_eventfd else None) == 1
+        parts = zip(self.PARTS, (context, operation, eventfd, file), strict=True)
+        self._references = {name: Reference(part, in_cycles) for name, part in parts}
+
+    def drop(self, part: str) -> None:
+        del self._references[part]
+
+    def part(self, name: str) -> object:
+        reference = self._references.get(name)
+        return reference.thing if reference is not None else None
+
+    def check_completed(self) -> None:
+        """All that is left tells that the read completed, and what it read."""
+        context, operation, eventfd = map(self.part, ("context", "operation", "eventfd"))
+        if isinstance(operation, AIOOperation):
+            assert operation.get_result() == DATA
+        elif isinstance(context, AIOContext):
+            found = [operation.get_result() for operation in context.getevents()]
+            assert found == ([] if self.with_eventfd else [DATA])
+        if isinstance(context, AIOContext):
+            assert context.in_flight == 0
+        if isinstance(eventfd, EventFD) and self.with_eventfd:
+            assert eventfd.read() == 1
+
+
+def let_go() -> None:
+    """Let everything go that nobody holds, which may take until the next context is made."""
+    gc.collect()
+    if rings():
+        AIOContext(1).close()
+        gc.collect()
+
+
+@pytest.fixture
+def path(fs: HoldingFS) -> Path:
+    return fs.create("data", DATA)
+
+
+@pytest.fixture
+def file(path: Path) -> Iterator[DirectFile]:
+    file = DirectFile(path)
+    yield file
+    file.close()
+
+
+@pytest.fixture
+def fd() -> Iterator[int]:
+    with file_in_memory(DATA) as number:
+        yield number
+
+
+# Dropped
+
+
+def beginnings(parts: Order) -> Iterator[Order]:
+    """Every order in which none, some or all of them can be dropped."""
+    for count in range(len(parts) + 1):
+        yield from itertools.permutations(parts, count)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("in_cycles", [False, True], ids=["counted", "in cycles"])
+@pytest.mark.parametrize("with_eventfd", [False, True], ids=["no eventfd", "eventfd"])
+def test_dropped_in_any_order(
+    with_eventfd: bool, in_cycles: bool, fs: HoldingFS, path: Path, quarantine: Quarantine
+) -> None:
+    fs.hold()
+    parts = Flight.PARTS if with_eventfd else ("context", "operation", "file")
+    for count, order in enumerate(beginnings(parts)):
+        flight = Flight(path, with_eventfd=with_eventfd, in_cycles=in_cycles)
+        for part in order:
+            flight.drop(part)
+            gc.collect()
+        assert quarantine.given_back(LANDING) == count
+        assert fs.release() == 1
+        flight.check_completed()
+        del flight
+        let_go()
+        assert quarantine.damaged() == 0
+        assert quarantine.given_back(LANDING) == count + 1
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("answer", ["short", "error"])
+def test_dropped_and_answered_otherwise_than_asked(
+    answer: str, fs: HoldingFS, path: Path, quarantine: Quarantine
+) -> None:
+    fs.hold()
+    flight = Flight(path, with_eventfd=False)
+    for part in Flight.PARTS:
+        flight.drop(part)
+    gc.collect()
+    if answer == "short":
+        fs.short(NBYTES // 2)
+    else:
+        fs.fail(errno.EIO)
+    fs.release()
+    let_go()
+    assert quarantine.damaged() == 0
+    assert quarantine.given_back(LANDING) == 1
+
+
+@pytest.mark.needs_root
+def test_dropped_in_flight_for_the_second_time(
+    fs: HoldingFS, file: DirectFile, quarantine: Quarantine
+) -> None:
+    context = AIOContext(4)
+    operation = AIOOperation.read(NBYTES, file)
+    operation.submit(context)
+    while not operation.done:
+        context.getevents()
+    fs.hold()
+    operation.submit(context)
+    given_back = quarantine.given_back(LANDING)
+    del operation, context
+    gc.collect()
+    assert quarantine.given_back(LANDING) == given_back
+    fs.release()
+    let_go()
+    assert quarantine.damaged() == 0
+    assert quarantine.given_back(LANDING) == given_back + 1
+
+
+@pytest.mark.needs_root
+def test_some_of_many_dropped_and_the_last_answered_first(
+    fs: HoldingFS, file: DirectFile, ctx: AIOContext, quarantine: Quarantine
+) -> None:
+    size = 300
+    fs.hold()
+    operations = [AIOOperation.read(size, file, number * size) for number in range(16)]
+    assert ctx.submit(*operations) == 16
+    kept = {operation.offset: operation for operation in operations[::3]}
+    del operations
+    for _ in range(16):
+        gc.collect()
+        assert fs.release(1, order="lifo") == 1
+    found = {operation.offset: operation.get_result() for operation in ctx.getevents(16)}
+    assert found == {number * size: DATA[number * size :][:size] for number in range(16)}
+    assert {offset: operation.get_result() for offset, operation in kept.items()}.items() <= (
+        found.items()
+    )
+    del found, kept
+    assert quarantine.damaged() == 0
+
+
+@pytest.mark.needs_root
+def test_a_dropped_operation_goes_when_it_has_completed_and_not_before(
+    fs: HoldingFS, file: DirectFile, ctx: AIOContext
+) -> None:
+    fs.hold()
+    operation = AIOOperation.read(NBYTES, file)
+    operation.submit(ctx, EventFD())
+    gone = weakref.ref(operation)
+    del operation
+    gc.collect()
+    assert gone() is not None
+    fs.release()
+    assert ctx.getevents() == []
+    assert gone() is None
+
+
+@pytest.mark.needs_root
+def test_contexts_dropped_in_flight_give_everything_back_in_the_end(
+    fs: HoldingFS, path: Path
+) -> None:
+    fs.hold()
+    before = open_fds()
+    flights = [Flight(path, with_eventfd=bool(number % 2)) for number in range(20)]
+    assert len(rings()) == 20
+    flights.clear()
+    gc.collect()
+    assert fs.release() == 20
+    let_go()
+    assert rings() == []
+    assert open_fds() == before
+
+
+def test_a_context_dropped_with_a_poll_in_flight_needs_no_event_to_go(quarantine: Quarantine) -> None:
+    before = open_fds()
+    context = AIOContext(4)
+    with Gate() as gate:
+        AIOOperation.poll(gate, 1).submit(context)
+        del context
+        gc.collect()
+        let_go()
+        assert rings() == []
+    assert open_fds() == before
+
+
+# Closed
+
+
+class Closing:
+    """A read in flight whose file, eventfd and context are closed, and whose operation is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = DirectFile(path)
+        self._eventfd = EventFD()
+        self.signalled = os.dup(self._eventfd.fileno)
+        self._context = AIOContext(4)
+        self.operation: AIOOperation | None = AIOOperation.read(NBYTES, self._file)
+        self.operation.submit(self._context, self._eventfd)
+        self.closer: Future[None] | None = None
+
+    def do(self, step: str) -> None:
+        if step == "file":
+            self._file.close()
+        elif step == "eventfd":
+            self._eventfd.close()
+        elif step == "operation":
+            self.operation = None
+        else:
+            self.closer = start(self._context.close)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("keep_operation", [True, False], ids=["operation kept", "dropped"])
+def test_closed_in_any_order(
+    keep_operation: bool, fs: HoldingFS, path: Path, quarantine: Quarantine
+) -> None:
+    fs.hold()
+    steps = ("file", "eventfd", "context") + (() if keep_operation else ("operation",))
+    for order in itertools.permutations(steps):
+        closing = Closing(path)
+        for step in order:
+            closing.do(step)
+        assert closing.closer is not None
+        assert stays_blocked(closing.closer)
+        assert fs.release() == 1
+        finish(closing.closer)
+        assert os.eventfd_read(closing.signalled) == 1
+        os.close(closing.signalled)
+        if closing.operation is not None:
+            assert closing.operation.get_result() == DATA
+    assert quarantine.damaged() == 0
+    assert rings() == []
+
+
+@pytest.mark.needs_root
+def test_closed_by_several_threads_at_once(fs: HoldingFS, file: DirectFile) -> None:
+    fs.hold()
+    context = AIOContext(4)
+    operation = AIOOperation.read(NBYTES, file)
+    operation.submit(context)
+    closers = [start(context.close) for _ in range(3)]
+    assert all(stays_blocked(closer) for closer in closers)
+    fs.release()
+    finish(*closers)
+    assert operation.get_result() == DATA
+
+
+@pytest.mark.needs_root
+def test_closing_waits_for_requests_though_polls_are_cancelled(
+    fs: HoldingFS, file: DirectFile
+) -> None:
+    fs.hold()
+    context = AIOContext(4)
+    with Gate() as gate:
+        poll, read = AIOOperation.poll(gate, 1), AIOOperation.read(NBYTES, file)
+        assert context.submit(poll, read) == 2
+        closer = start(context.close)
+        assert stays_blocked(closer)
+        fs.release()
+        finish(closer)
+    assert read.get_result() == DATA
+    with pytest.raises(OSError) as caught:
+        poll.get_result()
+    assert caught.value.errno == errno.ECANCELED
+
+
+# Kept as they are
+
+
+@pytest.mark.needs_root
+def test_the_buffer_of_a_write_can_not_be_resized_in_flight(
+    fs: HoldingFS, file: DirectFile, ctx: AIOContext
+) -> None:
+    fs.hold()
+    payload = bytearray(b"#" * NBYTES)
+    operation = AIOOperation.write(payload, file)
+    operation.submit(ctx)
+    del operation
+    gc.collect()
+    with pytest.raises(BufferError):
+        payload.clear()
+    fs.release()
+    assert [operation.get_result() for operation in ctx.getevents()] == [NBYTES]
+    payload.clear()
+    assert fs.contents("data") == b"#" * NBYTES
+
+
+def own_buffer() -> ctypes.Array[ctypes.c_char]:
+    """A buffer that has weak references, so that something can be done when it goes."""
+    return ctypes.create_string_buffer(b"#" * NBYTES, NBYTES)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("part", ["buffer", "file", "eventfd", "operation"])
+def test_the_collector_does_not_finalize_what_is_in_flight(
+    part: str, fs: HoldingFS, path: Path
+) -> None:
+    """Whoever frees memory in a finalizer frees it when that is called."""
+    fs.hold()
+    buffer, file, eventfd, context = own_buffer(), DirectFile(path), EventFD(), AIOContext(4)
+    operation = AIOOperation.write(buffer, file)
+    operation.submit(context, eventfd)
+    things = {"buffer": buffer, "file": file, "eventfd": eventfd, "operation": operation}
+    finalizer = weakref.finalize(things[part], lambda: None)
+    del buffer, file, eventfd, context, operation, things
+    gc.collect()
+    assert finalizer.alive
+    fs.release()
+    let_go()
+    assert not finalizer.alive
+
+
+class Phoenix:
+    """Comes back when it is collected."""
+
+    returned: ClassVar[list[Phoenix]] = []
+
+    def __init__(self, context: AIOContext, operation: AIOOperation) -> None:
+        self.context = context
+        self.operation = operation
+        self.cycle = self
+
+    def __del__(self) -> None:
+        self.returned.append(self)
+
+
+@pytest.mark.needs_root
+def test_what_a_finalizer_brings_back_still_gets_its_result(
+    fs: HoldingFS, file: DirectFile, quarantine: Quarantine
+) -> None:
+    fs.hold()
+    context = AIOContext(4)
+    operation = AIOOperation.read(NBYTES, file)
+    operation.submit(context)
+    Phoenix(context, operation)
+    del context, operation
+    gc.collect()
+    phoenix = Phoenix.returned.pop()
+    fs.release()
+    assert phoenix.operation.get_result() == DATA
+    phoenix.context.close()
+    assert quarantine.damaged() == 0
+
+
+# Warned of
+
+
+@pytest.mark.needs_root
+def test_a_context_collected_in_flight_warns_once(fs: HoldingFS, file: DirectFile) -> None:
+    fs.hold()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        AIOOperation.read(NBYTES, file).submit(AIOContext(4))
+        gc.collect()
+        messages = [str(warning.message) for warning in caught]
+        caught.clear()  # they have the context
+        fs.release()
+        let_go()
+    assert len(messages) == 1
+    assert messages[0].startswith("unclosed <linux_aio.AIOContext")
+    assert caught == []
+    assert rings() == []
+
+
+@pytest.mark.needs_root
+def test_a_context_closed_in_flight_does_not_warn(fs: HoldingFS, file: DirectFile) -> None:
+    fs.hold()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        context = AIOContext(4)
+        operation = AIOOperation.read(NBYTES, file)
+        operation.submit(context)
+        closer = start(context.close)
+        assert stays_blocked(closer)
+        fs.release()
+        finish(closer)
+        del context, operation
+        gc.collect()
+
+
+# Python code that runs in the midst of it
+
+
+class Trap(bytearray):
+    """A payload that does something when it goes."""
+
+    action: Callable[[], object]
+
+    def __del__(self) -> None:
+        # a ValueError where the context has been closed, or the operation is in flight again
+        with contextlib.suppress(ValueError):
+            self.action()
+
+
+def trap(fd: int, action: Callable[[], object]) -> AIOOperation:
+    """An operation that is gone, and its payload with it, when it has completed."""
+    payload = Trap(b"trap")
+    payload.action = action
+    operation = AIOOperation.write(payload, fd, NBYTES)
+    operation.prepare(EventFD())
+    return operation
+
+
+ACTIONS: dict[str, Callable[[AIOContext, AIOOperation], object]] = {
+    "collects": lambda context, operation: gc.collect(),
+    "takes the result": lambda context, operation: operation.get_result(),
+    "gets the events": lambda context, operation: context.getevents(0),
+    "submits again": lambda context, operation: operation.submit(context),
+    "submits elsewhere": lambda context, operation: operation.submit(AIOContext(1)),
+    "closes": lambda context, operation: context.close(),
+}
+
+TRIGGERS: dict[str, Callable[[AIOContext, AIOOperation], object]] = {
+    "done": lambda context, operation: operation.done,
+    "get_result": lambda context, operation: operation.get_result(),
+    "in_flight": lambda context, operation: context.in_flight,
+    "getevents": lambda context, operation: context.getevents(0),
+    "submit": lambda context, operation: context.submit(),
+    "close": lambda context, operation: context.close(),
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_code_that_runs_while_completions_are_taken_in(trigger: str, action: str, fd: int) -> None:
+    happened = []
+
+    def act() -> None:
+        happened.append(action)
+        ACTIONS[action](context, operation)
+
+    context = AIOContext(4)
+    operation = AIOOperation.read(NBYTES, fd)
+    assert context.submit(trap(fd, act), operation) == 2
+    assert happened == []
+    try:
+        TRIGGERS[trigger](context, operation)
+    except (ValueError, BlockingIOError):
+        assert action in ("closes", "submits again", "submits elsewhere")
+    assert happened == [action]
+    context.close()
+    assert operation.get_result() == DATA
+
+
+# What follows crashes the process when it goes wrong, so it has one of its own.
+
+
+def test_a_collection_in_the_midst_of_getevents() -> None:
+    """Allocating the list that is returned may collect what was counted for it."""
+    program = """
+        import gc, os
+        from linux_aio import AIOContext, AIOOperation, EventFD
+
+        gc.disable()
+        fd = os.memfd_create("data")
+        context = AIOContext(4)
+        lists = [[] for _ in range(1000)]  # none is left over to be used again
+        operation = AIOOperation.read(10, fd)
+        operation.submit(context, EventFD())
+        assert operation.done
+        cycle = [operation]
+        cycle.append(cycle)
+        del operation, cycle
+        gc.set_threshold(1)
+        gc.enable()
+        assert len(context.getevents(0)) <= 1
+        context.close()
+    """
+    run_program(program)
+
+
+def test_a_context_that_goes_while_a_result_is_taken() -> None:
+    """The operation had the last reference to it, until code that ran meanwhile resubmitted it."""
+    program = """
+        import os, warnings
+        import _quarantine
+        from linux_aio import AIOContext, AIOOperation, EventFD
+
+        class Trap(bytearray):
+            def __del__(self):
+                operation.submit(other)
+
+        warnings.simplefilter("ignore", ResourceWarning)
+        _quarantine.start(64)  # what is used after it was given back, crashes
+        fd = os.memfd_create("data")
+        os.write(fd, b"data")
+        other, context = AIOContext(4), AIOContext(4)
+        context.fileno
+        operation = AIOOperation.read(4, fd)
+        operation.submit(context)
+        assert operation.done
+        AIOOperation.write(Trap(b"trap"), fd, 4).submit(context, EventFD())
+        del context
+        try:
+            operation.get_result()
+        except BlockingIOError:
+            pass  # it is in flight again
+        assert other.getevents() == [operation]
+        assert operation.get_result() == b"data"
+    """
+    run_program(program)
+
+
+def test_collections_at_every_turn() -> None:
+    """Thousands of operations, dropped, in cycles and resubmitted, and the collector in between."""
+    program = """
+        import gc, os, random
+        from linux_aio import AIOContext, AIOOperation, EventFD
+
+        def cycle(*things):
+            garbage = [*things]
+            garbage.append(garbage)
+
+        random.seed(1)
+        data = bytes(number % 251 for number in range(4096))
+        fd = os.memfd_create("data")
+        os.write(fd, data)
+        context, eventfd = AIOContext(16), EventFD(0, os.EFD_NONBLOCK)
+        lists = [[] for _ in range(1000)]
+        kept = []
+        gc.set_threshold(1)
+        for _ in range(3000):
+            offset = random.randrange(4000)
+            operation = AIOOperation.read(50, fd, offset)
+            try:
+                operation.submit(context, random.choice([None, eventfd]))
+            except BlockingIOError:
+                for collected in context.getevents(0):
+                    assert collected.get_result() == data[collected.offset :][:50]
+                continue
+            choice = random.randrange(4)
+            if choice == 0:
+                cycle(operation, context)
+            elif choice == 1:
+                kept.append(operation)
+            elif choice == 2:
+                assert operation.get_result() == data[offset:][:50]
+                cycle(operation)
+            if len(kept) > 10:
+                assert all(old.get_result() == data[old.offset :][:50] for old in kept)
+                cycle(*kept)
+                kept.clear()
+        context.close()
+    """
+    run_program(program)

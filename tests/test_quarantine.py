@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The quarantine that other tests rely on: that it sees a write to memory that was given back."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+import pytest
+
+from support.fusefs import HoldingFS
+from support.quarantine import Quarantine, bytes_block, careless_read
+
+pytest_plugins = ["support.fixtures"]
+
+NBYTES = 5003
+
+
+def address_of(buffer: bytearray) -> int:
+    # what exports the buffer is gone at once, so that it can be given back
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+def test_memory_that_nobody_writes_to_is_not_damaged(quarantine: Quarantine) -> None:
+    block = bytes(NBYTES)
+    assert quarantine.given_back(bytes_block(NBYTES)) == 0
+    del block
+    assert quarantine.given_back(bytes_block(NBYTES)) == 1
+    assert quarantine.damaged() == 0
+
+
+@pytest.mark.parametrize("offset", [0, NBYTES // 2, NBYTES - 1])
+def test_a_write_of_one_byte_is_seen(offset: int, quarantine: Quarantine) -> None:
+    buffer = bytearray(NBYTES)
+    address = address_of(buffer)
+    del buffer
+    ctypes.memset(address + offset, 0, 1)
+    assert quarantine.damaged() == 1
+
+
+def test_a_write_to_what_resizing_left_behind_is_seen(quarantine: Quarantine) -> None:
+    buffer = bytearray(NBYTES)
+    address = address_of(buffer)
+    buffer *= 3
+    ctypes.memset(address, 0, 1)
+    assert quarantine.damaged() == 1
+    assert buffer == bytes(3 * NBYTES)
+
+
+@pytest.mark.needs_root
+def test_a_late_write_of_the_kernel_is_seen(fs: HoldingFS, quarantine: Quarantine) -> None:
+    fd = os.open(fs.create("data", b"!" * NBYTES), os.O_RDONLY | os.O_DIRECT)
+    fs.hold()
+    buffer = bytearray(NBYTES)
+    with careless_read(fd, address_of(buffer), NBYTES):
+        del buffer
+        assert quarantine.damaged() == 0
+        fs.release()
+        assert quarantine.damaged() == 1
+    os.close(fd)
+
+
+@pytest.mark.needs_root
+def test_a_timely_write_of_the_kernel_is_none(fs: HoldingFS, quarantine: Quarantine) -> None:
+    fd = os.open(fs.create("data", b"!" * NBYTES), os.O_RDONLY | os.O_DIRECT)
+    fs.hold()
+    buffer = bytearray(NBYTES)
+    with careless_read(fd, address_of(buffer), NBYTES):
+        fs.release()
+    assert buffer == b"!" * NBYTES
+    del buffer
+    assert quarantine.damaged() == 0
+    os.close(fd)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signals that come while a thread is blocked in a call, again and again and at bad moments."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from linux_aio import AIOContext, AIOOperation, EventFD
+from support.files import Gate, file_in_memory
+from support.fusefs import HoldingFS
+from support.signals import AlarmError, alarm, raising_alarm
+from support.workers import finish, start, stays_blocked
+
+pytest_plugins = ["support.fixtures"]
+
+DATA = b"!" * 64
+
+
+@pytest.fixture(params=["ring", "system calls"], autouse=True)
+def way_of_reaping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "system calls":
+        monkeypatch.setenv("LINUX_AIO_USER_RING", "0")
+
+
+@pytest.fixture
+def ctx(way_of_reaping: None) -> Iterator[AIOContext]:
+    with AIOContext(8) as context:
+        yield context
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    with Gate() as gate:
+        yield gate
+
+
+def poll_of(gate: Gate) -> AIOOperation:
+    """An operation that stays in flight until the gate is opened."""
+    return AIOOperation.poll(gate, select.POLLIN)
+
+
+@contextlib.contextmanager
+def ticking(action: Callable[[int], object]) -> Iterator[None]:
+    """Inside the block, every few milliseconds a signal, whose handler is told how many it were."""
+    count = 0
+
+    def handler(_number: int, _frame: object) -> None:
+        nonlocal count
+        count += 1
+        action(count)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def open_at(gate: Gate, last: int) -> Callable[[int], None]:
+    """What opens the gate at this tick, and not before."""
+
+    def act(count: int) -> None:
+        if count == last:
+            gate.open()
+
+    return act
+
+
+def test_waiting_goes_on_after_many_signals(ctx: AIOContext, gate: Gate) -> None:
+    operation = poll_of(gate)
+    operation.submit(ctx)
+    with ticking(open_at(gate, 20)):
+        assert ctx.getevents() == [operation]
+
+
+def test_the_time_is_not_over_sooner_for_many_signals(ctx: AIOContext, gate: Gate) -> None:
+    poll_of(gate).submit(ctx)
+    begun = time.monotonic()
+    with ticking(lambda count: None):
+        assert ctx.getevents(timeout=0.2) == []
+    assert time.monotonic() - begun >= 0.2
+
+
+def test_a_keyboard_interrupt_ends_the_wait_and_loses_nothing(ctx: AIOContext, gate: Gate) -> None:
+    operation = poll_of(gate)
+    operation.submit(ctx)
+    with alarm(lambda: os.kill(os.getpid(), signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+        ctx.getevents()
+    gate.open()
+    assert ctx.getevents() == [operation]
+
+
+def test_a_handler_may_use_the_context(ctx: AIOContext, gate: Gate) -> None:
+    """It takes what the interrupted call waits for, which then has nothing to wait for."""
+    operation = poll_of(gate)
+    operation.submit(ctx)
+    taken = []
+
+    def take() -> None:
+        gate.open()
+        taken.extend(ctx.getevents())
+
+    with alarm(take):
+        assert ctx.getevents() == []
+    assert taken == [operation]
+
+
+def test_a_signal_for_another_thread_does_not_end_its_wait(ctx: AIOContext, gate: Gate) -> None:
+    """Python's handlers run in the main thread, whichever thread was interrupted."""
+    operation = poll_of(gate)
+    operation.submit(ctx)
+    thread: list[int] = []
+
+    def wait() -> list[AIOOperation]:
+        thread.append(threading.get_ident())
+        return ctx.getevents()
+
+    handled = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: handled.append(True))
+    try:
+        waiting = start(wait)
+        assert stays_blocked(waiting)
+        for _ in range(10):
+            signal.pthread_kill(thread[0], signal.SIGUSR1)
+            assert stays_blocked(waiting, 0.005)
+        gate.open()
+        assert finish(waiting) == [[operation]]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert handled
+
+
+@pytest.mark.needs_root
+def test_closing_goes_on_after_a_signal_and_can_be_taken_up_again(
+    fs: HoldingFS, way_of_reaping: None
+) -> None:
+    fd = os.open(fs.create("data", DATA), os.O_RDONLY | os.O_DIRECT)
+    fs.hold()
+    context = AIOContext(4)
+    operation = AIOOperation.read(64, fd)
+    operation.submit(context)
+    with raising_alarm(), pytest.raises(AlarmError):
+        context.close()
+    assert context.closed
+    with pytest.raises(BlockingIOError):
+        operation.get_result()
+    with ticking(lambda count: fs.release() if count == 5 else None):
+        context.close()
+    assert operation.get_result() == DATA
+    os.close(fd)
+
+
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_an_eventfd_that_a_handler_closes_is_closed_for_the_call_too(use: str) -> None:
+    """Its number may be that of another file by then, which is nobody's to read or write."""
+    eventfd = EventFD(2**32 - 1)
+    if use == "read":
+        eventfd.read()
+    else:
+        eventfd.write(2**64 - 1 - 2**32)
+    with file_in_memory(DATA) as other:
+
+        def close() -> None:
+            number = eventfd.fileno
+            eventfd.close()
+            os.dup2(other, number)
+            os.lseek(number, 0, os.SEEK_SET)
+
+        with alarm(close), pytest.raises(ValueError, match="closed"):
+            getattr(eventfd, use)()
+        assert os.pread(other, len(DATA), 0) == DATA
+        assert os.lseek(other, 0, os.SEEK_CUR) == 0
