@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/aio_engine.hpp"
 
+#include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -80,9 +81,17 @@ void fill_control_block(Request& request) noexcept {
     }
 }
 
-// The kernel reports 0 for a poll that was cancelled.
+// The kernel reports 0 for a poll that was cancelled; and for one that had to wait, events that
+// nobody asked for.
 std::int64_t result_of(const Request& request, std::int64_t result) noexcept {
-    return request.cancelled && request.opcode == Opcode::poll ? -ECANCELED : result;
+    if (request.opcode != Opcode::poll) {
+        return result;
+    }
+    if (request.cancelled) {
+        return -ECANCELED;
+    }
+    const auto reported = request.poll_events | POLLERR | POLLHUP | POLLNVAL;
+    return result < 0 ? result : result & reported;
 }
 
 Completion completion_of(void* data, std::int64_t result) noexcept {

@@ -2,12 +2,14 @@
 #include "engine/blocking.hpp"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
+
+#include "engine/alignment.hpp"
+#include "engine/file_system.hpp"
 
 namespace engine {
 namespace {
@@ -24,19 +26,6 @@ bool is_read(Opcode opcode) noexcept { return opcode == Opcode::read || opcode =
 
 bool transfers_data(Opcode opcode) noexcept {
     return is_read(opcode) || opcode == Opcode::write || opcode == Opcode::writev;
-}
-
-bool is_in_memory(std::uint32_t file_system) noexcept {
-    return file_system == TMPFS_MAGIC || file_system == RAMFS_MAGIC ||
-           file_system == HUGETLBFS_MAGIC;
-}
-
-// Those whose direct reads are known not to wait inside io_submit.
-bool is_on_local_disk(std::uint32_t file_system) noexcept {
-    constexpr std::uint32_t f2fs = 0xf2f52010;  // not in every <linux/magic.h>
-    constexpr std::uint32_t xfs = 0x58465342;
-    return file_system == EXT4_SUPER_MAGIC || file_system == xfs ||
-           file_system == BTRFS_SUPER_MAGIC || file_system == f2fs;
 }
 
 }  // namespace
@@ -91,7 +80,7 @@ BlockingHints::File BlockingHints::look_at(int fd) noexcept {
         return file;
     }
     file.device = makedev(status.stx_dev_major, status.stx_dev_minor);
-    file.is_direct = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
+    file.is_direct = is_direct(fd);
     if (S_ISREG(status.stx_mode)) {
         file.medium = medium_of(file.device);
     } else if (S_ISBLK(status.stx_mode)) {

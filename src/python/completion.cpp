@@ -25,6 +25,8 @@ OperationObject* publish(ContextObject* context, const engine::Completion& compl
     context->to_be_kept -= to_be_kept ? 1 : 0;
     context->unsignalled -= operation->request.eventfd < 0 ? 1 : 0;
     complete(operation, completion.result);
+    ++context->statistics.completed;
+    context->statistics.failed += completion.result < 0 ? 1 : 0;
 
     operation->listing = Listing::none;
     if (to_be_kept) {
@@ -118,7 +120,7 @@ void reap(ContextObject* context) noexcept {
         }
         // Only now, with all the lists right: this may run Python code.
         for (std::size_t i = 0; i < count; ++i) {
-            release_memory(operations[i]);
+            let_go(operations[i]);
             Py_DECREF(operations[i]);
         }
     }
@@ -177,6 +179,7 @@ int wait_for_completions(ContextObject* context, engine::Engine::Ticket ticket,
         timeout = slice;
         sliced = true;
     }
+    ++context->statistics.waits;
     ++context->threads_inside;
     int status = 0;
     {

@@ -275,6 +275,59 @@ PyObject* context_getevents(PyObject* object, PyObject* const* arguments, Py_ssi
                    timeout);
 }
 
+PyDoc_STRVAR(cancel_doc,
+             "cancel($self, operation, /)\n--\n\n"
+             "Ask the kernel to cancel an operation in flight, and return whether it will.\n\n"
+             "True: the operation ends with ECANCELED. False: it could not be cancelled and ends by\n"
+             "itself; so do reads and writes of a disk, while a poll can always be cancelled. Either\n"
+             "way it completes exactly once, and its EventFD is signalled. ValueError if it is not\n"
+             "in flight in this context. See io_cancel(2).");
+
+PyObject* context_cancel(PyObject* object, PyObject* argument) {
+    auto* self = cast(object);
+    if (!Py_IS_TYPE(argument, state_of(object).operation_type)) {
+        PyErr_Format(PyExc_TypeError, "operation must be an AIOOperation, not %.200s",
+                     Py_TYPE(argument)->tp_name);
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    if (!check_usable(self)) {
+        return nullptr;
+    }
+    reap(self);
+    auto* operation = static_cast<OperationObject*>(argument);
+    if (operation->state != State::in_flight || context_of(operation) != self) {
+        PyErr_Format(PyExc_ValueError, "%R is not in flight in this context", argument);
+        return nullptr;
+    }
+    const bool taken = self->engine != nullptr && self->engine->cancel(operation->request);
+    self->statistics.cancelled += taken ? 1 : 0;
+    return PyBool_FromLong(taken ? 1 : 0);
+}
+
+PyDoc_STRVAR(statistics_doc,
+             "statistics($self, /)\n--\n\n"
+             "Return counts since the context was made, as a dict of int.\n\n"
+             "submitted: operations that the engine took; completed; failed: of these, with an\n"
+             "error; cancelled: cancellations that the kernel took; submissions: calls to the\n"
+             "engine; short_submissions: of these, calls that did not take all; waits: times that a\n"
+             "thread went to wait for completions.");
+
+PyObject* context_statistics(PyObject* object, PyObject* /*unused*/) {
+    auto* self = cast(object);
+    const ObjectLock lock(object);
+    if (self->is_inherited()) {
+        check_usable(self);
+        return nullptr;
+    }
+    reap(self);
+    const auto& counts = self->statistics;
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "submitted", counts.submitted, "completed",
+                         counts.completed, "failed", counts.failed, "cancelled", counts.cancelled,
+                         "submissions", counts.submissions, "short_submissions",
+                         counts.short_submissions, "waits", counts.waits);
+}
+
 // --- attributes
 
 PyObject* context_get_max_requests(PyObject* object, void* /*closure*/) {
@@ -316,6 +369,8 @@ PyObject* context_repr(PyObject* object) {
 PyMethodDef methods[] = {
     {"submit", as_method(context_submit), METH_FASTCALL, submit_doc},
     {"getevents", as_method(context_getevents), METH_FASTCALL | METH_KEYWORDS, getevents_doc},
+    {"cancel", context_cancel, METH_O, cancel_doc},
+    {"statistics", context_statistics, METH_NOARGS, statistics_doc},
     {"close", context_close, METH_NOARGS, close_doc},
     {"__enter__", context_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nReturn self."},
     {"__exit__", context_exit, METH_VARARGS, "__exit__($self, /, *args)\n--\n\nClose."},

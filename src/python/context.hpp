@@ -15,6 +15,17 @@
 
 namespace python {
 
+// What statistics() tells; counts since the context was made.
+struct Statistics {
+    std::uint64_t submitted = 0;  // operations that the engine took
+    std::uint64_t completed = 0;
+    std::uint64_t failed = 0;     // of those completed, with an error
+    std::uint64_t cancelled = 0;  // cancellations that the kernel took
+    std::uint64_t submissions = 0;        // calls to the engine
+    std::uint64_t short_submissions = 0;  // of those, calls that did not take all
+    std::uint64_t waits = 0;              // times that a thread went to wait for completions
+};
+
 struct Context {
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
 
@@ -22,6 +33,7 @@ struct Context {
     engine::ForkGuard fork_guard;
     bool closing = false;  // close() was called: nothing new gets in
     std::string_view engine_name;
+    Statistics statistics;
     std::size_t max_requests = 0;
 
     // Threads inside the engine without the GIL: it must not go away under them.

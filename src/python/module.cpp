@@ -5,9 +5,10 @@
 #include "libaio/calls.hpp"
 #include "python/closing.hpp"
 #include "python/context.hpp"
+#include "python/direct_io.hpp"
 #include "python/eventfd.hpp"
 #include "python/operation.hpp"
-#include "python/operation_memory.hpp"
+#include "python/operation_allocation.hpp"
 #include "python/refs.hpp"
 #include "python/state.hpp"
 
@@ -38,6 +39,9 @@ PyObject* build_info(PyObject* /*module*/, PyObject* /*unused*/) {
 }
 
 PyMethodDef methods[] = {
+    {"aligned_buffer", as_method(aligned_buffer), METH_FASTCALL | METH_KEYWORDS,
+     aligned_buffer_doc},
+    {"direct_alignment", direct_alignment, METH_O, direct_alignment_doc},
     {"build_info", build_info, METH_NOARGS, build_info_doc},
     {},
 };
@@ -56,6 +60,10 @@ int module_exec(PyObject* module) {
     if (state.context_type == nullptr) {
         return -1;
     }
+    state.aligned_buffer_type = add_aligned_buffer_type(module);
+    if (state.aligned_buffer_type == nullptr) {
+        return -1;
+    }
     // The table of libaio calls, for the project's tests to put faults into.
     const auto calls = Ref::steal(
         PyCapsule_New(&libaio::calls, "linux_aio._core._libaio_calls", nullptr));
@@ -70,6 +78,7 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.eventfd_type);
     Py_VISIT(state.operation_type);
     Py_VISIT(state.context_type);
+    Py_VISIT(state.aligned_buffer_type);
     return 0;
 }
 
@@ -82,6 +91,7 @@ int module_clear(PyObject* module) {
     Py_CLEAR(state.eventfd_type);
     Py_CLEAR(state.operation_type);
     Py_CLEAR(state.context_type);
+    Py_CLEAR(state.aligned_buffer_type);
     return 0;
 }
 

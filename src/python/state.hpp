@@ -16,8 +16,9 @@ struct ModuleState {
     PyTypeObject* eventfd_type = nullptr;
     PyTypeObject* operation_type = nullptr;
     PyTypeObject* context_type = nullptr;
+    PyTypeObject* aligned_buffer_type = nullptr;
 
-    // Memory of operations that are gone, for those to come (see operation_memory.cpp).
+    // Memory of operations that are gone, for those to come (see operation_allocation.cpp).
     std::array<PyObject*, 256> free_operations{};
     std::size_t free_operation_count = 0;
 

@@ -92,8 +92,13 @@ bool Batch::claim(std::span<PyObject* const> operations) {
 }
 
 bool Batch::prepare(PyObject* eventfd) {
+    // The memory of reads comes last: it depends on the fds, and all of this may change those.
     return std::ranges::all_of(candidates_,
-                               [&](Candidate& candidate) { return prepare(candidate, eventfd); });
+                               [&](Candidate& candidate) { return prepare(candidate, eventfd); }) &&
+           std::ranges::all_of(candidates_, [](const Candidate& candidate) {
+               auto& operation = *candidate.operation;
+               return operation.kind != Kind::read || prepare_landing(operation);
+           });
 }
 
 bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
@@ -108,7 +113,12 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
     }
     candidate.context = Ref::borrow(context_);
     candidate.eventfd = Ref::borrow(to_signal);
-    return prepare_memory(operation);
+    const auto fd = operation->file.ask();
+    if (!fd) {
+        return false;
+    }
+    operation->request.fd = *fd;
+    return !has_payload(operation->kind) || prepare_payload(*operation);
 }
 
 Py_ssize_t Batch::submit() {
@@ -161,6 +171,10 @@ engine::Submission Batch::hand_over(std::size_t count) {
     } else {
         submission = engine.submit(requests_);
     }
+    auto& statistics = context_->statistics;
+    ++statistics.submissions;
+    statistics.submitted += submission.taken;
+    statistics.short_submissions += submission.taken < count ? 1 : 0;
     for (auto& candidate : chosen.subspan(submission.taken)) {
         withdraw(candidate);
     }
@@ -211,7 +225,7 @@ void Batch::unclaim(Candidate& candidate) {
     if (candidate.listing_before != Listing::none) {
         remember(context_of(candidate.operation), candidate.operation, candidate.listing_before);
     }
-    release_memory(candidate.operation);
+    let_go(candidate.operation);
     Py_DECREF(candidate.operation);
 }
 
