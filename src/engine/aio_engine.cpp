@@ -119,9 +119,9 @@ AioEngine::~AioEngine() {
     }
 }
 
-bool AioEngine::submission_may_block(const Request& request) noexcept {
-    return hints_.may_block(request);
-}
+Pace AioEngine::expect(const Request& request) noexcept { return pace_maker_.expect(request); }
+
+void AioEngine::learn(const Request& request) noexcept { pace_maker_.learn(request); }
 
 Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
     Submission submission;

@@ -57,11 +57,11 @@ public:
 
 private:
     bool prepare(Candidate& candidate, PyObject* eventfd);
-    void enlist(Candidate& candidate);
+    void enlist(Candidate& candidate, engine::Pace pace);
     void withdraw(Candidate& candidate);
     void unclaim(Candidate& candidate);
     engine::Submission hand_over(std::size_t count);
-    int own_eventfd(const OperationObject* operation) const;
+    int own_eventfd(engine::Pace pace) const;
 
     ContextObject* context_;
     std::array<std::byte, 2048> buffer_;
@@ -152,11 +152,14 @@ engine::Submission Batch::hand_over(std::size_t count) {
     const auto chosen = std::span(candidates_).first(count);
     requests_.clear();
     bool may_block = false;
+    const engine::Request* unknown = nullptr;
     for (auto& candidate : chosen) {
-        enlist(candidate);
         auto& request = candidate.operation->request;
+        const auto pace = engine.expect(request);
+        enlist(candidate, pace);
         requests_.push_back(&request);
-        may_block = may_block || engine.submission_may_block(request);
+        may_block = may_block || engine::may_block(pace);
+        unknown = pace == engine::Pace::unknown ? &request : unknown;
     }
     engine::Submission submission;
     if (may_block) {
@@ -164,6 +167,9 @@ engine::Submission Batch::hand_over(std::size_t count) {
         context_->unconfirmed += count;
         {
             const GilRelease release;
+            if (unknown != nullptr) {
+                engine.learn(*unknown);
+            }
             submission = engine.submit(requests_);
         }
         context_->unconfirmed -= count;
@@ -185,19 +191,19 @@ engine::Submission Batch::hand_over(std::size_t count) {
     return submission;
 }
 
-// The number of the context's own eventfd for operations that nobody else is told of: if somebody
-// watches it, or may yet begin to while the operation is in flight.
-int Batch::own_eventfd(const OperationObject* operation) const {
-    const bool may_last = operation->kind == Kind::poll;
-    return context_->eventfd_is_watched || may_last ? context_->eventfd.get() : -1;
+// The number of the context's own eventfd, for an operation that signals no other. The kernel is
+// spared the work where the operation will be over when the submission returns.
+int Batch::own_eventfd(engine::Pace pace) const {
+    const bool needed = context_->eventfd_is_watched || !engine::ends_inside(pace);
+    return needed ? context_->eventfd.get() : -1;
 }
 
-void Batch::enlist(Candidate& candidate) {
+void Batch::enlist(Candidate& candidate, engine::Pace pace) {
     auto* operation = candidate.operation;
     swap(operation->context, candidate.context);
     swap(operation->eventfd, candidate.eventfd);
     operation->request.eventfd =
-        operation->eventfd ? candidate.eventfd_number : own_eventfd(operation);
+        operation->eventfd ? candidate.eventfd_number : own_eventfd(pace);
     operation->state = State::in_flight;
     operation->listing = Listing::in_flight;
     context_->in_flight.push_back(static_cast<OperationObject*>(Py_NewRef(operation)));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/blocking.hpp"
+#include "engine/pace.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -30,66 +30,75 @@ bool transfers_data(Opcode opcode) noexcept {
 
 }  // namespace
 
-bool BlockingHints::may_block(const Request& request) noexcept {
-    if (!transfers_data(request.opcode) || (request.rw_flags & RWF_NOWAIT) != 0) {
-        return false;
+Pace PaceMaker::expect(const Request& request) noexcept {
+    if (!transfers_data(request.opcode)) {
+        return Pace::asynchronous;
     }
     if (request.fd < 0) {
-        return false;  // refused at once
+        return Pace::at_once;  // refused
     }
     const std::lock_guard lock(mutex_);
     auto& file = files_[static_cast<std::size_t>(request.fd) % files_.size()];
     if (file.fd != request.fd || now() - file.checked_at > lifetime) {
         file = look_at(request.fd);
     }
+    const bool may_wait = (request.rw_flags & RWF_NOWAIT) == 0;
     switch (file.medium) {
         case Medium::memory:
-            return false;
+            return Pace::at_once;
         case Medium::disk:
-            return !(file.is_direct && is_read(request.opcode));
+            if (!file.is_direct) {
+                return may_wait ? Pace::inside : Pace::at_once;
+            }
+            return may_wait && !is_read(request.opcode) ? Pace::unknown : Pace::asynchronous;
         case Medium::unknown:
             break;
     }
-    return true;
+    return may_wait ? Pace::unknown : Pace::asynchronous;
 }
 
-void BlockingHints::learn(const Request& request) noexcept {
+void PaceMaker::learn(const Request& request) noexcept {
+    if (request.fd < 0) {
+        return;
+    }
+    const auto place = static_cast<std::size_t>(request.fd) % files_.size();
+    {
+        const std::lock_guard lock(mutex_);
+        if (files_[place].fd == request.fd && files_[place].was_learnt) {
+            return;
+        }
+    }
     struct statfs file_system{};
     struct stat status{};
-    if (fstatfs(request.fd, &file_system) != 0 || fstat(request.fd, &status) != 0) {
-        return;
-    }
+    const bool known = fstatfs(request.fd, &file_system) == 0 && fstat(request.fd, &status) == 0;
     const auto type = static_cast<std::uint32_t>(file_system.f_type);
-    if (!is_in_memory(type) && !is_on_local_disk(type)) {
-        return;
-    }
     const std::lock_guard lock(mutex_);
-    if (medium_of(status.st_dev) != Medium::unknown) {
-        return;
+    if (known && (is_in_memory(type) || is_on_local_disk(type)) &&
+        medium_of(status.st_dev) == Medium::unknown) {
+        devices_[next_device_] = {.number = status.st_dev,
+                                  .medium = is_in_memory(type) ? Medium::memory : Medium::disk};
+        next_device_ = (next_device_ + 1) % devices_.size();
     }
-    devices_[next_device_] = {.number = status.st_dev,
-                              .medium = is_in_memory(type) ? Medium::memory : Medium::disk};
-    next_device_ = (next_device_ + 1) % devices_.size();
-    files_[static_cast<std::size_t>(request.fd) % files_.size()] = look_at(request.fd);
+    files_[place] = look_at(request.fd);
+    files_[place].was_learnt = true;
 }
 
-BlockingHints::File BlockingHints::look_at(int fd) noexcept {
+PaceMaker::File PaceMaker::look_at(int fd) noexcept {
     File file{.fd = fd, .checked_at = now()};
     struct statx status{};
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0) {
         return file;
     }
-    file.device = makedev(status.stx_dev_major, status.stx_dev_minor);
     file.is_direct = is_direct(fd);
     if (S_ISREG(status.stx_mode)) {
-        file.medium = medium_of(file.device);
+        file.medium = medium_of(makedev(status.stx_dev_major, status.stx_dev_minor));
     } else if (S_ISBLK(status.stx_mode)) {
         file.medium = Medium::disk;
     }
     return file;
 }
 
-BlockingHints::Medium BlockingHints::medium_of(std::uint64_t device) const noexcept {
+PaceMaker::Medium PaceMaker::medium_of(std::uint64_t device) const noexcept {
     for (const auto& known : devices_) {
         if (known.medium != Medium::unknown && known.number == device) {
             return known.medium;
