@@ -10,6 +10,7 @@
 #include "engine/engine.hpp"
 #include "engine/fork_guard.hpp"
 #include "engine/unique_fd.hpp"
+#include "python/loop_tie.hpp"
 #include "python/operation_list.hpp"
 #include "python/refs.hpp"
 
@@ -46,6 +47,8 @@ struct Context {
     // Of these, how many will not signal `eventfd` though they ought to: it was not asked for yet.
     std::size_t unsignalled = 0;
 
+    // Of these, how many signal an EventFD of the program's.
+    std::size_t eventfds_in_flight = 0;
     // Of these, how many another thread is just submitting: the engine may yet refuse them.
     std::size_t unconfirmed = 0;
 
@@ -58,6 +61,12 @@ struct Context {
     // only once somebody has asked for it.
     engine::UniqueFd eventfd;
     bool eventfd_is_watched = false;
+
+    LoopTie tie;
+
+    // Counts and lists an operation as in flight, and no longer. The reference is the caller's.
+    void enter_flight(OperationObject* operation) noexcept;
+    void leave_flight(OperationObject* operation) noexcept;
 
     bool is_inherited() const noexcept { return fork_guard.is_inherited(); }
     std::size_t room() const noexcept {
@@ -73,6 +82,25 @@ inline ContextObject* context_of(const Operation* operation) noexcept {
 }
 
 PyTypeObject* add_context_type(PyObject* module);
+
+// Whether getevents will hand it out, whoever else holds it.
+inline bool is_to_be_kept(const Operation* operation) noexcept {
+    return !operation->eventfd && !operation->is_awaited;
+}
+
+inline void Context::enter_flight(OperationObject* operation) noexcept {
+    in_flight.push_back(operation);
+    to_be_kept += is_to_be_kept(operation) ? 1 : 0;
+    eventfds_in_flight += operation->eventfd ? 1 : 0;
+    unsignalled += operation->request.eventfd < 0 ? 1 : 0;
+}
+
+inline void Context::leave_flight(OperationObject* operation) noexcept {
+    in_flight.remove(operation);
+    to_be_kept -= is_to_be_kept(operation) ? 1 : 0;
+    eventfds_in_flight -= operation->eventfd ? 1 : 0;
+    unsignalled -= operation->request.eventfd < 0 ? 1 : 0;
+}
 
 // False with RuntimeError in a child process, or ValueError once it is closed.
 bool check_usable(const ContextObject* context);

@@ -4,9 +4,11 @@
 
 #include "libaio/calls.hpp"
 #include "python/closing.hpp"
+#include "python/awaitable.hpp"
 #include "python/context.hpp"
 #include "python/direct_io.hpp"
 #include "python/eventfd.hpp"
+#include "python/loop_tie.hpp"
 #include "python/operation.hpp"
 #include "python/operation_allocation.hpp"
 #include "python/refs.hpp"
@@ -64,6 +66,11 @@ int module_exec(PyObject* module) {
     if (state.aligned_buffer_type == nullptr) {
         return -1;
     }
+    state.awaitable_type = make_awaitable_type(module);
+    state.watcher_type = make_watcher_type(module);
+    if (state.awaitable_type == nullptr || state.watcher_type == nullptr) {
+        return -1;
+    }
     // The table of libaio calls, for the project's tests to put faults into.
     const auto calls = Ref::steal(
         PyCapsule_New(&libaio::calls, "linux_aio._core._libaio_calls", nullptr));
@@ -79,6 +86,8 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.operation_type);
     Py_VISIT(state.context_type);
     Py_VISIT(state.aligned_buffer_type);
+    Py_VISIT(state.awaitable_type);
+    Py_VISIT(state.watcher_type);
     return 0;
 }
 
@@ -92,6 +101,9 @@ int module_clear(PyObject* module) {
     Py_CLEAR(state.operation_type);
     Py_CLEAR(state.context_type);
     Py_CLEAR(state.aligned_buffer_type);
+    Py_CLEAR(state.awaitable_type);
+    Py_CLEAR(state.watcher_type);
+    state.asyncio = {};
     return 0;
 }
 

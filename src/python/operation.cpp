@@ -9,6 +9,7 @@
 #include <cstddef>
 
 #include "python/arguments.hpp"
+#include "python/awaitable.hpp"
 #include "python/completion.hpp"
 #include "python/context.hpp"
 #include "python/errors.hpp"
@@ -139,6 +140,17 @@ PyObject* operation_submit(PyObject* object, PyObject* const* arguments, Py_ssiz
     PyObject* eventfd = values[1] == Py_None ? nullptr : values[1];
     const auto taken = submit(static_cast<ContextObject*>(values[0]), {&object, 1}, eventfd);
     return taken < 0 ? nullptr : PyLong_FromSsize_t(taken);
+}
+
+PyObject* operation_await(PyObject* object) {
+    const auto context = Ref::borrow(cast(object)->context.get());
+    if (!context) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the operation was not submitted: submit it before awaiting it");
+        return nullptr;
+    }
+    return make_awaitable(static_cast<ContextObject*>(context.get()), cast(object), false,
+                          "AIOOperation");
 }
 
 // --- attributes
@@ -364,6 +376,7 @@ PyType_Slot slots[] = {
     {Py_tp_traverse, as_slot(operation_traverse)},
     {Py_tp_clear, as_slot(operation_clear)},
     {Py_tp_repr, as_slot(operation_repr)},
+    {Py_am_await, as_slot(operation_await)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
     {Py_tp_members, members},

@@ -38,11 +38,14 @@ enum class State : std::uint8_t {
 enum class Listing : std::uint8_t {
     none,
     in_flight,  // in Context::in_flight; the list owns a reference
+    queued,     // in LoopTie::queued; whoever awaits it owns a reference
+    landed,     // in LoopTie::landed; likewise
     kept,       // in Context::collectable; the list owns a reference
     noted,      // in Context::collectable without a reference: gone when nobody else holds it
 };
 
 struct OperationObject;
+struct AwaitableObject;
 
 struct OperationLinks {
     OperationObject* previous = nullptr;
@@ -66,6 +69,11 @@ struct Operation {
     Ref eventfd;  // the EventFD or int that the program named
     Ref context;  // that of the last submission
     OperationLinks links;
+
+    // Its result goes to an awaitable and not through getevents: to `awaiter`, or to nobody if that
+    // was cancelled.
+    bool is_awaited = false;
+    AwaitableObject* awaiter = nullptr;  // suspended; it owns a reference to the operation
 };
 
 struct OperationObject : PyObject, Operation {};

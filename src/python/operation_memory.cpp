@@ -212,6 +212,22 @@ bool set_payload(Operation& operation, PyObject* given) {
     }
 }
 
+bool has_mutable_payload(const Operation& operation) noexcept {
+    if (!has_payload(operation.kind)) {
+        return false;
+    }
+    PyObject* payload = operation.memory.payload.get();
+    if (!is_vectored(operation.kind)) {
+        return !PyBytes_CheckExact(payload);
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(payload); ++i) {
+        if (!PyBytes_CheckExact(PyTuple_GET_ITEM(payload, i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool prepare_payload(Operation& operation) {
     operation.request.offset = operation.offset;
     if (is_exported(operation.memory)) {

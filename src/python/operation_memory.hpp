@@ -48,6 +48,9 @@ struct OperationMemory {
 // exception set, and nothing changed.
 bool set_payload(Operation& operation, PyObject* given);
 
+// Whether the program could change the memory that it gave, or see it change.
+bool has_mutable_payload(const Operation& operation) noexcept;
+
 // Has the program's memory exported for a submission. May run Python code. False with an exception
 // set.
 bool prepare_payload(Operation& operation);

@@ -12,11 +12,26 @@ namespace python {
 
 struct ContextObject;
 
+// What is used of asyncio (see asyncio_api.hpp).
+struct AsyncioApi {
+    Ref get_running_loop;
+    Ref get_running_loop_or_none;
+    Ref blocking;      // "_asyncio_future_blocking", "done" and "set_result", interned
+    Ref done;
+    Ref set_result;
+    Ref loop_keyword;  // ("loop",)
+    Ref future_type;   // found last: set when all the others are
+};
+
 struct ModuleState {
     PyTypeObject* eventfd_type = nullptr;
     PyTypeObject* operation_type = nullptr;
     PyTypeObject* context_type = nullptr;
     PyTypeObject* aligned_buffer_type = nullptr;
+    PyTypeObject* awaitable_type = nullptr;
+    PyTypeObject* watcher_type = nullptr;
+
+    AsyncioApi asyncio;
 
     // Memory of operations that are gone, for those to come (see operation_allocation.cpp).
     std::array<PyObject*, 256> free_operations{};

@@ -13,4 +13,9 @@ namespace python {
 Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
                   PyObject* eventfd);
 
+// Submits operations that are awaited, and puts those back at the head of the queue for which there
+// is no room. Who can't be submitted lands with the reason. Returns whether any was submitted, or
+// failed.
+bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations);
+
 }  // namespace python
