@@ -115,10 +115,14 @@ void submit_or_enqueue(AwaitableObject* self) {
     PyObject* operation = operation_of(self);
     auto& budget = TurnBudget::of_this_thread();
     if (context->tie.queued.empty() && !budget.is_used_up()) {
-        const auto before = TurnBudget::Clock::now();
-        submit_awaited(context, {&operation, 1});
+        const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
+        submit_awaited(context, {&operation, 1}, Landing::likely);
         reap(context);
-        budget.spend(TurnBudget::Clock::now() - before);
+        if (operation_of(self)->state == State::completed && landed_wrong(*operation_of(self))) {
+            leave_list(context, operation_of(self));
+            submit_awaited(context, {&operation, 1}, Landing::exact);
+            reap(context);
+        }
         if (operation_of(self)->listing == Listing::queued) {
             request_turn(context);
         }
@@ -405,10 +409,7 @@ void awaitable_dealloc(PyObject* object) {
     }
     warn_if_never_awaited(self);
     awaitable_clear(object);
-    self->~Awaitable();
-    auto* type = Py_TYPE(object);
-    type->tp_free(object);
-    Py_DECREF(type);
+    state_of(object).free_awaitables.deallocate(self);
 }
 
 PyMethodDef methods[] = {
@@ -462,17 +463,17 @@ PyTypeObject* make_awaitable_type(PyObject* module) {
 
 PyObject* make_awaitable(ContextObject* context, OperationObject* operation, bool submits,
                          const char* name) {
-    auto* type = state_of(context).awaitable_type;
-    auto* object = type->tp_alloc(type, 0);
-    if (object == nullptr) {
+    auto& state = state_of(context);
+    auto* self = state.free_awaitables.allocate(state.awaitable_type);
+    if (self == nullptr) {
         return nullptr;
     }
-    auto* self = new (static_cast<Awaitable*>(cast(object))) Awaitable;
+    PyObject_GC_Track(self);
     self->submits = submits;
     self->name = name;
     self->context = Ref::borrow(context);
     self->operation = Ref::borrow(operation);
-    return object;
+    return self;
 }
 
 }  // namespace python

@@ -124,11 +124,12 @@ Ref start_watching(ContextObject* context, PyObject* loop) {
 
 // --- turns
 
+constexpr std::size_t enough_bytes = 256 * 1024;
+
 // What stands in the queue for the reason that its turn has come: in one submission together, but
 // of large transfers, which take their time, few.
 std::size_t choose_from_queue(const ContextObject* context,
                               std::span<PyObject*> operations) noexcept {
-    constexpr std::size_t enough_bytes = 256 * 1024;
     const auto room = std::min(context->room(), operations.size());
     std::size_t count = 0;
     std::size_t bytes = 0;
@@ -149,10 +150,9 @@ void submit_queued(ContextObject* context) noexcept {
         if (count == 0) {
             return;
         }
-        const auto before = TurnBudget::Clock::now();
-        const bool some_moved = submit_awaited(context, std::span(operations).first(count));
+        const TurnBudget::Measure measure(budget, enough_bytes);
+        const bool some_moved = submit_awaited(context, std::span(operations).first(count), Landing::exact);
         reap(context);
-        budget.spend(TurnBudget::Clock::now() - before);
         if (!some_moved) {
             return;
         }

@@ -10,7 +10,6 @@
 #include "python/eventfd.hpp"
 #include "python/loop_tie.hpp"
 #include "python/operation.hpp"
-#include "python/operation_allocation.hpp"
 #include "python/refs.hpp"
 #include "python/state.hpp"
 
@@ -96,7 +95,8 @@ int module_clear(PyObject* module) {
     sweep_abandoned(state);
     // What is still in flight keeps its memory for good: the kernel may yet write to it.
     state.abandoned.clear();
-    free_operation_memory(state);
+    state.free_operations.clear();
+    state.free_awaitables.clear();
     Py_CLEAR(state.eventfd_type);
     Py_CLEAR(state.operation_type);
     Py_CLEAR(state.context_type);

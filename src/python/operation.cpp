@@ -15,7 +15,6 @@
 #include "python/errors.hpp"
 #include "python/gil.hpp"
 #include "python/operation_factories.hpp"
-#include "python/operation_allocation.hpp"
 #include "python/submission.hpp"
 
 namespace python {
@@ -313,7 +312,7 @@ void operation_dealloc(PyObject* object) {
     if (self->weak_references != nullptr) {
         PyObject_ClearWeakRefs(object);
     }
-    deallocate_operation(state_of(object), self);
+    state_of(object).free_operations.deallocate(self);
 }
 
 constexpr int factory_flags = METH_CLASS | METH_FASTCALL | METH_KEYWORDS;

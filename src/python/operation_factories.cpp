@@ -5,7 +5,6 @@
 #include <climits>
 
 #include "python/arguments.hpp"
-#include "python/operation_allocation.hpp"
 
 namespace python {
 namespace {
@@ -13,7 +12,7 @@ namespace {
 // A new operation of that kind on the file; null with an exception set.
 OperationObject* make(PyObject* cls, Kind kind, engine::Opcode opcode, PyObject* fd) {
     auto* type = reinterpret_cast<PyTypeObject*>(cls);
-    auto* operation = allocate_operation(type);
+    auto* operation = state_of(type).free_operations.allocate(type);
     if (operation == nullptr) {
         return nullptr;
     }

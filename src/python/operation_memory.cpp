@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/operation_memory.hpp"
 
+#include <cerrno>
 #include <climits>
 #include <cstdint>
 #include <new>
@@ -240,6 +241,13 @@ bool prepare_payload(Operation& operation) {
 bool prepare_landing(Operation& operation) {
     return engine::is_direct(operation.request.fd) ? prepare_aligned(operation)
                                                    : prepare_bytes(operation);
+}
+
+bool prepare_likely_landing(Operation& operation) { return prepare_bytes(operation); }
+
+bool landed_wrong(const Operation& operation) noexcept {
+    return operation.kind == Kind::read && operation.result == -EINVAL &&
+           !operation.memory.lands_aligned && engine::is_direct(operation.request.fd);
 }
 
 std::int64_t land(Operation& operation, std::int64_t result) noexcept {

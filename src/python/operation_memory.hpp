@@ -55,9 +55,15 @@ bool has_mutable_payload(const Operation& operation) noexcept;
 // set.
 bool prepare_payload(Operation& operation);
 
-// Gives a read about to be submitted memory to land in, aligned if the file is open for direct I/O.
-// False with an exception set.
+// Gives a read about to be submitted memory to land in: aligned memory if the file is open for
+// direct I/O, else a bytes object. False with an exception set.
 bool prepare_landing(Operation& operation);
+
+// The same for a file that is most likely not open for direct I/O: spares the question.
+bool prepare_likely_landing(Operation& operation);
+
+// Whether a read failed only because prepare_likely_landing() was wrong.
+bool landed_wrong(const Operation& operation) noexcept;
 
 // A read has landed. `result` is what the kernel returned, 0 or more; returns how many bytes of what
 // was asked for there are.

@@ -2,15 +2,18 @@
 // What the module keeps for each interpreter that imported it.
 #pragma once
 
-#include <array>
-#include <cstddef>
 #include <vector>
 
+#include "python/free_list.hpp"
 #include "python/refs.hpp"
 
 namespace python {
 
+struct Awaitable;
+struct AwaitableObject;
 struct ContextObject;
+struct Operation;
+struct OperationObject;
 
 // What is used of asyncio (see asyncio_api.hpp).
 struct AsyncioApi {
@@ -33,9 +36,8 @@ struct ModuleState {
 
     AsyncioApi asyncio;
 
-    // Memory of operations that are gone, for those to come (see operation_allocation.cpp).
-    std::array<PyObject*, 256> free_operations{};
-    std::size_t free_operation_count = 0;
+    FreeList<OperationObject, Operation, 256> free_operations;
+    FreeList<AwaitableObject, Awaitable, 64> free_awaitables;
 
     // Contexts that were dropped with requests in flight (see abandoned.hpp). Owned.
     std::vector<ContextObject*> abandoned;

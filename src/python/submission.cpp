@@ -68,7 +68,7 @@ public:
     Py_ssize_t submit();
 
     // For operations that are awaited: claims and prepares one. False with an exception set.
-    bool add_awaited(OperationObject* operation);
+    bool add_awaited(OperationObject* operation, Landing landing);
 
     // Submits all that there is room for; who can't be submitted fails by itself. Returns whether
     // any of them is out of the queue's way.
@@ -77,6 +77,7 @@ public:
 private:
     bool prepare(Candidate& candidate, PyObject* eventfd);
     static bool prepare_read(const Candidate& candidate);
+    bool prepare_likely_read(const Candidate& candidate);
     void enlist(Candidate& candidate, engine::Pace pace);
     void withdraw(Candidate& candidate);
     void unclaim(Candidate& candidate);
@@ -172,10 +173,20 @@ Py_ssize_t Batch::submit() {
     }
 }
 
-bool Batch::add_awaited(OperationObject* operation) {
+// Spares asking the file whether it is open for direct I/O, if it was not a moment ago.
+bool Batch::prepare_likely_read(const Candidate& candidate) {
+    auto& operation = *candidate.operation;
+    if (operation.kind == Kind::read && engine::ends_inside(context_->engine->expect(operation.request))) {
+        return prepare_likely_landing(operation);
+    }
+    return prepare_read(candidate);
+}
+
+bool Batch::add_awaited(OperationObject* operation, Landing landing) {
     add_candidate(operation);
     auto& candidate = candidates_.back();
-    if (prepare(candidate, nullptr) && prepare_read(candidate)) {
+    if (prepare(candidate, nullptr) &&
+        (landing == Landing::likely ? prepare_likely_read(candidate) : prepare_read(candidate))) {
         return true;
     }
     const KeptException kept;
@@ -319,7 +330,8 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
     }
 }
 
-bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations) {
+bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
+                    Landing landing) {
     Batch batch(context, operations);
     bool some_failed = false;
     for (auto* object : operations) {
@@ -331,7 +343,7 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
     }
     for (auto* object : operations) {
         auto* operation = static_cast<OperationObject*>(object);
-        if (operation->awaiter != nullptr && !batch.add_awaited(operation)) {
+        if (operation->awaiter != nullptr && !batch.add_awaited(operation, landing)) {
             fail_awaited(context, operation);
             some_failed = true;
         }
