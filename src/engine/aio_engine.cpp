@@ -101,8 +101,7 @@ Completion completion_of(void* data, std::int64_t result) noexcept {
 
 }  // namespace
 
-AioEngine::AioEngine(unsigned max_requests) {
-    unwritable_address();
+AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) {
     const int status = libaio::calls.setup(static_cast<int>(max_requests), &context_);
     if (status < 0) {
         throw std::system_error(-status, std::generic_category());
@@ -258,8 +257,7 @@ int AioEngine::sleep(Timeout timeout) noexcept {
     if (timeout) {
         time = to_timespec(*timeout);
     }
-    const int status = libaio::calls.getevents(context_, 1, 1, unwritable_address(),
-                                               timeout ? &time : nullptr);
+    const int status = libaio::calls.getevents(context_, 1, 1, unwritable_, timeout ? &time : nullptr);
     if (status == -EFAULT) {
         return 0;
     }

@@ -52,6 +52,7 @@ private:
     int poll(Ticket ticket, Timeout timeout) noexcept;
 
     io_context_t context_ = nullptr;
+    io_event* unwritable_;
     ForkGuard fork_guard_;
     PaceMaker pace_maker_;
 

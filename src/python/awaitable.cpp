@@ -166,9 +166,6 @@ bool take_over(AwaitableObject* self) {
     context->to_be_kept -= is_to_be_kept(operation) ? 1 : 0;
     operation->is_awaited = true;
     operation->awaiter = self;
-    if (operation->request.eventfd < 0) {
-        request_turn(context);  // nothing else will tell the loop
-    }
     return true;
 }
 
@@ -199,6 +196,9 @@ PyObject* first_step(AwaitableObject* self) {
     }
     if (!check_usable(context)) {  // closed by what the submission ran
         return finish_with_exception(self, take_exception());
+    }
+    if (operation->state == State::in_flight && operation->request.eventfd < 0) {
+        request_turn(context);  // nothing else will tell the loop
     }
     return suspend(self);
 }

@@ -162,7 +162,7 @@ void context_dealloc(PyObject* object) {
     }
     context_clear(object);
     untie(self);
-    self->~Context();
+    std::destroy_at(static_cast<Context*>(self));
     auto* type = Py_TYPE(object);
     type->tp_free(object);
     Py_DECREF(type);

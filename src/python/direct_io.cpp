@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <span>
 
@@ -31,7 +32,7 @@ int get_buffer(PyObject* object, Py_buffer* view, int flags) {
 }
 
 void dealloc(PyObject* object) {
-    cast(object)->~AlignedBuffer();
+    std::destroy_at(static_cast<AlignedBuffer*>(cast(object)));
     auto* type = Py_TYPE(object);
     type->tp_free(object);
     Py_DECREF(type);

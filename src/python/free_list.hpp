@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <new>
 
 #include "python/refs.hpp"
@@ -28,7 +29,7 @@ public:
 
     // For tp_dealloc: ends the fields, and keeps or frees the memory.
     void deallocate(Object* object) noexcept {
-        static_cast<Fields*>(object)->~Fields();
+        std::destroy_at(static_cast<Fields*>(object));
         auto* type = Py_TYPE(object);
         if (use && count_ < capacity) {
             objects_[count_++] = object;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <array>
+#include <memory>
 #include <new>
 #include <span>
 
@@ -72,7 +73,7 @@ int watcher_clear(PyObject* object) {
 
 void watcher_dealloc(PyObject* object) {
     PyObject_GC_UnTrack(object);
-    cast(object)->~Watcher();
+    std::destroy_at(static_cast<Watcher*>(cast(object)));
     auto* type = Py_TYPE(object);
     type->tp_free(object);
     Py_DECREF(type);

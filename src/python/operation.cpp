@@ -97,7 +97,7 @@ bool check_eventfd(PyObject* object, PyObject* eventfd) {
 }
 
 PyDoc_STRVAR(prepare_doc,
-             "prepare($self, eventfd, /)\n--\n\n"
+             "prepare($self, /, eventfd)\n--\n\n"
              "Name the EventFD (or its number) that completions of this operation signal.\n\n"
              "Holds for every submission until another prepare or submit names another one.\n"
              "ValueError while the operation is in flight, or if the EventFD is closed.");

@@ -39,7 +39,7 @@ struct ModuleState {
     FreeList<OperationObject, Operation, 256> free_operations;
     FreeList<AwaitableObject, Awaitable, 64> free_awaitables;
 
-    // Contexts that were dropped with requests in flight (see abandoned.hpp). Owned.
+    // Contexts that were dropped with requests in flight (see closing.hpp). Owned.
     std::vector<ContextObject*> abandoned;
 };
 
