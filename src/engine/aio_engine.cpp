@@ -22,6 +22,10 @@ using std::chrono::nanoseconds;
 // How many requests go to the kernel in one io_submit, and come from the ring in one look.
 constexpr std::size_t batch_size = 128;
 
+// Beyond two requests, io_submit holds what goes to the disk back to send it off together. A thread
+// that sleeps inside, as buffered reads make it, leaves that to a kernel thread, which may come late.
+constexpr std::size_t unplugged_batch_size = 2;
+
 // A page that nobody can write to, for the life of the process.
 io_event* unwritable_address() {
     static void* const page = mmap(nullptr, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)),
@@ -124,9 +128,12 @@ void AioEngine::learn(const Request& request) noexcept { pace_maker_.learn(reque
 
 Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
     Submission submission;
+    const bool sleeps =
+        requests.size() > unplugged_batch_size && expect(*requests.front()) == Pace::inside;
+    const auto most = sleeps ? unplugged_batch_size : batch_size;
     while (submission.taken < requests.size()) {
-        const auto batch = requests.subspan(
-            submission.taken, std::min(batch_size, requests.size() - submission.taken));
+        const auto batch = requests.subspan(submission.taken,
+                                            std::min(most, requests.size() - submission.taken));
         std::array<iocb*, batch_size> blocks;
         std::ranges::transform(batch, blocks.begin(), [](Request* request) {
             request->cancelled = false;
