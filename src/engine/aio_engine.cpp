@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/aio_engine.hpp"
 
+#include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -20,6 +21,10 @@ using std::chrono::nanoseconds;
 
 // How many requests go to the kernel in one io_submit, and come from the ring in one look.
 constexpr std::size_t batch_size = 128;
+
+// Beyond two requests, io_submit holds what goes to the disk back to send it off together. A thread
+// that sleeps inside, as buffered reads make it, leaves that to a kernel thread, which may come late.
+constexpr std::size_t unplugged_batch_size = 2;
 
 // A page that nobody can write to, for the life of the process.
 io_event* unwritable_address() {
@@ -80,9 +85,17 @@ void fill_control_block(Request& request) noexcept {
     }
 }
 
-// The kernel reports 0 for a poll that was cancelled.
+// The kernel reports 0 for a poll that was cancelled; and for one that had to wait, events that
+// nobody asked for.
 std::int64_t result_of(const Request& request, std::int64_t result) noexcept {
-    return request.cancelled && request.opcode == Opcode::poll ? -ECANCELED : result;
+    if (request.opcode != Opcode::poll) {
+        return result;
+    }
+    if (request.cancelled) {
+        return -ECANCELED;
+    }
+    const auto reported = request.poll_events | POLLERR | POLLHUP | POLLNVAL;
+    return result < 0 ? result : result & reported;
 }
 
 Completion completion_of(void* data, std::int64_t result) noexcept {
@@ -92,8 +105,7 @@ Completion completion_of(void* data, std::int64_t result) noexcept {
 
 }  // namespace
 
-AioEngine::AioEngine(unsigned max_requests) {
-    unwritable_address();
+AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) {
     const int status = libaio::calls.setup(static_cast<int>(max_requests), &context_);
     if (status < 0) {
         throw std::system_error(-status, std::generic_category());
@@ -110,15 +122,18 @@ AioEngine::~AioEngine() {
     }
 }
 
-bool AioEngine::submission_may_block(const Request& request) noexcept {
-    return hints_.may_block(request);
-}
+Pace AioEngine::expect(const Request& request) noexcept { return pace_maker_.expect(request); }
+
+void AioEngine::learn(const Request& request) noexcept { pace_maker_.learn(request); }
 
 Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
     Submission submission;
+    const bool sleeps =
+        requests.size() > unplugged_batch_size && expect(*requests.front()) == Pace::inside;
+    const auto most = sleeps ? unplugged_batch_size : batch_size;
     while (submission.taken < requests.size()) {
-        const auto batch = requests.subspan(
-            submission.taken, std::min(batch_size, requests.size() - submission.taken));
+        const auto batch = requests.subspan(submission.taken,
+                                            std::min(most, requests.size() - submission.taken));
         std::array<iocb*, batch_size> blocks;
         std::ranges::transform(batch, blocks.begin(), [](Request* request) {
             request->cancelled = false;
@@ -249,8 +264,7 @@ int AioEngine::sleep(Timeout timeout) noexcept {
     if (timeout) {
         time = to_timespec(*timeout);
     }
-    const int status = libaio::calls.getevents(context_, 1, 1, unwritable_address(),
-                                               timeout ? &time : nullptr);
+    const int status = libaio::calls.getevents(context_, 1, 1, unwritable_, timeout ? &time : nullptr);
     if (status == -EFAULT) {
         return 0;
     }

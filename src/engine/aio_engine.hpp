@@ -16,9 +16,9 @@
 #include <memory>
 #include <mutex>
 
-#include "engine/blocking.hpp"
 #include "engine/engine.hpp"
 #include "engine/fork_guard.hpp"
+#include "engine/pace.hpp"
 #include "libaio/calls.hpp"
 #include "libaio/ring.hpp"
 
@@ -33,7 +33,8 @@ public:
     ~AioEngine() override;
 
     std::string_view name() const noexcept override { return "aio"; }
-    bool submission_may_block(const Request& request) noexcept override;
+    Pace expect(const Request& request) noexcept override;
+    void learn(const Request& request) noexcept override;
     Submission submit(std::span<Request* const> requests) noexcept override;
     std::size_t reap(std::span<Completion> completions) noexcept override;
     Ticket ticket() noexcept override;
@@ -51,8 +52,9 @@ private:
     int poll(Ticket ticket, Timeout timeout) noexcept;
 
     io_context_t context_ = nullptr;
+    io_event* unwritable_;
     ForkGuard fork_guard_;
-    BlockingHints hints_;
+    PaceMaker pace_maker_;
 
     std::mutex mutex_;  // for all that follows; held for short, never across a system call that waits
     libaio::Ring ring_;

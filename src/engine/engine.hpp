@@ -13,6 +13,7 @@
 #include <span>
 #include <string_view>
 
+#include "engine/pace.hpp"
 #include "engine/request.hpp"
 
 namespace engine {
@@ -44,8 +45,12 @@ public:
 
     virtual std::string_view name() const noexcept = 0;
 
-    // Whether submit() of this request may wait for a disk, a pipe or the like.
-    virtual bool submission_may_block(const Request& request) noexcept = 0;
+    // What to expect of submit() of this request.
+    virtual Pace expect(const Request& request) noexcept = 0;
+
+    // To be called where blocking is allowed, for a request whose pace is unknown: the next answer
+    // may be better.
+    virtual void learn(const Request& request) noexcept = 0;
 
     virtual Submission submit(std::span<Request* const> requests) noexcept = 0;
 

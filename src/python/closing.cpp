@@ -33,11 +33,33 @@ void let_other_threads_out() {
     std::this_thread::sleep_for(std::chrono::microseconds(50));
 }
 
+// Wakes who waits, and leaves the loop: by way of the loop, from another thread than its own.
+void end_tie(ContextObject* context) noexcept {
+    if (!context->tie.landed.empty()) {
+        wake_landed(context);
+    }
+    if (context->tie.landed.empty()) {
+        untie(context);
+    }
+}
+
 bool is_idle(const ContextObject* context) noexcept {
     return context->in_flight.empty() && context->threads_inside == 0;
 }
 
 }  // namespace
+
+void start_closing(ContextObject* context) noexcept {
+    const ObjectLock lock(context);
+    if (context->is_inherited()) {
+        return;
+    }
+    context->closing = true;
+    fail_queued(context);
+    if (context->engine != nullptr) {
+        cancel_all(context);
+    }
+}
 
 bool close(ContextObject* context) {
     const ObjectLock lock(context);
@@ -45,10 +67,7 @@ bool close(ContextObject* context) {
         release_inherited(context);
         return true;
     }
-    context->closing = true;
-    if (context->engine != nullptr) {
-        cancel_all(context);
-    }
+    start_closing(context);
     while (context->engine != nullptr) {
         const auto ticket = context->engine->ticket();
         reap(context);
@@ -57,6 +76,7 @@ bool close(ContextObject* context) {
         }
         if (is_idle(context)) {
             destroy_engine(context);
+            end_tie(context);
             break;
         }
         if (context->in_flight.empty()) {
@@ -85,6 +105,7 @@ void abandon(ContextObject* context) noexcept {
     if (context->engine == nullptr) {
         return;
     }
+    untie(context);
     cancel_all(context);
     reap(context);
     if (is_idle(context)) {
@@ -117,10 +138,9 @@ void sweep_abandoned(ModuleState& state) noexcept {
 
 void release_inherited(ContextObject* context) noexcept {
     context->closing = true;
-    context->to_be_kept = 0;
-    context->unsignalled = 0;
+    untie(context);
     while (auto* operation = context->in_flight.front()) {
-        context->in_flight.remove(operation);
+        context->leave_flight(operation);
         operation->listing = Listing::none;
         Py_DECREF(operation);
     }

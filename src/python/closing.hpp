@@ -6,6 +6,10 @@
 
 namespace python {
 
+// The first part of close(), which does not wait: nothing new gets in, what is queued fails, what
+// can be cancelled is.
+void start_closing(ContextObject* context) noexcept;
+
 // Cancels what can be cancelled, waits for the rest without the GIL, reaps, and lets the engine go.
 // In a child process only lets go of what is the child's own. False with an exception set if a
 // signal's handler raised one; the context is closed for everyone else, and close() can go on.

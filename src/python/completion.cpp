@@ -20,30 +20,23 @@ using Clock = std::chrono::steady_clock;
 // that the list owned is the caller's now.
 OperationObject* publish(ContextObject* context, const engine::Completion& completion) noexcept {
     auto* operation = operation_of(completion.request);
-    const bool to_be_kept = !operation->eventfd;
-    context->in_flight.remove(operation);
-    context->to_be_kept -= to_be_kept ? 1 : 0;
-    context->unsignalled -= operation->request.eventfd < 0 ? 1 : 0;
+    context->leave_flight(operation);
     complete(operation, completion.result);
+    ++context->statistics.completed;
+    context->statistics.failed += completion.result < 0 ? 1 : 0;
 
     operation->listing = Listing::none;
-    if (to_be_kept) {
+    if (operation->is_awaited) {
+        if (operation->awaiter != nullptr) {
+            operation->listing = Listing::landed;
+            context->tie.landed.push_back(operation);
+        }
+    } else if (is_to_be_kept(operation)) {
         remember(context, operation, Listing::kept);
     } else if (Py_REFCNT(operation) > 1) {
         remember(context, operation, Listing::noted);
     }
     return operation;
-}
-
-void write_eventfd(const ContextObject* context) noexcept {
-    const std::uint64_t one = 1;
-    // It fails only where the counter is so high that it is readable anyway.
-    static_cast<void>(!write(context->eventfd.get(), &one, sizeof one));
-}
-
-void empty_eventfd(const ContextObject* context) noexcept {
-    std::uint64_t count = 0;
-    static_cast<void>(!read(context->eventfd.get(), &count, sizeof count));
 }
 
 // Whether getevents should wait for something in flight.
@@ -102,6 +95,13 @@ bool wait_for_enough(ContextObject* context, std::size_t min_nr, engine::Timeout
     }
 }
 
+// For the loop, if there is something in its queue that could now be submitted.
+void tell_of_room(const ContextObject* context) noexcept {
+    if (!context->tie.queued.empty() && !context->tie.is_running && context->room() != 0) {
+        write_eventfd(context);
+    }
+}
+
 }  // namespace
 
 void reap(ContextObject* context) noexcept {
@@ -118,9 +118,10 @@ void reap(ContextObject* context) noexcept {
         }
         // Only now, with all the lists right: this may run Python code.
         for (std::size_t i = 0; i < count; ++i) {
-            release_memory(operations[i]);
+            let_go(operations[i]);
             Py_DECREF(operations[i]);
         }
+        tell_of_room(context);
     }
 }
 
@@ -140,19 +141,31 @@ void forget(ContextObject* context, OperationObject* operation) noexcept {
     if (listing == Listing::kept) {
         --context->kept;
         Py_DECREF(operation);  // never the last: the caller has one
+        tell_of_room(context);
     }
+}
+
+void write_eventfd(const ContextObject* context) noexcept {
+    const std::uint64_t one = 1;
+    // It fails only where the counter is so high that it is readable anyway.
+    static_cast<void>(!write(context->eventfd.get(), &one, sizeof one));
+}
+
+void empty_eventfd(const ContextObject* context) noexcept {
+    std::uint64_t count = 0;
+    static_cast<void>(!read(context->eventfd.get(), &count, sizeof count));
 }
 
 void settle_eventfd(ContextObject* context) noexcept {
     // An operation that was submitted before anybody watched can't signal: what watches has to come
     // and look.
     if (!context->eventfd_is_watched || context->kept != 0 || context->unsignalled != 0 ||
-        context->engine == nullptr) {
+        !context->tie.landed.empty() || context->engine == nullptr) {
         return;
     }
     empty_eventfd(context);
     reap(context);  // what completed in between will not signal again
-    if (context->kept != 0) {
+    if (context->kept != 0 || !context->tie.landed.empty()) {
         write_eventfd(context);
     }
 }
@@ -177,6 +190,7 @@ int wait_for_completions(ContextObject* context, engine::Engine::Ticket ticket,
         timeout = slice;
         sliced = true;
     }
+    ++context->statistics.waits;
     ++context->threads_inside;
     int status = 0;
     {

@@ -14,10 +14,14 @@
 #include <system_error>
 
 #include "python/arguments.hpp"
+#include "python/asyncio_api.hpp"
+#include "python/awaitable.hpp"
 #include "python/closing.hpp"
 #include "python/completion.hpp"
 #include "python/errors.hpp"
+#include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/operation_factories.hpp"
 #include "python/state.hpp"
 #include "python/submission.hpp"
 
@@ -125,6 +129,8 @@ void context_finalize(PyObject* object) {
 int context_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     auto* self = cast(object);
+    Py_VISIT(self->tie.loop.get());
+    Py_VISIT(self->tie.watcher.get());
     for (const auto* list : {&self->in_flight, &self->collectable}) {
         for (auto* operation = list->front(); operation != nullptr;
              operation = OperationList::next(operation)) {
@@ -155,7 +161,8 @@ void context_dealloc(PyObject* object) {
         PyObject_ClearWeakRefs(object);
     }
     context_clear(object);
-    self->~Context();
+    untie(self);
+    std::destroy_at(static_cast<Context*>(self));
     auto* type = Py_TYPE(object);
     type->tp_free(object);
     Py_DECREF(type);
@@ -181,6 +188,34 @@ PyObject* context_enter(PyObject* object, PyObject* /*unused*/) {
 
 PyObject* context_exit(PyObject* object, PyObject* /*arguments*/) {
     return context_close(object, nullptr);
+}
+
+PyDoc_STRVAR(aclose_doc,
+             "aclose($self, /)\n--\n\n"
+             "Close, without blocking the event loop: what is queued fails with ValueError, what is\n"
+             "in flight is cancelled or awaited. A coroutine.");
+
+// What is better written in Python: linux_aio/_asyncio.py.
+PyObject* call_python(const char* function, PyObject* object) {
+    const auto module = Ref::steal(PyImport_ImportModule("linux_aio._asyncio"));
+    return module ? PyObject_CallMethod(module.get(), function, "O", object) : nullptr;
+}
+
+PyObject* context_aclose(PyObject* object, PyObject* /*unused*/) {
+    return call_python("aclose", object);
+}
+
+PyObject* context_aenter(PyObject* object, PyObject* /*unused*/) {
+    return check_usable(cast(object)) ? call_python("aenter", object) : nullptr;
+}
+
+PyObject* context_aexit(PyObject* object, PyObject* /*arguments*/) {
+    return context_aclose(object, nullptr);
+}
+
+PyObject* context_start_closing(PyObject* object, PyObject* /*unused*/) {
+    start_closing(cast(object));
+    Py_RETURN_NONE;
 }
 
 // --- operations
@@ -209,6 +244,34 @@ PyObject* context_submit(PyObject* object, PyObject* const* arguments, Py_ssize_
         submit(cast(object), {arguments, static_cast<std::size_t>(count)}, nullptr);
     return taken < 0 ? nullptr : PyLong_FromSsize_t(taken);
 }
+
+// AIOContext.read and its like: an awaitable for what the class method of AIOOperation makes.
+template <auto make_operation, const char* name>
+PyObject* make_awaited(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
+                       PyObject* names) {
+    auto* type = reinterpret_cast<PyObject*>(state_of(object).operation_type);
+    const auto operation = Ref::steal(make_operation(type, arguments, count, names));
+    return operation ? make_awaitable(cast(object),
+                                      static_cast<OperationObject*>(operation.get()), true, name)
+                     : nullptr;
+}
+
+constexpr char read_name[] = "AIOContext.read";
+constexpr char readinto_name[] = "AIOContext.readinto";
+constexpr char readv_name[] = "AIOContext.readv";
+constexpr char write_name[] = "AIOContext.write";
+constexpr char writev_name[] = "AIOContext.writev";
+constexpr char fsync_name[] = "AIOContext.fsync";
+constexpr char fdsync_name[] = "AIOContext.fdsync";
+constexpr char poll_name[] = "AIOContext.poll";
+
+#define AWAITED_DOC(signature, operation)                                                          \
+    signature                                                                                      \
+        "\n--\n\n"                                                                                 \
+        "Return a coroutine that submits and awaits AIOOperation." operation                       \
+        ":\nthe arguments, the result and the errors are the same.\n\n"                            \
+        "Beyond max_requests, awaits queue in order. Cancelling takes effect at once, but if the\n" \
+        "kernel uses memory of the program's that can change: then when it has let go."
 
 // Seconds, None or left out for no end. False with an exception set.
 bool parse_timeout(PyObject* object, engine::Timeout& timeout) {
@@ -275,6 +338,59 @@ PyObject* context_getevents(PyObject* object, PyObject* const* arguments, Py_ssi
                    timeout);
 }
 
+PyDoc_STRVAR(cancel_doc,
+             "cancel($self, operation, /)\n--\n\n"
+             "Ask the kernel to cancel an operation in flight, and return whether it will.\n\n"
+             "True: the operation ends with ECANCELED. False: it could not be cancelled and ends by\n"
+             "itself; so do reads and writes of a disk, while a poll can always be cancelled. Either\n"
+             "way it completes exactly once, and its EventFD is signalled. ValueError if it is not\n"
+             "in flight in this context. See io_cancel(2).");
+
+PyObject* context_cancel(PyObject* object, PyObject* argument) {
+    auto* self = cast(object);
+    if (!Py_IS_TYPE(argument, state_of(object).operation_type)) {
+        PyErr_Format(PyExc_TypeError, "operation must be an AIOOperation, not %.200s",
+                     Py_TYPE(argument)->tp_name);
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    if (!check_usable(self)) {
+        return nullptr;
+    }
+    reap(self);
+    auto* operation = static_cast<OperationObject*>(argument);
+    if (operation->state != State::in_flight || context_of(operation) != self) {
+        PyErr_Format(PyExc_ValueError, "%R is not in flight in this context", argument);
+        return nullptr;
+    }
+    const bool taken = self->engine != nullptr && self->engine->cancel(operation->request);
+    self->statistics.cancelled += taken ? 1 : 0;
+    return PyBool_FromLong(taken ? 1 : 0);
+}
+
+PyDoc_STRVAR(statistics_doc,
+             "statistics($self, /)\n--\n\n"
+             "Return counts since the context was made, as a dict of int.\n\n"
+             "submitted: operations that the engine took; completed; failed: of these, with an\n"
+             "error; cancelled: cancellations that the kernel took; submissions: calls to the\n"
+             "engine; short_submissions: of these, calls that did not take all; waits: times that a\n"
+             "thread went to wait for completions.");
+
+PyObject* context_statistics(PyObject* object, PyObject* /*unused*/) {
+    auto* self = cast(object);
+    const ObjectLock lock(object);
+    if (self->is_inherited()) {
+        check_usable(self);
+        return nullptr;
+    }
+    reap(self);
+    const auto& counts = self->statistics;
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "submitted", counts.submitted, "completed",
+                         counts.completed, "failed", counts.failed, "cancelled", counts.cancelled,
+                         "submissions", counts.submissions, "short_submissions",
+                         counts.short_submissions, "waits", counts.waits);
+}
+
 // --- attributes
 
 PyObject* context_get_max_requests(PyObject* object, void* /*closure*/) {
@@ -306,6 +422,11 @@ PyObject* context_get_fileno(PyObject* object, void* /*closure*/) {
     return fd < 0 ? nullptr : PyLong_FromLong(fd);
 }
 
+PyObject* context_get_loop(PyObject* object, void* /*closure*/) {
+    const auto& loop = cast(object)->tie.loop;
+    return loop ? loop.new_ref() : running_loop(state_of(object)).release();
+}
+
 PyObject* context_repr(PyObject* object) {
     const auto* self = cast(object);
     return PyUnicode_FromFormat("<linux_aio.AIOContext engine='%s' max_requests=%zu%s>",
@@ -313,12 +434,36 @@ PyObject* context_repr(PyObject* object) {
                                 is_open(self) ? "" : " closed");
 }
 
+constexpr int awaited_flags = METH_FASTCALL | METH_KEYWORDS;
+
 PyMethodDef methods[] = {
+    {"read", as_method(make_awaited<make_read, read_name>), awaited_flags,
+     AWAITED_DOC("read($self, /, nbytes, fd, offset=0, priority=0, flags=0)", "read")},
+    {"readinto", as_method(make_awaited<make_readinto, readinto_name>), awaited_flags,
+     AWAITED_DOC("readinto($self, /, buffer, fd, offset=0, priority=0, flags=0)", "readinto")},
+    {"readv", as_method(make_awaited<make_readv, readv_name>), awaited_flags,
+     AWAITED_DOC("readv($self, /, buffers, fd, offset=0, priority=0, flags=0)", "readv")},
+    {"write", as_method(make_awaited<make_write, write_name>), awaited_flags,
+     AWAITED_DOC("write($self, /, payload, fd, offset=0, priority=0, flags=0)", "write")},
+    {"writev", as_method(make_awaited<make_writev, writev_name>), awaited_flags,
+     AWAITED_DOC("writev($self, /, buffers, fd, offset=0, priority=0, flags=0)", "writev")},
+    {"fsync", as_method(make_awaited<make_fsync, fsync_name>), awaited_flags,
+     AWAITED_DOC("fsync($self, /, fd)", "fsync")},
+    {"fdsync", as_method(make_awaited<make_fdsync, fdsync_name>), awaited_flags,
+     AWAITED_DOC("fdsync($self, /, fd)", "fdsync")},
+    {"poll", as_method(make_awaited<make_poll, poll_name>), awaited_flags,
+     AWAITED_DOC("poll($self, /, fd, events)", "poll")},
     {"submit", as_method(context_submit), METH_FASTCALL, submit_doc},
     {"getevents", as_method(context_getevents), METH_FASTCALL | METH_KEYWORDS, getevents_doc},
+    {"cancel", context_cancel, METH_O, cancel_doc},
+    {"statistics", context_statistics, METH_NOARGS, statistics_doc},
     {"close", context_close, METH_NOARGS, close_doc},
     {"__enter__", context_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nReturn self."},
     {"__exit__", context_exit, METH_VARARGS, "__exit__($self, /, *args)\n--\n\nClose."},
+    {"aclose", context_aclose, METH_NOARGS, aclose_doc},
+    {"_start_closing", context_start_closing, METH_NOARGS, nullptr},
+    {"__aenter__", context_aenter, METH_NOARGS, "__aenter__($self, /)\n--\n\nReturn self."},
+    {"__aexit__", context_aexit, METH_VARARGS, "__aexit__($self, /, *args)\n--\n\nAwait aclose()."},
     {},
 };
 
@@ -333,6 +478,10 @@ PyGetSetDef properties[] = {
      "The number of the context's own eventfd: readable while completed operations that signal\n"
      "no EventFD of the program's wait to be collected. For add_reader and the like; not to be\n"
      "read or closed.",
+     nullptr},
+    {"loop", context_get_loop, nullptr,
+     "The event loop that the context serves: that in which it was last awaited, or before that\n"
+     "the running one.",
      nullptr},
     {},
 };

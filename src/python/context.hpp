@@ -10,10 +10,22 @@
 #include "engine/engine.hpp"
 #include "engine/fork_guard.hpp"
 #include "engine/unique_fd.hpp"
+#include "python/loop_tie.hpp"
 #include "python/operation_list.hpp"
 #include "python/refs.hpp"
 
 namespace python {
+
+// What statistics() tells; counts since the context was made.
+struct Statistics {
+    std::uint64_t submitted = 0;  // operations that the engine took
+    std::uint64_t completed = 0;
+    std::uint64_t failed = 0;     // of those completed, with an error
+    std::uint64_t cancelled = 0;  // cancellations that the kernel took
+    std::uint64_t submissions = 0;        // calls to the engine
+    std::uint64_t short_submissions = 0;  // of those, calls that did not take all
+    std::uint64_t waits = 0;              // times that a thread went to wait for completions
+};
 
 struct Context {
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
@@ -22,6 +34,7 @@ struct Context {
     engine::ForkGuard fork_guard;
     bool closing = false;  // close() was called: nothing new gets in
     std::string_view engine_name;
+    Statistics statistics;
     std::size_t max_requests = 0;
 
     // Threads inside the engine without the GIL: it must not go away under them.
@@ -34,6 +47,8 @@ struct Context {
     // Of these, how many will not signal `eventfd` though they ought to: it was not asked for yet.
     std::size_t unsignalled = 0;
 
+    // Of these, how many signal an EventFD of the program's.
+    std::size_t eventfds_in_flight = 0;
     // Of these, how many another thread is just submitting: the engine may yet refuse them.
     std::size_t unconfirmed = 0;
 
@@ -46,6 +61,12 @@ struct Context {
     // only once somebody has asked for it.
     engine::UniqueFd eventfd;
     bool eventfd_is_watched = false;
+
+    LoopTie tie;
+
+    // Counts and lists an operation as in flight, and no longer. The reference is the caller's.
+    void enter_flight(OperationObject* operation) noexcept;
+    void leave_flight(OperationObject* operation) noexcept;
 
     bool is_inherited() const noexcept { return fork_guard.is_inherited(); }
     std::size_t room() const noexcept {
@@ -61,6 +82,25 @@ inline ContextObject* context_of(const Operation* operation) noexcept {
 }
 
 PyTypeObject* add_context_type(PyObject* module);
+
+// Whether getevents will hand it out, whoever else holds it.
+inline bool is_to_be_kept(const Operation* operation) noexcept {
+    return !operation->eventfd && !operation->is_awaited;
+}
+
+inline void Context::enter_flight(OperationObject* operation) noexcept {
+    in_flight.push_back(operation);
+    to_be_kept += is_to_be_kept(operation) ? 1 : 0;
+    eventfds_in_flight += operation->eventfd ? 1 : 0;
+    unsignalled += operation->request.eventfd < 0 ? 1 : 0;
+}
+
+inline void Context::leave_flight(OperationObject* operation) noexcept {
+    in_flight.remove(operation);
+    to_be_kept -= is_to_be_kept(operation) ? 1 : 0;
+    eventfds_in_flight -= operation->eventfd ? 1 : 0;
+    unsignalled -= operation->request.eventfd < 0 ? 1 : 0;
+}
 
 // False with RuntimeError in a child process, or ValueError once it is closed.
 bool check_usable(const ContextObject* context);

@@ -6,6 +6,8 @@
 #include <string>
 #include <system_error>
 
+#include "python/direct_io.hpp"
+
 namespace python {
 namespace {
 
@@ -23,12 +25,15 @@ std::string line_of(const char* path) {
 
 // What is known of the cause beyond the errno, or nothing.
 std::string remedy(const OperationObject* operation, int error) {
-    if (error == EBADF) {
-        const bool writes = operation->kind == Kind::write;
-        const bool reads = operation->kind == Kind::read;
-        return !reads && !writes ? " (is it open?)"
-                                 : " (is it open, and for " + std::string(reads ? "read" : "writ") +
-                                       "ing?)";
+    if (error == EBADF && reads(operation->kind)) {
+        return " (is it open, and for reading?)";
+    }
+    if (error == EBADF && writes(operation->kind)) {
+        return " (is it open, and for writing?)";
+    }
+    if (error == EINVAL) {
+        const auto misalignment = describe_misalignment(*operation);
+        return misalignment.empty() ? "" : " (O_DIRECT: " + misalignment + ")";
     }
     return {};
 }

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 
 #include "python/arguments.hpp"
@@ -62,7 +63,7 @@ void eventfd_dealloc(PyObject* object) {
     if (self->weak_references != nullptr) {
         PyObject_ClearWeakRefs(object);
     }
-    self->~EventFD();
+    std::destroy_at(static_cast<EventFD*>(self));
     auto* type = Py_TYPE(object);
     type->tp_free(object);
     Py_DECREF(type);
@@ -124,7 +125,7 @@ PyObject* eventfd_read(PyObject* object, PyObject* /*unused*/) {
 }
 
 PyDoc_STRVAR(write_doc,
-             "write($self, value=1, /)\n--\n\n"
+             "write($self, /, value=1)\n--\n\n"
              "Add value, from 0 to 2**64 - 2, to the counter.\n\n"
              "Waits, without the GIL, while that would take the counter beyond 2**64 - 2; with\n"
              "EFD_NONBLOCK raises BlockingIOError instead. See eventfd(2).");

@@ -54,26 +54,4 @@ private:
 #endif
 };
 
-// Sets an exception aside, and back in its place at the end: for code that runs where one may
-// already be set (finalizers) and must not disturb it.
-class KeptException {
-public:
-#if PY_VERSION_HEX >= 0x030C0000
-    KeptException() noexcept : exception_(PyErr_GetRaisedException()) {}
-    ~KeptException() { PyErr_SetRaisedException(exception_); }
-#else
-    KeptException() noexcept { PyErr_Fetch(&type_, &exception_, &traceback_); }
-    ~KeptException() { PyErr_Restore(type_, exception_, traceback_); }
-#endif
-    KeptException(const KeptException&) = delete;
-    KeptException& operator=(const KeptException&) = delete;
-
-private:
-#if PY_VERSION_HEX < 0x030C0000
-    PyObject* type_ = nullptr;
-    PyObject* traceback_ = nullptr;
-#endif
-    PyObject* exception_ = nullptr;
-};
-
 }  // namespace python

@@ -4,10 +4,12 @@
 
 #include "libaio/calls.hpp"
 #include "python/closing.hpp"
+#include "python/awaitable.hpp"
 #include "python/context.hpp"
+#include "python/direct_io.hpp"
 #include "python/eventfd.hpp"
+#include "python/loop_tie.hpp"
 #include "python/operation.hpp"
-#include "python/operation_memory.hpp"
 #include "python/refs.hpp"
 #include "python/state.hpp"
 
@@ -38,6 +40,9 @@ PyObject* build_info(PyObject* /*module*/, PyObject* /*unused*/) {
 }
 
 PyMethodDef methods[] = {
+    {"aligned_buffer", as_method(aligned_buffer), METH_FASTCALL | METH_KEYWORDS,
+     aligned_buffer_doc},
+    {"direct_alignment", direct_alignment, METH_O, direct_alignment_doc},
     {"build_info", build_info, METH_NOARGS, build_info_doc},
     {},
 };
@@ -56,6 +61,15 @@ int module_exec(PyObject* module) {
     if (state.context_type == nullptr) {
         return -1;
     }
+    state.aligned_buffer_type = add_aligned_buffer_type(module);
+    if (state.aligned_buffer_type == nullptr) {
+        return -1;
+    }
+    state.awaitable_type = make_awaitable_type(module);
+    state.watcher_type = make_watcher_type(module);
+    if (state.awaitable_type == nullptr || state.watcher_type == nullptr) {
+        return -1;
+    }
     // The table of libaio calls, for the project's tests to put faults into.
     const auto calls = Ref::steal(
         PyCapsule_New(&libaio::calls, "linux_aio._core._libaio_calls", nullptr));
@@ -70,6 +84,9 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.eventfd_type);
     Py_VISIT(state.operation_type);
     Py_VISIT(state.context_type);
+    Py_VISIT(state.aligned_buffer_type);
+    Py_VISIT(state.awaitable_type);
+    Py_VISIT(state.watcher_type);
     return 0;
 }
 
@@ -78,10 +95,15 @@ int module_clear(PyObject* module) {
     sweep_abandoned(state);
     // What is still in flight keeps its memory for good: the kernel may yet write to it.
     state.abandoned.clear();
-    free_operation_memory(state);
+    state.free_operations.clear();
+    state.free_awaitables.clear();
     Py_CLEAR(state.eventfd_type);
     Py_CLEAR(state.operation_type);
     Py_CLEAR(state.context_type);
+    Py_CLEAR(state.aligned_buffer_type);
+    Py_CLEAR(state.awaitable_type);
+    Py_CLEAR(state.watcher_type);
+    state.asyncio = {};
     return 0;
 }
 

@@ -9,12 +9,12 @@
 #include <cstddef>
 
 #include "python/arguments.hpp"
+#include "python/awaitable.hpp"
 #include "python/completion.hpp"
 #include "python/context.hpp"
 #include "python/errors.hpp"
 #include "python/gil.hpp"
 #include "python/operation_factories.hpp"
-#include "python/operation_memory.hpp"
 #include "python/submission.hpp"
 
 namespace python {
@@ -50,31 +50,12 @@ bool update(OperationObject* self) {
 
 // --- results
 
-// The bytes of the last read, cut to what was read when somebody first looks at them.
-PyObject* read_payload(Operation* operation) {
-    const auto length = static_cast<Py_ssize_t>(operation->result);
-    PyObject* bytes = operation->payload.get();
-    if (PyBytes_GET_SIZE(bytes) != length) {
-        if (Py_REFCNT(bytes) == 1) {
-            bytes = operation->payload.release();
-            _PyBytes_Resize(&bytes, length);  // null, and an exception, if it fails
-        } else {
-            bytes = PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes), length);
-        }
-        if (bytes == nullptr) {
-            return nullptr;
-        }
-        operation->payload = Ref::steal(bytes);
-    }
-    return operation->payload.new_ref();
-}
-
 PyDoc_STRVAR(get_result_doc,
              "get_result($self, /)\n--\n\n"
              "Return the operation's result, or raise the OSError that it met.\n\n"
-             "For a read the bytes that were read, for a write how many were written, for a poll\n"
-             "the mask of events, for a sync None; see read(2), write(2), poll(2), fsync(2). Never\n"
-             "waits: raises BlockingIOError (EINPROGRESS) while the operation is in flight, and\n"
+             "For a read the bytes that were read; for readinto and readv how many were read; for a\n"
+             "write or writev how many were written; for a poll the mask of events; for a sync None:\n"
+             "see preadv2(2), pwritev2(2), poll(2), fsync(2). Never waits: raises BlockingIOError (EINPROGRESS) while the operation is in flight, and\n"
              "RuntimeError if it was never submitted. May be asked again. The operation then no\n"
              "longer comes out of AIOContext.getevents.");
 
@@ -116,7 +97,7 @@ bool check_eventfd(PyObject* object, PyObject* eventfd) {
 }
 
 PyDoc_STRVAR(prepare_doc,
-             "prepare($self, eventfd, /)\n--\n\n"
+             "prepare($self, /, eventfd)\n--\n\n"
              "Name the EventFD (or its number) that completions of this operation signal.\n\n"
              "Holds for every submission until another prepare or submit names another one.\n"
              "ValueError while the operation is in flight, or if the EventFD is closed.");
@@ -160,6 +141,17 @@ PyObject* operation_submit(PyObject* object, PyObject* const* arguments, Py_ssiz
     return taken < 0 ? nullptr : PyLong_FromSsize_t(taken);
 }
 
+PyObject* operation_await(PyObject* object) {
+    const auto context = Ref::borrow(cast(object)->context.get());
+    if (!context) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the operation was not submitted: submit it before awaiting it");
+        return nullptr;
+    }
+    return make_awaitable(static_cast<ContextObject*>(context.get()), cast(object), false,
+                          "AIOOperation");
+}
+
 // --- attributes
 
 PyObject* operation_get_opcode(PyObject* object, void* /*closure*/) {
@@ -193,7 +185,7 @@ PyObject* operation_get_context(PyObject* object, void* /*closure*/) {
 }
 
 PyObject* operation_get_offset(PyObject* object, void* /*closure*/) {
-    return PyLong_FromUnsignedLongLong(cast(object)->request.offset);
+    return PyLong_FromUnsignedLongLong(cast(object)->offset);
 }
 
 bool check_not_deleted(PyObject* value, const char* name) {
@@ -209,8 +201,8 @@ int operation_set_offset(PyObject* object, PyObject* value, void* /*closure*/) {
     if (!check_not_deleted(value, "offset")) {
         return -1;
     }
-    if (self->kind != Kind::read && self->kind != Kind::write) {
-        PyErr_SetString(PyExc_AttributeError, "the operation has no offset");
+    if (!reads(self->kind) && !writes(self->kind)) {
+        PyErr_SetString(PyExc_AttributeError, "syncs and polls have no offset");
         return -1;
     }
     const auto offset = to_integer(value, "offset", 0, INT64_MAX);
@@ -221,7 +213,7 @@ int operation_set_offset(PyObject* object, PyObject* value, void* /*closure*/) {
     if (!check_not_busy(self)) {
         return -1;
     }
-    self->request.offset = static_cast<std::uint64_t>(*offset);
+    self->offset = static_cast<std::uint64_t>(*offset);
     return 0;
 }
 
@@ -229,12 +221,12 @@ PyObject* operation_get_payload(PyObject* object, void* /*closure*/) {
     const ObjectLock lock(object);
     auto* self = cast(object);
     if (self->kind != Kind::read) {
-        return self->payload.new_ref_or_none();
+        return self->memory.payload.new_ref_or_none();
     }
-    if (self->state != State::completed || !self->payload) {
+    if (self->state != State::completed || self->result < 0) {
         Py_RETURN_NONE;
     }
-    return read_payload(self);
+    return read_result(*self);
 }
 
 int operation_set_payload(PyObject* object, PyObject* value, void* /*closure*/) {
@@ -242,15 +234,22 @@ int operation_set_payload(PyObject* object, PyObject* value, void* /*closure*/) 
     if (!check_not_deleted(value, "payload")) {
         return -1;
     }
-    if (self->kind != Kind::write) {
-        PyErr_SetString(PyExc_AttributeError, "only the payload of a write can be set");
+    if (self->kind != Kind::write && self->kind != Kind::readinto) {
+        PyErr_SetString(PyExc_AttributeError,
+                        "only the payload of a write or readinto can be set");
         return -1;
     }
     const ObjectLock lock(object);
     if (!check_not_busy(self)) {
         return -1;
     }
-    return set_buffer(self, value) ? 0 : -1;
+    return set_payload(*self, value) ? 0 : -1;
+}
+
+PyObject* describe_transfer(const OperationObject* operation, const char* name) {
+    return PyUnicode_FromFormat("%s of %zu bytes at offset %llu of fd %d", name, operation->nbytes,
+                                static_cast<unsigned long long>(operation->offset),
+                                operation->file.number());
 }
 
 const char* state_name(const Operation* operation) {
@@ -278,13 +277,12 @@ PyObject* operation_repr(PyObject* object) {
 int operation_traverse(PyObject* object, visitproc visit, void* arg) {
     auto* self = cast(object);
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->payload.get());
     Py_VISIT(self->eventfd.get());
     Py_VISIT(self->context.get());
     if (const int status = self->file.traverse(visit, arg); status != 0) {
         return status;
     }
-    return self->view.traverse(visit, arg);
+    return self->memory.traverse(visit, arg);
 }
 
 // Leaves the list that does not own it. The other lists own a reference: they let go first.
@@ -300,9 +298,7 @@ int operation_clear(PyObject* object) {
         return 0;  // the kernel uses its memory; its context's end will let go of it
     }
     leave_list(self);
-    self->view.release();
-    self->payload.reset();
-    self->landing.reset();
+    self->memory.clear();
     self->eventfd.reset();
     self->file.clear();
     self->context.reset();
@@ -316,14 +312,17 @@ void operation_dealloc(PyObject* object) {
     if (self->weak_references != nullptr) {
         PyObject_ClearWeakRefs(object);
     }
-    deallocate_operation(state_of(object), self);
+    state_of(object).free_operations.deallocate(self);
 }
 
 constexpr int factory_flags = METH_CLASS | METH_FASTCALL | METH_KEYWORDS;
 
 PyMethodDef methods[] = {
     {"read", as_method(make_read), factory_flags, make_read_doc},
+    {"readinto", as_method(make_readinto), factory_flags, make_readinto_doc},
+    {"readv", as_method(make_readv), factory_flags, make_readv_doc},
     {"write", as_method(make_write), factory_flags, make_write_doc},
+    {"writev", as_method(make_writev), factory_flags, make_writev_doc},
     {"fsync", as_method(make_fsync), factory_flags, make_fsync_doc},
     {"fdsync", as_method(make_fdsync), factory_flags, make_fdsync_doc},
     {"poll", as_method(make_poll), factory_flags, make_poll_doc},
@@ -352,8 +351,8 @@ PyGetSetDef properties[] = {
     {"offset", operation_get_offset, operation_set_offset,
      "The byte of the file to start at. Can be set while the operation is not in flight.", nullptr},
     {"payload", operation_get_payload, operation_set_payload,
-     "The buffer of a write, which can be set while the operation is not in flight; the result\n"
-     "of a read, or None before.",
+     "The buffer of a write or readinto, which can be set while the operation is not in flight;\n"
+     "the tuple of buffers of a writev or readv; the result of a read, or None before.",
      nullptr},
     {},
 };
@@ -365,17 +364,18 @@ PyMemberDef members[] = {
 
 PyDoc_STRVAR(type_doc,
              "One request to the kernel, and what became of it: see io_submit(2).\n\n"
-             "Made by the class methods read, write, fsync, fdsync and poll. fd is an int, an\n"
-             "EventFD, an AIOContext, or an object with a fileno() method, which is asked again at\n"
-             "each submission. A completed operation can be submitted again, which forgets its last\n"
-             "result. While it is in flight the operation, its buffer, its file object and its\n"
-             "EventFD are kept alive.");
+             "Made by the class methods read, readinto, readv, write, writev, fsync, fdsync and\n"
+             "poll. fd is an int, an EventFD, an AIOContext, or an object with a fileno() method,\n"
+             "which is asked again at each submission. A completed operation can be submitted\n"
+             "again, which forgets its last result. While it is in flight the operation, its\n"
+             "buffers, its file object and its EventFD are kept alive.");
 
 PyType_Slot slots[] = {
     {Py_tp_dealloc, as_slot(operation_dealloc)},
     {Py_tp_traverse, as_slot(operation_traverse)},
     {Py_tp_clear, as_slot(operation_clear)},
     {Py_tp_repr, as_slot(operation_repr)},
+    {Py_am_await, as_slot(operation_await)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
     {Py_tp_members, members},
@@ -400,44 +400,19 @@ OperationObject* operation_of(engine::Request* request) noexcept {
     return static_cast<OperationObject*>(operation);
 }
 
-bool prepare_memory(OperationObject* operation) {
-    const auto fd = operation->file.ask();
-    if (!fd) {
-        return false;
-    }
-    operation->request.fd = *fd;
-    switch (operation->kind) {
-        case Kind::read:
-            return prepare_landing(operation);
-        case Kind::write:
-            return operation->view.is_held() ||
-                   set_buffer(operation, Ref::borrow(operation->payload.get()).get());
-        case Kind::fsync:
-        case Kind::fdsync:
-        case Kind::poll:
-            break;
-    }
-    return true;
-}
-
 void complete(OperationObject* operation, std::int64_t result) noexcept {
-    operation->result = result;
+    const bool landed = operation->kind == Kind::read && result >= 0;
+    operation->result = landed ? land(*operation, result) : result;
     operation->state = State::completed;
-    if (operation->kind == Kind::read && result >= 0) {
-        swap(operation->payload, operation->landing);
-    }
 }
 
-void release_memory(OperationObject* operation) noexcept {
+void let_go(OperationObject* operation) noexcept {
     if (is_busy(operation)) {
         return;
     }
-    operation->landing.reset();
-    if (operation->state == State::completed) {
-        operation->view.release();
-    }
+    release_memory(operation->memory);
     if (operation->kind == Kind::read && operation->result < 0) {
-        operation->payload.reset();
+        operation->memory.payload.reset();
     }
 }
 
@@ -445,12 +420,15 @@ PyObject* describe(const OperationObject* operation) {
     const int fd = operation->file.number();
     switch (operation->kind) {
         case Kind::read:
+            return describe_transfer(operation, "read");
+        case Kind::readinto:
+            return describe_transfer(operation, "readinto");
+        case Kind::readv:
+            return describe_transfer(operation, "readv");
         case Kind::write:
-            return PyUnicode_FromFormat("%s of %zu bytes at offset %llu of fd %d",
-                                        operation->kind == Kind::read ? "read" : "write",
-                                        operation->nbytes,
-                                        static_cast<unsigned long long>(operation->request.offset),
-                                        fd);
+            return describe_transfer(operation, "write");
+        case Kind::writev:
+            return describe_transfer(operation, "writev");
         case Kind::fsync:
             return PyUnicode_FromFormat("fsync of fd %d", fd);
         case Kind::fdsync:
@@ -468,12 +446,11 @@ PyObject* take_result(OperationObject* operation) {
     }
     switch (operation->kind) {
         case Kind::read:
-            return read_payload(operation);
+            return read_result(*operation);
         case Kind::fsync:
         case Kind::fdsync:
             Py_RETURN_NONE;
-        case Kind::write:
-        case Kind::poll:
+        default:
             break;
     }
     return PyLong_FromLongLong(operation->result);

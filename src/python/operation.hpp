@@ -5,15 +5,27 @@
 #include <cstdint>
 
 #include "engine/request.hpp"
-#include "python/buffer_view.hpp"
 #include "python/descriptor.hpp"
+#include "python/operation_memory.hpp"
 #include "python/refs.hpp"
 #include "python/state.hpp"
 
 namespace python {
 
 // The class method that made the operation.
-enum class Kind : std::uint8_t { read, write, fsync, fdsync, poll };
+enum class Kind : std::uint8_t { read, readinto, readv, write, writev, fsync, fdsync, poll };
+
+constexpr bool reads(Kind kind) noexcept {
+    return kind == Kind::read || kind == Kind::readinto || kind == Kind::readv;
+}
+constexpr bool writes(Kind kind) noexcept { return kind == Kind::write || kind == Kind::writev; }
+// Whether the program gives it memory.
+constexpr bool has_payload(Kind kind) noexcept {
+    return writes(kind) || kind == Kind::readinto || kind == Kind::readv;
+}
+constexpr bool is_vectored(Kind kind) noexcept {
+    return kind == Kind::readv || kind == Kind::writev;
+}
 
 enum class State : std::uint8_t {
     created,     // never submitted
@@ -26,11 +38,14 @@ enum class State : std::uint8_t {
 enum class Listing : std::uint8_t {
     none,
     in_flight,  // in Context::in_flight; the list owns a reference
+    queued,     // in LoopTie::queued; whoever awaits it owns a reference
+    landed,     // in LoopTie::landed; likewise
     kept,       // in Context::collectable; the list owns a reference
     noted,      // in Context::collectable without a reference: gone when nobody else holds it
 };
 
 struct OperationObject;
+struct AwaitableObject;
 
 struct OperationLinks {
     OperationObject* previous = nullptr;
@@ -44,20 +59,21 @@ struct Operation {
     State state = State::created;
     Listing listing = Listing::none;
     std::int64_t result = 0;  // of the last completion: what the system call returned, or -errno
+    std::uint64_t offset = 0;
     std::size_t nbytes = 0;
 
     engine::Request request;
     File file;
-
-    // What the program gave to a write; what a read returned the last time.
-    Ref payload;
-    // The bytes object that a read in flight lands in.
-    Ref landing;
-    BufferView view;
+    OperationMemory memory;
 
     Ref eventfd;  // the EventFD or int that the program named
     Ref context;  // that of the last submission
     OperationLinks links;
+
+    // Its result goes to an awaitable and not through getevents: to `awaiter`, or to nobody if that
+    // was cancelled.
+    bool is_awaited = false;
+    AwaitableObject* awaiter = nullptr;  // suspended; it owns a reference to the operation
 };
 
 struct OperationObject : PyObject, Operation {};
@@ -67,17 +83,12 @@ PyTypeObject* add_operation_type(PyObject* module);
 // The object with the request in it, for completions.
 OperationObject* operation_of(engine::Request* request) noexcept;
 
-// Makes everything ready that the kernel will use: asks for the fd, exports the buffer, allocates
-// the memory of a read. May run Python code. False with an exception set; then nothing has changed
-// that shows.
-bool prepare_memory(OperationObject* operation);
-
-// The result arrived. Runs no Python code; release_memory() is left to do.
+// The result arrived. Runs no Python code; let_go() is left to do.
 void complete(OperationObject* operation, std::int64_t result) noexcept;
 
 // Gives back what only the kernel needed. May run Python code; does nothing for an operation that
 // is in flight (again).
-void release_memory(OperationObject* operation) noexcept;
+void let_go(OperationObject* operation) noexcept;
 
 // "read of 32 bytes at offset 0 of fd 7"; a new str or null.
 PyObject* describe(const OperationObject* operation);

@@ -5,7 +5,6 @@
 #include <climits>
 
 #include "python/arguments.hpp"
-#include "python/operation_memory.hpp"
 
 namespace python {
 namespace {
@@ -13,7 +12,7 @@ namespace {
 // A new operation of that kind on the file; null with an exception set.
 OperationObject* make(PyObject* cls, Kind kind, engine::Opcode opcode, PyObject* fd) {
     auto* type = reinterpret_cast<PyTypeObject*>(cls);
-    auto* operation = allocate_operation(type);
+    auto* operation = state_of(type).free_operations.allocate(type);
     if (operation == nullptr) {
         return nullptr;
     }
@@ -36,7 +35,7 @@ bool set_transfer_arguments(OperationObject* operation, PyObject* offset, PyObje
         if (!value) {
             return false;
         }
-        request.offset = static_cast<std::uint64_t>(*value);
+        operation->offset = static_cast<std::uint64_t>(*value);
     }
     if (priority != nullptr) {
         const auto value = to_integer(priority, "priority", 0, UINT16_MAX);
@@ -55,24 +54,37 @@ bool set_transfer_arguments(OperationObject* operation, PyObject* offset, PyObje
     return true;
 }
 
-#ifndef Py_GIL_DISABLED
-// The hash that a bytes object remembers would be that of its old contents.
-void forget_hash(PyObject* bytes) {
-    _Py_COMP_DIAG_PUSH
-    _Py_COMP_DIAG_IGNORE_DEPR_DECLS
-    reinterpret_cast<PyBytesObject*>(bytes)->ob_shash = -1;
-    _Py_COMP_DIAG_POP
-}
-#endif
+struct What {
+    PyObject* type;
+    Kind kind;
+    engine::Opcode opcode;
+};
 
-PyObject* make_sync(PyObject* type, Kind kind, engine::Opcode opcode, const char* function,
-                    PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+// A read into or a write of the program's memory, which is the first argument.
+PyObject* make_transfer(const What& what, const Signature& signature, PyObject* const* arguments,
+                        Py_ssize_t count, PyObject* names) {
+    std::array<PyObject*, 5> values{};
+    if (!bind_arguments(signature, arguments, count, names, values)) {
+        return nullptr;
+    }
+    auto* operation = make(what.type, what.kind, what.opcode, values[1]);
+    auto owner = Ref::steal(operation);
+    if (operation == nullptr ||
+        !set_transfer_arguments(operation, values[2], values[3], values[4]) ||
+        !set_payload(*operation, values[0])) {
+        return nullptr;
+    }
+    return owner.release();
+}
+
+PyObject* make_sync(const What& what, const char* function, PyObject* const* arguments,
+                    Py_ssize_t count, PyObject* names) {
     static constexpr std::array<const char*, 1> parameters{"fd"};
     std::array<PyObject*, parameters.size()> values{};
     if (!bind_arguments({function, parameters, 1}, arguments, count, names, values)) {
         return nullptr;
     }
-    return make(type, kind, opcode, values[0]);
+    return make(what.type, what.kind, what.opcode, values[0]);
 }
 
 }  // namespace
@@ -81,7 +93,8 @@ const char make_read_doc[] =
     "read($type, /, nbytes, fd, offset=0, priority=0, flags=0)\n--\n\n"
     "Read up to nbytes bytes, from 0 to 0x7ffff000, from byte offset of the file.\n\n"
     "The result is a bytes object as long as what was read: shorter than nbytes where the\n"
-    "kernel read less, b'' at the end of the file. priority is an ioprio value (0: that of the\n"
+    "kernel read less, b'' at the end of the file. With O_DIRECT any nbytes and offset will do:\n"
+    "what is not aligned is read as part of the aligned range around it. priority is an ioprio value (0: that of the\n"
     "thread; ioprio_set(2)), flags are RWF_* of the os module. See preadv2(2).";
 
 PyObject* make_read(PyObject* type, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
@@ -96,14 +109,45 @@ PyObject* make_read(PyObject* type, PyObject* const* arguments, Py_ssize_t count
         return nullptr;
     }
     auto* operation = make(type, Kind::read, engine::Opcode::read, values[1]);
-    const auto owner = Ref::steal(operation);
+    auto owner = Ref::steal(operation);
     if (operation == nullptr ||
         !set_transfer_arguments(operation, values[2], values[3], values[4])) {
         return nullptr;
     }
     operation->nbytes = static_cast<std::size_t>(*nbytes);
-    operation->request.length = operation->nbytes;
-    return owner.new_ref();
+    return owner.release();
+}
+
+const char make_readinto_doc[] =
+    "readinto($type, /, buffer, fd, offset=0, priority=0, flags=0)\n--\n\n"
+    "Read from byte offset of the file into buffer, any writable contiguous buffer, as many\n"
+    "bytes as it has.\n\n"
+    "The result is how many bytes were read, which may be fewer; 0 at the end of the file.\n"
+    "Nothing is copied. The buffer can't be resized while the operation is in flight.\n"
+    "BufferError for a buffer that is read-only or not contiguous; the rest as in read. See\n"
+    "preadv2(2).";
+
+PyObject* make_readinto(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
+                        PyObject* names) {
+    static constexpr std::array<const char*, 5> parameters{"buffer", "fd", "offset", "priority",
+                                                           "flags"};
+    return make_transfer({type, Kind::readinto, engine::Opcode::read},
+                         {"readinto", parameters, 2}, arguments, count, names);
+}
+
+const char make_readv_doc[] =
+    "readv($type, /, buffers, fd, offset=0, priority=0, flags=0)\n--\n\n"
+    "Read from byte offset of the file into a sequence of writable contiguous buffers, filling\n"
+    "each before the next.\n\n"
+    "At most IOV_MAX (1024) buffers. The result is how many bytes were read, which may be\n"
+    "fewer than they have; the rest as in readinto. See preadv2(2).";
+
+PyObject* make_readv(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
+                     PyObject* names) {
+    static constexpr std::array<const char*, 5> parameters{"buffers", "fd", "offset", "priority",
+                                                           "flags"};
+    return make_transfer({type, Kind::readv, engine::Opcode::readv}, {"readv", parameters, 2},
+                         arguments, count, names);
 }
 
 const char make_write_doc[] =
@@ -118,18 +162,22 @@ PyObject* make_write(PyObject* type, PyObject* const* arguments, Py_ssize_t coun
                      PyObject* names) {
     static constexpr std::array<const char*, 5> parameters{"payload", "fd", "offset", "priority",
                                                            "flags"};
-    std::array<PyObject*, parameters.size()> values{};
-    if (!bind_arguments({"write", parameters, 2}, arguments, count, names, values)) {
-        return nullptr;
-    }
-    auto* operation = make(type, Kind::write, engine::Opcode::write, values[1]);
-    const auto owner = Ref::steal(operation);
-    if (operation == nullptr ||
-        !set_transfer_arguments(operation, values[2], values[3], values[4]) ||
-        !set_buffer(operation, values[0])) {
-        return nullptr;
-    }
-    return owner.new_ref();
+    return make_transfer({type, Kind::write, engine::Opcode::write}, {"write", parameters, 2},
+                         arguments, count, names);
+}
+
+const char make_writev_doc[] =
+    "writev($type, /, buffers, fd, offset=0, priority=0, flags=0)\n--\n\n"
+    "Write a sequence of contiguous buffers, one after the other, to the file from byte offset\n"
+    "on.\n\n"
+    "At most IOV_MAX (1024) buffers; the rest as in write. See pwritev2(2).";
+
+PyObject* make_writev(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
+                      PyObject* names) {
+    static constexpr std::array<const char*, 5> parameters{"buffers", "fd", "offset", "priority",
+                                                           "flags"};
+    return make_transfer({type, Kind::writev, engine::Opcode::writev}, {"writev", parameters, 2},
+                         arguments, count, names);
 }
 
 const char make_fsync_doc[] =
@@ -140,7 +188,7 @@ const char make_fsync_doc[] =
 
 PyObject* make_fsync(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
                      PyObject* names) {
-    return make_sync(type, Kind::fsync, engine::Opcode::fsync, "fsync", arguments, count, names);
+    return make_sync({type, Kind::fsync, engine::Opcode::fsync}, "fsync", arguments, count, names);
 }
 
 const char make_fdsync_doc[] =
@@ -152,7 +200,7 @@ const char make_fdsync_doc[] =
 
 PyObject* make_fdsync(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
                       PyObject* names) {
-    return make_sync(type, Kind::fdsync, engine::Opcode::fdsync, "fdsync", arguments, count, names);
+    return make_sync({type, Kind::fdsync, engine::Opcode::fdsync}, "fdsync", arguments, count, names);
 }
 
 const char make_poll_doc[] =
@@ -175,46 +223,6 @@ PyObject* make_poll(PyObject* type, PyObject* const* arguments, Py_ssize_t count
         operation->request.poll_events = static_cast<std::uint16_t>(*events);
     }
     return operation;
-}
-
-bool set_buffer(OperationObject* operation, PyObject* object) {
-    BufferView view;
-    if (!view.acquire(object, PyBUF_SIMPLE)) {
-        return false;
-    }
-    if (view.size() > static_cast<std::size_t>(max_transfer)) {
-        PyErr_Format(PyExc_ValueError,
-                     "payload must have from 0 to %lld bytes, not %zu: the kernel transfers no "
-                     "more in one request",
-                     static_cast<long long>(max_transfer), view.size());
-        return false;
-    }
-    operation->request.address = view.data();
-    operation->request.length = view.size();
-    operation->nbytes = view.size();
-    swap(operation->view, view);
-    operation->payload = Ref::borrow(object);
-    return true;
-}
-
-bool prepare_landing(OperationObject* operation) {
-    PyObject* last = operation->payload.get();
-    const auto size = static_cast<Py_ssize_t>(operation->nbytes);
-#ifndef Py_GIL_DISABLED
-    // What the last read returned, and nobody else has, can be read into again.
-    if (last != nullptr && Py_REFCNT(last) == 1 && PyBytes_GET_SIZE(last) == size && size > 1) {
-        forget_hash(last);
-        operation->landing = Ref::borrow(last);
-    } else
-#endif
-    {
-        operation->landing = Ref::steal(PyBytes_FromStringAndSize(nullptr, size));
-    }
-    if (!operation->landing) {
-        return false;
-    }
-    operation->request.address = PyBytes_AS_STRING(operation->landing.get());
-    return true;
 }
 
 }  // namespace python

@@ -24,6 +24,13 @@ public:
         ++size_;
     }
 
+    void push_front(OperationObject* operation) noexcept {
+        operation->links = {.previous = nullptr, .next = first_};
+        (first_ != nullptr ? first_->links.previous : last_) = operation;
+        first_ = operation;
+        ++size_;
+    }
+
     void remove(OperationObject* operation) noexcept {
         auto [previous, next] = operation->links;
         (previous != nullptr ? previous->links.next : first_) = next;

@@ -1,56 +1,302 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/operation_memory.hpp"
 
+#include <cerrno>
+#include <climits>
+#include <cstdint>
 #include <new>
+
+#include "engine/alignment.hpp"
+#include "python/arguments.hpp"
+#include "python/operation.hpp"
 
 namespace python {
 namespace {
 
-// In free-threaded Python the list would need a lock that costs more than it saves.
-#ifdef Py_GIL_DISABLED
-constexpr bool use_free_list = false;
-#else
-constexpr bool use_free_list = true;
+int export_flags(const Operation& operation) noexcept {
+    return reads(operation.kind) ? PyBUF_WRITABLE : PyBUF_SIMPLE;
+}
+
+bool check_total(std::size_t total) {
+    if (total <= static_cast<std::size_t>(max_transfer)) {
+        return true;
+    }
+    PyErr_Format(PyExc_ValueError,
+                 "buffers must have from 0 to %lld bytes, not %zu: the kernel transfers no more in "
+                 "one request",
+                 static_cast<long long>(max_transfer), total);
+    return false;
+}
+
+// --- one buffer
+
+bool set_buffer(Operation& operation, PyObject* buffer) {
+    BufferView view;
+    if (!view.acquire(buffer, export_flags(operation)) || !check_total(view.size())) {
+        return false;
+    }
+    operation.request.address = view.data();
+    operation.request.length = view.size();
+    operation.nbytes = view.size();
+    swap(operation.memory.view, view);
+    operation.memory.payload = Ref::borrow(buffer);
+    return true;
+}
+
+// --- several buffers
+
+std::unique_ptr<BufferVector> export_vector(PyObject* buffers, int flags, std::size_t& total) {
+    const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(buffers));
+    auto vector = std::make_unique<BufferVector>(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        auto& view = vector->views[i];
+        if (!view.acquire(PyTuple_GET_ITEM(buffers, static_cast<Py_ssize_t>(i)), flags)) {
+            return nullptr;
+        }
+        vector->parts[i] = {.iov_base = view.data(), .iov_len = view.size()};
+        total += view.size();
+    }
+    return vector;
+}
+
+bool set_buffers(Operation& operation, PyObject* given) {
+    auto buffers = Ref::steal(PySequence_Tuple(given));
+    if (!buffers) {
+        return false;
+    }
+    if (PyTuple_GET_SIZE(buffers.get()) > IOV_MAX) {
+        PyErr_Format(PyExc_ValueError, "at most %d buffers can be given (IOV_MAX), not %zd", IOV_MAX,
+                     PyTuple_GET_SIZE(buffers.get()));
+        return false;
+    }
+    std::size_t total = 0;
+    auto vector = export_vector(buffers.get(), export_flags(operation), total);
+    if (vector == nullptr || !check_total(total)) {
+        return false;
+    }
+    operation.request.address = vector->parts.data();
+    operation.request.length = vector->parts.size();
+    operation.nbytes = total;
+    swap(operation.memory.vector, vector);
+    swap(operation.memory.payload, buffers);
+    return true;
+}
+
+bool is_exported(const OperationMemory& memory) noexcept {
+    if (memory.vector != nullptr) {
+        return memory.vector->views.empty() || memory.vector->views.front().is_held();
+    }
+    return memory.view.is_held();
+}
+
+// --- landings of reads
+
+#ifndef Py_GIL_DISABLED
+// The hash that a bytes object remembers would be that of its old contents.
+void forget_hash(PyObject* bytes) {
+    _Py_COMP_DIAG_PUSH
+    _Py_COMP_DIAG_IGNORE_DEPR_DECLS
+    reinterpret_cast<PyBytesObject*>(bytes)->ob_shash = -1;
+    _Py_COMP_DIAG_POP
+}
 #endif
 
-PyObject* take_free(PyTypeObject* type) noexcept {
-    auto& state = state_of(type);
-    if (!use_free_list || state.free_operation_count == 0) {
-        return nullptr;
+// The last result, if it can be read into again: nobody else has it.
+Ref last_landing([[maybe_unused]] const Operation& operation) {
+#ifndef Py_GIL_DISABLED
+    PyObject* last = operation.memory.payload.get();
+    // Python shares its bytes objects of length 0 and 1.
+    if (last != nullptr && Py_REFCNT(last) == 1 && operation.nbytes > 1 &&
+        PyBytes_GET_SIZE(last) == static_cast<Py_ssize_t>(operation.nbytes)) {
+        forget_hash(last);
+        return Ref::borrow(last);
     }
-    return PyObject_Init(state.free_operations[--state.free_operation_count], type);
+#endif
+    return {};
+}
+
+bool prepare_bytes(Operation& operation) {
+    auto& memory = operation.memory;
+    memory.landing = last_landing(operation);
+    if (!memory.landing) {
+        memory.landing = Ref::steal(
+            PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(operation.nbytes)));
+    }
+    if (!memory.landing) {
+        return false;
+    }
+    memory.lands_aligned = false;
+    operation.request.address = PyBytes_AS_STRING(memory.landing.get());
+    operation.request.length = operation.nbytes;
+    operation.request.offset = operation.offset;
+    return true;
+}
+
+// Copies the last result out of the aligned memory, if it is still there. False with MemoryError.
+bool settle_payload(Operation& operation) {
+    auto& memory = operation.memory;
+    if (!memory.payload_aligned) {
+        return true;
+    }
+    const auto* data = reinterpret_cast<const char*>(memory.aligned.data() + memory.lead);
+    memory.payload = Ref::steal(
+        PyBytes_FromStringAndSize(data, static_cast<Py_ssize_t>(operation.result)));
+    memory.payload_aligned = !memory.payload;
+    return !memory.payload_aligned;
+}
+
+bool is_aligned(const engine::AlignedMemory& memory, std::uint32_t alignment) noexcept {
+    return reinterpret_cast<std::uintptr_t>(memory.data()) % alignment == 0;
+}
+
+bool prepare_aligned(Operation& operation) {
+    auto& memory = operation.memory;
+    engine::Alignment alignment;
+    if (const int error = engine::find_alignment(operation.request.fd, alignment); error != 0) {
+        errno = error;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return false;
+    }
+    if (!settle_payload(operation)) {
+        return false;
+    }
+    auto range = engine::widen({.offset = operation.offset, .length = operation.nbytes},
+                               alignment.transfer);
+    // At the limit of one request, a bit less is read: as everywhere, a read may be short.
+    const auto most = static_cast<std::size_t>(max_transfer);
+    range.length = std::min(range.length, most - most % alignment.transfer);
+    if (memory.aligned.size() < range.length || !is_aligned(memory.aligned, alignment.memory)) {
+        memory.aligned = engine::AlignedMemory(range.length, alignment.memory);
+        if (memory.aligned.data() == nullptr) {
+            PyErr_NoMemory();
+            return false;
+        }
+    }
+    memory.lead = static_cast<std::size_t>(operation.offset - range.offset);
+    memory.lands_aligned = true;
+    operation.request.address = memory.aligned.data();
+    operation.request.length = range.length;
+    operation.request.offset = range.offset;
+    return true;
 }
 
 }  // namespace
 
-OperationObject* allocate_operation(PyTypeObject* type) {
-    PyObject* object = take_free(type);
-    if (object == nullptr) {
-        object = PyObject_GC_New(OperationObject, type);
+int OperationMemory::traverse(visitproc visit, void* arg) const {
+    Py_VISIT(payload.get());
+    if (vector != nullptr) {
+        for (const auto& part : vector->views) {
+            if (const int status = part.traverse(visit, arg); status != 0) {
+                return status;
+            }
+        }
     }
-    if (object == nullptr) {
+    return view.traverse(visit, arg);
+}
+
+void OperationMemory::clear() noexcept {
+    view.release();
+    const auto old_vector = std::move(vector);
+    payload.reset();
+    landing.reset();
+}
+
+bool set_payload(Operation& operation, PyObject* given) {
+    if (!is_vectored(operation.kind)) {
+        return set_buffer(operation, given);
+    }
+    try {
+        return set_buffers(operation, given);
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+        return false;
+    }
+}
+
+bool has_mutable_payload(const Operation& operation) noexcept {
+    if (!has_payload(operation.kind)) {
+        return false;
+    }
+    PyObject* payload = operation.memory.payload.get();
+    if (!is_vectored(operation.kind)) {
+        return !PyBytes_CheckExact(payload);
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(payload); ++i) {
+        if (!PyBytes_CheckExact(PyTuple_GET_ITEM(payload, i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool prepare_payload(Operation& operation) {
+    operation.request.offset = operation.offset;
+    if (is_exported(operation.memory)) {
+        return true;
+    }
+    const auto payload = Ref::borrow(operation.memory.payload.get());
+    return set_payload(operation, payload.get());
+}
+
+bool prepare_landing(Operation& operation) {
+    return engine::is_direct(operation.request.fd) ? prepare_aligned(operation)
+                                                   : prepare_bytes(operation);
+}
+
+bool prepare_likely_landing(Operation& operation) { return prepare_bytes(operation); }
+
+bool landed_wrong(const Operation& operation) noexcept {
+    return operation.kind == Kind::read && operation.result == -EINVAL &&
+           !operation.memory.lands_aligned && engine::is_direct(operation.request.fd);
+}
+
+std::int64_t land(Operation& operation, std::int64_t result) noexcept {
+    auto& memory = operation.memory;
+    memory.payload_aligned = memory.lands_aligned;
+    if (!memory.lands_aligned) {
+        swap(memory.payload, memory.landing);
+        return result;
+    }
+    const auto landed = static_cast<std::size_t>(result);
+    const auto asked_for = landed > memory.lead ? landed - memory.lead : 0;
+    return static_cast<std::int64_t>(std::min(asked_for, operation.nbytes));
+}
+
+void release_memory(OperationMemory& memory) noexcept {
+    memory.landing.reset();
+    memory.view.release();
+    if (memory.vector != nullptr) {
+        for (auto& view : memory.vector->views) {
+            view.release();
+        }
+    }
+}
+
+PyObject* read_result(Operation& operation) {
+    auto& memory = operation.memory;
+    if (memory.payload_aligned) {
+        if (!settle_payload(operation)) {
+            return nullptr;
+        }
+        memory.aligned = {};
+    }
+    const auto length = static_cast<Py_ssize_t>(operation.result);
+    PyObject* bytes = memory.payload.get();
+    if (PyBytes_GET_SIZE(bytes) == length) {
+        return Py_NewRef(bytes);
+    }
+    // Cut to what was read.
+    if (Py_REFCNT(bytes) == 1) {
+        bytes = memory.payload.release();
+        _PyBytes_Resize(&bytes, length);  // null, and an exception, if it fails
+    } else {
+        bytes = PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes), length);
+    }
+    if (bytes == nullptr) {
         return nullptr;
     }
-    auto* operation = static_cast<OperationObject*>(object);
-    new (static_cast<Operation*>(operation)) Operation;
-    return operation;
-}
-
-void deallocate_operation(ModuleState& state, OperationObject* operation) noexcept {
-    operation->~Operation();
-    auto* type = Py_TYPE(operation);
-    if (use_free_list && state.free_operation_count < state.free_operations.size()) {
-        state.free_operations[state.free_operation_count++] = operation;
-    } else {
-        PyObject_GC_Del(operation);
-    }
-    Py_DECREF(type);
-}
-
-void free_operation_memory(ModuleState& state) noexcept {
-    while (state.free_operation_count != 0) {
-        PyObject_GC_Del(state.free_operations[--state.free_operation_count]);
-    }
+    memory.payload = Ref::steal(bytes);
+    return memory.payload.new_ref();
 }
 
 }  // namespace python

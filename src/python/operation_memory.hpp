@@ -1,19 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where operation objects come from and go to: a free list, for programs that make one for each
-// request.
+// The memory that an operation reads into or writes from: the program's own buffers, which stay
+// exported from submission to completion, or for a plain read memory of ours.
 #pragma once
 
-#include "python/operation.hpp"
+#include <sys/uio.h>
+
+#include <memory>
+#include <vector>
+
+#include "engine/aligned_memory.hpp"
+#include "python/buffer_view.hpp"
+#include "python/refs.hpp"
 
 namespace python {
 
-// A new operation that the garbage collector does not track yet, or null with MemoryError.
-OperationObject* allocate_operation(PyTypeObject* type);
+struct Operation;
 
-// For tp_dealloc: the operation's fields are ended, its memory is kept or freed.
-void deallocate_operation(ModuleState& state, OperationObject* operation) noexcept;
+// The buffers of a readv or writev, and the array of iovec that the kernel gets.
+struct BufferVector {
+    explicit BufferVector(std::size_t count) : views(count), parts(count) {}
 
-// Frees what is kept.
-void free_operation_memory(ModuleState& state) noexcept;
+    std::vector<BufferView> views;
+    std::vector<iovec> parts;
+};
+
+struct OperationMemory {
+    // What the program gave: a buffer, or a tuple of buffers. For a read what it returned last.
+    Ref payload;
+
+    BufferView view;                       // of a readinto or write
+    std::unique_ptr<BufferVector> vector;  // of a readv or writev
+
+    // A read lands in a bytes object, which becomes the payload. Direct I/O can't: the bytes of an
+    // object are 32 bytes behind an aligned address. It lands in aligned memory, from a bit before
+    // the offset that was asked for, and is copied into the bytes when somebody looks at them.
+    Ref landing;
+    engine::AlignedMemory aligned;
+    std::size_t lead = 0;         // bytes in `aligned` before those that were asked for
+    bool lands_aligned = false;   // the submission at hand
+    bool payload_aligned = false;  // the last result is still in `aligned`
+
+    int traverse(visitproc visit, void* arg) const;
+    void clear() noexcept;
+};
+
+// Takes the program's buffer, or for readv and writev its sequence of buffers. False with an
+// exception set, and nothing changed.
+bool set_payload(Operation& operation, PyObject* given);
+
+// Whether the program could change the memory that it gave, or see it change.
+bool has_mutable_payload(const Operation& operation) noexcept;
+
+// Has the program's memory exported for a submission. May run Python code. False with an exception
+// set.
+bool prepare_payload(Operation& operation);
+
+// Gives a read about to be submitted memory to land in: aligned memory if the file is open for
+// direct I/O, else a bytes object. False with an exception set.
+bool prepare_landing(Operation& operation);
+
+// The same for a file that is most likely not open for direct I/O: spares the question.
+bool prepare_likely_landing(Operation& operation);
+
+// Whether a read failed only because prepare_likely_landing() was wrong.
+bool landed_wrong(const Operation& operation) noexcept;
+
+// A read has landed. `result` is what the kernel returned, 0 or more; returns how many bytes of what
+// was asked for there are.
+std::int64_t land(Operation& operation, std::int64_t result) noexcept;
+
+// Gives back what only the kernel needed. May run Python code.
+void release_memory(OperationMemory& memory) noexcept;
+
+// The bytes of the last read: a new reference, or null with MemoryError.
+PyObject* read_result(Operation& operation);
 
 }  // namespace python

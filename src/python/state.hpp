@@ -2,26 +2,44 @@
 // What the module keeps for each interpreter that imported it.
 #pragma once
 
-#include <array>
-#include <cstddef>
 #include <vector>
 
+#include "python/free_list.hpp"
 #include "python/refs.hpp"
 
 namespace python {
 
+struct Awaitable;
+struct AwaitableObject;
 struct ContextObject;
+struct Operation;
+struct OperationObject;
+
+// What is used of asyncio (see asyncio_api.hpp).
+struct AsyncioApi {
+    Ref get_running_loop;
+    Ref get_running_loop_or_none;
+    Ref blocking;      // "_asyncio_future_blocking", "done" and "set_result", interned
+    Ref done;
+    Ref set_result;
+    Ref loop_keyword;  // ("loop",)
+    Ref future_type;   // found last: set when all the others are
+};
 
 struct ModuleState {
     PyTypeObject* eventfd_type = nullptr;
     PyTypeObject* operation_type = nullptr;
     PyTypeObject* context_type = nullptr;
+    PyTypeObject* aligned_buffer_type = nullptr;
+    PyTypeObject* awaitable_type = nullptr;
+    PyTypeObject* watcher_type = nullptr;
 
-    // Memory of operations that are gone, for those to come (see operation_memory.cpp).
-    std::array<PyObject*, 256> free_operations{};
-    std::size_t free_operation_count = 0;
+    AsyncioApi asyncio;
 
-    // Contexts that were dropped with requests in flight (see abandoned.hpp). Owned.
+    FreeList<OperationObject, Operation, 256> free_operations;
+    FreeList<AwaitableObject, Awaitable, 64> free_awaitables;
+
+    // Contexts that were dropped with requests in flight (see closing.hpp). Owned.
     std::vector<ContextObject*> abandoned;
 };
 

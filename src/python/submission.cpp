@@ -9,12 +9,24 @@
 #include <new>
 #include <vector>
 
+#include "python/awaitable.hpp"
 #include "python/completion.hpp"
 #include "python/errors.hpp"
+#include "python/exceptions.hpp"
 #include "python/gil.hpp"
 
 namespace python {
 namespace {
+
+// The awaited operation will not be submitted, for the exception that is set.
+void fail_awaited(ContextObject* context, OperationObject* operation) {
+    auto exception = take_exception();
+    if (operation->awaiter != nullptr) {
+        operation->awaiter->failure = std::move(exception);
+        operation->listing = Listing::landed;
+        context->tie.landed.push_back(operation);
+    }
+}
 
 // One operation on its way in, with what it takes to leave it untouched if it is not taken.
 struct Candidate {
@@ -46,8 +58,8 @@ public:
         }
     }
 
-    // False with a ValueError if one is in flight, or comes twice.
-    bool claim(std::span<PyObject* const> operations);
+    // False with a ValueError if it is in flight, or in the batch already.
+    bool claim(PyObject* operation);
 
     // False with an exception set if one can't be submitted as it is.
     bool prepare(PyObject* eventfd);
@@ -55,13 +67,23 @@ public:
     // How many were taken, or -1 with an exception set.
     Py_ssize_t submit();
 
+    // For operations that are awaited: claims and prepares one. False with an exception set.
+    bool add_awaited(OperationObject* operation, Landing landing);
+
+    // Submits all that there is room for; who can't be submitted fails by itself. Returns whether
+    // any of them is out of the queue's way.
+    bool submit_awaited();
+
 private:
     bool prepare(Candidate& candidate, PyObject* eventfd);
-    void enlist(Candidate& candidate);
+    static bool prepare_read(const Candidate& candidate);
+    bool prepare_likely_read(const Candidate& candidate);
+    void enlist(Candidate& candidate, engine::Pace pace);
     void withdraw(Candidate& candidate);
     void unclaim(Candidate& candidate);
-    engine::Submission hand_over(std::size_t count);
-    int own_eventfd(const OperationObject* operation) const;
+    engine::Submission hand_over(std::span<Candidate> chosen);
+    int own_eventfd(engine::Pace pace) const;
+    void add_candidate(OperationObject* operation);
 
     ContextObject* context_;
     std::array<std::byte, 2048> buffer_;
@@ -70,30 +92,39 @@ private:
     std::pmr::vector<engine::Request*> requests_{&memory_};
 };
 
-bool Batch::claim(std::span<PyObject* const> operations) {
-    for (auto* object : operations) {
-        auto* operation = static_cast<OperationObject*>(object);
-        const ObjectLock lock(operation);
-        const auto state = operation->state;
-        if (state == State::submitting || state == State::in_flight) {
-            PyErr_Format(PyExc_ValueError, "%R is in flight already, or twice in this batch",
-                         object);
-            return false;
-        }
-        operation->state = State::submitting;
-        candidates_.push_back({.operation = static_cast<OperationObject*>(Py_NewRef(operation)),
-                               .state_before = state,
-                               .listing_before = operation->listing});
-        if (operation->listing != Listing::none) {
-            forget(context_of(operation), operation);  // its last result; with it goes its place
-        }
+bool Batch::claim(PyObject* object) {
+    auto* operation = static_cast<OperationObject*>(object);
+    const ObjectLock lock(operation);
+    const auto state = operation->state;
+    if (state == State::submitting || state == State::in_flight || operation->awaiter != nullptr) {
+        PyErr_Format(PyExc_ValueError, "%R is in flight already, or twice in this batch", object);
+        return false;
     }
+    add_candidate(operation);
+    if (operation->listing != Listing::none) {
+        forget(context_of(operation), operation);  // its last result; with it goes its place
+    }
+    operation->is_awaited = false;
     return true;
 }
 
+void Batch::add_candidate(OperationObject* operation) {
+    candidates_.push_back({.operation = static_cast<OperationObject*>(Py_NewRef(operation)),
+                           .state_before = operation->state,
+                           .listing_before = operation->listing});
+    operation->state = State::submitting;
+}
+
 bool Batch::prepare(PyObject* eventfd) {
+    // The memory of reads comes last: it depends on the fds, and all of this may change those.
     return std::ranges::all_of(candidates_,
-                               [&](Candidate& candidate) { return prepare(candidate, eventfd); });
+                               [&](Candidate& candidate) { return prepare(candidate, eventfd); }) &&
+           std::ranges::all_of(candidates_, prepare_read);
+}
+
+bool Batch::prepare_read(const Candidate& candidate) {
+    auto& operation = *candidate.operation;
+    return operation.kind != Kind::read || prepare_landing(operation);
 }
 
 bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
@@ -108,7 +139,12 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
     }
     candidate.context = Ref::borrow(context_);
     candidate.eventfd = Ref::borrow(to_signal);
-    return prepare_memory(operation);
+    const auto fd = operation->file.ask();
+    if (!fd) {
+        return false;
+    }
+    operation->request.fd = *fd;
+    return !has_payload(operation->kind) || prepare_payload(*operation);
 }
 
 Py_ssize_t Batch::submit() {
@@ -122,7 +158,7 @@ Py_ssize_t Batch::submit() {
             raise_queue_full(candidates_.front().operation, context_->max_requests);
             return -1;
         }
-        const auto [taken, error] = hand_over(count);
+        const auto [taken, error] = hand_over(std::span(candidates_).first(count));
         if (error == EINTR) {
             if (PyErr_CheckSignals() != 0) {
                 return -1;
@@ -137,30 +173,91 @@ Py_ssize_t Batch::submit() {
     }
 }
 
-engine::Submission Batch::hand_over(std::size_t count) {
+// Spares asking the file whether it is open for direct I/O, if it was not a moment ago.
+bool Batch::prepare_likely_read(const Candidate& candidate) {
+    auto& operation = *candidate.operation;
+    if (operation.kind == Kind::read && engine::ends_inside(context_->engine->expect(operation.request))) {
+        return prepare_likely_landing(operation);
+    }
+    return prepare_read(candidate);
+}
+
+bool Batch::add_awaited(OperationObject* operation, Landing landing) {
+    add_candidate(operation);
+    auto& candidate = candidates_.back();
+    if (prepare(candidate, nullptr) &&
+        (landing == Landing::likely ? prepare_likely_read(candidate) : prepare_read(candidate))) {
+        return true;
+    }
+    const KeptException kept;
+    unclaim(candidate);
+    candidates_.pop_back();
+    return false;
+}
+
+bool Batch::submit_awaited() {
+    std::size_t next = 0;
+    while (next < candidates_.size() && context_->engine != nullptr && !context_->closing) {
+        const auto left = std::span(candidates_).subspan(next);
+        const auto chosen = left.first(std::min(left.size(), context_->room()));
+        if (chosen.empty()) {
+            break;
+        }
+        const auto [taken, error] = hand_over(chosen);
+        next += taken;
+        if (error == EAGAIN) {
+            break;
+        }
+        if (error != 0 && error != EINTR) {
+            raise_operation_error(chosen.front().operation, error);
+            fail_awaited(context_, chosen.front().operation);
+            ++next;
+        }
+    }
+    // What is left goes back to where it came from.
+    for (auto place = candidates_.size(); place > next; --place) {
+        auto* operation = candidates_[place - 1].operation;
+        if (operation->awaiter != nullptr) {
+            operation->listing = Listing::queued;
+            context_->tie.queued.push_front(operation);
+        }
+    }
+    return next != 0;
+}
+
+engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     auto& engine = *context_->engine;
-    const auto chosen = std::span(candidates_).first(count);
     requests_.clear();
     bool may_block = false;
+    const engine::Request* unknown = nullptr;
     for (auto& candidate : chosen) {
-        enlist(candidate);
         auto& request = candidate.operation->request;
+        const auto pace = engine.expect(request);
+        enlist(candidate, pace);
         requests_.push_back(&request);
-        may_block = may_block || engine.submission_may_block(request);
+        may_block = may_block || engine::may_block(pace);
+        unknown = pace == engine::Pace::unknown ? &request : unknown;
     }
     engine::Submission submission;
     if (may_block) {
         ++context_->threads_inside;
-        context_->unconfirmed += count;
+        context_->unconfirmed += chosen.size();
         {
             const GilRelease release;
+            if (unknown != nullptr) {
+                engine.learn(*unknown);
+            }
             submission = engine.submit(requests_);
         }
-        context_->unconfirmed -= count;
+        context_->unconfirmed -= chosen.size();
         --context_->threads_inside;
     } else {
         submission = engine.submit(requests_);
     }
+    auto& statistics = context_->statistics;
+    ++statistics.submissions;
+    statistics.submitted += submission.taken;
+    statistics.short_submissions += submission.taken < chosen.size() ? 1 : 0;
     for (auto& candidate : chosen.subspan(submission.taken)) {
         withdraw(candidate);
     }
@@ -171,31 +268,27 @@ engine::Submission Batch::hand_over(std::size_t count) {
     return submission;
 }
 
-// The number of the context's own eventfd for operations that nobody else is told of: if somebody
-// watches it, or may yet begin to while the operation is in flight.
-int Batch::own_eventfd(const OperationObject* operation) const {
-    const bool may_last = operation->kind == Kind::poll;
-    return context_->eventfd_is_watched || may_last ? context_->eventfd.get() : -1;
+// The number of the context's own eventfd, for an operation that signals no other. The kernel is
+// spared the work where the operation will be over when the submission returns.
+int Batch::own_eventfd(engine::Pace pace) const {
+    const bool needed = context_->eventfd_is_watched || !engine::ends_inside(pace);
+    return needed ? context_->eventfd.get() : -1;
 }
 
-void Batch::enlist(Candidate& candidate) {
+void Batch::enlist(Candidate& candidate, engine::Pace pace) {
     auto* operation = candidate.operation;
     swap(operation->context, candidate.context);
     swap(operation->eventfd, candidate.eventfd);
     operation->request.eventfd =
-        operation->eventfd ? candidate.eventfd_number : own_eventfd(operation);
+        operation->eventfd ? candidate.eventfd_number : own_eventfd(pace);
     operation->state = State::in_flight;
     operation->listing = Listing::in_flight;
-    context_->in_flight.push_back(static_cast<OperationObject*>(Py_NewRef(operation)));
-    context_->to_be_kept += operation->eventfd ? 0 : 1;
-    context_->unsignalled += operation->request.eventfd < 0 ? 1 : 0;
+    context_->enter_flight(static_cast<OperationObject*>(Py_NewRef(operation)));
 }
 
 void Batch::withdraw(Candidate& candidate) {
     auto* operation = candidate.operation;
-    context_->in_flight.remove(operation);
-    context_->to_be_kept -= operation->eventfd ? 0 : 1;
-    context_->unsignalled -= operation->request.eventfd < 0 ? 1 : 0;
+    context_->leave_flight(operation);
     operation->state = State::submitting;
     operation->listing = Listing::none;
     swap(operation->context, candidate.context);
@@ -211,7 +304,7 @@ void Batch::unclaim(Candidate& candidate) {
     if (candidate.listing_before != Listing::none) {
         remember(context_of(candidate.operation), candidate.operation, candidate.listing_before);
     }
-    release_memory(candidate.operation);
+    let_go(candidate.operation);
     Py_DECREF(candidate.operation);
 }
 
@@ -226,7 +319,8 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
     reap(context);
     try {
         Batch batch(context, operations);
-        if (!batch.claim(operations) || !batch.prepare(eventfd)) {
+        const auto claim = [&](PyObject* operation) { return batch.claim(operation); };
+        if (!std::ranges::all_of(operations, claim) || !batch.prepare(eventfd)) {
             return -1;
         }
         return batch.submit();
@@ -234,6 +328,27 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
         PyErr_NoMemory();
         return -1;
     }
+}
+
+bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
+                    Landing landing) {
+    Batch batch(context, operations);
+    bool some_failed = false;
+    for (auto* object : operations) {
+        auto* operation = static_cast<OperationObject*>(object);
+        if (operation->listing == Listing::queued) {
+            context->tie.queued.remove(operation);
+            operation->listing = Listing::none;
+        }
+    }
+    for (auto* object : operations) {
+        auto* operation = static_cast<OperationObject*>(object);
+        if (operation->awaiter != nullptr && !batch.add_awaited(operation, landing)) {
+            fail_awaited(context, operation);
+            some_failed = true;
+        }
+    }
+    return batch.submit_awaited() || some_failed;
 }
 
 }  // namespace python

@@ -2,6 +2,7 @@
 // The way of operations into a context.
 #pragma once
 
+#include <cstdint>
 #include <span>
 
 #include "python/context.hpp"
@@ -12,5 +13,15 @@ namespace python {
 // what it was prepared for. Returns how many the engine took, or -1 with an exception set.
 Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
                   PyObject* eventfd);
+
+// Submits operations that are awaited, and puts those back at the head of the queue for which there
+// is no room. Who can't be submitted lands with the reason. Returns whether any was submitted, or
+// failed.
+enum class Landing : std::uint8_t {
+    exact,
+    likely,  // the caller looks at landed_wrong() when the operation has completed
+};
+bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
+                    Landing landing);
 
 }  // namespace python

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What O_DIRECT asks of memory, offsets and lengths.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace engine {
+
+// In bytes; 1: any.
+struct Alignment {
+    std::uint32_t memory = 1;
+    std::uint32_t transfer = 1;  // offset and length
+};
+
+// What direct I/O on the file needs, whether or not it was opened for it. Returns an errno, 0 if all
+// is well.
+int find_alignment(int fd, Alignment& alignment) noexcept;
+
+// Whether the file was opened with O_DIRECT; false too if it is not open.
+bool is_direct(int fd) noexcept;
+
+// An aligned range around `length` bytes at `offset`.
+struct Range {
+    std::uint64_t offset = 0;
+    std::size_t length = 0;
+};
+Range widen(Range range, std::uint32_t alignment) noexcept;
+
+}  // namespace engine

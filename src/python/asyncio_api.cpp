@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/asyncio_api.hpp"
+
+#include "python/exceptions.hpp"
+#include "python/gil.hpp"
+
+namespace python {
+namespace {
+
+// A question to a loop. False, too, if it can't answer.
+bool ask(PyObject* loop, const char* method) {
+    const auto answer = Ref::steal(PyObject_CallMethod(loop, method, nullptr));
+    if (!answer) {
+        PyErr_Clear();
+        return false;
+    }
+    return answer.get() == Py_True;
+}
+
+}  // namespace
+
+bool import_asyncio(ModuleState& state) {
+    auto& api = state.asyncio;
+    if (api.future_type) {
+        return true;
+    }
+    const auto module = Ref::steal(PyImport_ImportModule("asyncio"));
+    const auto events = Ref::steal(PyImport_ImportModule("asyncio.events"));
+    if (!module || !events) {
+        return false;
+    }
+    api.get_running_loop = Ref::steal(PyObject_GetAttrString(module.get(), "get_running_loop"));
+    api.get_running_loop_or_none =
+        Ref::steal(PyObject_GetAttrString(events.get(), "_get_running_loop"));
+    api.blocking = Ref::steal(PyUnicode_InternFromString("_asyncio_future_blocking"));
+    api.done = Ref::steal(PyUnicode_InternFromString("done"));
+    api.set_result = Ref::steal(PyUnicode_InternFromString("set_result"));
+    api.loop_keyword = Ref::steal(Py_BuildValue("(s)", "loop"));
+    if (!api.get_running_loop || !api.get_running_loop_or_none || !api.blocking || !api.done ||
+        !api.set_result || !api.loop_keyword) {
+        return false;
+    }
+    api.future_type = Ref::steal(PyObject_GetAttrString(module.get(), "Future"));
+    return static_cast<bool>(api.future_type);
+}
+
+Ref running_loop(ModuleState& state) {
+    if (!import_asyncio(state)) {
+        return {};
+    }
+    return Ref::steal(PyObject_CallNoArgs(state.asyncio.get_running_loop.get()));
+}
+
+bool may_touch(ModuleState& state, PyObject* loop) {
+    if (!import_asyncio(state)) {
+        PyErr_Clear();
+        return false;
+    }
+    const auto running =
+        Ref::steal(PyObject_CallNoArgs(state.asyncio.get_running_loop_or_none.get()));
+    PyErr_Clear();
+    return running.get() == loop || !ask(loop, "is_running");
+}
+
+bool is_closed(PyObject* loop) { return ask(loop, "is_closed"); }
+
+Ref new_future(ModuleState& state, PyObject* loop) {
+    const auto& api = state.asyncio;
+    auto future = Ref::steal(
+        PyObject_Vectorcall(api.future_type.get(), &loop, 0, api.loop_keyword.get()));
+    if (future && PyObject_SetAttr(future.get(), api.blocking.get(), Py_True) != 0) {
+        return {};
+    }
+    return future;
+}
+
+void wake(ModuleState& state, PyObject* future) noexcept {
+    const KeptException kept;
+    const auto& api = state.asyncio;
+    const auto done = Ref::steal(PyObject_CallMethodNoArgs(future, api.done.get()));
+    if (done.get() == Py_False) {
+        // It fails if the loop was closed: then nobody will ever wait again.
+        Ref::steal(PyObject_CallMethodOneArg(future, api.set_result.get(), Py_None));
+    }
+    PyErr_Clear();
+}
+
+bool call_without_context(PyObject* loop, const char* method, PyObject* first, PyObject* second) {
+    const auto context = Ref::steal(PyContext_New());
+    if (!context || PyContext_Enter(context.get()) != 0) {
+        return false;
+    }
+    const auto result = Ref::steal(
+        second != nullptr ? PyObject_CallMethod(loop, method, "OO", first, second)
+                          : PyObject_CallMethod(loop, method, "O", first));
+    const KeptException kept;
+    PyContext_Exit(context.get());
+    return static_cast<bool>(result);
+}
+
+}  // namespace python

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is used of asyncio, found once for each interpreter, when a program first awaits something.
+#pragma once
+
+#include "python/refs.hpp"
+#include "python/state.hpp"
+
+namespace python {
+
+// False with an exception set.
+bool import_asyncio(ModuleState& state);
+
+// The loop that runs in this thread: a new reference, or null with RuntimeError if none does.
+Ref running_loop(ModuleState& state);
+
+// Whether this thread may call the loop's methods: the loop runs here, or nowhere.
+bool may_touch(ModuleState& state, PyObject* loop);
+
+bool is_closed(PyObject* loop);
+
+// A new future of the loop, marked as what a task waits for. Null with an exception set.
+Ref new_future(ModuleState& state, PyObject* loop);
+
+// Wakes who waits for the future; nothing if it is done, or its loop is closed.
+void wake(ModuleState& state, PyObject* future) noexcept;
+
+// Calls a method of the loop with one or two arguments, none of the caller's context variables kept
+// by it. False with an exception set.
+bool call_without_context(PyObject* loop, const char* method, PyObject* first, PyObject* second);
+
+}  // namespace python

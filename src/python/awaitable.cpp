@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/awaitable.hpp"
+
+#include <structmember.h>
+
+#include <new>
+#include <utility>
+
+#include "python/asyncio_api.hpp"
+#include "python/completion.hpp"
+#include "python/exceptions.hpp"
+#include "python/gil.hpp"
+#include "python/loop_tie.hpp"
+#include "python/operation.hpp"
+#include "python/submission.hpp"
+#include "python/turn_budget.hpp"
+
+namespace python {
+namespace {
+
+using Stage = Awaitable::Stage;
+
+AwaitableObject* cast(PyObject* self) { return static_cast<AwaitableObject*>(self); }
+ContextObject* context_of(const Awaitable* self) {
+    return static_cast<ContextObject*>(self->context.get());
+}
+OperationObject* operation_of(const Awaitable* self) {
+    return static_cast<OperationObject*>(self->operation.get());
+}
+
+// --- leaving the context
+
+void leave_list(ContextObject* context, OperationObject* operation) noexcept {
+    if (operation->listing == Listing::queued) {
+        context->tie.queued.remove(operation);
+    } else if (operation->listing == Listing::landed) {
+        context->tie.landed.remove(operation);
+    } else {
+        return;
+    }
+    operation->listing = Listing::none;
+}
+
+// The operation no longer has to do with the awaitable. In flight, it goes on by itself.
+void detach(AwaitableObject* self) noexcept {
+    auto* operation = operation_of(self);
+    if (operation == nullptr || operation->awaiter != self) {
+        return;
+    }
+    auto* context = context_of(self);
+    leave_list(context, operation);
+    operation->awaiter = nullptr;
+    if (!self->submits && operation->state == State::in_flight) {
+        // the program still has it, and can have it from getevents
+        operation->is_awaited = false;
+        context->to_be_kept += is_to_be_kept(operation) ? 1 : 0;
+    }
+}
+
+void finish(AwaitableObject* self) noexcept {
+    if (self->stage == Stage::suspended && context_of(self)->tie.suspended != 0) {
+        --context_of(self)->tie.suspended;
+    }
+    self->stage = Stage::finished;
+    detach(self);
+    self->future.reset();
+    self->operation.reset();
+    self->failure.reset();
+    self->deferred.reset();
+}
+
+// --- steps
+
+// The end: the operation's result, or null with its error.
+PyObject* finish_with_result(AwaitableObject* self) {
+    auto* result = take_result(operation_of(self));
+    const KeptException kept;
+    finish(self);
+    return result;
+}
+
+PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
+    finish(self);
+    raise(std::move(exception));
+    return nullptr;
+}
+
+// A future for the task to wait for; null, and the awaitable is finished, if it can't be made.
+PyObject* suspend(AwaitableObject* self) {
+    auto* context = context_of(self);
+    self->future = new_future(state_of(context), context->tie.loop.get());
+    if (!self->future) {
+        const KeptException kept;
+        finish(self);
+        return nullptr;
+    }
+    if (self->stage == Stage::created) {
+        self->stage = Stage::suspended;
+        ++context->tie.suspended;
+    }
+    return self->future.new_ref();
+}
+
+void enqueue(ContextObject* context, OperationObject* operation) noexcept {
+    operation->listing = Listing::queued;
+    context->tie.queued.push_back(operation);
+    if (TurnBudget::of_this_thread().is_used_up() || context->room() != 0) {
+        request_turn(context);
+    }
+}
+
+// Hands the operation to the kernel, if it is its turn; else queues it.
+void submit_or_enqueue(AwaitableObject* self) {
+    auto* context = context_of(self);
+    PyObject* operation = operation_of(self);
+    auto& budget = TurnBudget::of_this_thread();
+    if (context->tie.queued.empty() && !budget.is_used_up()) {
+        const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
+        submit_awaited(context, {&operation, 1}, Landing::likely);
+        reap(context);
+        if (operation_of(self)->state == State::completed && landed_wrong(*operation_of(self))) {
+            leave_list(context, operation_of(self));
+            submit_awaited(context, {&operation, 1}, Landing::exact);
+            reap(context);
+        }
+        if (operation_of(self)->listing == Listing::queued) {
+            request_turn(context);
+        }
+    } else {
+        enqueue(context, operation_of(self));
+    }
+}
+
+bool may_be_awaited(const OperationObject* operation) {
+    if (operation->state == State::created || operation->state == State::submitting) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the operation was not submitted: submit it before awaiting it");
+        return false;
+    }
+    if (operation->eventfd) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the operation signals an EventFD of the program's: await that");
+        return false;
+    }
+    if (operation->awaiter != nullptr) {
+        PyErr_SetString(PyExc_RuntimeError, "the operation is awaited already");
+        return false;
+    }
+    return true;
+}
+
+// For `await operation`: takes it out of what getevents hands out. False with RuntimeError.
+bool take_over(AwaitableObject* self) {
+    auto* operation = operation_of(self);
+    auto* context = context_of(self);
+    if (!may_be_awaited(operation)) {
+        return false;
+    }
+    reap(context);
+    if (operation->state == State::completed) {
+        if (operation->listing != Listing::none) {
+            forget(context, operation);
+        }
+        return true;
+    }
+    context->to_be_kept -= is_to_be_kept(operation) ? 1 : 0;
+    operation->is_awaited = true;
+    operation->awaiter = self;
+    return true;
+}
+
+PyObject* first_step(AwaitableObject* self) {
+    auto* context = context_of(self);
+    auto* operation = operation_of(self);
+    if (!self->submits && operation->state == State::completed) {
+        if (operation->listing != Listing::none) {
+            forget(context, operation);
+        }
+        return finish_with_result(self);
+    }
+    if (!check_usable(context) || !tie_to_running_loop(context)) {
+        return finish_with_exception(self, take_exception());
+    }
+    if (self->submits) {
+        operation->is_awaited = true;
+        operation->awaiter = self;
+        submit_or_enqueue(self);
+    } else if (!take_over(self)) {
+        return finish_with_exception(self, take_exception());
+    }
+    if (self->failure) {
+        return finish_with_exception(self, std::move(self->failure));
+    }
+    if (operation->state == State::completed) {
+        return finish_with_result(self);
+    }
+    if (!check_usable(context)) {  // closed by what the submission ran
+        return finish_with_exception(self, take_exception());
+    }
+    if (operation->state == State::in_flight && operation->request.eventfd < 0) {
+        request_turn(context);  // nothing else will tell the loop
+    }
+    return suspend(self);
+}
+
+PyObject* next_step(AwaitableObject* self) {
+    if (self->deferred) {
+        return finish_with_exception(self, std::move(self->deferred));
+    }
+    if (self->failure) {
+        return finish_with_exception(self, std::move(self->failure));
+    }
+    if (operation_of(self)->state == State::completed) {
+        return finish_with_result(self);
+    }
+    PyErr_SetString(PyExc_RuntimeError, "stepped before what it waits for has happened");
+    return finish_with_exception(self, take_exception());
+}
+
+bool check_not_finished(const AwaitableObject* self) {
+    if (self->stage == Stage::finished) {
+        PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->name);
+        return false;
+    }
+    return true;
+}
+
+// What to yield (while the stage is `suspended`), or what to return, or null with an exception.
+PyObject* step(AwaitableObject* self) {
+    const ObjectLock lock(self);
+    if (!check_not_finished(self)) {
+        return nullptr;
+    }
+    return self->stage == Stage::created ? first_step(self) : next_step(self);
+}
+
+// --- cancellation
+
+// Whether the kernel may still read or write memory of the program's that can change.
+bool uses_mutable_memory(const OperationObject* operation) noexcept {
+    return operation->state == State::in_flight && has_mutable_payload(*operation);
+}
+
+// The exception ends the awaitable: at once, or if the kernel still uses memory of the program's,
+// when it no longer does. Then returns a future to wait for.
+PyObject* end_with(AwaitableObject* self, Ref exception) {
+    auto* operation = operation_of(self);
+    auto* context = context_of(self);
+    const bool in_flight = operation->state == State::in_flight && context->engine != nullptr &&
+                           !context->is_inherited();
+    if (self->stage == Stage::created || !in_flight) {
+        return finish_with_exception(self, std::move(exception));
+    }
+    const bool taken = context->engine->cancel(operation->request);
+    context->statistics.cancelled += taken ? 1 : 0;
+    if (!uses_mutable_memory(operation)) {
+        return finish_with_exception(self, std::move(exception));
+    }
+    self->deferred = std::move(exception);
+    return suspend(self);
+}
+
+// --- the coroutine's methods
+
+// For callers that take a StopIteration with the result for the end.
+PyObject* yield_or_stop(AwaitableObject* self, PyObject* value) {
+    if (value == nullptr || self->stage == Stage::suspended) {
+        return value;
+    }
+    const auto result = Ref::steal(value);
+    if (const auto stop = Ref::steal(PyObject_CallOneArg(PyExc_StopIteration, value)); stop) {
+        PyErr_SetObject(PyExc_StopIteration, stop.get());
+    }
+    return nullptr;
+}
+
+PyObject* awaitable_next(PyObject* object) {
+    return yield_or_stop(cast(object), step(cast(object)));
+}
+
+PySendResult awaitable_am_send(PyObject* object, PyObject* /*value*/, PyObject** result) {
+    *result = step(cast(object));
+    if (*result == nullptr) {
+        return PYGEN_ERROR;
+    }
+    return cast(object)->stage == Stage::suspended ? PYGEN_NEXT : PYGEN_RETURN;
+}
+
+PyObject* awaitable_await(PyObject* object) {
+    auto* self = cast(object);
+    if (std::exchange(self->was_awaited, true) || self->stage != Stage::created) {
+        PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->name);
+        return nullptr;
+    }
+    return Py_NewRef(object);
+}
+
+PyDoc_STRVAR(send_doc, "send($self, value, /)\n--\n\nStep it, as a coroutine.");
+
+PyObject* awaitable_send(PyObject* object, PyObject* value) {
+    auto* self = cast(object);
+    if (self->stage == Stage::created && value != Py_None) {
+        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+        return nullptr;
+    }
+    return yield_or_stop(self, step(self));
+}
+
+// The exception that throw() was given in any of its forms, or null with a TypeError.
+Ref exception_of(PyObject* const* arguments, Py_ssize_t count) {
+    PyObject* first = arguments[0];
+    PyObject* value = count > 1 && arguments[1] != Py_None ? arguments[1] : nullptr;
+    if (PyExceptionInstance_Check(first)) {
+        return Ref::borrow(first);
+    }
+    if (!PyExceptionClass_Check(first)) {
+        PyErr_Format(PyExc_TypeError,
+                     "exceptions must be classes or instances deriving from BaseException, not "
+                     "%.200s",
+                     Py_TYPE(first)->tp_name);
+        return {};
+    }
+    if (value != nullptr && PyExceptionInstance_Check(value)) {
+        return Ref::borrow(value);
+    }
+    return Ref::steal(value != nullptr ? PyObject_CallOneArg(first, value)
+                                       : PyObject_CallNoArgs(first));
+}
+
+PyDoc_STRVAR(throw_doc,
+             "throw($self, type, value=None, traceback=None, /)\n--\n\n"
+             "End it with an exception, as a coroutine: at once, or when the kernel has let go of\n"
+             "memory of the program's.");
+
+PyObject* awaitable_throw(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
+    auto* self = cast(object);
+    if (count < 1 || count > 3) {
+        PyErr_Format(PyExc_TypeError, "throw() takes from 1 to 3 arguments (%zd given)", count);
+        return nullptr;
+    }
+    auto exception = exception_of(arguments, count);
+    const ObjectLock lock(object);
+    if (!exception || !check_not_finished(self)) {
+        return nullptr;
+    }
+    return yield_or_stop(self, end_with(self, std::move(exception)));
+}
+
+PyDoc_STRVAR(close_doc,
+             "close($self, /)\n--\n\n"
+             "Give it up, as a coroutine. What is in flight goes on, its memory kept alive.");
+
+PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
+    if (cast(object)->stage != Stage::finished) {
+        finish(cast(object));
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* awaitable_get_name(PyObject* object, void* /*closure*/) {
+    return PyUnicode_FromString(cast(object)->name);
+}
+
+PyObject* awaitable_repr(PyObject* object) {
+    const auto* self = cast(object);
+    return self->operation
+               ? PyUnicode_FromFormat("<%s awaiting %R>", self->name, self->operation.get())
+               : PyUnicode_FromFormat("<%s, finished>", self->name);
+}
+
+// --- memory
+
+int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
+    const auto* self = cast(object);
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->context.get());
+    Py_VISIT(self->operation.get());
+    Py_VISIT(self->future.get());
+    Py_VISIT(self->failure.get());
+    Py_VISIT(self->deferred.get());
+    return 0;
+}
+
+int awaitable_clear(PyObject* object) {
+    auto* self = cast(object);
+    if (self->stage != Stage::finished) {
+        finish(self);
+    }
+    return 0;
+}
+
+void warn_if_never_awaited(AwaitableObject* self) {
+    if (self->stage != Stage::created || !self->submits) {
+        return;
+    }
+    const KeptException kept;
+    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%s' was never awaited",
+                         self->name) != 0) {
+        PyErr_WriteUnraisable(nullptr);
+    }
+}
+
+void awaitable_dealloc(PyObject* object) {
+    auto* self = cast(object);
+    PyObject_GC_UnTrack(object);
+    if (self->weak_references != nullptr) {
+        PyObject_ClearWeakRefs(object);
+    }
+    warn_if_never_awaited(self);
+    awaitable_clear(object);
+    state_of(object).free_awaitables.deallocate(self);
+}
+
+PyMethodDef methods[] = {
+    {"send", awaitable_send, METH_O, send_doc},
+    {"throw", as_method(awaitable_throw), METH_FASTCALL, throw_doc},
+    {"close", awaitable_close, METH_NOARGS, close_doc},
+    {},
+};
+
+PyGetSetDef properties[] = {
+    {"__name__", awaitable_get_name, nullptr, nullptr, nullptr},
+    {"__qualname__", awaitable_get_name, nullptr, nullptr, nullptr},
+    {},
+};
+
+PyMemberDef members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, weak_references_offset<Awaitable>(), READONLY, nullptr},
+    {},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_dealloc, as_slot(awaitable_dealloc)},
+    {Py_tp_traverse, as_slot(awaitable_traverse)},
+    {Py_tp_clear, as_slot(awaitable_clear)},
+    {Py_tp_repr, as_slot(awaitable_repr)},
+    {Py_tp_iter, as_slot(PyObject_SelfIter)},
+    {Py_tp_iternext, as_slot(awaitable_next)},
+    {Py_am_await, as_slot(awaitable_await)},
+    {Py_am_send, as_slot(awaitable_am_send)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_members, members},
+    {Py_tp_doc, const_cast<char*>("An operation that is awaited: a coroutine.")},
+    {0, nullptr},
+};
+
+PyType_Spec spec{
+    .name = "linux_aio._core._Awaitable",
+    .basicsize = sizeof(AwaitableObject),
+    .itemsize = 0,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};
+
+}  // namespace
+
+PyTypeObject* make_awaitable_type(PyObject* module) {
+    return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
+}
+
+PyObject* make_awaitable(ContextObject* context, OperationObject* operation, bool submits,
+                         const char* name) {
+    auto& state = state_of(context);
+    auto* self = state.free_awaitables.allocate(state.awaitable_type);
+    if (self == nullptr) {
+        return nullptr;
+    }
+    PyObject_GC_Track(self);
+    self->submits = submits;
+    self->name = name;
+    self->context = Ref::borrow(context);
+    self->operation = Ref::borrow(operation);
+    return self;
+}
+
+}  // namespace python

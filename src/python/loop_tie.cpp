@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/loop_tie.hpp"
+
+#include <fcntl.h>
+
+#include <array>
+#include <memory>
+#include <new>
+#include <span>
+
+#include "engine/unique_fd.hpp"
+#include "python/asyncio_api.hpp"
+#include "python/awaitable.hpp"
+#include "python/completion.hpp"
+#include "python/context.hpp"
+#include "python/exceptions.hpp"
+#include "python/gil.hpp"
+#include "python/submission.hpp"
+#include "python/turn_budget.hpp"
+
+namespace python {
+namespace {
+
+// --- the watcher
+
+struct Watcher {
+    ContextObject* context = nullptr;  // null once the tie has ended
+    engine::UniqueFd fd;
+    Ref loop;
+};
+struct WatcherObject : PyObject, Watcher {};
+
+WatcherObject* cast(PyObject* self) { return static_cast<WatcherObject*>(self); }
+
+// In the loop's thread.
+void stop_watching(WatcherObject* watcher) noexcept {
+    const KeptException kept;
+    const auto loop = std::move(watcher->loop);
+    const auto fd = std::move(watcher->fd);  // closed after the loop has forgotten its number
+    if (loop && fd.is_open() && !is_closed(loop.get())) {
+        Ref::steal(PyObject_CallMethod(loop.get(), "remove_reader", "i", fd.get()));
+    }
+    PyErr_Clear();
+}
+
+// Called by the loop: with the number of the turn in which it was requested, if it was.
+PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywords*/) {
+    auto* watcher = cast(object);
+    if (watcher->context == nullptr) {
+        stop_watching(watcher);
+        Py_RETURN_NONE;
+    }
+    const auto context = Ref::borrow(watcher->context);
+    watcher->context->tie.turn_is_requested = false;
+    if (PyTuple_GET_SIZE(arguments) == 1) {
+        const auto turn = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(arguments, 0));
+        TurnBudget::of_this_thread().start_next(turn);
+    }
+    run_turn(watcher->context);
+    Py_RETURN_NONE;
+}
+
+int watcher_traverse(PyObject* object, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(cast(object)->loop.get());
+    return 0;
+}
+
+int watcher_clear(PyObject* object) {
+    cast(object)->loop.reset();
+    return 0;
+}
+
+void watcher_dealloc(PyObject* object) {
+    PyObject_GC_UnTrack(object);
+    std::destroy_at(static_cast<Watcher*>(cast(object)));
+    auto* type = Py_TYPE(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+PyType_Slot slots[] = {
+    {Py_tp_call, as_slot(watcher_call)},
+    {Py_tp_dealloc, as_slot(watcher_dealloc)},
+    {Py_tp_traverse, as_slot(watcher_traverse)},
+    {Py_tp_clear, as_slot(watcher_clear)},
+    {Py_tp_doc, const_cast<char*>("What an event loop calls for a context.")},
+    {0, nullptr},
+};
+
+PyType_Spec spec{
+    .name = "linux_aio._core._Watcher",
+    .basicsize = sizeof(WatcherObject),
+    .itemsize = 0,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};
+
+// A watcher that the loop calls when the context's eventfd is readable, or null.
+Ref start_watching(ContextObject* context, PyObject* loop) {
+    auto* type = state_of(context).watcher_type;
+    auto object = Ref::steal(type->tp_alloc(type, 0));
+    if (!object) {
+        return {};
+    }
+    auto* watcher = cast(object.get());
+    new (static_cast<Watcher*>(watcher)) Watcher;
+    watcher->fd = engine::UniqueFd(fcntl(context->eventfd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!watcher->fd.is_open()) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return {};
+    }
+    const auto number = Ref::steal(PyLong_FromLong(watcher->fd.get()));
+    // If somebody closed this number without telling the loop, the loop takes it for registered,
+    // and would never hear of ours.
+    if (!number || !Ref::steal(PyObject_CallMethod(loop, "remove_reader", "O", number.get())) ||
+        !call_without_context(loop, "add_reader", number.get(), object.get())) {
+        return {};
+    }
+    watcher->context = context;
+    watcher->loop = Ref::borrow(loop);
+    return object;
+}
+
+// --- turns
+
+constexpr std::size_t enough_bytes = 256 * 1024;
+
+// What stands in the queue for the reason that its turn has come: in one submission together, but
+// of large transfers, which take their time, few.
+std::size_t choose_from_queue(const ContextObject* context,
+                              std::span<PyObject*> operations) noexcept {
+    const auto room = std::min(context->room(), operations.size());
+    std::size_t count = 0;
+    std::size_t bytes = 0;
+    for (auto* operation = context->tie.queued.front();
+         operation != nullptr && count < room && bytes < enough_bytes;
+         operation = OperationList::next(operation)) {
+        operations[count++] = operation;
+        bytes += operation->nbytes;
+    }
+    return count;
+}
+
+void submit_queued(ContextObject* context) noexcept {
+    auto& budget = TurnBudget::of_this_thread();
+    std::array<PyObject*, 32> operations;
+    while (context->engine != nullptr && !context->closing && !budget.is_used_up()) {
+        const auto count = choose_from_queue(context, operations);
+        if (count == 0) {
+            return;
+        }
+        const TurnBudget::Measure measure(budget, enough_bytes);
+        const bool some_moved = submit_awaited(context, std::span(operations).first(count), Landing::exact);
+        reap(context);
+        if (!some_moved) {
+            return;
+        }
+    }
+}
+
+// The rest of the queue waits for a completion, which comes by the eventfd: but for these cases.
+bool needs_another_turn(const ContextObject* context) noexcept {
+    return context->unsignalled != 0 ||
+           (!context->tie.queued.empty() &&
+            (TurnBudget::of_this_thread().is_used_up() || context->room() != 0));
+}
+
+// Whether all the places are taken, and some by operations whose completion nobody may look for.
+bool needs_to_look_again(const ContextObject* context) noexcept {
+    return !context->tie.queued.empty() && context->eventfds_in_flight != 0;
+}
+
+void request_look(ContextObject* context) noexcept {
+    auto& tie = context->tie;
+    if (std::exchange(tie.turn_is_requested, true)) {
+        return;
+    }
+    const KeptException kept;
+    const auto delay = Ref::steal(PyFloat_FromDouble(0.001));
+    if (!delay || !call_without_context(tie.loop.get(), "call_later", delay.get(),
+                                        tie.watcher.get())) {
+        tie.turn_is_requested = false;
+    }
+    PyErr_Clear();
+}
+
+void wake_all(ContextObject* context) noexcept {
+    auto& state = state_of(context);
+    while (auto* operation = context->tie.landed.front()) {
+        context->tie.landed.remove(operation);
+        operation->listing = Listing::none;
+        if (operation->awaiter != nullptr && operation->awaiter->future) {
+            const auto future = Ref::borrow(operation->awaiter->future.get());
+            wake(state, future.get());
+        }
+    }
+}
+
+// Nobody will step the tasks of a closed loop again.
+void drop_suspended(ContextObject* context) noexcept {
+    for (auto* list : {&context->tie.queued, &context->tie.landed}) {
+        while (auto* operation = list->front()) {
+            list->remove(operation);
+            operation->listing = Listing::none;
+        }
+    }
+    context->tie.suspended = 0;
+}
+
+}  // namespace
+
+PyTypeObject* make_watcher_type(PyObject* module) {
+    return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
+}
+
+bool tie_to_running_loop(ContextObject* context) {
+    const auto loop = running_loop(state_of(context));
+    auto& tie = context->tie;
+    if (!loop || tie.loop.get() == loop.get()) {
+        return static_cast<bool>(loop);
+    }
+    if (tie.loop) {
+        if (tie.suspended != 0 && !is_closed(tie.loop.get())) {
+            PyErr_SetString(PyExc_RuntimeError,
+                            "the AIOContext serves another event loop, in which it is awaited");
+            return false;
+        }
+        drop_suspended(context);
+        untie(context);
+    }
+    auto watcher = start_watching(context, loop.get());
+    if (!watcher) {
+        return false;
+    }
+    tie.watcher = std::move(watcher);
+    tie.loop = Ref::borrow(loop.get());
+    tie.turn_is_requested = false;
+    return true;
+}
+
+void untie(ContextObject* context) noexcept {
+    auto& tie = context->tie;
+    if (!tie.loop) {
+        return;
+    }
+    const KeptException kept;
+    const auto loop = std::move(tie.loop);
+    const auto watcher = std::move(tie.watcher);
+    cast(watcher.get())->context = nullptr;
+    if (context->is_inherited()) {
+        return;  // the loop's epoll instance is the parent's, too
+    }
+    if (may_touch(state_of(context), loop.get())) {
+        stop_watching(cast(watcher.get()));
+    } else {
+        Ref::steal(PyObject_CallMethod(loop.get(), "call_soon_threadsafe", "O", watcher.get()));
+    }
+    PyErr_Clear();
+}
+
+void request_turn(ContextObject* context) noexcept {
+    auto& tie = context->tie;
+    if (!tie.loop || std::exchange(tie.turn_is_requested, true)) {
+        return;
+    }
+    const KeptException kept;
+    const auto turn =
+        Ref::steal(PyLong_FromUnsignedLongLong(TurnBudget::of_this_thread().turn()));
+    const char* method =
+        may_touch(state_of(context), tie.loop.get()) ? "call_soon" : "call_soon_threadsafe";
+    if (!turn || !call_without_context(tie.loop.get(), method, tie.watcher.get(), turn.get())) {
+        tie.turn_is_requested = false;
+    }
+    PyErr_Clear();
+}
+
+void run_turn(ContextObject* context) noexcept {
+    auto& tie = context->tie;
+    const ObjectLock lock(context);
+    tie.is_running = true;
+    if (context->engine != nullptr) {
+        empty_eventfd(context);
+        reap(context);
+        submit_queued(context);
+    }
+    wake_all(context);
+    tie.is_running = false;
+    if (context->engine == nullptr) {
+        untie(context);
+        return;
+    }
+    if (context->eventfd_is_watched && context->kept != 0) {
+        write_eventfd(context);
+    }
+    if (needs_another_turn(context)) {
+        request_turn(context);
+    } else if (needs_to_look_again(context)) {
+        request_look(context);
+    }
+}
+
+void wake_landed(ContextObject* context) noexcept {
+    if (!context->tie.loop || context->tie.landed.empty()) {
+        return;
+    }
+    if (may_touch(state_of(context), context->tie.loop.get())) {
+        wake_all(context);
+    } else {
+        request_turn(context);
+    }
+}
+
+void fail_queued(ContextObject* context) noexcept {
+    const KeptException kept;
+    while (auto* operation = context->tie.queued.front()) {
+        context->tie.queued.remove(operation);
+        operation->listing = Listing::landed;
+        context->tie.landed.push_back(operation);
+        operation->awaiter->failure = Ref::steal(PyObject_CallFunction(
+            PyExc_ValueError, "s", "the AIOContext was closed before the operation's turn came"));
+        PyErr_Clear();
+    }
+    wake_landed(context);
+}
+
+}  // namespace python

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tie between a context and the event loop that it serves.
+//
+// The loop watches a duplicate of the context's eventfd, so that a program can watch the original.
+// What it calls is a small object, the watcher, which knows the context without owning it: the loop
+// keeps no context alive. Everything that touches the loop or a future happens in the loop's thread;
+// a foreign thread that finds a completion only lists it, and the eventfd brings the loop to it.
+#pragma once
+
+#include "python/operation_list.hpp"
+#include "python/refs.hpp"
+#include "python/state.hpp"
+
+namespace python {
+
+struct ContextObject;
+
+struct LoopTie {
+    Ref loop;     // null: none
+    Ref watcher;  // what the loop calls
+
+    OperationList queued;  // awaited, and waiting for room or for the next turn of the loop
+    OperationList landed;  // awaited and completed: whoever waits for it has to be woken
+    std::size_t suspended = 0;  // awaitables that wait, for any reason
+    bool turn_is_requested = false;
+    bool is_running = false;  // in run_turn()
+};
+
+PyTypeObject* make_watcher_type(PyObject* module);
+
+// Ties the context to the loop that runs in this thread. False with RuntimeError if there is none,
+// or somebody in another loop awaits something of the context.
+bool tie_to_running_loop(ContextObject* context);
+
+// Ends the tie; from another thread, the loop is asked to. Never fails.
+void untie(ContextObject* context) noexcept;
+
+// Has the loop call run_turn() in its next turn, from any thread.
+void request_turn(ContextObject* context) noexcept;
+
+// In the loop's thread: reaps, submits what is queued as far as there is room and time, and wakes
+// whoever waits for what has completed.
+void run_turn(ContextObject* context) noexcept;
+
+// Wakes those whose operations have landed: in the loop's thread at once, else by way of the loop.
+void wake_landed(ContextObject* context) noexcept;
+
+// Before the context is closed: those that are queued fail with ValueError.
+void fail_queued(ContextObject* context) noexcept;
+
+}  // namespace python

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much time operations that complete at once may take of one turn of an event loop.
+//
+// A task that reads cached data never has to suspend, and would keep all the others waiting. So the
+// time that submissions take is added up; once it is used up, awaited operations queue until the
+// next turn. There is one budget for each thread, as a loop has one: for all contexts together.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace python {
+
+class TurnBudget {
+public:
+    static TurnBudget& of_this_thread() noexcept {
+        static thread_local TurnBudget budget;
+        return budget;
+    }
+
+    bool is_used_up() const noexcept { return spent_ >= limit; }
+
+    // Names the turn that runs. Who has to wait for the next one gives it to start_next() there.
+    std::uint64_t turn() const noexcept { return turn_; }
+
+    // The first one in a turn begins it anew; nothing if `past` is not the turn that runs.
+    void start_next(std::uint64_t past) noexcept {
+        if (past == turn_) {
+            ++turn_;
+            spent_ = {};
+        }
+    }
+
+    // Spends the time of its life. Looking at the clock costs a tenth of a small transfer, so of
+    // these only one in `sample` is measured, and stands for the others.
+    class Measure {
+    public:
+        Measure(TurnBudget& budget, std::size_t bytes) noexcept : budget_(budget) {
+            const bool is_small = bytes <= small_bytes;
+            weight_ = !is_small ? 1 : budget.small_count_++ % sample == 0 ? sample : 0;
+            if (weight_ != 0) {
+                start_ = Clock::now();
+            }
+        }
+        Measure(const Measure&) = delete;
+        Measure& operator=(const Measure&) = delete;
+        ~Measure() {
+            if (weight_ != 0) {
+                budget_.spent_ += (Clock::now() - start_) * weight_;
+            }
+        }
+
+    private:
+        using Clock = std::chrono::steady_clock;
+        static constexpr std::size_t small_bytes = 16 * 1024;
+        static constexpr unsigned sample = 8;
+
+        TurnBudget& budget_;
+        unsigned weight_ = 0;
+        Clock::time_point start_;
+    };
+
+private:
+    static constexpr std::chrono::nanoseconds limit = std::chrono::microseconds(300);
+
+    std::chrono::nanoseconds spent_{};
+    std::uint64_t turn_ = 0;
+    unsigned small_count_ = 0;
+};
+
+}  // namespace python
