@@ -8,12 +8,13 @@ import os
 
 import pytest
 
+from linux_aio import aligned_buffer
 from support.fusefs import HoldingFS
-from support.quarantine import Quarantine, bytes_block, careless_read
+from support.quarantine import Quarantine, careless_read
 
 pytest_plugins = ["support.fixtures"]
 
-NBYTES = 5003
+NBYTES = 200_003
 
 
 def address_of(buffer: bytearray) -> int:
@@ -23,9 +24,9 @@ def address_of(buffer: bytearray) -> int:
 
 def test_memory_that_nobody_writes_to_is_not_damaged(quarantine: Quarantine) -> None:
     block = bytes(NBYTES)
-    assert quarantine.given_back(bytes_block(NBYTES)) == 0
+    assert quarantine.given_back(NBYTES) == 0
     del block
-    assert quarantine.given_back(bytes_block(NBYTES)) == 1
+    assert quarantine.given_back(NBYTES) == 1
     assert quarantine.damaged() == 0
 
 
@@ -45,6 +46,17 @@ def test_a_write_to_what_resizing_left_behind_is_seen(quarantine: Quarantine) ->
     ctypes.memset(address, 0, 1)
     assert quarantine.damaged() == 1
     assert buffer == bytes(3 * NBYTES)
+
+
+def test_a_write_to_what_the_extension_gave_back_is_seen(quarantine: Quarantine) -> None:
+    buffer = aligned_buffer(NBYTES)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    assert quarantine.given_back(NBYTES) == 0
+    buffer.release()
+    assert quarantine.given_back(NBYTES) == 1
+    assert quarantine.damaged() == 0
+    ctypes.memset(address, 0, 1)
+    assert quarantine.damaged() == 1
 
 
 @pytest.mark.needs_root

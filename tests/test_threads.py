@@ -102,10 +102,7 @@ def all_once(operations: list[AIOOperation]) -> bool:
     return len({id(operation) for operation in operations}) == len(operations)
 
 
-
-def collect(
-    context: AIOContext, at_end: threading.Event, min_nr: int = 1
-) -> list[AIOOperation]:
+def collect(context: AIOContext, at_end: threading.Event, min_nr: int = 1) -> list[AIOOperation]:
     """Wait for events again and again, until there are none and will be no more."""
     collected: list[AIOOperation] = []
     while True:
@@ -193,9 +190,7 @@ def test_nobody_sleeps_on_what_another_took(
 # Many at once
 
 
-def test_several_wait_for_different_numbers_of_events(
-    ctx: AIOContext, fd: int, gate: Gate
-) -> None:
+def test_several_wait_for_different_numbers_of_events(ctx: AIOContext, fd: int, gate: Gate) -> None:
     count = 6000
     last, at_end = poll_of(gate), threading.Event()
     last.submit(ctx)  # with it in flight they wait for as many as they want
@@ -387,9 +382,9 @@ def test_a_context_that_only_a_call_holds(gate: Gate, way_of_reaping: None) -> N
 # Closing while others are inside
 
 
-def fails_as_closed(function: Callable[[], object]) -> bool:
+def fails_as_closed(function: Callable[..., object], *arguments: object) -> bool:
     try:
-        function()
+        function(*arguments)
     except ValueError as error:
         return "closed" in str(error)
     return False
@@ -400,7 +395,7 @@ def test_closing_ends_all_that_wait_for_events(gate: Gate, way_of_reaping: None)
         context = AIOContext(4)
         poll_of(gate).submit(context)
         waiting = [start(fails_as_closed, context.getevents) for _ in range(4)]
-        waiting.append(start(fails_as_closed, lambda: context.getevents(4, None, 1000.0)))
+        waiting.append(start(fails_as_closed, context.getevents, 4, None, 1000.0))
         assert stays_blocked(waiting[0], 0.001)
         finish(*(start(context.close) for _ in range(2)))
         assert all(finish(*waiting))
@@ -446,31 +441,33 @@ def test_closing_while_a_thread_is_inside_submit(fs: HoldingFS, way_of_reaping: 
             gate.open()
             finish(closing)
         assert has_read_its_bytes(read)
-        with pytest.raises(OSError) as caught:
+        with pytest.raises(OSError, match=os.strerror(errno.ECANCELED)):
             poll.get_result()
-        assert caught.value.errno == errno.ECANCELED
     os.close(slow)
+
+
+def use_until_closed(
+    context: AIOContext, fd: int, at_work: threading.Barrier
+) -> list[AIOOperation]:
+    taken = []
+    at_work.wait(PATIENCE)
+    with contextlib.suppress(ValueError):
+        for number in range(100_000):
+            operation = read_at(fd, number)
+            submit_patiently(context, operation)
+            taken.append(operation)
+            context.getevents(0)
+    return taken
 
 
 def test_closing_while_others_use_it(fd: int, way_of_reaping: None) -> None:
     """Whatever they are at, they get on, or are told that it is closed; no result is lost."""
     for _ in range(20):
         context = AIOContext(8)
-        taken: list[AIOOperation] = []
         at_work = threading.Barrier(4)
-
-        def use() -> None:
-            at_work.wait(PATIENCE)
-            with contextlib.suppress(ValueError):
-                for number in range(100_000):
-                    operation = read_at(fd, number)
-                    submit_patiently(context, operation)
-                    taken.append(operation)
-                    context.getevents(0)
-
-        using = [start(use) for _ in range(3)]
+        using = [start(use_until_closed, context, fd, at_work) for _ in range(3)]
         at_work.wait(PATIENCE)
         time.sleep(0.002)
         finish(start(context.close))
-        finish(*using)
-        assert all(has_read_its_bytes(operation) for operation in taken)
+        for taken in finish(*using):
+            assert all(has_read_its_bytes(operation) for operation in taken)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for tests that hold requests in flight: a plugin, `pytest_plugins = ["support.fixtures"]`.
+"""Fixtures for tests that hold requests in flight: `pytest_plugins = ["support.fixtures"]`.
 
 Tests that ask for `fs` are skipped, with the reason, where it can't be mounted.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that Python gave back, under watch for the kernel's late writes.
+"""Memory that Python and the extension gave back, under watch for the kernel's late writes.
 
 What is freed inside `watching` is filled with a pattern and stays allocated: damage to the pattern
 is a write to memory that was given back. That this is seen, test_quarantine.py shows.
@@ -8,8 +8,11 @@ is a write to memory that was given back. That this is seen, test_quarantine.py 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 from collections.abc import Iterator
+
+from linux_aio import _core
 
 try:
     import _quarantine
@@ -27,27 +30,30 @@ def reason_unavailable() -> str | None:
     return None if AVAILABLE else "the build has no _quarantine (meson option tests)"
 
 
-def bytes_block(nbytes: int) -> int:
-    """The size of the memory block of a `bytes` object of this length."""
-    return b"".__sizeof__() + nbytes
-
-
 class Quarantine:
     """What became of memory since the quarantine was started."""
 
-    def given_back(self, size: int) -> int:
-        """How many blocks of exactly this size were given back."""
-        return _quarantine.given_back(size)
+    def given_back(self, nbytes: int) -> int:
+        """How many blocks were given back that were to hold so many bytes.
+
+        They are up to two pages larger, for alignment and Python's own needs.
+        """
+        return _quarantine.given_back(nbytes, nbytes + 2 * mmap.PAGESIZE)
 
     def damaged(self) -> int:
         """How many blocks were written to after they had been given back."""
         return _quarantine.damaged()
 
 
+def start(smallest: int) -> None:
+    """Watch all larger blocks from now on."""
+    _quarantine.start(_core.__file__, smallest)
+
+
 @contextlib.contextmanager
 def watching() -> Iterator[Quarantine]:
     """Watch the memory that is allocated and given back inside the block."""
-    _quarantine.start(SMALLEST)
+    start(SMALLEST)
     try:
         yield Quarantine()
     finally:
@@ -62,7 +68,7 @@ def watch_until_exit(report: int, permission: int) -> None:
     """
     os.set_inheritable(report, False)
     os.set_inheritable(permission, False)
-    _quarantine.start(SMALLEST)
+    start(SMALLEST)
     _quarantine.report_at_exit(report, permission)
 
 
