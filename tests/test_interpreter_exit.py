@@ -17,7 +17,7 @@ from support.workers import PATIENCE
 
 pytest_plugins = ["support.fixtures"]
 
-NBYTES = 200_003
+NBYTES = 50_021
 
 # What all programs begin with: the read is held when the program goes on.
 IN_FLIGHT = """
@@ -27,7 +27,7 @@ from linux_aio import AIOContext, AIOOperation, EventFD
 
 fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
 context, eventfd = AIOContext(4), EventFD()
-operation = AIOOperation.read(200003, fd)
+operation = AIOOperation.read(50021, fd)
 operation.submit(context)
 """
 
@@ -220,7 +220,7 @@ def test_results_can_be_waited_for_at_exit(fs: HoldingFS, path: Path) -> None:
 def wait():
     print("ending", flush=True)
     context.getevents()
-    print(operation.get_result() == b"!" * 200003)
+    print(operation.get_result() == b"!" * 50021)
     context.close()
 """
     assert run_while_held(source, fs, path) == "True\n"
@@ -231,7 +231,7 @@ def test_a_thread_that_is_no_daemon_gets_its_result(fs: HoldingFS, path: Path) -
     source = """
 def wait():
     context.getevents()
-    print(operation.get_result() == b"!" * 200003)
+    print(operation.get_result() == b"!" * 50021)
     context.close()
 
 threading.Thread(target=wait).start()

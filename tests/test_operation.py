@@ -234,8 +234,7 @@ def test_wrong_arguments_are_a_type_error(
 # The limit of one request
 
 
-def names_the_limit(message: str) -> bool:
-    return str(LIMIT) in message or hex(LIMIT) in message
+NAMES_THE_LIMIT = f"{LIMIT}|{LIMIT:#x}"
 
 
 def test_the_largest_read_is_made_and_takes_no_memory_before_it_is_submitted(fd: int) -> None:
@@ -251,12 +250,11 @@ def test_the_largest_read_is_made_and_takes_no_memory_before_it_is_submitted(fd:
 def test_a_larger_read_is_an_error_that_names_the_limit(nbytes: int, fd: int) -> None:
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="nbytes") as raised:
+        with pytest.raises(ValueError, match=NAMES_THE_LIMIT):
             AIOOperation.read(nbytes, fd)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
-    assert names_the_limit(str(raised.value))
 
 
 @pytest.mark.skipif(sys.maxsize < 2**32, reason="no buffer can be larger on a 32-bit machine")
@@ -265,10 +263,9 @@ def test_a_larger_write_is_an_error_that_names_the_limit(fd: int) -> None:
         os.truncate(sparse, LIMIT + 1)
         with (
             mmap.mmap(sparse, LIMIT + 1, access=mmap.ACCESS_READ) as payload,
-            pytest.raises(ValueError, match="payload") as raised,
+            pytest.raises(ValueError, match=NAMES_THE_LIMIT),
         ):
             AIOOperation.write(payload, fd)
-    assert names_the_limit(str(raised.value))
 
 
 # Attributes

@@ -67,6 +67,15 @@ def test_each_result_is_as_long_as_what_was_read(
         assert perform(ctx, op) == b"12345"[:size]
 
 
+def test_memory_that_was_cut_to_a_short_result_is_not_read_into(ctx: AIOContext) -> None:
+    whole = os.urandom(1 << 20)
+    with file_in_memory(whole[:100]) as fd:
+        op = AIOOperation.read(len(whole), fd)
+        assert perform(ctx, op) == whole[:100]
+        os.pwrite(fd, whole, 0)
+        assert perform(ctx, op) == whole  # or the kernel wrote far beyond 100 bytes of ours
+
+
 @pytest.mark.parametrize("looked_at", [True, False])
 def test_a_short_result_that_nobody_looked_at_leaves_nothing_behind(
     looked_at: bool, ctx: AIOContext, fd: int

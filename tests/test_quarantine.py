@@ -14,7 +14,7 @@ from support.quarantine import Quarantine, careless_read
 
 pytest_plugins = ["support.fixtures"]
 
-NBYTES = 200_003
+NBYTES = 50_021
 
 
 def address_of(buffer: bytearray) -> int:

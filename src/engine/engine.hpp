@@ -71,9 +71,10 @@ public:
     virtual bool cancel(Request& request) noexcept = 0;
 };
 
-// The engine of that name for at least `max_requests` in flight, or null if there is none of that
-// name. Throws std::system_error with the errno if the system refuses it.
-std::unique_ptr<Engine> make_engine(std::string_view name, unsigned max_requests);
+// The engine of that name for at least `max_requests` in flight; null if there is none of that name,
+// or, with its errno in `error`, if the system refuses it.
+std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests,
+                                    int& error) noexcept;
 
 // What AIOContext() uses.
 inline constexpr std::string_view default_engine = "aio";

@@ -409,7 +409,8 @@ void awaitable_dealloc(PyObject* object) {
     }
     warn_if_never_awaited(self);
     awaitable_clear(object);
-    state_of(object).free_awaitables.deallocate(self);
+    auto* state = state_or_null(object);
+    FreeAwaitables::deallocate(state != nullptr ? &state->free_awaitables : nullptr, self);
 }
 
 PyMethodDef methods[] = {

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/closing.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "python/completion.hpp"
 #include "python/errors.hpp"
+#include "python/exceptions.hpp"
 #include "python/gil.hpp"
 
 namespace python {
@@ -24,6 +23,7 @@ void cancel_all(const ContextObject* context) noexcept {
 // io_destroy(2) can take milliseconds.
 void destroy_engine(ContextObject* context) noexcept {
     auto engine = std::exchange(context->engine, nullptr);
+    const auto eventfd = std::move(context->eventfd);
     const GilRelease release;
     engine.reset();
 }
@@ -96,43 +96,26 @@ bool close(ContextObject* context) {
     return true;
 }
 
+void warn_if_open(ContextObject* context) noexcept {
+    if (context->engine == nullptr || context->closing || context->is_inherited()) {
+        return;
+    }
+    const KeptException kept;
+    if (PyErr_ResourceWarning(context, 1, "unclosed %R", static_cast<PyObject*>(context)) != 0) {
+        PyErr_WriteUnraisable(context);
+    }
+}
+
 void abandon(ContextObject* context) noexcept {
     if (context->is_inherited()) {
         release_inherited(context);
         return;
     }
+    warn_if_open(context);
     context->closing = true;
-    if (context->engine == nullptr) {
-        return;
-    }
     untie(context);
-    cancel_all(context);
-    reap(context);
-    if (is_idle(context)) {
+    if (context->engine != nullptr && is_idle(context)) {
         destroy_engine(context);
-        return;
-    }
-    // Nobody sweeps once the module is cleared: then the reference keeps the context for good.
-    Py_INCREF(context);
-    if (auto* state = static_cast<ModuleState*>(PyType_GetModuleState(Py_TYPE(context)));
-        state != nullptr) {
-        state->abandoned.push_back(context);
-    }
-}
-
-void sweep_abandoned(ModuleState& state) noexcept {
-    for (auto* context : std::exchange(state.abandoned, {})) {
-        if (context->is_inherited()) {
-            release_inherited(context);
-        } else {
-            reap(context);
-            if (!is_idle(context)) {
-                state.abandoned.push_back(context);
-                continue;
-            }
-            destroy_engine(context);
-        }
-        Py_DECREF(context);
     }
 }
 
@@ -145,6 +128,7 @@ void release_inherited(ContextObject* context) noexcept {
         Py_DECREF(operation);
     }
     context->engine.reset();
+    context->eventfd = {};
 }
 
 }  // namespace python

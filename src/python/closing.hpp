@@ -15,12 +15,12 @@ void start_closing(ContextObject* context) noexcept;
 // signal's handler raised one; the context is closed for everyone else, and close() can go on.
 bool close(ContextObject* context);
 
-// For a context that nobody can reach any more. Never waits: what is in flight keeps the context
-// and its memory alive until it completes.
-void abandon(ContextObject* context) noexcept;
+// ResourceWarning, as Python gives it for files.
+void warn_if_open(ContextObject* context) noexcept;
 
-// Lets go of abandoned contexts whose last operation has completed.
-void sweep_abandoned(ModuleState& state) noexcept;
+// For a context that nobody can reach any more. Never waits: nothing is in flight, for that would
+// hold it.
+void abandon(ContextObject* context) noexcept;
 
 // For an inherited context in a child process: lets go of the operations that were in flight.
 void release_inherited(ContextObject* context) noexcept;

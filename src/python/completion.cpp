@@ -97,7 +97,8 @@ bool wait_for_enough(ContextObject* context, std::size_t min_nr, engine::Timeout
 
 // For the loop, if there is something in its queue that could now be submitted.
 void tell_of_room(const ContextObject* context) noexcept {
-    if (!context->tie.queued.empty() && !context->tie.is_running && context->room() != 0) {
+    if (!context->tie.queued.empty() && !context->tie.is_running && context->room() != 0 &&
+        !context->is_inherited()) {
         write_eventfd(context);
     }
 }
@@ -107,7 +108,7 @@ void tell_of_room(const ContextObject* context) noexcept {
 void reap(ContextObject* context) noexcept {
     std::array<engine::Completion, 64> completions;
     const ObjectLock lock(context);
-    while (context->engine != nullptr) {
+    while (context->engine != nullptr && !context->is_inherited()) {
         const auto count = context->engine->reap(completions);
         if (count == 0) {
             return;
@@ -160,7 +161,7 @@ void settle_eventfd(ContextObject* context) noexcept {
     // An operation that was submitted before anybody watched can't signal: what watches has to come
     // and look.
     if (!context->eventfd_is_watched || context->kept != 0 || context->unsignalled != 0 ||
-        !context->tie.landed.empty() || context->engine == nullptr) {
+        !context->tie.landed.empty() || context->engine == nullptr || context->is_inherited()) {
         return;
     }
     empty_eventfd(context);
@@ -207,15 +208,21 @@ PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr
     if (!wait_for_enough(context, min_nr, timeout)) {
         return nullptr;
     }
-    const auto count = std::min(max_nr, context->collectable.size());
-    auto list = Ref::steal(PyList_New(static_cast<Py_ssize_t>(count)));
+    const auto wanted = std::min(max_nr, context->collectable.size());
+    auto list = Ref::steal(PyList_New(static_cast<Py_ssize_t>(wanted)));
     if (!list) {
         return nullptr;
     }
+    // Allocating the list may have collected what was only noted.
+    const auto count = std::min(wanted, context->collectable.size());
     for (std::size_t i = 0; i < count; ++i) {
         auto* operation = static_cast<OperationObject*>(Py_NewRef(context->collectable.front()));
         forget(context, operation);
         PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(i), operation);
+    }
+    if (count < wanted && PyList_SetSlice(list.get(), static_cast<Py_ssize_t>(count),
+                                          static_cast<Py_ssize_t>(wanted), nullptr) != 0) {
+        return nullptr;
     }
     settle_eventfd(context);
     return list.release();

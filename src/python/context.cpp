@@ -11,7 +11,6 @@
 #include <memory>
 #include <new>
 #include <string_view>
-#include <system_error>
 
 #include "python/arguments.hpp"
 #include "python/asyncio_api.hpp"
@@ -22,6 +21,7 @@
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 #include "python/operation_factories.hpp"
+#include "python/registry.hpp"
 #include "python/state.hpp"
 #include "python/submission.hpp"
 
@@ -54,14 +54,11 @@ bool parse_engine(PyObject* object, std::string_view& name) {
 
 // False with an exception set.
 bool open_engine(ContextObject* self, std::string_view name) {
-    try {
-        self->engine = engine::make_engine(name, static_cast<unsigned>(self->max_requests));
-        self->engine_name = self->engine != nullptr ? self->engine->name() : "";
-    } catch (const std::system_error& error) {
-        raise_setup_error(error.code().value(), static_cast<unsigned>(self->max_requests));
-        return false;
-    } catch (const std::bad_alloc&) {
-        PyErr_NoMemory();
+    const auto max_requests = static_cast<unsigned>(self->max_requests);
+    int error = 0;
+    self->engine = engine::open_engine(name, max_requests, error);
+    if (error != 0) {
+        raise_setup_error(error, max_requests);
         return false;
     }
     if (self->engine == nullptr) {
@@ -72,6 +69,7 @@ bool open_engine(ContextObject* self, std::string_view name) {
         }
         return false;
     }
+    self->engine_name = self->engine->name();
     return true;
 }
 
@@ -97,7 +95,7 @@ PyObject* context_new(PyTypeObject* type, PyObject* arguments, PyObject* keyword
     if (!parse_engine(values[1], engine)) {
         return nullptr;
     }
-    sweep_abandoned(state_of(type));
+    sweep_registry(state_of(type));
     auto object = Ref::steal(type->tp_alloc(type, 0));
     if (!object) {
         return nullptr;
@@ -109,7 +107,11 @@ PyObject* context_new(PyTypeObject* type, PyObject* arguments, PyObject* keyword
     if (!self->eventfd.is_open()) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    return open_engine(self, engine) ? object.release() : nullptr;
+    if (!open_engine(self, engine)) {
+        return nullptr;
+    }
+    enter_registry(state_of(type), self);
+    return object.release();
 }
 
 // --- its end
@@ -118,12 +120,7 @@ bool is_open(const Context* context) { return context->engine != nullptr && !con
 
 void context_finalize(PyObject* object) {
     const KeptException kept;
-    auto* self = cast(object);
-    if (is_open(self) && !self->is_inherited() &&
-        PyErr_ResourceWarning(object, 1, "unclosed %R", object) != 0) {
-        PyErr_WriteUnraisable(object);
-    }
-    abandon(self);
+    abandon(cast(object));
 }
 
 int context_traverse(PyObject* object, visitproc visit, void* arg) {
@@ -131,13 +128,16 @@ int context_traverse(PyObject* object, visitproc visit, void* arg) {
     auto* self = cast(object);
     Py_VISIT(self->tie.loop.get());
     Py_VISIT(self->tie.watcher.get());
-    for (const auto* list : {&self->in_flight, &self->collectable}) {
-        for (auto* operation = list->front(); operation != nullptr;
-             operation = OperationList::next(operation)) {
-            if (operation->listing != Listing::noted) {
-                Py_VISIT(operation);
-            }
+    for (auto* operation = self->collectable.front(); operation != nullptr;
+         operation = OperationList::next(operation)) {
+        if (operation->listing == Listing::kept) {
+            Py_VISIT(operation);
         }
+    }
+    // What is in flight is the kernel's (see registry.hpp); but not in a child process.
+    for (auto* operation = self->is_inherited() ? self->in_flight.front() : nullptr;
+         operation != nullptr; operation = OperationList::next(operation)) {
+        Py_VISIT(operation);
     }
     return 0;
 }
@@ -154,7 +154,7 @@ int context_clear(PyObject* object) {
 void context_dealloc(PyObject* object) {
     auto* self = cast(object);
     if (PyObject_CallFinalizerFromDealloc(object) < 0) {
-        return;  // abandon() keeps it
+        return;  // a handler of the warning has kept it
     }
     PyObject_GC_UnTrack(object);
     if (self->weak_references != nullptr) {
@@ -162,6 +162,9 @@ void context_dealloc(PyObject* object) {
     }
     context_clear(object);
     untie(self);
+    if (auto* state = state_or_null(object); state != nullptr) {
+        leave_registry(*state, self);
+    }
     std::destroy_at(static_cast<Context*>(self));
     auto* type = Py_TYPE(object);
     type->tp_free(object);

@@ -27,6 +27,8 @@ struct Statistics {
     std::uint64_t waits = 0;              // times that a thread went to wait for completions
 };
 
+struct ContextObject;
+
 struct Context {
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
 
@@ -63,6 +65,10 @@ struct Context {
     bool eventfd_is_watched = false;
 
     LoopTie tie;
+
+    // See registry.hpp.
+    ContextObject* previous_context = nullptr;
+    ContextObject* next_context = nullptr;
 
     // Counts and lists an operation as in flight, and no longer. The reference is the caller's.
     void enter_flight(OperationObject* operation) noexcept;

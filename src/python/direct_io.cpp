@@ -154,7 +154,7 @@ std::string describe_misalignment(const Operation& operation) {
                    alignment);
         return text;
     }
-    const auto& parts = operation.memory.vector->parts;
+    const auto& parts = operation.memory.vector.parts();
     for (std::size_t i = 0; i < parts.size(); ++i) {
         add_memory(text, "buffer " + std::to_string(i), parts[i], alignment);
     }

@@ -27,12 +27,12 @@ public:
         return result;
     }
 
-    // For tp_dealloc: ends the fields, and keeps or frees the memory.
-    void deallocate(Object* object) noexcept {
+    // For tp_dealloc: ends the fields, and keeps the memory in the list, if there is one, or frees it.
+    static void deallocate(FreeList* list, Object* object) noexcept {
         std::destroy_at(static_cast<Fields*>(object));
         auto* type = Py_TYPE(object);
-        if (use && count_ < capacity) {
-            objects_[count_++] = object;
+        if (use && list != nullptr && list->count_ < capacity) {
+            list->objects_[list->count_++] = object;
         } else {
             PyObject_GC_Del(object);
         }

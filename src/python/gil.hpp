@@ -2,25 +2,9 @@
 // Letting other threads run, and keeping them out of an object.
 #pragma once
 
-#include <cxxabi.h>
-#include <unistd.h>
-
 #include "python/refs.hpp"
 
 namespace python {
-
-// Takes the GIL back. Up to Python 3.13, a daemon thread that does so while the interpreter ends is
-// made to exit by unwinding its stack, through frames that own references. As later versions do,
-// let it sleep instead: the process is about to end.
-inline void acquire_gil(PyThreadState* state) noexcept {
-    try {
-        PyEval_RestoreThread(state);
-    } catch (abi::__forced_unwind&) {
-        for (;;) {
-            pause();
-        }
-    }
-}
 
 // Releases the GIL for the life of the object.
 class GilRelease {
@@ -28,7 +12,7 @@ public:
     GilRelease() noexcept : state_(PyEval_SaveThread()) {}
     GilRelease(const GilRelease&) = delete;
     GilRelease& operator=(const GilRelease&) = delete;
-    ~GilRelease() { acquire_gil(state_); }
+    ~GilRelease() { PyEval_RestoreThread(state_); }
 
 private:
     PyThreadState* state_;

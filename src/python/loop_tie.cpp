@@ -50,6 +50,9 @@ PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywor
         stop_watching(watcher);
         Py_RETURN_NONE;
     }
+    if (watcher->context->is_inherited()) {
+        Py_RETURN_NONE;
+    }
     const auto context = Ref::borrow(watcher->context);
     watcher->context->tie.turn_is_requested = false;
     if (PyTuple_GET_SIZE(arguments) == 1) {
@@ -249,10 +252,11 @@ void untie(ContextObject* context) noexcept {
     const auto loop = std::move(tie.loop);
     const auto watcher = std::move(tie.watcher);
     cast(watcher.get())->context = nullptr;
-    if (context->is_inherited()) {
-        return;  // the loop's epoll instance is the parent's, too
+    auto* state = state_or_null(context);
+    if (context->is_inherited() || state == nullptr) {
+        return;  // the loop's epoll instance is the parent's, too; or it is all over
     }
-    if (may_touch(state_of(context), loop.get())) {
+    if (may_touch(*state, loop.get())) {
         stop_watching(cast(watcher.get()));
     } else {
         Ref::steal(PyObject_CallMethod(loop.get(), "call_soon_threadsafe", "O", watcher.get()));

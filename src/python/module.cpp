@@ -11,6 +11,7 @@
 #include "python/loop_tie.hpp"
 #include "python/operation.hpp"
 #include "python/refs.hpp"
+#include "python/registry.hpp"
 #include "python/state.hpp"
 
 namespace python {
@@ -76,6 +77,9 @@ int module_exec(PyObject* module) {
     if (!calls || PyModule_AddObjectRef(module, "_libaio_calls", calls.get()) != 0) {
         return -1;
     }
+    if (!sweep_before_collections(module)) {
+        return -1;
+    }
     return PyModule_AddStringConstant(module, "__version__", LINUX_AIO_VERSION);
 }
 
@@ -92,9 +96,6 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
 
 int module_clear(PyObject* module) {
     auto& state = state_of_module(module);
-    sweep_abandoned(state);
-    // What is still in flight keeps its memory for good: the kernel may yet write to it.
-    state.abandoned.clear();
     state.free_operations.clear();
     state.free_awaitables.clear();
     Py_CLEAR(state.eventfd_type);

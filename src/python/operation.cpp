@@ -26,14 +26,6 @@ bool is_busy(const Operation* operation) {
     return operation->state == State::submitting || operation->state == State::in_flight;
 }
 
-bool check_not_busy(const Operation* operation) {
-    if (is_busy(operation)) {
-        PyErr_SetString(PyExc_ValueError, "the operation is in flight");
-        return false;
-    }
-    return true;
-}
-
 // Takes over the completion if it is there. False with RuntimeError if the operation is in flight
 // in the process that this one was forked from.
 bool update(OperationObject* self) {
@@ -45,6 +37,18 @@ bool update(OperationObject* self) {
         return check_usable(context_of(self));
     }
     reap(context_of(self));
+    return true;
+}
+
+// For what can't be done while the operation is in flight: ValueError.
+bool check_not_busy(OperationObject* self) {
+    if (!update(self)) {
+        return false;
+    }
+    if (is_busy(self)) {
+        PyErr_SetString(PyExc_ValueError, "the operation is in flight");
+        return false;
+    }
     return true;
 }
 
@@ -223,6 +227,9 @@ PyObject* operation_get_payload(PyObject* object, void* /*closure*/) {
     if (self->kind != Kind::read) {
         return self->memory.payload.new_ref_or_none();
     }
+    if (!update(self)) {
+        return nullptr;
+    }
     if (self->state != State::completed || self->result < 0) {
         Py_RETURN_NONE;
     }
@@ -294,9 +301,6 @@ void leave_list(OperationObject* self) {
 
 int operation_clear(PyObject* object) {
     auto* self = cast(object);
-    if (self->state == State::in_flight && self->listing == Listing::in_flight) {
-        return 0;  // the kernel uses its memory; its context's end will let go of it
-    }
     leave_list(self);
     self->memory.clear();
     self->eventfd.reset();
@@ -312,7 +316,8 @@ void operation_dealloc(PyObject* object) {
     if (self->weak_references != nullptr) {
         PyObject_ClearWeakRefs(object);
     }
-    state_of(object).free_operations.deallocate(self);
+    auto* state = state_or_null(object);
+    FreeOperations::deallocate(state != nullptr ? &state->free_operations : nullptr, self);
 }
 
 constexpr int factory_flags = METH_CLASS | METH_FASTCALL | METH_KEYWORDS;

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdint>
+#include <memory>
 #include <new>
 
 #include "engine/alignment.hpp"
@@ -45,20 +46,6 @@ bool set_buffer(Operation& operation, PyObject* buffer) {
 
 // --- several buffers
 
-std::unique_ptr<BufferVector> export_vector(PyObject* buffers, int flags, std::size_t& total) {
-    const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(buffers));
-    auto vector = std::make_unique<BufferVector>(count);
-    for (std::size_t i = 0; i < count; ++i) {
-        auto& view = vector->views[i];
-        if (!view.acquire(PyTuple_GET_ITEM(buffers, static_cast<Py_ssize_t>(i)), flags)) {
-            return nullptr;
-        }
-        vector->parts[i] = {.iov_base = view.data(), .iov_len = view.size()};
-        total += view.size();
-    }
-    return vector;
-}
-
 bool set_buffers(Operation& operation, PyObject* given) {
     auto buffers = Ref::steal(PySequence_Tuple(given));
     if (!buffers) {
@@ -69,24 +56,16 @@ bool set_buffers(Operation& operation, PyObject* given) {
                      PyTuple_GET_SIZE(buffers.get()));
         return false;
     }
-    std::size_t total = 0;
-    auto vector = export_vector(buffers.get(), export_flags(operation), total);
-    if (vector == nullptr || !check_total(total)) {
+    BufferVector vector;
+    if (!vector.acquire(buffers.get(), export_flags(operation)) || !check_total(vector.total())) {
         return false;
     }
-    operation.request.address = vector->parts.data();
-    operation.request.length = vector->parts.size();
-    operation.nbytes = total;
+    operation.request.address = vector.parts().data();
+    operation.request.length = vector.parts().size();
+    operation.nbytes = vector.total();
     swap(operation.memory.vector, vector);
     swap(operation.memory.payload, buffers);
     return true;
-}
-
-bool is_exported(const OperationMemory& memory) noexcept {
-    if (memory.vector != nullptr) {
-        return memory.vector->views.empty() || memory.vector->views.front().is_held();
-    }
-    return memory.view.is_held();
 }
 
 // --- landings of reads
@@ -182,35 +161,64 @@ bool prepare_aligned(Operation& operation) {
 
 }  // namespace
 
+BufferVector::~BufferVector() {
+    std::destroy_n(views_, count_);
+    PyMem_Free(views_);
+    PyMem_Free(parts_);
+}
+
+bool BufferVector::acquire(PyObject* buffers, int flags) {
+    const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(buffers));
+    views_ = PyMem_New(BufferView, count);
+    parts_ = PyMem_New(iovec, count);
+    if (views_ == nullptr || parts_ == nullptr) {
+        PyErr_NoMemory();
+        return false;
+    }
+    for (; count_ < count; ++count_) {
+        auto& view = *new (&views_[count_]) BufferView;
+        if (!view.acquire(PyTuple_GET_ITEM(buffers, static_cast<Py_ssize_t>(count_)), flags)) {
+            return false;
+        }
+        parts_[count_] = {.iov_base = view.data(), .iov_len = view.size()};
+        total_ += view.size();
+    }
+    return true;
+}
+
+void BufferVector::release() noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+        views_[i].release();
+    }
+}
+
+int BufferVector::traverse(visitproc visit, void* arg) const {
+    for (std::size_t i = 0; i < count_; ++i) {
+        if (const int status = views_[i].traverse(visit, arg); status != 0) {
+            return status;
+        }
+    }
+    return 0;
+}
+
 int OperationMemory::traverse(visitproc visit, void* arg) const {
     Py_VISIT(payload.get());
-    if (vector != nullptr) {
-        for (const auto& part : vector->views) {
-            if (const int status = part.traverse(visit, arg); status != 0) {
-                return status;
-            }
-        }
+    if (const int status = vector.traverse(visit, arg); status != 0) {
+        return status;
     }
     return view.traverse(visit, arg);
 }
 
 void OperationMemory::clear() noexcept {
     view.release();
-    const auto old_vector = std::move(vector);
+    vector.release();
     payload.reset();
     landing.reset();
 }
 
 bool set_payload(Operation& operation, PyObject* given) {
-    if (!is_vectored(operation.kind)) {
-        return set_buffer(operation, given);
-    }
-    try {
-        return set_buffers(operation, given);
-    } catch (const std::bad_alloc&) {
-        PyErr_NoMemory();
-        return false;
-    }
+    return is_vectored(operation.kind) ? set_buffers(operation, given)
+                                       : set_buffer(operation, given);
 }
 
 bool has_mutable_payload(const Operation& operation) noexcept {
@@ -231,7 +239,7 @@ bool has_mutable_payload(const Operation& operation) noexcept {
 
 bool prepare_payload(Operation& operation) {
     operation.request.offset = operation.offset;
-    if (is_exported(operation.memory)) {
+    if (operation.memory.view.is_held() || operation.memory.vector.is_held()) {
         return true;
     }
     const auto payload = Ref::borrow(operation.memory.payload.get());
@@ -265,11 +273,7 @@ std::int64_t land(Operation& operation, std::int64_t result) noexcept {
 void release_memory(OperationMemory& memory) noexcept {
     memory.landing.reset();
     memory.view.release();
-    if (memory.vector != nullptr) {
-        for (auto& view : memory.vector->views) {
-            view.release();
-        }
-    }
+    memory.vector.release();
 }
 
 PyObject* read_result(Operation& operation) {

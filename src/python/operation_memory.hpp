@@ -5,8 +5,8 @@
 
 #include <sys/uio.h>
 
-#include <memory>
-#include <vector>
+#include <span>
+#include <utility>
 
 #include "engine/aligned_memory.hpp"
 #include "python/buffer_view.hpp"
@@ -17,19 +17,44 @@ namespace python {
 struct Operation;
 
 // The buffers of a readv or writev, and the array of iovec that the kernel gets.
-struct BufferVector {
-    explicit BufferVector(std::size_t count) : views(count), parts(count) {}
+class BufferVector {
+public:
+    BufferVector() = default;
+    BufferVector(const BufferVector&) = delete;
+    BufferVector& operator=(const BufferVector&) = delete;
+    ~BufferVector();
 
-    std::vector<BufferView> views;
-    std::vector<iovec> parts;
+    // Exports the buffers of the tuple. False with an exception set.
+    bool acquire(PyObject* buffers, int flags);
+
+    // May run Python code. The parts stay, for messages.
+    void release() noexcept;
+
+    bool is_held() const noexcept { return count_ != 0 && views_[0].is_held(); }
+    std::span<iovec> parts() const noexcept { return {parts_, count_}; }
+    std::size_t total() const noexcept { return total_; }
+    int traverse(visitproc visit, void* arg) const;
+
+    friend void swap(BufferVector& left, BufferVector& right) noexcept {
+        std::swap(left.views_, right.views_);
+        std::swap(left.parts_, right.parts_);
+        std::swap(left.count_, right.count_);
+        std::swap(left.total_, right.total_);
+    }
+
+private:
+    BufferView* views_ = nullptr;
+    iovec* parts_ = nullptr;
+    std::size_t count_ = 0;
+    std::size_t total_ = 0;  // bytes
 };
 
 struct OperationMemory {
     // What the program gave: a buffer, or a tuple of buffers. For a read what it returned last.
     Ref payload;
 
-    BufferView view;                       // of a readinto or write
-    std::unique_ptr<BufferVector> vector;  // of a readv or writev
+    BufferView view;      // of a readinto or write
+    BufferVector vector;  // of a readv or writev
 
     // A read lands in a bytes object, which becomes the payload. Direct I/O can't: the bytes of an
     // object are 32 bytes behind an aligned address. It lands in aligned memory, from a bit before

@@ -2,7 +2,6 @@
 // What the module keeps for each interpreter that imported it.
 #pragma once
 
-#include <vector>
 
 #include "python/free_list.hpp"
 #include "python/refs.hpp"
@@ -14,6 +13,9 @@ struct AwaitableObject;
 struct ContextObject;
 struct Operation;
 struct OperationObject;
+
+using FreeOperations = FreeList<OperationObject, Operation, 256>;
+using FreeAwaitables = FreeList<AwaitableObject, Awaitable, 64>;
 
 // What is used of asyncio (see asyncio_api.hpp).
 struct AsyncioApi {
@@ -36,11 +38,11 @@ struct ModuleState {
 
     AsyncioApi asyncio;
 
-    FreeList<OperationObject, Operation, 256> free_operations;
-    FreeList<AwaitableObject, Awaitable, 64> free_awaitables;
+    FreeOperations free_operations;
+    FreeAwaitables free_awaitables;
 
-    // Contexts that were dropped with requests in flight (see closing.hpp). Owned.
-    std::vector<ContextObject*> abandoned;
+    // All contexts that are not closed, linked through themselves; not owned (see registry.hpp).
+    ContextObject* first_context = nullptr;
 };
 
 // Of a type of this module, or of an instance: its types can't be subclassed.
@@ -48,6 +50,13 @@ inline ModuleState& state_of(PyTypeObject* type) noexcept {
     return *static_cast<ModuleState*>(PyType_GetModuleState(type));
 }
 inline ModuleState& state_of(PyObject* instance) noexcept { return state_of(Py_TYPE(instance)); }
+
+// The same where an object ends, which may be collected after its type has lost the module: null
+// then.
+inline ModuleState* state_or_null(PyObject* instance) noexcept {
+    auto* module = reinterpret_cast<PyHeapTypeObject*>(Py_TYPE(instance))->ht_module;
+    return module != nullptr ? static_cast<ModuleState*>(PyModule_GetState(module)) : nullptr;
+}
 
 // Makes a heap type, adds it to the module under its name, and returns a new reference or null.
 PyTypeObject* add_type(PyObject* module, PyType_Spec* spec);

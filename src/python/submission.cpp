@@ -2,18 +2,15 @@
 #include "python/submission.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstddef>
-#include <memory_resource>
-#include <new>
-#include <vector>
 
 #include "python/awaitable.hpp"
 #include "python/completion.hpp"
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/small_array.hpp"
 
 namespace python {
 namespace {
@@ -45,18 +42,18 @@ struct Candidate {
 class Batch {
 public:
     Batch(ContextObject* context, std::span<PyObject* const> operations)
-        : context_(context), memory_(buffer_.data(), buffer_.size()), candidates_(&memory_) {
-        candidates_.reserve(operations.size());
-        requests_.reserve(operations.size());
-    }
+        : context_(context), slots_(operations.size()), requests_(operations.size()) {}
     Batch(const Batch&) = delete;
     Batch& operator=(const Batch&) = delete;
 
     ~Batch() {
-        for (auto& candidate : candidates_) {
+        for (auto& candidate : candidates()) {
             unclaim(candidate);
         }
     }
+
+    // False with MemoryError if there is no memory for so many.
+    bool is_allocated() const noexcept { return slots_.is_allocated() && requests_.is_allocated(); }
 
     // False with a ValueError if it is in flight, or in the batch already.
     bool claim(PyObject* operation);
@@ -84,17 +81,21 @@ private:
     engine::Submission hand_over(std::span<Candidate> chosen);
     int own_eventfd(engine::Pace pace) const;
     void add_candidate(OperationObject* operation);
+    std::span<Candidate> candidates() noexcept { return slots_.span().first(count_); }
 
     ContextObject* context_;
-    std::array<std::byte, 2048> buffer_;
-    std::pmr::monotonic_buffer_resource memory_;
-    std::pmr::vector<Candidate> candidates_;
-    std::pmr::vector<engine::Request*> requests_{&memory_};
+    SmallArray<Candidate, 32> slots_;
+    std::size_t count_ = 0;  // of the slots, how many are candidates
+    SmallArray<engine::Request*, 32> requests_;
 };
 
 bool Batch::claim(PyObject* object) {
     auto* operation = static_cast<OperationObject*>(object);
     const ObjectLock lock(operation);
+    if (operation->state == State::in_flight) {
+        const auto context = Ref::borrow(operation->context.get());
+        reap(static_cast<ContextObject*>(context.get()));  // it may be over
+    }
     const auto state = operation->state;
     if (state == State::submitting || state == State::in_flight || operation->awaiter != nullptr) {
         PyErr_Format(PyExc_ValueError, "%R is in flight already, or twice in this batch", object);
@@ -102,24 +103,27 @@ bool Batch::claim(PyObject* object) {
     }
     add_candidate(operation);
     if (operation->listing != Listing::none) {
-        forget(context_of(operation), operation);  // its last result; with it goes its place
+        // its last result; with it goes its place
+        forget(context_of(operation), operation);
+        settle_eventfd(context_of(operation));
     }
     operation->is_awaited = false;
     return true;
 }
 
 void Batch::add_candidate(OperationObject* operation) {
-    candidates_.push_back({.operation = static_cast<OperationObject*>(Py_NewRef(operation)),
-                           .state_before = operation->state,
-                           .listing_before = operation->listing});
+    auto& candidate = slots_[count_++];
+    candidate.operation = static_cast<OperationObject*>(Py_NewRef(operation));
+    candidate.state_before = operation->state;
+    candidate.listing_before = operation->listing;
     operation->state = State::submitting;
 }
 
 bool Batch::prepare(PyObject* eventfd) {
     // The memory of reads comes last: it depends on the fds, and all of this may change those.
-    return std::ranges::all_of(candidates_,
+    return std::ranges::all_of(candidates(),
                                [&](Candidate& candidate) { return prepare(candidate, eventfd); }) &&
-           std::ranges::all_of(candidates_, prepare_read);
+           std::ranges::all_of(candidates(), prepare_read);
 }
 
 bool Batch::prepare_read(const Candidate& candidate) {
@@ -153,12 +157,12 @@ Py_ssize_t Batch::submit() {
         if (!check_usable(context_)) {
             return -1;
         }
-        const auto count = std::min(candidates_.size(), context_->room());
-        if (count == 0 && !candidates_.empty()) {
-            raise_queue_full(candidates_.front().operation, context_->max_requests);
+        const auto count = std::min(count_, context_->room());
+        if (count == 0 && count_ != 0) {
+            raise_queue_full(slots_[0].operation, context_->max_requests);
             return -1;
         }
-        const auto [taken, error] = hand_over(std::span(candidates_).first(count));
+        const auto [taken, error] = hand_over(candidates().first(count));
         if (error == EINTR) {
             if (PyErr_CheckSignals() != 0) {
                 return -1;
@@ -166,7 +170,7 @@ Py_ssize_t Batch::submit() {
             continue;
         }
         if (error != 0) {
-            raise_operation_error(candidates_.front().operation, error);
+            raise_operation_error(slots_[0].operation, error);
             return -1;
         }
         return static_cast<Py_ssize_t>(taken);
@@ -184,21 +188,22 @@ bool Batch::prepare_likely_read(const Candidate& candidate) {
 
 bool Batch::add_awaited(OperationObject* operation, Landing landing) {
     add_candidate(operation);
-    auto& candidate = candidates_.back();
+    auto& candidate = slots_[count_ - 1];
     if (prepare(candidate, nullptr) &&
         (landing == Landing::likely ? prepare_likely_read(candidate) : prepare_read(candidate))) {
         return true;
     }
     const KeptException kept;
     unclaim(candidate);
-    candidates_.pop_back();
+    candidate = {};
+    --count_;
     return false;
 }
 
 bool Batch::submit_awaited() {
     std::size_t next = 0;
-    while (next < candidates_.size() && context_->engine != nullptr && !context_->closing) {
-        const auto left = std::span(candidates_).subspan(next);
+    while (next < count_ && context_->engine != nullptr && !context_->closing) {
+        const auto left = candidates().subspan(next);
         const auto chosen = left.first(std::min(left.size(), context_->room()));
         if (chosen.empty()) {
             break;
@@ -215,8 +220,8 @@ bool Batch::submit_awaited() {
         }
     }
     // What is left goes back to where it came from.
-    for (auto place = candidates_.size(); place > next; --place) {
-        auto* operation = candidates_[place - 1].operation;
+    for (auto place = count_; place > next; --place) {
+        auto* operation = slots_[place - 1].operation;
         if (operation->awaiter != nullptr) {
             operation->listing = Listing::queued;
             context_->tie.queued.push_front(operation);
@@ -227,17 +232,18 @@ bool Batch::submit_awaited() {
 
 engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     auto& engine = *context_->engine;
-    requests_.clear();
+    std::size_t count = 0;
     bool may_block = false;
     const engine::Request* unknown = nullptr;
     for (auto& candidate : chosen) {
         auto& request = candidate.operation->request;
         const auto pace = engine.expect(request);
         enlist(candidate, pace);
-        requests_.push_back(&request);
+        requests_[count++] = &request;
         may_block = may_block || engine::may_block(pace);
         unknown = pace == engine::Pace::unknown ? &request : unknown;
     }
+    const auto requests = requests_.span().first(count);
     engine::Submission submission;
     if (may_block) {
         ++context_->threads_inside;
@@ -247,12 +253,12 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
             if (unknown != nullptr) {
                 engine.learn(*unknown);
             }
-            submission = engine.submit(requests_);
+            submission = engine.submit(requests);
         }
         context_->unconfirmed -= chosen.size();
         --context_->threads_inside;
     } else {
-        submission = engine.submit(requests_);
+        submission = engine.submit(requests);
     }
     auto& statistics = context_->statistics;
     ++statistics.submissions;
@@ -302,7 +308,11 @@ void Batch::unclaim(Candidate& candidate) {
     }
     candidate.operation->state = candidate.state_before;
     if (candidate.listing_before != Listing::none) {
-        remember(context_of(candidate.operation), candidate.operation, candidate.listing_before);
+        auto* context = context_of(candidate.operation);
+        remember(context, candidate.operation, candidate.listing_before);
+        if (context->eventfd_is_watched && context->eventfd.is_open()) {
+            write_eventfd(context);
+        }
     }
     let_go(candidate.operation);
     Py_DECREF(candidate.operation);
@@ -317,17 +327,13 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
         return -1;
     }
     reap(context);
-    try {
-        Batch batch(context, operations);
-        const auto claim = [&](PyObject* operation) { return batch.claim(operation); };
-        if (!std::ranges::all_of(operations, claim) || !batch.prepare(eventfd)) {
-            return -1;
-        }
-        return batch.submit();
-    } catch (const std::bad_alloc&) {
-        PyErr_NoMemory();
+    Batch batch(context, operations);
+    const auto claim = [&](PyObject* operation) { return batch.claim(operation); };
+    if (!batch.is_allocated() || !std::ranges::all_of(operations, claim) ||
+        !batch.prepare(eventfd)) {
         return -1;
     }
+    return batch.submit();
 }
 
 bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,

@@ -30,7 +30,10 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 std::unique_ptr<Engine> make_engine(unsigned max_requests = 128) {
-    return engine::make_engine("aio", max_requests);
+    int error = 0;
+    auto engine = engine::open_engine("aio", max_requests, error);
+    check::equal(error, 0);
+    return engine;
 }
 
 std::string digits(std::size_t count) {
@@ -45,7 +48,9 @@ std::string digits(std::size_t count) {
 
 void test_names() {
     check::equal(make_engine()->name(), "aio");
-    check::is_true(engine::make_engine("nonsense", 1) == nullptr, "an engine of no such name");
+    int error = EINVAL;
+    check::is_true(engine::open_engine("nonsense", 1, error) == nullptr, "no engine of that name");
+    check::equal(error, 0);
 }
 
 void test_too_many_requests() {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "check.hpp"
@@ -28,17 +29,21 @@ using namespace std::chrono_literals;
 
 std::unique_ptr<Engine> make_engine(unsigned max_requests = 128) {
     faulty_libaio::clear();
-    return engine::make_engine("aio", max_requests);
+    int error = 0;
+    return engine::open_engine("aio", max_requests, error);
 }
 
 // Reads of a file, one byte each, and what became of them.
 class Reads {
 public:
-    explicit Reads(std::size_t count)
-        : text_(count, 'a'), buffer_(count, '.'), file_(fixtures::memory_file(text_)) {
+    explicit Reads(std::size_t count, engine::UniqueFd file = fixtures::memory_file(""))
+        : text_(count, 'a'), buffer_(count, '.'), file_(std::move(file)) {
+        fixtures::put(file_.get(), text_);
         requests_ = fixtures::byte_reads(file_.get(), buffer_);
         addresses_ = fixtures::addresses(requests_);
     }
+
+    const Request& front() const { return requests_.front(); }
 
     // From the one with that number on.
     engine::Submission submit(Engine& engine, std::size_t first = 0) {
@@ -111,12 +116,9 @@ void test_setup() {
     for (const int error : {EAGAIN, ENOMEM, EINVAL, ENOSYS, EPERM}) {
         faulty_libaio::clear();
         inject(Call::setup, {.error = error});
-        try {
-            engine::make_engine("aio", 8);
-            check::fail("no exception");
-        } catch (const std::system_error& refused) {
-            check::equal(refused.code().value(), error);
-        }
+        int refusal = 0;
+        check::is_true(engine::open_engine("aio", 8, refusal) == nullptr, "no engine");
+        check::equal(refusal, error);
         check::equal(faulty_libaio::count(Call::destroy), 0);
     }
     check::is_true(make_engine() != nullptr, "the next one is made");
@@ -193,6 +195,30 @@ void test_last_batch_short() {
     inject(Call::submit, {.at_most = 43, .after = 2});
     expect_submission(reads.submit(*engine), 299, 0);
     reads.expect_completed(*engine, 299);
+}
+
+// Buffered reads of a disk go to the kernel two at a time.
+
+void test_small_batches() {
+    for (const int error : {EAGAIN, EINTR, ENOMEM}) {
+        const auto engine = make_engine();
+        Reads reads(10, fixtures::file_on_disk());
+        engine->learn(reads.front());
+        inject(Call::submit, {.error = error, .after = 1});
+        expect_submission(reads.submit(*engine), 2, 0);
+        reads.expect_completed(*engine, 2);
+
+        inject(Call::submit, {.at_most = 1, .after = 2});
+        expect_submission(reads.submit(*engine, 2), 5, 0);
+        reads.expect_completed(*engine, 7);
+
+        inject(Call::submit, {.error = error});
+        expect_submission(reads.submit(*engine, 7), 0, error);
+        const auto calls_before = faulty_libaio::count(Call::submit);
+        expect_submission(reads.submit(*engine, 7), 3, 0);
+        check::equal(faulty_libaio::count(Call::submit) - calls_before, 2);
+        reads.expect_completed(*engine, 10);
+    }
 }
 
 // --- io_getevents
@@ -343,6 +369,7 @@ int main() {
         {"io_submit falls short at the second batch", test_second_batch_short},
         {"io_submit falls short at the first of several batches", test_first_batch_short},
         {"io_submit falls short at the last of several batches", test_last_batch_short},
+        {"io_submit fails and falls short in small batches", test_small_batches},
         {"io_getevents fails", test_failed_wait},
         {"io_getevents fails to take events", test_failure_to_take},
         {"io_getevents takes few", test_few_at_a_time},

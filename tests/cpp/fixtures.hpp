@@ -2,15 +2,21 @@
 // Files, pipes and requests for tests of the engines.
 #pragma once
 
+#include <fcntl.h>
 #include <libaio.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <initializer_list>
+#include <iostream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +25,7 @@
 
 #include "check.hpp"
 #include "engine/engine.hpp"
+#include "engine/file_system.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
 #include "libaio/calls.hpp"
@@ -51,13 +58,31 @@ inline int run_with_kernel_aio(std::initializer_list<check::Test> tests) {
     return check::run(tests);
 }
 
+inline void put(int fd, std::string_view contents) {
+    if (write(fd, contents.data(), contents.size()) != std::ssize(contents)) {
+        throw std::system_error(errno, std::generic_category());
+    }
+}
+
 // A file in memory: the kernel completes its reads and writes inside io_submit.
 inline engine::UniqueFd memory_file(std::string_view contents) {
     engine::UniqueFd fd(succeeded(memfd_create("linux_aio_test", MFD_CLOEXEC)));
-    if (write(fd.get(), contents.data(), contents.size()) != std::ssize(contents)) {
-        throw std::system_error(errno, std::generic_category());
-    }
+    put(fd.get(), contents);
     return fd;
+}
+
+// A file on a disk of a kind that is known, where one can be made.
+inline engine::UniqueFd file_on_disk(int flags = 0) {
+    const char* const temporary = std::getenv("TMPDIR");
+    for (const std::string folder : {temporary != nullptr ? temporary : "/tmp", "/var/tmp", "."}) {
+        engine::UniqueFd fd(open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | flags, 0600));
+        struct statfs status{};
+        if (fd.is_open() && fstatfs(fd.get(), &status) == 0 &&
+            engine::is_on_local_disk(static_cast<std::uint32_t>(status.f_type))) {
+            return fd;
+        }
+    }
+    throw check::Skipped("no disk here that is known, and takes O_TMPFILE and these flags");
 }
 
 class Pipe {
@@ -71,7 +96,7 @@ public:
 
     int reader() const { return reader_.get(); }
     int writer() const { return writer_.get(); }
-    void put_byte() const { succeeded(static_cast<int>(write(writer(), "x", 1))); }
+    void put_byte() const { put(writer(), "x"); }
 
 private:
     engine::UniqueFd reader_;

@@ -3,17 +3,13 @@
 
 #include <fcntl.h>
 #include <sys/uio.h>
-#include <sys/vfs.h>
 
 #include <array>
 #include <chrono>
-#include <cstdlib>
-#include <string>
 #include <string_view>
 #include <thread>
 
 #include "check.hpp"
-#include "engine/file_system.hpp"
 #include "engine/unique_fd.hpp"
 #include "fixtures.hpp"
 
@@ -70,20 +66,6 @@ private:
     int fd_;
 };
 
-// Of a file on a disk whose direct reads are known to be asynchronous.
-UniqueFd file_on_disk(int flags) {
-    const char* const temporary = std::getenv("TMPDIR");
-    for (const std::string folder : {temporary != nullptr ? temporary : "/tmp", "/var/tmp", "."}) {
-        UniqueFd fd(open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | flags, 0600));
-        struct statfs status{};
-        if (fd.is_open() && fstatfs(fd.get(), &status) == 0 &&
-            engine::is_on_local_disk(static_cast<std::uint32_t>(status.f_type))) {
-            return fd;
-        }
-    }
-    throw check::Skipped("no disk here that is known, and takes O_TMPFILE and these flags");
-}
-
 // Longer than what is known of a number stays fresh.
 void let_knowledge_grow_old() { std::this_thread::sleep_for(std::chrono::milliseconds(40)); }
 
@@ -112,7 +94,7 @@ void test_pipe() {
 }
 
 void test_direct_file() {
-    const auto fd = file_on_disk(O_DIRECT);
+    const auto fd = fixtures::file_on_disk(O_DIRECT);
     PaceMaker pace_maker;
     File file(pace_maker, fd.get());
     file.expect_transfers(Pace::unknown);
@@ -123,7 +105,7 @@ void test_direct_file() {
 }
 
 void test_buffered_file() {
-    const auto fd = file_on_disk(0);
+    const auto fd = fixtures::file_on_disk(0);
     PaceMaker pace_maker;
     File file(pace_maker, fd.get());
     file.expect_transfers(Pace::unknown);
@@ -133,7 +115,7 @@ void test_buffered_file() {
 }
 
 void test_flag_that_is_set_later() {
-    const auto fd = file_on_disk(0);
+    const auto fd = fixtures::file_on_disk(0);
     PaceMaker pace_maker;
     File file(pace_maker, fd.get());
     file.learn();

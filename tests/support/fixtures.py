@@ -44,9 +44,9 @@ def quarantine() -> Iterator[quarantines.Quarantine]:
         yield watched
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small_heap() -> Iterator[None]:
-    """The garbage collector looks at the test's own objects only, and so is quick."""
+    """The garbage collector looks at the tests' own objects only, and so is quick."""
     gc.collect()
     gc.freeze()
     yield

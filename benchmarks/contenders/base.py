@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a contender has to be: one of these three."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from .. import files
+from ..model import Access, Case, Job, Sample, Storage
+
+Memory = bytes | bytearray | memoryview | mmap.mmap
+
+
+class Asynchronous(ABC):
+    """On an event loop: in_flight tasks, each with one request at a time."""
+
+    def __init__(self, case: Case, path: str) -> None:
+        self.case = case
+        self.path = path
+        self.size = case.block
+        self.block = os.urandom(case.block)  # what is written
+
+    @abstractmethod
+    async def open(self) -> None: ...
+
+    @abstractmethod
+    async def once(self, slot: int, offset: int) -> Memory:
+        """Read a block, to be compared."""
+
+    @abstractmethod
+    async def run(self, slot: int, offsets: Iterator[int]) -> None:
+        """Be one of the tasks: read (or write) at each of the offsets."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    @property
+    def writes(self) -> bool:
+        return self.case.access is Access.WRITE
+
+    @property
+    def direct(self) -> bool:
+        return self.case.storage is Storage.DIRECT
+
+    def aligned(self) -> list[mmap.mmap]:
+        """For libraries that can read into aligned memory: a buffer for each task."""
+        return [mmap.mmap(-1, self.size) for _ in range(self.case.in_flight)]
+
+
+class OneDescriptor(Asynchronous):
+    """One whose library takes the number of a file."""
+
+    fd: int
+
+    async def open(self) -> None:
+        self.fd = files.open_for(self.case, self.path)
+
+    async def close(self) -> None:
+        os.close(self.fd)
+
+
+class Synchronous(ABC):
+    """One thread, no loop. run() appends latencies, in nanoseconds, if it gets a list."""
+
+    def __init__(self, case: Case, path: str) -> None:
+        self.case = case
+        self.path = path
+
+    @abstractmethod
+    def open(self) -> None: ...
+
+    @abstractmethod
+    def once(self, offset: int) -> Memory: ...
+
+    @abstractmethod
+    def run(self, offsets: Iterator[int], latencies: list[float] | None) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class External(ABC):
+    """A program that measures itself."""
+
+    @abstractmethod
+    def measure(self, job: Job) -> Sample: ...
+
+
+Contender = Asynchronous | Synchronous | External

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What asyncio's own documentation advises: os.pread in the loop's pool of threads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+from .base import Memory, OneDescriptor
+
+
+class Executor(OneDescriptor):
+    async def open(self) -> None:
+        await super().open()
+        self.loop = asyncio.get_running_loop()
+        self.buffers = self.aligned()
+
+    async def once(self, slot: int, offset: int) -> Memory:
+        if self.direct:
+            buffer = self.buffers[slot]
+            await self.loop.run_in_executor(None, os.preadv, self.fd, [buffer], offset)
+            return buffer
+        return await self.loop.run_in_executor(None, os.pread, self.fd, self.size, offset)
+
+    async def run(self, slot: int, offsets: Iterator[int]) -> None:
+        run, fd, size = self.loop.run_in_executor, self.fd, self.size
+        if self.writes:
+            for offset in offsets:
+                await run(None, os.pwrite, fd, self.block, offset)
+        elif self.direct:
+            buffers = [self.buffers[slot]]
+            for offset in offsets:
+                await run(None, os.preadv, fd, buffers, offset)
+        else:
+            for offset in offsets:
+                await run(None, os.pread, fd, size, offset)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linux_aio without a loop: submit, getevents, and again."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from itertools import cycle, islice
+from time import perf_counter_ns
+from typing import Any
+
+from linux_aio import AIOContext, AIOOperation, aligned_buffer
+
+from .. import files
+from .base import Memory, Synchronous
+
+Operations = list[AIOOperation[Any]]
+
+
+class LowLevel(Synchronous):
+    """As many as have completed are submitted again, in one batch."""
+
+    def open(self) -> None:
+        self.fd = files.open_for(self.case, self.path)
+        self.size = self.case.block
+        self.context = AIOContext(self.case.in_flight)
+
+    def close(self) -> None:
+        self.context.close()
+        os.close(self.fd)
+
+    def make(self, offset: int) -> AIOOperation[Any]:
+        return AIOOperation.read(self.size, self.fd, offset)
+
+    @abstractmethod
+    def again(self, done: Operations, offsets: Iterator[int]) -> Operations:
+        """The next ones, at most as many as have completed; none at the end."""
+
+    def first(self, offsets: Iterator[int]) -> Operations:
+        return [self.make(offset) for offset in islice(offsets, self.case.in_flight)]
+
+    def once(self, offset: int) -> Memory:
+        operation = self.make(offset)
+        self.context.submit(operation)
+        assert self.context.getevents() == [operation]
+        result: Memory | int = operation.get_result()
+        if isinstance(result, int):
+            assert isinstance(operation.payload, bytes | bytearray | memoryview)
+            return operation.payload
+        return result
+
+    def run(self, offsets: Iterator[int], latencies: list[float] | None) -> None:
+        if latencies is not None:
+            self.run_timed(offsets, latencies)
+            return
+        submit, getevents, again = self.context.submit, self.context.getevents, self.again
+        ready = self.first(offsets)
+        while ready:
+            if submit(*ready) != len(ready):
+                raise RuntimeError("the kernel did not take all")
+            ready = again(getevents(1), offsets)
+        getevents(self.case.in_flight)
+
+    def run_timed(self, offsets: Iterator[int], latencies: list[float]) -> None:
+        started: dict[AIOOperation[Any], int] = {}
+        ready = self.first(offsets)
+        while ready:
+            now = perf_counter_ns()
+            started.update(dict.fromkeys(ready, now))
+            if self.context.submit(*ready) != len(ready):
+                raise RuntimeError("the kernel did not take all")
+            done = self.context.getevents(1)
+            now = perf_counter_ns()
+            latencies += [now - started.pop(operation) for operation in done]
+            ready = self.again(done, offsets)
+        self.context.getevents(self.case.in_flight)
+
+
+class Reuse(LowLevel):
+    """The same operations for ever, each time at another offset."""
+
+    def again(self, done: Operations, offsets: Iterator[int]) -> Operations:
+        places = list(islice(offsets, len(done)))
+        for operation, place in zip(done, places, strict=False):
+            operation.offset = place
+        del done[len(places) :]
+        return done
+
+
+class Fresh(LowLevel):
+    """A new operation for each request, and its result taken."""
+
+    def again(self, done: Operations, offsets: Iterator[int]) -> Operations:
+        for operation in done:
+            operation.get_result()
+        read, size, fd = AIOOperation.read, self.size, self.fd
+        return [read(size, fd, offset) for offset in islice(offsets, len(done))]
+
+
+class ReadInto(Reuse):
+    """The same operations and buffers for ever, each time at another offset."""
+
+    def make(self, offset: int) -> AIOOperation[Any]:
+        return AIOOperation.readinto(aligned_buffer(self.size), self.fd, offset)
+
+
+class Write(Reuse):
+    def make(self, offset: int) -> AIOOperation[Any]:
+        return AIOOperation.write(bytes(self.size), self.fd, offset)
+
+
+class Prepared(LowLevel):
+    """Batches made beforehand, some thousand reads in all, submitted one batch after the other."""
+
+    OPERATIONS = 4096
+
+    def again(self, done: Operations, offsets: Iterator[int]) -> Operations:
+        raise NotImplementedError
+
+    def run(self, offsets: Iterator[int], latencies: list[float] | None) -> None:
+        depth = self.case.in_flight
+        operations = [self.make(offset) for offset in islice(offsets, self.OPERATIONS)]
+        batches = [operations[i : i + depth] for i in range(0, len(operations), depth)]
+        submit, getevents = self.context.submit, self.context.getevents
+        for batch in cycle(batches):
+            if latencies is not None:
+                started = perf_counter_ns()
+            submit(*batch)
+            done = getevents(len(batch))
+            if latencies is not None:
+                latencies += [perf_counter_ns() - started] * len(done)
+            if len(list(islice(offsets, depth))) < depth:
+                break

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured, and what comes of it, as they go from process to process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Storage(StrEnum):
+    MEMORY = "memory"  # tmpfs
+    CACHED = "cached"  # on a disk, all of it in the page cache
+    UNCACHED = "uncached"  # on a disk, none of it in the page cache
+    DIRECT = "direct"  # on a disk, with O_DIRECT
+
+
+class Access(StrEnum):
+    READ = "read"
+    READINTO = "readinto"
+    WRITE = "write"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to do, the same for all contenders."""
+
+    name: str
+    title: str
+    storage: Storage
+    in_flight: int
+    contenders: tuple[str, ...]
+    access: Access = Access.READ
+    block: int = 4096
+    sequential: bool = False
+    beside: bool = False  # another Python thread computes meanwhile
+    uvloop: bool = False
+    quick: bool = False  # belongs to the quick run
+
+
+@dataclass(frozen=True)
+class Job:
+    """One contender's turn at a case."""
+
+    case: Case
+    contender: str
+    round: int
+    path: str
+    seconds: float  # of the phase that counts operations; that of latencies is as long
+    warm_up: int = 64  # operations of each task beforehand, at most
+
+
+@dataclass
+class Sample:
+    """What one turn gave. Times are in microseconds, but for seconds."""
+
+    operations: int = 0
+    seconds: float = 0.0
+    cpu: float | None = None  # processor time of all
+    latency_median: float | None = None
+    latency_999: float | None = None  # 99.9th percentile
+    heartbeat_median: float | None = None
+    heartbeat_999: float | None = None
+    command: str | None = None
+    error: str | None = None
+
+    @property
+    def rate(self) -> float | None:
+        return self.operations / self.seconds if self.operations and self.seconds else None
+
+    @property
+    def cpu_each(self) -> float | None:
+        return self.cpu / self.operations if self.cpu is not None and self.operations else None
+
+
+def percentile(sorted_values: list[float], fraction: float) -> float:
+    return sorted_values[min(len(sorted_values) - 1, int(fraction * len(sorted_values)))]

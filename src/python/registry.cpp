@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/registry.hpp"
+
+#include "python/closing.hpp"
+#include "python/completion.hpp"
+
+namespace python {
+namespace {
+
+// How many references to the context come from operations in flight that nobody else holds.
+Py_ssize_t references_from_flight(const ContextObject* context) noexcept {
+    Py_ssize_t count = 0;
+    for (auto* operation = context->in_flight.front(); operation != nullptr;
+         operation = OperationList::next(operation)) {
+        count += Py_REFCNT(operation) == 1 ? 1 : 0;
+    }
+    return count;
+}
+
+// With one reference that is the caller's.
+bool is_dropped(const ContextObject* context) noexcept {
+    return !context->in_flight.empty() && !context->closing &&
+           Py_REFCNT(context) == references_from_flight(context) + 1;
+}
+
+void look_after(ContextObject* context) noexcept {
+    reap(context);
+    if (is_dropped(context)) {
+        warn_if_open(context);
+        start_closing(context);
+    }
+}
+
+PyDoc_STRVAR(before_collection_doc, "Called by the garbage collector: see gc.callbacks.");
+
+PyObject* before_collection(PyObject* module, PyObject* const* arguments, Py_ssize_t count) {
+    if (count != 2 || PyUnicode_CompareWithASCIIString(arguments[0], "start") != 0) {
+        Py_RETURN_NONE;
+    }
+    const auto generation = Ref::steal(PyObject_GetItem(
+        arguments[1], Ref::steal(PyUnicode_FromString("generation")).get()));
+    const long number = generation ? PyLong_AsLong(generation.get()) : -1;
+    if (number < 0) {
+        return nullptr;
+    }
+    if (number > 0) {
+        sweep_registry(*static_cast<ModuleState*>(PyModule_GetState(module)));
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef before_collection_method{"_before_collection", as_method(before_collection),
+                                     METH_FASTCALL, before_collection_doc};
+
+}  // namespace
+
+bool sweep_before_collections(PyObject* module) {
+    const auto collector = Ref::steal(PyImport_ImportModule("gc"));
+    const auto callbacks =
+        Ref::steal(collector ? PyObject_GetAttrString(collector.get(), "callbacks") : nullptr);
+    const auto callback =
+        Ref::steal(callbacks ? PyCFunction_New(&before_collection_method, module) : nullptr);
+    return callback && PyList_Append(callbacks.get(), callback.get()) == 0;
+}
+
+void enter_registry(ModuleState& state, ContextObject* context) noexcept {
+    context->next_context = state.first_context;
+    context->previous_context = nullptr;
+    if (state.first_context != nullptr) {
+        state.first_context->previous_context = context;
+    }
+    state.first_context = context;
+}
+
+void leave_registry(ModuleState& state, ContextObject* context) noexcept {
+    auto* previous = context->previous_context;
+    auto* next = context->next_context;
+    if (previous == nullptr && state.first_context != context) {
+        return;  // it never entered
+    }
+    (previous != nullptr ? previous->next_context : state.first_context) = next;
+    if (next != nullptr) {
+        next->previous_context = previous;
+    }
+}
+
+void sweep_registry(ModuleState& state) noexcept {
+    // Each is held while it is looked after: its end, and that of others, may come of it.
+    auto context = Ref::borrow(state.first_context);
+    while (context) {
+        auto* current = static_cast<ContextObject*>(context.get());
+        look_after(current);
+        context = Ref::borrow(current->next_context);
+    }
+}
+
+}  // namespace python
