@@ -18,14 +18,20 @@ TITLES = {
     Storage.UNCACHED: "disk file, not cached",
     Storage.DIRECT: "disk file, O_DIRECT",
 }
-QUICK = {"memory-1", "memory-32", "cached-32", "uncached-32", "direct-32"}
+QUICK = {
+    "memory-1",
+    "memory-32",
+    "cached-32",
+    "uncached-32",
+    "direct-32",
+    "write-memory-32",
+    "beside-32",
+}
 
 
 def random_reads(storage: Storage, depth: int) -> Case:
     name = f"{storage}-{depth}"
     contenders: tuple[str, ...] = (*OWN, *PEERS, *FIO)
-    if storage is Storage.MEMORY:
-        contenders = ("low-prepared", *contenders)
     if name == "memory-32":
         contenders = (*contenders, "idle")
     return Case(
@@ -34,60 +40,73 @@ def random_reads(storage: Storage, depth: int) -> Case:
         storage,
         depth,
         contenders,
+        longer=1.0 if storage in (Storage.MEMORY, Storage.CACHED) else 2.0,
         quick=name in QUICK,
     )
 
 
-def all_cases() -> list[Case]:
-    cases = [random_reads(storage, depth) for storage in Storage for depth in DEPTHS]
-    cases.append(
-        Case(
-            "sequential",
-            "1 MiB sequential reads, disk file, O_DIRECT, 16 in flight",
-            Storage.DIRECT,
-            16,
-            ("low-readinto", "aio-readinto", "aiofiles", "anyio", "executor", *FIO),
-            Access.READINTO,
-            block=1 << 20,
-            sequential=True,
-            quick=True,
-        )
+SEQUENTIAL = Case(
+    "sequential",
+    "1 MiB sequential reads, disk file, O_DIRECT, 16 in flight",
+    Storage.DIRECT,
+    16,
+    ("low-readinto", "aio-readinto", "aiofiles", "anyio", "executor", *FIO),
+    Access.READINTO,
+    block=1 << 20,
+    sequential=True,
+    longer=3.0,
+    quick=True,
+)
+
+
+def random_writes(storage: Storage, depth: int) -> Case:
+    name = f"write-{storage}-{depth}"
+    return Case(
+        name,
+        f"4 KiB random overwrites, {TITLES[storage]}, {depth} in flight",
+        storage,
+        depth,
+        ("low-write", "aio", *PEERS, *FIO),
+        Access.WRITE,
+        quick=name in QUICK,
     )
-    for storage, depth in ((Storage.MEMORY, 32), (Storage.CACHED, 1), (Storage.CACHED, 32)):
-        name = f"write-{storage}-{depth}"
-        cases.append(
-            Case(
-                name,
-                f"4 KiB random overwrites, {TITLES[storage]}, {depth} in flight",
-                storage,
-                depth,
-                ("low-write", "aio", *PEERS, *FIO),
-                Access.WRITE,
-                quick=name == "write-memory-32",
-            )
-        )
-    for depth in (1, 32):
-        cases.append(
-            Case(
-                f"beside-{depth}",
-                f"4 KiB random reads, file in memory, {depth} in flight,"
-                " beside a Python thread that computes (fio: alone)",
-                Storage.MEMORY,
-                depth,
-                ("low-prepared", *LOW, "aio", *CAIO, "executor", "fio-libaio"),
-                beside=True,
-                quick=depth == 32,
-            )
-        )
-    for storage, depth in ((Storage.MEMORY, 1), (Storage.MEMORY, 32), (Storage.DIRECT, 32)):
-        cases.append(
-            Case(
-                f"uvloop-{storage}-{depth}",
-                f"4 KiB random reads, {TITLES[storage]}, {depth} in flight, on uvloop",
-                storage,
-                depth,
-                ("aio", "aio-readinto", *PEERS, *FIO),
-                uvloop=True,
-            )
-        )
-    return cases
+
+
+def beside(depth: int) -> Case:
+    name = f"beside-{depth}"
+    return Case(
+        name,
+        f"4 KiB random reads, file in memory, {depth} in flight,"
+        " beside a Python thread that computes (fio: alone)",
+        Storage.MEMORY,
+        depth,
+        (*LOW, "aio", *CAIO, "executor", "fio-libaio"),
+        beside=True,
+        quick=name in QUICK,
+    )
+
+
+def on_uvloop(storage: Storage, depth: int) -> Case:
+    return Case(
+        f"uvloop-{storage}-{depth}",
+        f"4 KiB random reads, {TITLES[storage]}, {depth} in flight, on uvloop",
+        storage,
+        depth,
+        ("aio", "aio-readinto", *PEERS, *FIO),
+        uvloop=True,
+    )
+
+
+def all_cases() -> list[Case]:
+    return [
+        *(random_reads(storage, depth) for storage in Storage for depth in DEPTHS),
+        SEQUENTIAL,
+        random_writes(Storage.MEMORY, 32),
+        random_writes(Storage.CACHED, 1),
+        random_writes(Storage.CACHED, 32),
+        beside(1),
+        beside(32),
+        on_uvloop(Storage.MEMORY, 1),
+        on_uvloop(Storage.MEMORY, 32),
+        on_uvloop(Storage.DIRECT, 32),
+    ]

@@ -43,26 +43,28 @@ def advise(case: Case, fd: int) -> None:
 
 
 def prepare(case: Case, path: str) -> None:
-    """Bring the page cache to where the case wants it."""
+    """Write back what is dirty, and forget what the case doesn't want in the page cache."""
     if case.storage is Storage.MEMORY:
         return
     fd = os.open(path, os.O_RDWR)
     try:
         os.fsync(fd)
-        if case.storage is Storage.CACHED:
-            while os.read(fd, 8 * MIB):
-                pass
-        else:
+        if case.storage is not Storage.CACHED:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(fd)
 
 
-def offsets(case: Case, path: str, seed: int, at_most: int) -> list[int]:
-    """Where to read: every block once, in one pass or, if that does no harm, in many."""
-    one_pass = list(range(0, os.path.getsize(path), case.block))
+def warm(path: str) -> None:
+    """Bring all of it into the page cache."""
+    with open(path, "rb", buffering=0) as file:
+        while file.read(MIB):
+            pass
+
+
+def one_pass(case: Case, path: str, seed: int) -> list[int]:
+    """Where to read: every block once."""
+    offsets = list(range(0, os.path.getsize(path), case.block))
     if not case.sequential:
-        random.Random(seed).shuffle(one_pass)
-    if case.storage is not Storage.UNCACHED:
-        one_pass *= at_most // len(one_pass) + 1
-    return one_pass
+        random.Random(seed).shuffle(offsets)
+    return offsets

@@ -34,6 +34,7 @@ class Case:
     sequential: bool = False
     beside: bool = False  # another Python thread computes meanwhile
     uvloop: bool = False
+    longer: float = 1.0  # how many times the time of others it needs
     quick: bool = False  # belongs to the quick run
 
 
@@ -46,7 +47,6 @@ class Job:
     round: int
     path: str
     seconds: float  # of the phase that counts operations; that of latencies is as long
-    warm_up: int = 64  # operations of each task beforehand, at most
 
 
 @dataclass

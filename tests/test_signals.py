@@ -16,7 +16,7 @@ import pytest
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory
 from support.fusefs import HoldingFS
-from support.signals import AlarmError, alarm, raising_alarm
+from support.signals import AlarmError
 from support.workers import finish, start, stays_blocked
 
 pytest_plugins = ["support.fixtures"]
@@ -66,12 +66,15 @@ def ticking(action: Callable[[int], object]) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def open_at(gate: Gate, last: int) -> Callable[[int], None]:
-    """What opens the gate at this tick, and not before."""
+def at_tick(number: int, action: Callable[[], object]) -> Callable[[int], None]:
+    """The action, at this tick only. Later ones are there because a signal can come too early.
+
+    One that comes just before the call that it is to interrupt waits for the next.
+    """
 
     def act(count: int) -> None:
-        if count == last:
-            gate.open()
+        if count == number:
+            action()
 
     return act
 
@@ -79,7 +82,7 @@ def open_at(gate: Gate, last: int) -> Callable[[int], None]:
 def test_waiting_goes_on_after_many_signals(ctx: AIOContext, gate: Gate) -> None:
     operation = poll_of(gate)
     operation.submit(ctx)
-    with ticking(open_at(gate, 20)):
+    with ticking(at_tick(20, gate.open)):
         assert ctx.getevents() == [operation]
 
 
@@ -91,10 +94,18 @@ def test_the_time_is_not_over_sooner_for_many_signals(ctx: AIOContext, gate: Gat
     assert time.monotonic() - begun >= 0.2
 
 
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def fail() -> None:
+    raise AlarmError
+
+
 def test_a_keyboard_interrupt_ends_the_wait_and_loses_nothing(ctx: AIOContext, gate: Gate) -> None:
     operation = poll_of(gate)
     operation.submit(ctx)
-    with alarm(lambda: os.kill(os.getpid(), signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+    with ticking(at_tick(1, interrupt)), pytest.raises(KeyboardInterrupt):
         ctx.getevents()
     gate.open()
     assert ctx.getevents() == [operation]
@@ -110,7 +121,7 @@ def test_a_handler_may_use_the_context(ctx: AIOContext, gate: Gate) -> None:
         gate.open()
         taken.extend(ctx.getevents())
 
-    with alarm(take):
+    with ticking(at_tick(1, take)):
         assert ctx.getevents() == []
     assert taken == [operation]
 
@@ -149,12 +160,12 @@ def test_closing_goes_on_after_a_signal_and_can_be_taken_up_again(
     context = AIOContext(4)
     operation = AIOOperation.read(64, fd)
     operation.submit(context)
-    with raising_alarm(), pytest.raises(AlarmError):
+    with ticking(at_tick(1, fail)), pytest.raises(AlarmError):
         context.close()
     assert context.closed
     with pytest.raises(BlockingIOError):
         operation.get_result()
-    with ticking(lambda count: fs.release() if count == 5 else None):
+    with ticking(at_tick(5, fs.release)):
         context.close()
     assert operation.get_result() == DATA
     os.close(fd)
@@ -176,7 +187,7 @@ def test_an_eventfd_that_a_handler_closes_is_closed_for_the_call_too(use: str) -
             os.dup2(other, number)
 
         try:
-            with alarm(close), pytest.raises(ValueError, match="closed"):
+            with ticking(at_tick(1, close)), pytest.raises(ValueError, match="closed"):
                 getattr(eventfd, use)()
         finally:
             os.close(number)

@@ -24,8 +24,7 @@ def _own(label: str, module: str, factory: str) -> Entry:
 
 
 ENTRIES = {
-    "low-prepared": _own("linux_aio: prepared reads again", "low_level", "Prepared"),
-    "low-reuse": _own("linux_aio: reads again, elsewhere", "low_level", "Reuse"),
+    "low-reuse": _own("linux_aio: reads again", "low_level", "Reuse"),
     "low-fresh": _own("linux_aio: a new read for each", "low_level", "Fresh"),
     "low-readinto": _own("linux_aio: readinto again", "low_level", "ReadInto"),
     "low-write": _own("linux_aio: writes again", "low_level", "Write"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from aiofile import AIOFile
 
@@ -13,11 +14,9 @@ from .base import Asynchronous, Memory
 
 class AioFile(Asynchronous):
     async def open(self) -> None:
-        # it opens by name only; for O_DIRECT, by the name of a descriptor
-        self.fd = files.open_for(self.case, self.path)
-        self.raw = open(self.fd, "r+b" if self.writes else "rb", buffering=0)  # noqa: ASYNC230, SIM115
-        self.file = AIOFile(self.path, "r+b" if self.writes else "rb")
-        self.file._file_obj = self.raw
+        fd = files.open_for(self.case, self.path)
+        self.raw = open(fd, "r+b" if self.writes else "rb", buffering=0)  # noqa: ASYNC230, SIM115
+        self.file: Any = AIOFile.from_fp(self.raw)
 
     async def close(self) -> None:
         self.raw.close()

@@ -25,7 +25,10 @@ class AioFiles(Asynchronous):
 
     async def close(self) -> None:
         for file in self.files:
-            await getattr(file, "close", getattr(file, "aclose", None))()
+            await self.close_one(file)
+
+    async def close_one(self, file: Any) -> None:
+        await file.close()
 
     async def once(self, slot: int, offset: int) -> Memory:
         file = self.files[slot]

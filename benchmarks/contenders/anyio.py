@@ -13,3 +13,6 @@ from .aiofiles import AioFiles
 class AnyIo(AioFiles):
     async def open_one(self, fd: int, mode: str) -> Any:
         return await anyio.open_file(fd, cast(Any, mode), buffering=0)
+
+    async def close_one(self, file: Any) -> None:
+        await file.aclose()

@@ -34,8 +34,8 @@ class Asynchronous(ABC):
     async def run(self, slot: int, offsets: Iterator[int]) -> None:
         """Be one of the tasks: read (or write) at each of the offsets."""
 
-    async def close(self) -> None:
-        """Nothing to do."""
+    @abstractmethod
+    async def close(self) -> None: ...
 
     @property
     def writes(self) -> bool:

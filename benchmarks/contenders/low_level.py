@@ -6,16 +6,16 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Iterator
-from itertools import cycle, islice
+from itertools import islice
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, TypeAlias
 
 from linux_aio import AIOContext, AIOOperation, aligned_buffer
 
 from .. import files
 from .base import Memory, Synchronous
 
-Operations = list[AIOOperation[Any]]
+Operations: TypeAlias = "list[AIOOperation[Any]]"
 
 
 class LowLevel(Synchronous):
@@ -108,27 +108,3 @@ class ReadInto(Reuse):
 class Write(Reuse):
     def make(self, offset: int) -> AIOOperation[Any]:
         return AIOOperation.write(bytes(self.size), self.fd, offset)
-
-
-class Prepared(LowLevel):
-    """Batches made beforehand, some thousand reads in all, submitted one batch after the other."""
-
-    OPERATIONS = 4096
-
-    def again(self, done: Operations, offsets: Iterator[int]) -> Operations:
-        raise NotImplementedError
-
-    def run(self, offsets: Iterator[int], latencies: list[float] | None) -> None:
-        depth = self.case.in_flight
-        operations = [self.make(offset) for offset in islice(offsets, self.OPERATIONS)]
-        batches = [operations[i : i + depth] for i in range(0, len(operations), depth)]
-        submit, getevents = self.context.submit, self.context.getevents
-        for batch in cycle(batches):
-            if latencies is not None:
-                started = perf_counter_ns()
-            submit(*batch)
-            done = getevents(len(batch))
-            if latencies is not None:
-                latencies += [perf_counter_ns() - started] * len(done)
-            if len(list(islice(offsets, depth))) < depth:
-                break

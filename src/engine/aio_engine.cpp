@@ -150,7 +150,7 @@ Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
             return submission;
         }
         submission.taken += static_cast<std::size_t>(status);
-        if (static_cast<std::size_t>(status) < batch.size()) {
+        if (static_cast<std::size_t>(status) < batch.size() && !wait_for_places()) {
             return submission;
         }
     }

@@ -217,6 +217,26 @@ PyObject* next_step(AwaitableObject* self) {
     return finish_with_exception(self, take_exception());
 }
 
+// Holds off code that a method of the coroutine runs, and that calls one of its methods.
+class Running {
+public:
+    explicit Running(AwaitableObject* self) noexcept : self_(self) { self_->is_running = true; }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    ~Running() { self_->is_running = false; }
+
+private:
+    AwaitableObject* self_;
+};
+
+bool check_not_running(const AwaitableObject* self) {
+    if (self->is_running) {
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+        return false;
+    }
+    return true;
+}
+
 bool check_not_finished(const AwaitableObject* self) {
     if (self->stage == Stage::finished) {
         PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->name);
@@ -228,9 +248,10 @@ bool check_not_finished(const AwaitableObject* self) {
 // What to yield (while the stage is `suspended`), or what to return, or null with an exception.
 PyObject* step(AwaitableObject* self) {
     const ObjectLock lock(self);
-    if (!check_not_finished(self)) {
+    if (!check_not_running(self) || !check_not_finished(self)) {
         return nullptr;
     }
+    const Running running(self);
     return self->stage == Stage::created ? first_step(self) : next_step(self);
 }
 
@@ -340,9 +361,10 @@ PyObject* awaitable_throw(PyObject* object, PyObject* const* arguments, Py_ssize
     }
     auto exception = exception_of(arguments, count);
     const ObjectLock lock(object);
-    if (!exception || !check_not_finished(self)) {
+    if (!exception || !check_not_running(self) || !check_not_finished(self)) {
         return nullptr;
     }
+    const Running running(self);
     return yield_or_stop(self, end_with(self, std::move(exception)));
 }
 
@@ -352,6 +374,9 @@ PyDoc_STRVAR(close_doc,
 
 PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
     const ObjectLock lock(object);
+    if (!check_not_running(cast(object))) {
+        return nullptr;
+    }
     if (cast(object)->stage != Stage::finished) {
         finish(cast(object));
     }

@@ -19,6 +19,7 @@ struct Awaitable {
     Stage stage = Stage::created;
     bool submits = false;     // made by a method of the context, not by `await operation`
     bool was_awaited = false;
+    bool is_running = false;  // in one of its methods, which may run Python code
     const char* name = "";    // for people
     Ref context;
     Ref operation;

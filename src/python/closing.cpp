@@ -83,7 +83,11 @@ bool close(ContextObject* context) {
             let_other_threads_out();
             continue;
         }
+        const bool more_may_come = context->unconfirmed != 0;
         const int status = wait_for_completions(context, ticket, std::nullopt);
+        if (more_may_come && context->engine != nullptr) {
+            cancel_all(context);
+        }
         if (status == EINTR) {
             if (PyErr_CheckSignals() != 0) {
                 return false;

@@ -32,7 +32,9 @@ OperationObject* publish(ContextObject* context, const engine::Completion& compl
             context->tie.landed.push_back(operation);
         }
     } else if (is_to_be_kept(operation)) {
-        remember(context, operation, Listing::kept);
+        if (!context->is_dropped) {
+            remember(context, operation, Listing::kept);
+        }
     } else if (Py_REFCNT(operation) > 1) {
         remember(context, operation, Listing::noted);
     }

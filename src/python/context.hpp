@@ -34,7 +34,8 @@ struct Context {
 
     std::unique_ptr<engine::Engine> engine;  // null once close() is through
     engine::ForkGuard fork_guard;
-    bool closing = false;  // close() was called: nothing new gets in
+    bool closing = false;     // close() was called: nothing new gets in
+    bool is_dropped = false;  // nobody will ever collect anything
     std::string_view engine_name;
     Statistics statistics;
     std::size_t max_requests = 0;

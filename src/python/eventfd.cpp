@@ -79,8 +79,12 @@ bool transfer_at_once(int fd, std::uint64_t& value, Direction direction) {
     return count == sizeof value;
 }
 
-bool transfer_waiting(int fd, std::uint64_t& value, Direction direction) {
+bool transfer_waiting(const EventFDObject* eventfd, std::uint64_t& value, Direction direction) {
     for (;;) {
+        const int fd = fileno_of(eventfd);  // a signal's handler may have closed it
+        if (fd < 0) {
+            return false;
+        }
         ssize_t count = 0;
         int error = 0;
         {
@@ -105,8 +109,10 @@ bool transfer_waiting(int fd, std::uint64_t& value, Direction direction) {
 
 // Keeps the GIL where nothing has to be waited for: getting it back can take far longer than the
 // transfer. Where the kernel can't say so (or refuses the attempt), the plain call decides.
-bool transfer(int fd, std::uint64_t& value, Direction direction) {
-    return transfer_at_once(fd, value, direction) || transfer_waiting(fd, value, direction);
+bool transfer(const EventFDObject* eventfd, std::uint64_t& value, Direction direction) {
+    const int fd = fileno_of(eventfd);
+    return fd >= 0 && (transfer_at_once(fd, value, direction) ||
+                       transfer_waiting(eventfd, value, direction));
 }
 
 PyDoc_STRVAR(read_doc,
@@ -116,9 +122,8 @@ PyDoc_STRVAR(read_doc,
              "BlockingIOError instead. See eventfd(2).");
 
 PyObject* eventfd_read(PyObject* object, PyObject* /*unused*/) {
-    const int fd = fileno_of(cast(object));
     std::uint64_t value = 0;
-    if (fd < 0 || !transfer(fd, value, Direction::read)) {
+    if (!transfer(cast(object), value, Direction::read)) {
         return nullptr;
     }
     return PyLong_FromUnsignedLongLong(value);
@@ -151,8 +156,7 @@ PyObject* eventfd_write(PyObject* object, PyObject* const* arguments, Py_ssize_t
             return nullptr;
         }
     }
-    const int fd = fileno_of(cast(object));
-    if (fd < 0 || !transfer(fd, value, Direction::write)) {
+    if (!transfer(cast(object), value, Direction::write)) {
         return nullptr;
     }
     Py_RETURN_NONE;

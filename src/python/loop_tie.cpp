@@ -289,6 +289,9 @@ void run_turn(ContextObject* context) noexcept {
         reap(context);
         submit_queued(context);
     }
+    if (context->closing) {
+        fail_queued(context);  // those that were out of the queue when it was closed
+    }
     wake_all(context);
     tie.is_running = false;
     if (context->engine == nullptr) {

@@ -27,6 +27,7 @@ void look_after(ContextObject* context) noexcept {
     reap(context);
     if (is_dropped(context)) {
         warn_if_open(context);
+        context->is_dropped = true;
         start_closing(context);
     }
 }

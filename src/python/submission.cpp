@@ -180,10 +180,9 @@ Py_ssize_t Batch::submit() {
 // Spares asking the file whether it is open for direct I/O, if it was not a moment ago.
 bool Batch::prepare_likely_read(const Candidate& candidate) {
     auto& operation = *candidate.operation;
-    if (operation.kind == Kind::read && engine::ends_inside(context_->engine->expect(operation.request))) {
-        return prepare_likely_landing(operation);
-    }
-    return prepare_read(candidate);
+    const bool is_likely = operation.kind == Kind::read && context_->engine != nullptr &&
+                           engine::ends_inside(context_->engine->expect(operation.request));
+    return is_likely ? prepare_likely_landing(operation) : prepare_read(candidate);
 }
 
 bool Batch::add_awaited(OperationObject* operation, Landing landing) {

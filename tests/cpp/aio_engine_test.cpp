@@ -26,15 +26,9 @@ namespace {
 
 using engine::Engine;
 using engine::Request;
+using fixtures::make_engine;
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
-
-std::unique_ptr<Engine> make_engine(unsigned max_requests = 128) {
-    int error = 0;
-    auto engine = engine::open_engine("aio", max_requests, error);
-    check::equal(error, 0);
-    return engine;
-}
 
 std::string digits(std::size_t count) {
     std::string text;
@@ -54,12 +48,9 @@ void test_names() {
 }
 
 void test_too_many_requests() {
-    try {
-        make_engine(INT_MAX);
-        check::fail("the kernel takes INT_MAX requests");
-    } catch (const std::system_error& error) {
-        check::equal(error.code().value(), EINVAL);
-    }
+    int error = 0;
+    check::is_true(engine::open_engine("aio", INT_MAX, error) == nullptr, "no engine");
+    check::equal(error, EINVAL);
 }
 
 // --- requests
@@ -119,7 +110,7 @@ void test_poll() {
     const auto completions = fixtures::reap(*engine, 1);
     check::equal(completions.size(), 1);
     check::equal(completions.at(0).request, &request);
-    check::equal(completions.at(0).result & POLLIN, POLLIN);
+    check::equal(completions.at(0).result, POLLIN);
 }
 
 void test_eventfd() {
@@ -422,7 +413,7 @@ void test_cancel_poll() {
 
     // the next time it is not cancelled
     pipe.put_byte();
-    check::equal(fixtures::complete(*engine, request) & POLLIN, POLLIN);
+    check::equal(fixtures::complete(*engine, request), POLLIN);
 }
 
 void test_cancel_too_late() {
@@ -432,7 +423,7 @@ void test_cancel_too_late() {
     auto poll = fixtures::poll_request(pipe.reader());
     fixtures::submit(*engine, poll);
     check::is_true(!engine->cancel(poll), "it has completed");
-    check::equal(fixtures::reap(*engine, 1).at(0).result & POLLIN, POLLIN);
+    check::equal(fixtures::reap(*engine, 1).at(0).result, POLLIN);
 
     const auto file = fixtures::memory_file("hello");
     std::string buffer(5, '.');

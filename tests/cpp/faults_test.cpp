@@ -2,6 +2,9 @@
 // The aio engine when libaio's calls fail, or do less than they were asked to.
 #include "faulty_libaio.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -29,8 +32,7 @@ using namespace std::chrono_literals;
 
 std::unique_ptr<Engine> make_engine(unsigned max_requests = 128) {
     faulty_libaio::clear();
-    int error = 0;
-    return engine::open_engine("aio", max_requests, error);
+    return fixtures::make_engine(max_requests);
 }
 
 // Reads of a file, one byte each, and what became of them.
@@ -301,13 +303,14 @@ private:
     std::future<int> waiter_;
 };
 
-void test_places_held_by_waiter() {
+// The kernel refuses for want of places, or stops short.
+void test_places_held_by_waiter(const faulty_libaio::Fault& fault) {
     const auto engine = make_engine();
     HeldWaiter waiter(*engine);
     Reads reads(2);
     reads.submit(*engine);
     reads.expect_completed(*engine, 2);
-    inject(Call::submit, {.error = EAGAIN});
+    inject(Call::submit, fault);
     Reads more(2);
     auto submitter = std::async(std::launch::async, [&] { return more.submit(*engine); });
     check::is_true(submitter.wait_for(20ms) == std::future_status::timeout,
@@ -315,11 +318,10 @@ void test_places_held_by_waiter() {
     waiter.release();
     expect_submission(check::get(submitter), 2, 0);
     more.expect_completed(*engine, 2);
-
-    // with no waiter there is nothing to wait for
-    inject(Call::submit, {.error = EAGAIN});
-    expect_submission(more.submit(*engine), 0, EAGAIN);
 }
+
+void test_refusal_for_want_of_places() { test_places_held_by_waiter({.error = EAGAIN}); }
+void test_shortness_for_want_of_places() { test_places_held_by_waiter({.at_most = 1}); }
 
 void test_second_waiter() {
     const auto engine = make_engine();
@@ -337,6 +339,22 @@ void test_second_waiter() {
     check::equal(check::get(second), ETIMEDOUT);
 }
 
+// --- fork
+
+void test_child() {
+    auto engine = make_engine();
+    const pid_t child = fork();
+    if (child == 0) {
+        engine.reset();
+        _exit(static_cast<int>(faulty_libaio::count(Call::destroy)));
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    check::equal(status, 0);
+    engine.reset();
+    check::equal(faulty_libaio::count(Call::destroy), 1);
+}
+
 // --- io_cancel
 
 void test_failed_cancellation() {
@@ -349,7 +367,7 @@ void test_failed_cancellation() {
         check::is_true(!engine->cancel(request), "the kernel did not take it");
     }
     pipe.put_byte();
-    check::equal(fixtures::reap(*engine, 1).at(0).result & POLLIN, POLLIN);
+    check::equal(fixtures::reap(*engine, 1).at(0).result, POLLIN);
 }
 
 }  // namespace
@@ -373,8 +391,10 @@ int main() {
         {"io_getevents fails", test_failed_wait},
         {"io_getevents fails to take events", test_failure_to_take},
         {"io_getevents takes few", test_few_at_a_time},
-        {"places held for a waiter on its way out", test_places_held_by_waiter},
+        {"refused for places held for a waiter on its way out", test_refusal_for_want_of_places},
+        {"short for places held for a waiter on its way out", test_shortness_for_want_of_places},
         {"a waiter waits for another one to be out", test_second_waiter},
+        {"io_destroy is not called in a child process", test_child},
         {"io_cancel fails", test_failed_cancellation},
     });
 }

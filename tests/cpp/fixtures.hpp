@@ -17,6 +17,7 @@
 #include <cstdlib>
 #include <initializer_list>
 #include <iostream>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -47,6 +48,15 @@ inline bool has_kernel_aio() {
         libaio::calls.destroy(context);
     }
     return status != -ENOSYS && status != -EPERM;
+}
+
+inline std::unique_ptr<engine::Engine> make_engine(unsigned max_requests = 128) {
+    int error = 0;
+    auto engine = engine::open_engine("aio", max_requests, error);
+    if (engine == nullptr) {
+        throw std::system_error(error, std::generic_category());
+    }
+    return engine;
 }
 
 // As check::run, where there is kernel AIO.

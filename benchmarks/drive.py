@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One turn of a contender: warm up, count operations, then look at latencies."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterator
+
+from . import files
+from .contenders.base import Asynchronous, External, Memory, Synchronous
+from .model import Access, Job, Sample, Storage, percentile
+
+BEAT = 0.001
+AT_MOST = 1_500_000  # operations of 4 KiB per second: nobody does more
+
+
+class Offsets:
+    """Offsets that end when the time is up, at no cost for who takes them: a signal empties the
+    list that they are taken from."""
+
+    def __init__(self, job: Job, one_pass: list[int]) -> None:
+        passes = 1
+        if job.case.storage is not Storage.UNCACHED:
+            bytes_read = AT_MOST * job.seconds * 4096
+            passes += int(bytes_read / (len(one_pass) * job.case.block))
+        self._all = one_pass * passes
+        self._total = len(self._all)
+        self._left = 0
+        self.iterator = iter(self._all)
+
+    def _stop(self, *_: object) -> None:
+        self._left += operator.length_hint(self.iterator)
+        self._all.clear()
+
+    def limit(self, seconds: float) -> None:
+        signal.signal(signal.SIGALRM, self._stop)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def end(self) -> int:
+        """How many were taken."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return self._total - self._left
+
+
+def processor_time() -> float:
+    """Microseconds of the whole process, all its threads."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return (usage.ru_utime + usage.ru_stime) * 1e6
+
+
+def thread_time() -> float:
+    return time.thread_time() * 1e6
+
+
+class Stopwatch:
+    def __init__(self, job: Job) -> None:
+        # beside a thread that computes, its time is not to be counted
+        self._cpu = thread_time if job.case.beside else processor_time
+        self._started = time.perf_counter()
+        self._cpu_started = self._cpu()
+
+    def stop(self, operations: int) -> Sample:
+        seconds = time.perf_counter() - self._started
+        return Sample(operations, seconds, self._cpu() - self._cpu_started)
+
+
+def warm_up(job: Job) -> int:
+    """Operations that don't count: each task has a turn, and pools have their threads."""
+    return 2 * max(job.case.in_flight, 16)
+
+
+def note_latencies(sample: Sample, latencies: list[float]) -> None:
+    if latencies:
+        latencies.sort()
+        sample.latency_median = percentile(latencies, 0.5) / 1e3
+        sample.latency_999 = percentile(latencies, 0.999) / 1e3
+
+
+def check(job: Job, offset: int, block: Memory) -> None:
+    fd = os.open(job.path, os.O_RDONLY)
+    expected = os.pread(fd, job.case.block, offset)
+    os.close(fd)
+    if bytes(block) != expected:
+        raise RuntimeError("it read the wrong bytes")
+
+
+def drive_synchronous(contender: Synchronous, job: Job) -> Sample:
+    one_pass = files.one_pass(job.case, job.path, job.round)
+    contender.open()
+    try:
+        if job.case.access is not Access.WRITE:
+            check(job, job.case.block, contender.once(job.case.block))
+        contender.run(iter(one_pass[-warm_up(job) :]), None)
+
+        files.prepare(job.case, job.path)
+        phase = Offsets(job, one_pass)
+        watch = Stopwatch(job)
+        phase.limit(job.seconds)
+        contender.run(phase.iterator, None)
+        sample = watch.stop(phase.end())
+
+        if not job.case.beside:
+            files.prepare(job.case, job.path)
+            phase = Offsets(job, one_pass)
+            latencies: list[float] = []
+            phase.limit(job.seconds)
+            contender.run(phase.iterator, latencies)
+            phase.end()
+            note_latencies(sample, latencies)
+    finally:
+        contender.close()
+    return sample
+
+
+def timed(offsets: Iterator[int], latencies: list[float]) -> Iterator[int]:
+    """A task asks for its next offset when it has got what it read at the last one."""
+    now = time.perf_counter_ns
+    for offset in offsets:
+        started = now()
+        yield offset
+        latencies.append(now() - started)
+
+
+async def heartbeat(late: list[float]) -> None:
+    while True:
+        due = time.perf_counter() + BEAT
+        await asyncio.sleep(BEAT)
+        late.append((time.perf_counter() - due) * 1e6)
+
+
+async def tasks(count: int, start: Callable[[int], Coroutine[None, None, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for slot in range(count):
+            group.create_task(start(slot))
+
+
+async def drive_asynchronous(contender: Asynchronous, job: Job) -> Sample:
+    depth = job.case.in_flight
+    one_pass = files.one_pass(job.case, job.path, job.round)
+    await contender.open()
+    try:
+        if job.case.access is not Access.WRITE:
+            check(job, job.case.block, await contender.once(0, job.case.block))
+        shared = iter(one_pass[-warm_up(job) :])
+        await tasks(depth, lambda slot: contender.run(slot, shared))
+
+        files.prepare(job.case, job.path)
+        phase = Offsets(job, one_pass)
+        watch = Stopwatch(job)
+        phase.limit(job.seconds)
+        await tasks(depth, lambda slot: contender.run(slot, phase.iterator))
+        sample = watch.stop(phase.end())
+
+        if not job.case.beside:
+            files.prepare(job.case, job.path)
+            phase = Offsets(job, one_pass)
+            latencies: list[float] = []
+            late: list[float] = []
+            beat = asyncio.create_task(heartbeat(late))
+            await asyncio.sleep(0)
+            phase.limit(job.seconds)
+            await tasks(depth, lambda slot: contender.run(slot, timed(phase.iterator, latencies)))
+            phase.end()
+            await asyncio.sleep(2 * BEAT)  # a beat that could not come is counted
+            beat.cancel()
+            note_latencies(sample, latencies)
+            if late:
+                late.sort()
+                sample.heartbeat_median = percentile(late, 0.5)
+                sample.heartbeat_999 = percentile(late, 0.999)
+    finally:
+        await contender.close()
+    return sample
+
+
+def drive(contender: Asynchronous | Synchronous | External, job: Job) -> Sample:
+    if isinstance(contender, External):
+        return contender.measure(job)
+    if isinstance(contender, Synchronous):
+        return drive_synchronous(contender, job)
+    loop_factory = None
+    if job.case.uvloop:
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(drive_asynchronous(contender, job))

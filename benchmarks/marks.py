@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What linux_aio wants to reach, beside fio and caio in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .summary import Row, Table, ratio
+
+CAIO = ("caio-linux_aio", "caio-linux_uring", "caio-thread_aio")
+FIO = ("fio-libaio",)
+
+
+@dataclass(frozen=True)
+class Mark:
+    case: str
+    contender: str
+    value: str  # "rate": at least; "cpu": at most
+    others: Sequence[str]  # the best of them counts
+    wanted: float
+
+
+MARKS = (
+    Mark("memory-32", "low-reuse", "rate", FIO, 0.9),
+    Mark("memory-32", "low-fresh", "rate", FIO, 0.8),
+    Mark("memory-32", "low-readinto", "rate", FIO, 1.0),
+    Mark("beside-32", "low-reuse", "rate", FIO, 0.3),
+    Mark("beside-32", "low-fresh", "rate", FIO, 0.8 / 3),
+    Mark("direct-32", "low-readinto", "rate", FIO, 0.95),
+    Mark("direct-32", "low-readinto", "cpu", FIO, 2.0),
+    Mark("sequential", "low-readinto", "rate", FIO, 0.95),
+    Mark("memory-1", "aio", "cpu", CAIO, 0.2),
+    Mark("memory-32", "aio", "cpu", CAIO, 0.4),
+    Mark("direct-32", "aio", "rate", FIO, 0.95),
+    Mark("direct-32", "aio", "cpu", FIO, 2.0),
+    Mark("beside-32", "aio", "rate", CAIO, 1.0),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    mark: Mark
+    own: Row
+    other: Row
+    measured: float
+
+    @property
+    def reached(self) -> bool:
+        if self.mark.value == "rate":
+            return self.measured >= self.mark.wanted
+        return self.measured <= self.mark.wanted
+
+
+def value(row: Row, name: str) -> float | None:
+    return row.rate if name == "rate" else row.cpu
+
+
+def verdicts(tables: list[Table]) -> list[Verdict]:
+    by_name = {table.case.name: table for table in tables}
+    result = []
+    for mark in MARKS:
+        table = by_name.get(mark.case)
+        own = table and table.row(mark.contender)
+        if not table or not own:
+            continue
+        rows = [row for name in mark.others if (row := table.row(name)) and value(row, mark.value)]
+        if not rows:
+            continue
+        best = max if mark.value == "rate" else min
+        other = best(rows, key=lambda row: value(row, mark.value) or 0.0)
+        measured = ratio(value(own, mark.value), value(other, mark.value))
+        if measured is not None:
+            result.append(Verdict(mark, own, other, measured))
+    return result

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All turns, round by round, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from . import files
+from .model import Case, Job, Sample, Storage
+
+
+class Progress:
+    """A line that tells where we are, for people only."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._started = time.monotonic()
+        self._shown = sys.stderr.isatty() and os.environ.get("CI") != "true"
+
+    def show(self, what: str) -> None:
+        if self._shown:
+            left = ""
+            if self._done > 2:
+                seconds = (time.monotonic() - self._started) / self._done
+                left = f", about {seconds * (self._total - self._done):.0f} s left"
+            line = f"[{self._done}/{self._total}{left}] {what}"
+            print(f"\r\x1b[K{line[:99]}", end="", file=sys.stderr, flush=True)
+        self._done += 1
+
+    def end(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+@dataclass
+class Results:
+    """Every sample, by case and contender, a round after the other."""
+
+    samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
+
+    def add(self, case: str, contender: str, sample: Sample) -> None:
+        self.samples.setdefault((case, contender), []).append(sample)
+
+
+@contextmanager
+def all_files(cases: Iterable[Case], memory: Path, disk: Path) -> Iterator[dict[Storage, str]]:
+    """Make the files that the cases need, and remove them."""
+    disk.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=memory) as in_memory, TemporaryDirectory(dir=disk) as on_disk:
+        paths: dict[Storage, str] = {}
+        for storage in sorted({case.storage for case in cases}):
+            path = Path(in_memory if storage is Storage.MEMORY else on_disk, storage)
+            if storage is Storage.UNCACHED and Storage.DIRECT in paths:
+                paths[storage] = paths[Storage.DIRECT]
+                continue
+            files.make(path, files.SIZES[storage])
+            paths[storage] = str(path)
+        yield paths
+
+
+def take_turn(job: Job) -> Sample:
+    command = [sys.executable, "-P", "-m", "benchmarks.worker", json.dumps(asdict(job))]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, check=False, text=True, timeout=60 + 10 * job.seconds
+        )
+    except subprocess.TimeoutExpired:
+        return Sample(error="it did not come to an end")
+    if done.returncode or not done.stdout:
+        message = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        return Sample(error=f"it died: {message}")
+    return Sample(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def run(cases: list[Case], paths: dict[Storage, str], rounds: int, seconds: float) -> Results:
+    """Rounds are interleaved: a contender's samples lie as far apart as can be."""
+    results = Results()
+    progress = Progress(rounds * sum(len(case.contenders) for case in cases))
+    for number in range(rounds):
+        for case in cases:
+            if case.storage is Storage.CACHED:
+                files.warm(paths[case.storage])
+            # turn about: nobody always comes after the same neighbour
+            turns = case.contenders if number % 2 == 0 else case.contenders[::-1]
+            for contender in turns:
+                progress.show(f"{case.title}: {contender}")
+                earlier = results.samples.get((case.name, contender), [])
+                if any(sample.error for sample in earlier):
+                    continue  # it can't
+                job = Job(case, contender, number, paths[case.storage], seconds * case.longer)
+                results.add(case.name, contender, take_turn(job))
+    progress.end()
+    return results

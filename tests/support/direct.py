@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files opened for direct I/O, and memory for them at addresses that a test chooses."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from linux_aio import aligned_buffer
+
+PAGE = 4096
+
+
+def direct_reason(folder: Path) -> str | None:
+    """Why files in this folder can't be opened for direct I/O, or None if they can."""
+    path = folder / "is there O_DIRECT"
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_DIRECT))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return f"no O_DIRECT on the file system of {folder}"
+    finally:
+        path.unlink(missing_ok=True)
+    return None
+
+
+@contextlib.contextmanager
+def direct_file(path: Path, data: bytes = b"") -> Iterator[int]:
+    """The number of a new file with these contents, open for direct reading and writing."""
+    path.write_bytes(data)
+    fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+        path.unlink()
+
+
+def address_of(buffer: memoryview) -> int:
+    """Where a writable buffer lies in memory."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+def buffer_at(distance: int, nbytes: int) -> memoryview:
+    """Zeroed memory `distance` bytes behind the start of a page."""
+    return aligned_buffer(distance + nbytes, PAGE)[distance:]
