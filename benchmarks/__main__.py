@@ -17,6 +17,7 @@ from .summary import tables
 
 TOP = Path(__file__).parent.parent
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.1
+QUICK_BUDGET = 140.0
 FULL_ROUNDS, FULL_SECONDS = 5, 1.0
 
 
@@ -60,8 +61,10 @@ def main() -> int:
     rounds = options.rounds or (FULL_ROUNDS if full else QUICK_ROUNDS)
     seconds = options.seconds or (FULL_SECONDS if full else QUICK_SECONDS)
     options.disk.mkdir(parents=True, exist_ok=True)
+    words = ["./dev bench", "--full" if full else "--quick"]
+    words += [f"--case {name}" for name in options.case or ()]
     about = {
-        "command": " ".join(["./dev bench", "--full" if full else "--quick"]),
+        "command": " ".join(words),
         "date": time.strftime("%Y-%m-%d"),
         "rounds": str(rounds),
         "seconds": str(seconds),
@@ -71,7 +74,10 @@ def main() -> int:
         print(f"{name}: {text}")
     print(flush=True)
     with runner.all_files(chosen, options.memory, options.disk) as paths:
-        results = runner.run(chosen, paths, rounds, seconds)
+        quick = not (full or options.case or options.rounds)
+        budget = QUICK_BUDGET if quick else None
+        results = runner.run(chosen, paths, rounds, seconds, budget)
+    about["rounds"] = str(results.rounds)
     summary = tables(chosen, results)
     reached = verdicts(summary)
     print(report.text(summary, reached))

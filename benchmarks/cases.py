@@ -24,7 +24,6 @@ QUICK = {
     "cached-32",
     "uncached-32",
     "direct-32",
-    "write-memory-32",
     "beside-32",
 }
 
@@ -60,15 +59,13 @@ SEQUENTIAL = Case(
 
 
 def random_writes(storage: Storage, depth: int) -> Case:
-    name = f"write-{storage}-{depth}"
     return Case(
-        name,
+        f"write-{storage}-{depth}",
         f"4 KiB random overwrites, {TITLES[storage]}, {depth} in flight",
         storage,
         depth,
         ("low-write", "aio", *PEERS, *FIO),
         Access.WRITE,
-        quick=name in QUICK,
     )
 
 

@@ -47,6 +47,7 @@ class Results:
     """Every sample, by case and contender, a round after the other."""
 
     samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
+    rounds: int = 0
 
     def add(self, case: str, contender: str, sample: Sample) -> None:
         self.samples.setdefault((case, contender), []).append(sample)
@@ -82,11 +83,24 @@ def take_turn(job: Job) -> Sample:
     return Sample(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def run(cases: list[Case], paths: dict[Storage, str], rounds: int, seconds: float) -> Results:
-    """Rounds are interleaved: a contender's samples lie as far apart as can be."""
+def run(
+    cases: list[Case],
+    paths: dict[Storage, str],
+    rounds: int,
+    seconds: float,
+    budget: float | None = None,
+) -> Results:
+    """Rounds are interleaved: a contender's samples lie as far apart as can be.
+
+    No round is begun that would go beyond the budget, in seconds, but for the first.
+    """
+    started = time.monotonic()
     results = Results()
     progress = Progress(rounds * sum(len(case.contenders) for case in cases))
     for number in range(rounds):
+        if number and budget and (time.monotonic() - started) * (number + 1) / number > budget:
+            break
+        results.rounds += 1
         for case in cases:
             if case.storage is Storage.CACHED:
                 files.warm(paths[case.storage])

@@ -8,6 +8,7 @@ import errno
 import gc
 import os
 import select
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -476,6 +477,7 @@ def test_closed_by_a_thread_while_a_submission_blocks(
             polls = fill(context, gate)
             await turns()
             fs.delay(0.3)
+            before = len(fs.log())
             second = (1 << 20) if another == "bad fd" else file.fileno()
             numbers = [file.fileno(), second, file.fileno()]
             reads = [asyncio.create_task(context.read(4, number)) for number in numbers]
@@ -483,8 +485,8 @@ def test_closed_by_a_thread_while_a_submission_blocks(
             loop = asyncio.get_running_loop()
 
             def close_soon() -> None:
-                while fs.log() == []:
-                    pass
+                while len(fs.log()) == before:
+                    time.sleep(0.001)
                 context.close()
 
             closing = loop.run_in_executor(None, close_soon)

@@ -370,9 +370,7 @@ def test_closing_loses_no_result(gate: Gate) -> None:
         assert_cancelled(op)
 
 
-def test_closing_waits_for_what_can_not_be_cancelled(
-    fs: HoldingFS, held: int, gate: Gate
-) -> None:
+def test_closing_waits_for_what_can_not_be_cancelled(fs: HoldingFS, held: int, gate: Gate) -> None:
     ctx = AIOContext(8)
     read, poll = AIOOperation.read(4096, held), poll_of(gate)
     ctx.submit(read, poll)

@@ -147,7 +147,9 @@ def test_the_same_ranges_one_after_the_other_with_one_operation(ctx: AIOContext,
 def test_the_same_ranges_awaited(fd: int) -> None:
     async def main() -> list[Any]:
         async with AIOContext(4) as ctx:
-            return await asyncio.gather(*(ctx.read(nbytes, fd, offset) for offset, nbytes in RANGES))
+            return await asyncio.gather(
+                *(ctx.read(nbytes, fd, offset) for offset, nbytes in RANGES)
+            )
 
     assert asyncio.run(main()) == [DATA[offset : offset + nbytes] for offset, nbytes in RANGES]
 

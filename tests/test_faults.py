@@ -19,10 +19,10 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
-from support.faults import FOR_EVER, Faults, faults_reason, faulty_libaio
-from support.files import Gate, contents, file_in_memory, refuse_writes
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.faults import FOR_EVER, Faults, faults_reason, faulty_libaio
+from support.files import Gate, contents, file_in_memory, is_readable, refuse_writes
 
 pytestmark = pytest.mark.skipif(faults_reason() is not None, reason=str(faults_reason()))
 
@@ -135,7 +135,7 @@ def results(operations: list[AIOOperation]) -> list[Any]:
 
 def counter(eventfd: EventFD) -> int:
     """How often it was signalled since it was last asked."""
-    return eventfd.read() if select.select([eventfd.fileno], [], [], 0)[0] else 0
+    return eventfd.read() if is_readable(eventfd.fileno) else 0
 
 
 # --- io_setup
@@ -323,6 +323,21 @@ def test_what_was_not_collected_yet_still_is_and_once(
     assert ctx.getevents(0) == [kept, noted]
     assert ctx.getevents(0) == []
     assert results([kept, noted]) == [b"\0", b"\1"]
+
+
+@each_submit_error
+def test_what_was_not_collected_yet_is_told_of_again(
+    error: int, faults: Faults, ctx: AIOContext, fd: int
+) -> None:
+    (op,) = reads_of(fd, 1)
+    op.submit(ctx)
+    assert is_readable(ctx.fileno)
+    faults.inject("submit", error=error)
+    with pytest.raises(OSError, match="read of 1 bytes"):
+        op.submit(ctx)
+    assert is_readable(ctx.fileno)
+    assert ctx.getevents(0) == [op]
+    assert not is_readable(ctx.fileno)
 
 
 def test_what_was_not_collected_yet_holds_its_place_again(

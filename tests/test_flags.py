@@ -189,9 +189,7 @@ def test_not_at_the_end_of_a_file_open_for_appending(
 
 
 @pytest.mark.parametrize("flag", [0, os.RWF_DSYNC, os.RWF_SYNC])
-def test_a_synchronous_write_reaches_the_disk(
-    flag: int, fs: HoldingFS, ctx: AIOContext
-) -> None:
+def test_a_synchronous_write_reaches_the_disk(flag: int, fs: HoldingFS, ctx: AIOContext) -> None:
     """The file system is told to put it there, by an fsync of the kernel's, just as by pwritev2."""
     fs.create("data", bytes(4096))
     with open(fs.path("data"), "r+b", buffering=0) as file:

@@ -400,9 +400,7 @@ def test_the_payload_of_a_vector_is_the_tuple_of_its_buffers(
 
 
 @pytest.mark.parametrize("make", [AIOOperation.readv, AIOOperation.writev])
-def test_the_payload_of_a_vector_can_not_be_set(
-    make: Callable[..., AIOOperation], fd: int
-) -> None:
+def test_the_payload_of_a_vector_can_not_be_set(make: Callable[..., AIOOperation], fd: int) -> None:
     op = make([bytearray(1)], fd)
     with pytest.raises(AttributeError):
         op.payload = bytearray(2)
@@ -584,7 +582,9 @@ def test_after_a_task_was_cancelled(made: Callable[..., Any], fs: HoldingFS) -> 
     async def main() -> None:
         async with AIOContext(1) as ctx:
             one_or_more: Callable[[bytearray], Any] = (
-                (lambda buffer: buffer) if made is AIOContext.readinto else (lambda buffer: [buffer])
+                (lambda buffer: buffer)
+                if made is AIOContext.readinto
+                else (lambda buffer: [buffer])
             )
             flying, queued = (
                 asyncio.ensure_future(made(ctx, one_or_more(buffer), fd)) for buffer in buffers

@@ -24,9 +24,10 @@ class Fio(External):
 
     def options(self, seconds: float, *, latencies: bool) -> list[str]:
         case = self.case
-        batch = min(case.in_flight, 32)
-        # What completes at once is best collected by whole batches; a disk is kept busy.
-        at_least = 1 if case.storage in (Storage.DIRECT, Storage.UNCACHED) else batch
+        whole = min(case.in_flight, 32)
+        # What completes at once is best handled in whole batches; a disk is to be kept busy.
+        waits = case.storage in (Storage.DIRECT, Storage.UNCACHED)
+        batch, at_least = (min(whole, 8), 1) if waits else (whole, whole)
         kind = "write" if case.access is Access.WRITE else "read"
         options = [
             "--name=bench",
@@ -36,7 +37,7 @@ class Fio(External):
             f"--iodepth={case.in_flight}",
             f"--iodepth_batch_submit={batch}",
             f"--iodepth_batch_complete_min={at_least}",
-            f"--iodepth_batch_complete_max={batch}",
+            f"--iodepth_batch_complete_max={whole}",
             f"--direct={int(case.storage is Storage.DIRECT)}",
             f"--runtime={round(seconds * 1000)}ms",
             "--invalidate=0",

@@ -23,7 +23,8 @@ using std::chrono::nanoseconds;
 constexpr std::size_t batch_size = 128;
 
 // Beyond two requests, io_submit holds what goes to the disk back to send it off together. A thread
-// that sleeps inside, as buffered reads make it, leaves that to a kernel thread, which may come late.
+// that sleeps inside, as buffered reads make it, leaves that to a kernel thread, which may come
+// late.
 constexpr std::size_t unplugged_batch_size = 2;
 
 // A page that nobody can write to, for the life of the process.
@@ -55,9 +56,7 @@ void* to_pointer(std::uint64_t value) noexcept {
     return reinterpret_cast<void*>(static_cast<std::uintptr_t>(value));
 }
 
-bool is_sync(Opcode opcode) noexcept {
-    return opcode == Opcode::fsync || opcode == Opcode::fdsync;
-}
+bool is_sync(Opcode opcode) noexcept { return opcode == Opcode::fsync || opcode == Opcode::fdsync; }
 
 // <linux/aio_abi.h>'s, which <libaio.h> does not have.
 constexpr unsigned flag_ioprio = 1U << 1U;
@@ -132,8 +131,8 @@ Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
         requests.size() > unplugged_batch_size && expect(*requests.front()) == Pace::inside;
     const auto most = sleeps ? unplugged_batch_size : batch_size;
     while (submission.taken < requests.size()) {
-        const auto batch = requests.subspan(submission.taken,
-                                            std::min(most, requests.size() - submission.taken));
+        const auto batch =
+            requests.subspan(submission.taken, std::min(most, requests.size() - submission.taken));
         std::array<iocb*, batch_size> blocks;
         std::ranges::transform(batch, blocks.begin(), [](Request* request) {
             request->cancelled = false;
@@ -205,7 +204,8 @@ void AioEngine::release_places() noexcept {
 }
 
 // After the kernel said that its queue is full: true once places have become free that were held
-// only for the sake of a thread on its way out of io_getevents, which needs no lock of the caller's.
+// only for the sake of a thread on its way out of io_getevents, which needs no lock of the
+// caller's.
 bool AioEngine::wait_for_places() noexcept {
     std::unique_lock lock(mutex_);
     if (!ring_.has_unreleased()) {
@@ -264,7 +264,8 @@ int AioEngine::sleep(Timeout timeout) noexcept {
     if (timeout) {
         time = to_timespec(*timeout);
     }
-    const int status = libaio::calls.getevents(context_, 1, 1, unwritable_, timeout ? &time : nullptr);
+    const int status =
+        libaio::calls.getevents(context_, 1, 1, unwritable_, timeout ? &time : nullptr);
     if (status == -EFAULT) {
         return 0;
     }

@@ -56,7 +56,8 @@ private:
     ForkGuard fork_guard_;
     PaceMaker pace_maker_;
 
-    std::mutex mutex_;  // for all that follows; held for short, never across a system call that waits
+    std::mutex
+        mutex_;  // for all that follows; held for short, never across a system call that waits
     libaio::Ring ring_;
     Ticket seen_ = 0;   // events, ever
     int sleepers_ = 0;  // threads inside io_getevents

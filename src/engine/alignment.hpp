@@ -13,8 +13,8 @@ struct Alignment {
     std::uint32_t transfer = 1;  // offset and length
 };
 
-// What direct I/O on the file needs, whether or not it was opened for it. Returns an errno, 0 if all
-// is well.
+// What direct I/O on the file needs, whether or not it was opened for it. Returns an errno, 0 if
+// all is well.
 int find_alignment(int fd, Alignment& alignment) noexcept;
 
 // Whether the file was opened with O_DIRECT; false too if it is not open.

@@ -71,8 +71,8 @@ public:
     virtual bool cancel(Request& request) noexcept = 0;
 };
 
-// The engine of that name for at least `max_requests` in flight; null if there is none of that name,
-// or, with its errno in `error`, if the system refuses it.
+// The engine of that name for at least `max_requests` in flight; null if there is none of that
+// name, or, with its errno in `error`, if the system refuses it.
 std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests,
                                     int& error) noexcept;
 

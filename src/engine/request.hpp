@@ -26,9 +26,9 @@ struct Request {
     Opcode opcode{};
     int fd = -1;
     std::uint64_t offset = 0;
-    void* address = nullptr;   // the buffer, or for readv and writev the array of iovec
-    std::size_t length = 0;    // bytes, or for readv and writev the number of iovec
-    int rw_flags = 0;          // RWF_*
+    void* address = nullptr;  // the buffer, or for readv and writev the array of iovec
+    std::size_t length = 0;   // bytes, or for readv and writev the number of iovec
+    int rw_flags = 0;         // RWF_*
     std::uint16_t poll_events = 0;
     std::uint16_t priority = 0;  // ioprio; 0: that of the submitting thread
     int eventfd = -1;            // to be signalled upon completion; -1: none

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The five calls of the libaio API that the engines make, in a table that a test can put faults into.
+// The five calls of the libaio API that the engines make, in a table that a test can put faults
+// into.
 #pragma once
 
 #include <libaio.h>

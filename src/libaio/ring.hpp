@@ -8,7 +8,8 @@
 //  - The place of an event is free again when `head` has passed it. User space may move `head`,
 //    but not while a thread is inside io_getevents(2), which reads and writes it too.
 //  - The layout is no documented ABI, but `magic` and `incompat_features` tell whether it is the
-//    one that we know. A kernel that emulates AIO (gVisor, valgrind's view) may have no ring at all.
+//    one that we know. A kernel that emulates AIO (gVisor, valgrind's view) may have no ring at
+//    all.
 //  - After fork(2) the child still has it mapped, shared with the parent: it must not touch it.
 //
 // Hence the two steps: peek() looks at events without freeing their places, release() frees the

@@ -66,8 +66,8 @@ bool is_closed(PyObject* loop) { return ask(loop, "is_closed"); }
 
 Ref new_future(ModuleState& state, PyObject* loop) {
     const auto& api = state.asyncio;
-    auto future = Ref::steal(
-        PyObject_Vectorcall(api.future_type.get(), &loop, 0, api.loop_keyword.get()));
+    auto future =
+        Ref::steal(PyObject_Vectorcall(api.future_type.get(), &loop, 0, api.loop_keyword.get()));
     if (future && PyObject_SetAttr(future.get(), api.blocking.get(), Py_True) != 0) {
         return {};
     }
@@ -85,14 +85,16 @@ void wake(ModuleState& state, PyObject* future) noexcept {
     PyErr_Clear();
 }
 
-bool call_without_context(PyObject* loop, const char* method, PyObject* first, PyObject* second) {
+bool call_without_context(PyObject* loop, const char* method, PyObject* first, PyObject* second,
+                          PyObject* third) {
     const auto context = Ref::steal(PyContext_New());
     if (!context || PyContext_Enter(context.get()) != 0) {
         return false;
     }
+    const auto name = Ref::steal(PyUnicode_FromString(method));
     const auto result = Ref::steal(
-        second != nullptr ? PyObject_CallMethod(loop, method, "OO", first, second)
-                          : PyObject_CallMethod(loop, method, "O", first));
+        name ? PyObject_CallMethodObjArgs(loop, name.get(), first, second, third, nullptr)
+             : nullptr);
     const KeptException kept;
     PyContext_Exit(context.get());
     return static_cast<bool>(result);

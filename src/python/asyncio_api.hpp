@@ -24,8 +24,9 @@ Ref new_future(ModuleState& state, PyObject* loop);
 // Wakes who waits for the future; nothing if it is done, or its loop is closed.
 void wake(ModuleState& state, PyObject* future) noexcept;
 
-// Calls a method of the loop with one or two arguments, none of the caller's context variables kept
-// by it. False with an exception set.
-bool call_without_context(PyObject* loop, const char* method, PyObject* first, PyObject* second);
+// Calls a method of the loop with two or three arguments, none of the caller's context variables
+// kept by it. False with an exception set.
+bool call_without_context(PyObject* loop, const char* method, PyObject* first, PyObject* second,
+                          PyObject* third = nullptr);
 
 }  // namespace python

@@ -53,6 +53,7 @@ void detach(AwaitableObject* self) noexcept {
     if (!self->submits && operation->state == State::in_flight) {
         // the program still has it, and can have it from getevents
         operation->is_awaited = false;
+        context->tie.borrowed -= std::exchange(operation->is_borrowed, false) ? 1 : 0;
         context->to_be_kept += is_to_be_kept(operation) ? 1 : 0;
     }
 }
@@ -114,7 +115,10 @@ void submit_or_enqueue(AwaitableObject* self) {
     auto* context = context_of(self);
     PyObject* operation = operation_of(self);
     auto& budget = TurnBudget::of_this_thread();
-    if (context->tie.queued.empty() && !budget.is_used_up()) {
+    if (context->room() == 0) {
+        reap(context);
+    }
+    if (context->tie.queued.empty() && context->room() != 0 && !budget.is_used_up()) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
         submit_awaited(context, {&operation, 1}, Landing::likely);
         reap(context);
@@ -149,6 +153,14 @@ bool may_be_awaited(const OperationObject* operation) {
     return true;
 }
 
+// Whoever awaits it has it: getevents no longer hands it out.
+void collect(ContextObject* context, OperationObject* operation) noexcept {
+    if (is_collectable(operation->listing)) {
+        forget(context, operation);
+        settle_eventfd(context);
+    }
+}
+
 // For `await operation`: takes it out of what getevents hands out. False with RuntimeError.
 bool take_over(AwaitableObject* self) {
     auto* operation = operation_of(self);
@@ -158,12 +170,14 @@ bool take_over(AwaitableObject* self) {
     }
     reap(context);
     if (operation->state == State::completed) {
-        if (operation->listing != Listing::none) {
-            forget(context, operation);
-        }
+        collect(context, operation);
         return true;
     }
+    if (operation->request.eventfd >= 0 && !borrow_eventfd(context)) {
+        return false;
+    }
     context->to_be_kept -= is_to_be_kept(operation) ? 1 : 0;
+    context->tie.borrowed += std::exchange(operation->is_borrowed, true) ? 0 : 1;
     operation->is_awaited = true;
     operation->awaiter = self;
     return true;
@@ -173,9 +187,10 @@ PyObject* first_step(AwaitableObject* self) {
     auto* context = context_of(self);
     auto* operation = operation_of(self);
     if (!self->submits && operation->state == State::completed) {
-        if (operation->listing != Listing::none) {
-            forget(context, operation);
+        if (!may_be_awaited(operation)) {
+            return finish_with_exception(self, take_exception());
         }
+        collect(context, operation);
         return finish_with_result(self);
     }
     if (!check_usable(context) || !tie_to_running_loop(context)) {
@@ -420,8 +435,8 @@ void warn_if_never_awaited(AwaitableObject* self) {
         return;
     }
     const KeptException kept;
-    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%s' was never awaited",
-                         self->name) != 0) {
+    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%s' was never awaited", self->name) !=
+        0) {
         PyErr_WriteUnraisable(nullptr);
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What AIOContext.read() and its like return, and `await operation`: a coroutine in all but its code.
+// What AIOContext.read() and its like return, and `await operation`: a coroutine in all but its
+// code.
 //
 // It submits at its first step. If the operation has completed by then, that step returns the
 // result and nobody is suspended. Else it yields a future, which run_turn() resolves when the
@@ -17,15 +18,15 @@ struct Awaitable {
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
 
     Stage stage = Stage::created;
-    bool submits = false;     // made by a method of the context, not by `await operation`
+    bool submits = false;  // made by a method of the context, not by `await operation`
     bool was_awaited = false;
     bool is_running = false;  // in one of its methods, which may run Python code
     const char* name = "";    // for people
     Ref context;
     Ref operation;
-    Ref future;     // what the task waits for while it is suspended
-    Ref failure;    // the exception that ended it before the operation was submitted
-    Ref deferred;   // the exception to raise once the kernel has let go of the program's memory
+    Ref future;    // what the task waits for while it is suspended
+    Ref failure;   // the exception that ended it before the operation was submitted
+    Ref deferred;  // the exception to raise once the kernel has let go of the program's memory
 };
 
 struct AwaitableObject : PyObject, Awaitable {};

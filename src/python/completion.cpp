@@ -27,6 +27,7 @@ OperationObject* publish(ContextObject* context, const engine::Completion& compl
 
     operation->listing = Listing::none;
     if (operation->is_awaited) {
+        context->tie.borrowed -= std::exchange(operation->is_borrowed, false) ? 1 : 0;
         if (operation->awaiter != nullptr) {
             operation->listing = Listing::landed;
             context->tie.landed.push_back(operation);
@@ -49,7 +50,7 @@ bool may_hand_out_more(const ContextObject* context) noexcept {
     // Those that signal an EventFD of the program's come out if somebody else holds them by then.
     for (auto* operation = context->in_flight.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
-        if (Py_REFCNT(operation) > 1) {
+        if (!operation->is_awaited && Py_REFCNT(operation) > 1) {
             return true;
         }
     }
@@ -101,7 +102,7 @@ bool wait_for_enough(ContextObject* context, std::size_t min_nr, engine::Timeout
 void tell_of_room(const ContextObject* context) noexcept {
     if (!context->tie.queued.empty() && !context->tie.is_running && context->room() != 0 &&
         !context->is_inherited()) {
-        write_eventfd(context);
+        tell_loop(context);
     }
 }
 
@@ -148,28 +149,31 @@ void forget(ContextObject* context, OperationObject* operation) noexcept {
     }
 }
 
-void write_eventfd(const ContextObject* context) noexcept {
+void signal_eventfd(int fd) noexcept {
     const std::uint64_t one = 1;
     // It fails only where the counter is so high that it is readable anyway.
-    static_cast<void>(!write(context->eventfd.get(), &one, sizeof one));
+    static_cast<void>(!write(fd, &one, sizeof one));
 }
 
-void empty_eventfd(const ContextObject* context) noexcept {
+void empty_eventfd(int fd) noexcept {
     std::uint64_t count = 0;
-    static_cast<void>(!read(context->eventfd.get(), &count, sizeof count));
+    static_cast<void>(!read(fd, &count, sizeof count));
 }
 
 void settle_eventfd(ContextObject* context) noexcept {
     // An operation that was submitted before anybody watched can't signal: what watches has to come
     // and look.
     if (!context->eventfd_is_watched || context->kept != 0 || context->unsignalled != 0 ||
-        !context->tie.landed.empty() || context->engine == nullptr || context->is_inherited()) {
+        context->engine == nullptr || context->is_inherited()) {
         return;
     }
-    empty_eventfd(context);
+    empty_eventfd(context->eventfd.get());
     reap(context);  // what completed in between will not signal again
-    if (context->kept != 0 || !context->tie.landed.empty()) {
-        write_eventfd(context);
+    if (context->kept != 0) {
+        signal_eventfd(context->eventfd.get());
+    }
+    if (context->tie.borrowed != 0 || !context->tie.landed.empty()) {
+        tell_loop(context);  // what it waited for may have been emptied away
     }
 }
 
@@ -179,7 +183,7 @@ int fileno_of(ContextObject* context) {
     }
     if (!std::exchange(context->eventfd_is_watched, true) &&
         (context->kept != 0 || context->unsignalled != 0)) {
-        write_eventfd(context);
+        signal_eventfd(context->eventfd.get());
     }
     return context->eventfd.get();
 }

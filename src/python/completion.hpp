@@ -17,9 +17,9 @@ void remember(ContextObject* context, OperationObject* operation, Listing listin
 // Takes a completed operation out of what getevents will hand out.
 void forget(ContextObject* context, OperationObject* operation) noexcept;
 
-// The context's own eventfd: makes it readable, or not.
-void write_eventfd(const ContextObject* context) noexcept;
-void empty_eventfd(const ContextObject* context) noexcept;
+// Makes an eventfd readable, or not. Neither waits.
+void signal_eventfd(int fd) noexcept;
+void empty_eventfd(int fd) noexcept;
 
 // After operations were taken from the context: makes its eventfd unreadable if none are left.
 void settle_eventfd(ContextObject* context) noexcept;

@@ -62,8 +62,8 @@ bool open_engine(ContextObject* self, std::string_view name) {
         return false;
     }
     if (self->engine == nullptr) {
-        const auto text = Ref::steal(PyUnicode_DecodeUTF8(
-            name.data(), static_cast<Py_ssize_t>(name.size()), "replace"));
+        const auto text = Ref::steal(
+            PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "replace"));
         if (text) {
             PyErr_Format(PyExc_ValueError, "unknown engine %R: there is 'aio'", text.get());
         }
@@ -75,7 +75,8 @@ bool open_engine(ContextObject* self, std::string_view name) {
 
 PyObject* context_new(PyTypeObject* type, PyObject* arguments, PyObject* keywords) {
     if (PyTuple_GET_SIZE(arguments) > 1) {
-        PyErr_Format(PyExc_TypeError, "AIOContext() takes at most 1 positional argument (%zd given)",
+        PyErr_Format(PyExc_TypeError,
+                     "AIOContext() takes at most 1 positional argument (%zd given)",
                      PyTuple_GET_SIZE(arguments));
         return nullptr;
     }
@@ -171,12 +172,13 @@ void context_dealloc(PyObject* object) {
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(close_doc,
-             "close($self, /)\n--\n\n"
-             "Cancel what can be cancelled, wait for the rest without the GIL, and free the queue.\n\n"
-             "No result is lost: operations keep theirs. Closing twice is harmless; any other use\n"
-             "of a closed context is a ValueError. If a signal's handler raises while close waits,\n"
-             "close can be called again to go on. See io_destroy(2).");
+PyDoc_STRVAR(
+    close_doc,
+    "close($self, /)\n--\n\n"
+    "Cancel what can be cancelled, wait for the rest without the GIL, and free the queue.\n\n"
+    "No result is lost: operations keep theirs. Closing twice is harmless; any other use\n"
+    "of a closed context is a ValueError. If a signal's handler raises while close waits,\n"
+    "close can be called again to go on. See io_destroy(2).");
 
 PyObject* context_close(PyObject* object, PyObject* /*unused*/) {
     if (!close(cast(object))) {
@@ -193,10 +195,11 @@ PyObject* context_exit(PyObject* object, PyObject* /*arguments*/) {
     return context_close(object, nullptr);
 }
 
-PyDoc_STRVAR(aclose_doc,
-             "aclose($self, /)\n--\n\n"
-             "Close, without blocking the event loop: what is queued fails with ValueError, what is\n"
-             "in flight is cancelled or awaited. A coroutine.");
+PyDoc_STRVAR(
+    aclose_doc,
+    "aclose($self, /)\n--\n\n"
+    "Close, without blocking the event loop: what is queued fails with ValueError, what is\n"
+    "in flight is cancelled or awaited. A coroutine.");
 
 // What is better written in Python: linux_aio/_asyncio.py.
 PyObject* call_python(const char* function, PyObject* object) {
@@ -223,16 +226,17 @@ PyObject* context_start_closing(PyObject* object, PyObject* /*unused*/) {
 
 // --- operations
 
-PyDoc_STRVAR(submit_doc,
-             "submit($self, /, *operations)\n--\n\n"
-             "Submit operations, in order, and return how many the kernel took.\n\n"
-             "It takes fewer than given if the queue becomes full, or one in the middle is refused:\n"
-             "those left over are untouched and can be submitted again. If not even the first is\n"
-             "taken, its OSError is raised; BlockingIOError (EAGAIN) for a full queue. ValueError,\n"
-             "and nothing is submitted, if one is in flight already, comes twice, or names a closed\n"
-             "file or EventFD. Reads and writes of files that are not opened with O_DIRECT are done\n"
-             "by the kernel before submit returns; the GIL is released meanwhile, unless they are\n"
-             "known to be in memory. See io_submit(2).");
+PyDoc_STRVAR(
+    submit_doc,
+    "submit($self, /, *operations)\n--\n\n"
+    "Submit operations, in order, and return how many the kernel took.\n\n"
+    "It takes fewer than given if the queue becomes full, or one in the middle is refused:\n"
+    "those left over are untouched and can be submitted again. If not even the first is\n"
+    "taken, its OSError is raised; BlockingIOError (EAGAIN) for a full queue. ValueError,\n"
+    "and nothing is submitted, if one is in flight already, comes twice, or names a closed\n"
+    "file or EventFD. Reads and writes of files that are not opened with O_DIRECT are done\n"
+    "by the kernel before submit returns; the GIL is released meanwhile, unless they are\n"
+    "known to be in memory. See io_submit(2).");
 
 PyObject* context_submit(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
     auto* type = state_of(object).operation_type;
@@ -243,8 +247,7 @@ PyObject* context_submit(PyObject* object, PyObject* const* arguments, Py_ssize_
             return nullptr;
         }
     }
-    const auto taken =
-        submit(cast(object), {arguments, static_cast<std::size_t>(count)}, nullptr);
+    const auto taken = submit(cast(object), {arguments, static_cast<std::size_t>(count)}, nullptr);
     return taken < 0 ? nullptr : PyLong_FromSsize_t(taken);
 }
 
@@ -254,8 +257,8 @@ PyObject* make_awaited(PyObject* object, PyObject* const* arguments, Py_ssize_t 
                        PyObject* names) {
     auto* type = reinterpret_cast<PyObject*>(state_of(object).operation_type);
     const auto operation = Ref::steal(make_operation(type, arguments, count, names));
-    return operation ? make_awaitable(cast(object),
-                                      static_cast<OperationObject*>(operation.get()), true, name)
+    return operation ? make_awaitable(cast(object), static_cast<OperationObject*>(operation.get()),
+                                      true, name)
                      : nullptr;
 }
 
@@ -268,13 +271,13 @@ constexpr char fsync_name[] = "AIOContext.fsync";
 constexpr char fdsync_name[] = "AIOContext.fdsync";
 constexpr char poll_name[] = "AIOContext.poll";
 
-#define AWAITED_DOC(signature, operation)                                                          \
-    signature                                                                                      \
-        "\n--\n\n"                                                                                 \
-        "Return a coroutine that submits and awaits AIOOperation." operation                       \
-        ":\nthe arguments, the result and the errors are the same.\n\n"                            \
-        "Beyond max_requests, awaits queue in order. Cancelling takes effect at once, but if the\n" \
-        "kernel uses memory of the program's that can change: then when it has let go."
+#define AWAITED_DOC(signature, operation)                                                         \
+    signature "\n--\n\n"                                                                          \
+              "Return a coroutine that submits and awaits AIOOperation." operation                \
+              ":\nthe arguments, the result and the errors are the same.\n\n"                     \
+              "Beyond max_requests, awaits queue in order. Cancelling takes effect at once, but " \
+              "if the\n"                                                                          \
+              "kernel uses memory of the program's that can change: then when it has let go."
 
 // Seconds, None or left out for no end. False with an exception set.
 bool parse_timeout(PyObject* object, engine::Timeout& timeout) {
@@ -297,16 +300,17 @@ bool parse_timeout(PyObject* object, engine::Timeout& timeout) {
     return true;
 }
 
-PyDoc_STRVAR(getevents_doc,
-             "getevents($self, /, min_nr=1, max_nr=None, timeout=None)\n--\n\n"
-             "Wait for completed operations and return a list of them, in order of completion.\n\n"
-             "Returns once there are min_nr (0 to max_requests), when timeout (seconds; None: no\n"
-             "end) is over, or when nothing that could still be returned is in flight; at most\n"
-             "max_nr (None: all that are there). Each completed operation is returned at most once,\n"
-             "and not if its result was asked for before. Those that signal an EventFD of the\n"
-             "program's are returned only if the program still holds them. Waits without the GIL;\n"
-             "signals are handled meanwhile. ValueError for a min_nr out of its limits, a max_nr\n"
-             "below it, or a negative timeout. See io_getevents(2).");
+PyDoc_STRVAR(
+    getevents_doc,
+    "getevents($self, /, min_nr=1, max_nr=None, timeout=None)\n--\n\n"
+    "Wait for completed operations and return a list of them, in order of completion.\n\n"
+    "Returns once there are min_nr (0 to max_requests), when timeout (seconds; None: no\n"
+    "end) is over, or when nothing that could still be returned is in flight; at most\n"
+    "max_nr (None: all that are there). Each completed operation is returned at most once,\n"
+    "and not if its result was asked for before. Those that signal an EventFD of the\n"
+    "program's are returned only if the program still holds them. Waits without the GIL;\n"
+    "signals are handled meanwhile. ValueError for a min_nr out of its limits, a max_nr\n"
+    "below it, or a negative timeout. See io_getevents(2).");
 
 PyObject* context_getevents(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
                             PyObject* names) {
@@ -341,13 +345,14 @@ PyObject* context_getevents(PyObject* object, PyObject* const* arguments, Py_ssi
                    timeout);
 }
 
-PyDoc_STRVAR(cancel_doc,
-             "cancel($self, operation, /)\n--\n\n"
-             "Ask the kernel to cancel an operation in flight, and return whether it will.\n\n"
-             "True: the operation ends with ECANCELED. False: it could not be cancelled and ends by\n"
-             "itself; so do reads and writes of a disk, while a poll can always be cancelled. Either\n"
-             "way it completes exactly once, and its EventFD is signalled. ValueError if it is not\n"
-             "in flight in this context. See io_cancel(2).");
+PyDoc_STRVAR(
+    cancel_doc,
+    "cancel($self, operation, /)\n--\n\n"
+    "Ask the kernel to cancel an operation in flight, and return whether it will.\n\n"
+    "True: the operation ends with ECANCELED. False: it could not be cancelled and ends by\n"
+    "itself; so do reads and writes of a disk, while a poll can always be cancelled. Either\n"
+    "way it completes exactly once, and its EventFD is signalled. ValueError if it is not\n"
+    "in flight in this context. See io_cancel(2).");
 
 PyObject* context_cancel(PyObject* object, PyObject* argument) {
     auto* self = cast(object);
@@ -371,13 +376,14 @@ PyObject* context_cancel(PyObject* object, PyObject* argument) {
     return PyBool_FromLong(taken ? 1 : 0);
 }
 
-PyDoc_STRVAR(statistics_doc,
-             "statistics($self, /)\n--\n\n"
-             "Return counts since the context was made, as a dict of int.\n\n"
-             "submitted: operations that the engine took; completed; failed: of these, with an\n"
-             "error; cancelled: cancellations that the kernel took; submissions: calls to the\n"
-             "engine; short_submissions: of these, calls that did not take all; waits: times that a\n"
-             "thread went to wait for completions.");
+PyDoc_STRVAR(
+    statistics_doc,
+    "statistics($self, /)\n--\n\n"
+    "Return counts since the context was made, as a dict of int.\n\n"
+    "submitted: operations that the engine took; completed; failed: of these, with an\n"
+    "error; cancelled: cancellations that the kernel took; submissions: calls to the\n"
+    "engine; short_submissions: of these, calls that did not take all; waits: times that a\n"
+    "thread went to wait for completions.");
 
 PyObject* context_statistics(PyObject* object, PyObject* /*unused*/) {
     auto* self = cast(object);
@@ -388,9 +394,9 @@ PyObject* context_statistics(PyObject* object, PyObject* /*unused*/) {
     }
     reap(self);
     const auto& counts = self->statistics;
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "submitted", counts.submitted, "completed",
-                         counts.completed, "failed", counts.failed, "cancelled", counts.cancelled,
-                         "submissions", counts.submissions, "short_submissions",
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "submitted", counts.submitted,
+                         "completed", counts.completed, "failed", counts.failed, "cancelled",
+                         counts.cancelled, "submissions", counts.submissions, "short_submissions",
                          counts.short_submissions, "waits", counts.waits);
 }
 

@@ -20,8 +20,8 @@ namespace python {
 struct Statistics {
     std::uint64_t submitted = 0;  // operations that the engine took
     std::uint64_t completed = 0;
-    std::uint64_t failed = 0;     // of those completed, with an error
-    std::uint64_t cancelled = 0;  // cancellations that the kernel took
+    std::uint64_t failed = 0;             // of those completed, with an error
+    std::uint64_t cancelled = 0;          // cancellations that the kernel took
     std::uint64_t submissions = 0;        // calls to the engine
     std::uint64_t short_submissions = 0;  // of those, calls that did not take all
     std::uint64_t waits = 0;              // times that a thread went to wait for completions
@@ -60,8 +60,8 @@ struct Context {
     // Of these, how many are owned, and hold a place in the queue.
     std::size_t kept = 0;
 
-    // Readable while `kept` is not 0; see `fileno`. To spare the kernel the work, requests signal it
-    // only once somebody has asked for it.
+    // Readable while `kept` is not 0; see `fileno`. To spare the kernel the work, requests signal
+    // it only once somebody has asked for it.
     engine::UniqueFd eventfd;
     bool eventfd_is_watched = false;
 

@@ -46,7 +46,7 @@ bool File::assign(const ModuleState& state, PyObject* given) {
         kind_ = Kind::object;
     }
     object_ = Ref::borrow(given);
-    return ask().has_value();
+    return true;
 }
 
 std::optional<int> File::ask() {

@@ -15,7 +15,8 @@ class File {
 public:
     File() = default;
 
-    // Takes what the program gave; false with an exception set if it names no file.
+    // Takes what the program gave, without asking it; false with an exception set if it names no
+    // file.
     bool assign(const ModuleState& state, PyObject* given);
 
     // The number as it is now; no value with an exception set if the object is closed.

@@ -129,7 +129,7 @@ const char direct_alignment_doc[] =
 
 PyObject* direct_alignment(PyObject* module, PyObject* fd) {
     File file;
-    if (!file.assign(*static_cast<ModuleState*>(PyModule_GetState(module)), fd)) {
+    if (!file.assign(*static_cast<ModuleState*>(PyModule_GetState(module)), fd) || !file.ask()) {
         return nullptr;
     }
     engine::Alignment alignment;

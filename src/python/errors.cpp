@@ -41,8 +41,7 @@ std::string remedy(const OperationObject* operation, int error) {
 }  // namespace
 
 PyObject* raise_os_error(int error, const char* text) {
-    const auto exception =
-        Ref::steal(PyObject_CallFunction(PyExc_OSError, "is", error, text));
+    const auto exception = Ref::steal(PyObject_CallFunction(PyExc_OSError, "is", error, text));
     if (exception) {
         PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
     }

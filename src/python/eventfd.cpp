@@ -111,8 +111,8 @@ bool transfer_waiting(const EventFDObject* eventfd, std::uint64_t& value, Direct
 // transfer. Where the kernel can't say so (or refuses the attempt), the plain call decides.
 bool transfer(const EventFDObject* eventfd, std::uint64_t& value, Direction direction) {
     const int fd = fileno_of(eventfd);
-    return fd >= 0 && (transfer_at_once(fd, value, direction) ||
-                       transfer_waiting(eventfd, value, direction));
+    return fd >= 0 &&
+           (transfer_at_once(fd, value, direction) || transfer_waiting(eventfd, value, direction));
 }
 
 PyDoc_STRVAR(read_doc,
@@ -162,11 +162,12 @@ PyObject* eventfd_write(PyObject* object, PyObject* const* arguments, Py_ssize_t
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(close_doc,
-             "close($self, /)\n--\n\n"
-             "Close the descriptor. Closing twice is harmless; any other use is a ValueError.\n\n"
-             "Operations in flight that signal it are not disturbed: the kernel has a reference of\n"
-             "its own.");
+PyDoc_STRVAR(
+    close_doc,
+    "close($self, /)\n--\n\n"
+    "Close the descriptor. Closing twice is harmless; any other use is a ValueError.\n\n"
+    "Operations in flight that signal it are not disturbed: the kernel has a reference of\n"
+    "its own.");
 
 PyObject* eventfd_close(PyObject* object, PyObject* /*unused*/) {
     const engine::UniqueFd closed = std::move(cast(object)->fd);
@@ -217,12 +218,13 @@ PyMemberDef members[] = {
     {},
 };
 
-PyDoc_STRVAR(type_doc,
-             "EventFD(initval=0, flags=os.EFD_CLOEXEC)\n--\n\n"
-             "An event counter in the kernel, to be told of completions by: eventfd(2).\n\n"
-             "The kernel adds 1 when an operation that names it completes. Its fileno can be given\n"
-             "to loop.add_reader, select and epoll. initval is the counter's first value, from 0 to\n"
-             "2**32 - 1; flags are EFD_* of the os module. OSError if the kernel refuses.");
+PyDoc_STRVAR(
+    type_doc,
+    "EventFD(initval=0, flags=os.EFD_CLOEXEC)\n--\n\n"
+    "An event counter in the kernel, to be told of completions by: eventfd(2).\n\n"
+    "The kernel adds 1 when an operation that names it completes. Its fileno can be given\n"
+    "to loop.add_reader, select and epoll. initval is the counter's first value, from 0 to\n"
+    "2**32 - 1; flags are EFD_* of the os module. OSError if the kernel refuses.");
 
 PyType_Slot slots[] = {
     {Py_tp_new, as_slot(eventfd_new)},

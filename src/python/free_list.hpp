@@ -17,8 +17,8 @@ class FreeList {
 public:
     // A new object that is not tracked yet, or null with MemoryError.
     Object* allocate(PyTypeObject* type) {
-        PyObject* object = count_ != 0 ? PyObject_Init(objects_[--count_], type)
-                                       : PyObject_GC_New(PyObject, type);
+        PyObject* object =
+            count_ != 0 ? PyObject_Init(objects_[--count_], type) : PyObject_GC_New(PyObject, type);
         if (object == nullptr) {
             return nullptr;
         }
@@ -27,7 +27,8 @@ public:
         return result;
     }
 
-    // For tp_dealloc: ends the fields, and keeps the memory in the list, if there is one, or frees it.
+    // For tp_dealloc: ends the fields, and keeps the memory in the list, if there is one, or frees
+    // it.
     static void deallocate(FreeList* list, Object* object) noexcept {
         std::destroy_at(static_cast<Fields*>(object));
         auto* type = Py_TYPE(object);

@@ -2,6 +2,7 @@
 #include "python/loop_tie.hpp"
 
 #include <fcntl.h>
+#include <sys/eventfd.h>
 
 #include <array>
 #include <memory>
@@ -26,24 +27,47 @@ namespace {
 struct Watcher {
     ContextObject* context = nullptr;  // null once the tie has ended
     engine::UniqueFd fd;
+    engine::UniqueFd borrowed_fd;  // a duplicate of the context's
     Ref loop;
 };
 struct WatcherObject : PyObject, Watcher {};
 
 WatcherObject* cast(PyObject* self) { return static_cast<WatcherObject*>(self); }
 
-// In the loop's thread.
-void stop_watching(WatcherObject* watcher) noexcept {
+WatcherObject* watcher_of(const ContextObject* context) noexcept {
+    return cast(context->tie.watcher.get());
+}
+
+// In the loop's thread. The fd is closed after the loop has forgotten its number.
+void stop_watching(PyObject* loop, engine::UniqueFd fd) noexcept {
     const KeptException kept;
-    const auto loop = std::move(watcher->loop);
-    const auto fd = std::move(watcher->fd);  // closed after the loop has forgotten its number
-    if (loop && fd.is_open() && !is_closed(loop.get())) {
-        Ref::steal(PyObject_CallMethod(loop.get(), "remove_reader", "i", fd.get()));
+    if (loop != nullptr && fd.is_open() && !is_closed(loop)) {
+        Ref::steal(PyObject_CallMethod(loop, "remove_reader", "i", fd.get()));
     }
     PyErr_Clear();
 }
 
-// Called by the loop: with the number of the turn in which it was requested, if it was.
+void stop_watching(WatcherObject* watcher) noexcept {
+    const auto loop = std::move(watcher->loop);
+    stop_watching(loop.get(), std::move(watcher->fd));
+    stop_watching(loop.get(), std::move(watcher->borrowed_fd));
+}
+
+// False with an exception set.
+bool start_watching(PyObject* loop, const engine::UniqueFd& fd, PyObject* watcher) {
+    if (!fd.is_open()) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return false;
+    }
+    const auto number = Ref::steal(PyLong_FromLong(fd.get()));
+    // If somebody closed this number without telling the loop, the loop takes it for registered,
+    // and would never hear of ours.
+    return number && Ref::steal(PyObject_CallMethod(loop, "remove_reader", "O", number.get())) &&
+           call_without_context(loop, "add_reader", number.get(), watcher);
+}
+
+// Called by the loop: for an eventfd; with the number of the turn in which a turn was requested; or
+// with None for a look.
 PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywords*/) {
     auto* watcher = cast(object);
     if (watcher->context == nullptr) {
@@ -54,10 +78,12 @@ PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywor
         Py_RETURN_NONE;
     }
     const auto context = Ref::borrow(watcher->context);
-    watcher->context->tie.turn_is_requested = false;
-    if (PyTuple_GET_SIZE(arguments) == 1) {
-        const auto turn = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(arguments, 0));
-        TurnBudget::of_this_thread().start_next(turn);
+    PyObject* reason = PyTuple_GET_SIZE(arguments) == 1 ? PyTuple_GET_ITEM(arguments, 0) : nullptr;
+    if (reason == Py_None) {
+        watcher->context->tie.look_is_requested = false;
+    } else if (reason != nullptr) {
+        watcher->context->tie.turn_is_requested = false;
+        TurnBudget::of_this_thread().start_next(PyLong_AsUnsignedLongLong(reason));
     }
     run_turn(watcher->context);
     Py_RETURN_NONE;
@@ -100,8 +126,8 @@ PyType_Spec spec{
     .slots = slots,
 };
 
-// A watcher that the loop calls when the context's eventfd is readable, or null.
-Ref start_watching(ContextObject* context, PyObject* loop) {
+// A watcher that the loop calls when its eventfd is readable, or null.
+Ref make_watcher(ContextObject* context, PyObject* loop) {
     auto* type = state_of(context).watcher_type;
     auto object = Ref::steal(type->tp_alloc(type, 0));
     if (!object) {
@@ -109,16 +135,8 @@ Ref start_watching(ContextObject* context, PyObject* loop) {
     }
     auto* watcher = cast(object.get());
     new (static_cast<Watcher*>(watcher)) Watcher;
-    watcher->fd = engine::UniqueFd(fcntl(context->eventfd.get(), F_DUPFD_CLOEXEC, 0));
-    if (!watcher->fd.is_open()) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return {};
-    }
-    const auto number = Ref::steal(PyLong_FromLong(watcher->fd.get()));
-    // If somebody closed this number without telling the loop, the loop takes it for registered,
-    // and would never hear of ours.
-    if (!number || !Ref::steal(PyObject_CallMethod(loop, "remove_reader", "O", number.get())) ||
-        !call_without_context(loop, "add_reader", number.get(), object.get())) {
+    watcher->fd = engine::UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!start_watching(loop, watcher->fd, object.get())) {
         return {};
     }
     watcher->context = context;
@@ -155,7 +173,8 @@ void submit_queued(ContextObject* context) noexcept {
             return;
         }
         const TurnBudget::Measure measure(budget, enough_bytes);
-        const bool some_moved = submit_awaited(context, std::span(operations).first(count), Landing::exact);
+        const bool some_moved =
+            submit_awaited(context, std::span(operations).first(count), Landing::exact);
         reap(context);
         if (!some_moved) {
             return;
@@ -177,14 +196,14 @@ bool needs_to_look_again(const ContextObject* context) noexcept {
 
 void request_look(ContextObject* context) noexcept {
     auto& tie = context->tie;
-    if (std::exchange(tie.turn_is_requested, true)) {
+    if (std::exchange(tie.look_is_requested, true)) {
         return;
     }
     const KeptException kept;
     const auto delay = Ref::steal(PyFloat_FromDouble(0.001));
     if (!delay || !call_without_context(tie.loop.get(), "call_later", delay.get(),
-                                        tie.watcher.get())) {
-        tie.turn_is_requested = false;
+                                        tie.watcher.get(), Py_None)) {
+        tie.look_is_requested = false;
     }
     PyErr_Clear();
 }
@@ -233,14 +252,38 @@ bool tie_to_running_loop(ContextObject* context) {
         drop_suspended(context);
         untie(context);
     }
-    auto watcher = start_watching(context, loop.get());
+    auto watcher = make_watcher(context, loop.get());
     if (!watcher) {
         return false;
     }
     tie.watcher = std::move(watcher);
     tie.loop = Ref::borrow(loop.get());
     tie.turn_is_requested = false;
+    tie.look_is_requested = false;
     return true;
+}
+
+int eventfd_of_tie(const ContextObject* context) noexcept {
+    return context->tie.watcher ? watcher_of(context)->fd.get() : -1;
+}
+
+bool borrow_eventfd(ContextObject* context) {
+    auto* watcher = watcher_of(context);
+    if (watcher->borrowed_fd.is_open()) {
+        return true;
+    }
+    engine::UniqueFd fd(fcntl(context->eventfd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!start_watching(context->tie.loop.get(), fd, watcher)) {
+        return false;
+    }
+    watcher->borrowed_fd = std::move(fd);
+    return true;
+}
+
+void tell_loop(const ContextObject* context) noexcept {
+    if (const int fd = eventfd_of_tie(context); fd >= 0) {
+        signal_eventfd(fd);
+    }
 }
 
 void untie(ContextObject* context) noexcept {
@@ -270,8 +313,7 @@ void request_turn(ContextObject* context) noexcept {
         return;
     }
     const KeptException kept;
-    const auto turn =
-        Ref::steal(PyLong_FromUnsignedLongLong(TurnBudget::of_this_thread().turn()));
+    const auto turn = Ref::steal(PyLong_FromUnsignedLongLong(TurnBudget::of_this_thread().turn()));
     const char* method =
         may_touch(state_of(context), tie.loop.get()) ? "call_soon" : "call_soon_threadsafe";
     if (!turn || !call_without_context(tie.loop.get(), method, tie.watcher.get(), turn.get())) {
@@ -285,7 +327,10 @@ void run_turn(ContextObject* context) noexcept {
     const ObjectLock lock(context);
     tie.is_running = true;
     if (context->engine != nullptr) {
-        empty_eventfd(context);
+        empty_eventfd(eventfd_of_tie(context));
+        if (tie.borrowed != 0 && !(context->eventfd_is_watched && context->kept != 0)) {
+            empty_eventfd(context->eventfd.get());
+        }
         reap(context);
         submit_queued(context);
     }
@@ -298,8 +343,11 @@ void run_turn(ContextObject* context) noexcept {
         untie(context);
         return;
     }
-    if (context->eventfd_is_watched && context->kept != 0) {
-        write_eventfd(context);
+    if (tie.borrowed == 0 && tie.watcher && watcher_of(context)->borrowed_fd.is_open()) {
+        stop_watching(tie.loop.get(), std::move(watcher_of(context)->borrowed_fd));
+        if (context->eventfd_is_watched && context->kept != 0) {
+            signal_eventfd(context->eventfd.get());
+        }
     }
     if (needs_another_turn(context)) {
         request_turn(context);

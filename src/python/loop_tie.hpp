@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tie between a context and the event loop that it serves.
 //
-// The loop watches a duplicate of the context's eventfd, so that a program can watch the original.
-// What it calls is a small object, the watcher, which knows the context without owning it: the loop
-// keeps no context alive. Everything that touches the loop or a future happens in the loop's thread;
-// a foreign thread that finds a completion only lists it, and the eventfd brings the loop to it.
+// The loop watches an eventfd of the tie's, which awaited operations signal, so that the context's
+// own is the program's to watch. (An operation that was submitted first and then awaited signals
+// that one: while there are such, the loop watches a duplicate of it.) What it calls is a small
+// object, the watcher, which knows the context without owning it: the loop keeps no context alive.
+// Everything that touches the loop or a future happens in the loop's thread; a foreign thread that
+// finds a completion only lists it, and the eventfd brings the loop to it.
 #pragma once
 
 #include "python/operation_list.hpp"
@@ -19,11 +21,13 @@ struct LoopTie {
     Ref loop;     // null: none
     Ref watcher;  // what the loop calls
 
-    OperationList queued;  // awaited, and waiting for room or for the next turn of the loop
-    OperationList landed;  // awaited and completed: whoever waits for it has to be woken
+    OperationList queued;       // awaited, and waiting for room or for the next turn of the loop
+    OperationList landed;       // awaited and completed: whoever waits for it has to be woken
     std::size_t suspended = 0;  // awaitables that wait, for any reason
+    std::size_t borrowed = 0;   // operations in flight that were submitted first, then awaited
     bool turn_is_requested = false;
-    bool is_running = false;  // in run_turn()
+    bool look_is_requested = false;  // a turn after a while
+    bool is_running = false;         // in run_turn()
 };
 
 PyTypeObject* make_watcher_type(PyObject* module);
@@ -34,6 +38,16 @@ bool tie_to_running_loop(ContextObject* context);
 
 // Ends the tie; from another thread, the loop is asked to. Never fails.
 void untie(ContextObject* context) noexcept;
+
+// The number of the eventfd that awaited operations signal, or -1 if there is no tie.
+int eventfd_of_tie(const ContextObject* context) noexcept;
+
+// Has the loop watch the context's own eventfd, too, for operations that signal that. False with an
+// exception set.
+bool borrow_eventfd(ContextObject* context);
+
+// Makes the tie's eventfd readable: the loop will call run_turn(). From any thread.
+void tell_loop(const ContextObject* context) noexcept;
 
 // Has the loop call run_turn() in its next turn, from any thread.
 void request_turn(ContextObject* context) noexcept;

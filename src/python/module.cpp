@@ -3,8 +3,8 @@
 #include <new>
 
 #include "libaio/calls.hpp"
-#include "python/closing.hpp"
 #include "python/awaitable.hpp"
+#include "python/closing.hpp"
 #include "python/context.hpp"
 #include "python/direct_io.hpp"
 #include "python/eventfd.hpp"
@@ -72,8 +72,8 @@ int module_exec(PyObject* module) {
         return -1;
     }
     // The table of libaio calls, for the project's tests to put faults into.
-    const auto calls = Ref::steal(
-        PyCapsule_New(&libaio::calls, "linux_aio._core._libaio_calls", nullptr));
+    const auto calls =
+        Ref::steal(PyCapsule_New(&libaio::calls, "linux_aio._core._libaio_calls", nullptr));
     if (!calls || PyModule_AddObjectRef(module, "_libaio_calls", calls.get()) != 0) {
         return -1;
     }

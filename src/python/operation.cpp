@@ -54,14 +54,16 @@ bool check_not_busy(OperationObject* self) {
 
 // --- results
 
-PyDoc_STRVAR(get_result_doc,
-             "get_result($self, /)\n--\n\n"
-             "Return the operation's result, or raise the OSError that it met.\n\n"
-             "For a read the bytes that were read; for readinto and readv how many were read; for a\n"
-             "write or writev how many were written; for a poll the mask of events; for a sync None:\n"
-             "see preadv2(2), pwritev2(2), poll(2), fsync(2). Never waits: raises BlockingIOError (EINPROGRESS) while the operation is in flight, and\n"
-             "RuntimeError if it was never submitted. May be asked again. The operation then no\n"
-             "longer comes out of AIOContext.getevents.");
+PyDoc_STRVAR(
+    get_result_doc,
+    "get_result($self, /)\n--\n\n"
+    "Return the operation's result, or raise the OSError that it met.\n\n"
+    "For a read the bytes that were read; for readinto and readv how many were read; for a\n"
+    "write or writev how many were written; for a poll the mask of events; for a sync None:\n"
+    "see preadv2(2), pwritev2(2), poll(2), fsync(2). Never waits: raises BlockingIOError "
+    "(EINPROGRESS) while the operation is in flight, and\n"
+    "RuntimeError if it was never submitted. May be asked again. The operation then no\n"
+    "longer comes out of AIOContext.getevents.");
 
 PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
     const ObjectLock lock(object);
@@ -79,7 +81,7 @@ PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
         case State::completed:
             break;
     }
-    if (self->listing != Listing::none) {
+    if (is_collectable(self->listing)) {
         forget(context_of(self), self);
         settle_eventfd(context_of(self));
     }
@@ -122,11 +124,12 @@ PyObject* operation_prepare(PyObject* object, PyObject* const* arguments, Py_ssi
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(submit_doc,
-             "submit($self, context, eventfd=None)\n--\n\n"
-             "Submit this one operation to an AIOContext, as context.submit(self), and return 1.\n\n"
-             "eventfd names the EventFD (or its number) to be signalled upon completion; None\n"
-             "leaves it as prepared. See AIOContext.submit for the errors, and io_submit(2).");
+PyDoc_STRVAR(
+    submit_doc,
+    "submit($self, context, eventfd=None)\n--\n\n"
+    "Submit this one operation to an AIOContext, as context.submit(self), and return 1.\n\n"
+    "eventfd names the EventFD (or its number) to be signalled upon completion; None\n"
+    "leaves it as prepared. See AIOContext.submit for the errors, and io_submit(2).");
 
 PyObject* operation_submit(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
                            PyObject* keyword_names) {
@@ -242,8 +245,7 @@ int operation_set_payload(PyObject* object, PyObject* value, void* /*closure*/) 
         return -1;
     }
     if (self->kind != Kind::write && self->kind != Kind::readinto) {
-        PyErr_SetString(PyExc_AttributeError,
-                        "only the payload of a write or readinto can be set");
+        PyErr_SetString(PyExc_AttributeError, "only the payload of a write or readinto can be set");
         return -1;
     }
     const ObjectLock lock(object);
@@ -320,17 +322,25 @@ void operation_dealloc(PyObject* object) {
     FreeOperations::deallocate(state != nullptr ? &state->free_operations : nullptr, self);
 }
 
+// The class methods ask an object for its number, so that the operation shows it from the start.
+template <auto make>
+PyObject* make_and_ask(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
+                       PyObject* names) {
+    auto operation = Ref::steal(make(type, arguments, count, names));
+    return operation && cast(operation.get())->file.ask() ? operation.release() : nullptr;
+}
+
 constexpr int factory_flags = METH_CLASS | METH_FASTCALL | METH_KEYWORDS;
 
 PyMethodDef methods[] = {
-    {"read", as_method(make_read), factory_flags, make_read_doc},
-    {"readinto", as_method(make_readinto), factory_flags, make_readinto_doc},
-    {"readv", as_method(make_readv), factory_flags, make_readv_doc},
-    {"write", as_method(make_write), factory_flags, make_write_doc},
-    {"writev", as_method(make_writev), factory_flags, make_writev_doc},
-    {"fsync", as_method(make_fsync), factory_flags, make_fsync_doc},
-    {"fdsync", as_method(make_fdsync), factory_flags, make_fdsync_doc},
-    {"poll", as_method(make_poll), factory_flags, make_poll_doc},
+    {"read", as_method(make_and_ask<make_read>), factory_flags, make_read_doc},
+    {"readinto", as_method(make_and_ask<make_readinto>), factory_flags, make_readinto_doc},
+    {"readv", as_method(make_and_ask<make_readv>), factory_flags, make_readv_doc},
+    {"write", as_method(make_and_ask<make_write>), factory_flags, make_write_doc},
+    {"writev", as_method(make_and_ask<make_writev>), factory_flags, make_writev_doc},
+    {"fsync", as_method(make_and_ask<make_fsync>), factory_flags, make_fsync_doc},
+    {"fdsync", as_method(make_and_ask<make_fdsync>), factory_flags, make_fdsync_doc},
+    {"poll", as_method(make_and_ask<make_poll>), factory_flags, make_poll_doc},
     {"prepare", as_method(operation_prepare), METH_FASTCALL | METH_KEYWORDS, prepare_doc},
     {"submit", as_method(operation_submit), METH_FASTCALL | METH_KEYWORDS, submit_doc},
     {"get_result", operation_get_result, METH_NOARGS, get_result_doc},
@@ -351,8 +361,8 @@ PyGetSetDef properties[] = {
     {"flags", operation_get_flags, nullptr, "The RWF_* flags; see preadv2(2).", nullptr},
     {"eventfd", operation_get_eventfd, nullptr,
      "The EventFD, or number, that completions signal; None if none was named.", nullptr},
-    {"context", operation_get_context, nullptr,
-     "The AIOContext of the last submission, or None.", nullptr},
+    {"context", operation_get_context, nullptr, "The AIOContext of the last submission, or None.",
+     nullptr},
     {"offset", operation_get_offset, operation_set_offset,
      "The byte of the file to start at. Can be set while the operation is not in flight.", nullptr},
     {"payload", operation_get_payload, operation_set_payload,

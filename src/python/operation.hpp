@@ -44,6 +44,11 @@ enum class Listing : std::uint8_t {
     noted,      // in Context::collectable without a reference: gone when nobody else holds it
 };
 
+// Whether getevents would hand it out.
+constexpr bool is_collectable(Listing listing) noexcept {
+    return listing == Listing::kept || listing == Listing::noted;
+}
+
 struct OperationObject;
 struct AwaitableObject;
 
@@ -73,6 +78,7 @@ struct Operation {
     // Its result goes to an awaitable and not through getevents: to `awaiter`, or to nobody if that
     // was cancelled.
     bool is_awaited = false;
+    bool is_borrowed = false;            // counted in LoopTie::borrowed
     AwaitableObject* awaiter = nullptr;  // suspended; it owns a reference to the operation
 };
 

@@ -94,7 +94,8 @@ const char make_read_doc[] =
     "Read up to nbytes bytes, from 0 to 0x7ffff000, from byte offset of the file.\n\n"
     "The result is a bytes object as long as what was read: shorter than nbytes where the\n"
     "kernel read less, b'' at the end of the file. With O_DIRECT any nbytes and offset will do:\n"
-    "what is not aligned is read as part of the aligned range around it. priority is an ioprio value (0: that of the\n"
+    "what is not aligned is read as part of the aligned range around it. priority is an ioprio "
+    "value (0: that of the\n"
     "thread; ioprio_set(2)), flags are RWF_* of the os module. See preadv2(2).";
 
 PyObject* make_read(PyObject* type, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
@@ -131,8 +132,8 @@ PyObject* make_readinto(PyObject* type, PyObject* const* arguments, Py_ssize_t c
                         PyObject* names) {
     static constexpr std::array<const char*, 5> parameters{"buffer", "fd", "offset", "priority",
                                                            "flags"};
-    return make_transfer({type, Kind::readinto, engine::Opcode::read},
-                         {"readinto", parameters, 2}, arguments, count, names);
+    return make_transfer({type, Kind::readinto, engine::Opcode::read}, {"readinto", parameters, 2},
+                         arguments, count, names);
 }
 
 const char make_readv_doc[] =
@@ -200,7 +201,8 @@ const char make_fdsync_doc[] =
 
 PyObject* make_fdsync(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
                       PyObject* names) {
-    return make_sync({type, Kind::fdsync, engine::Opcode::fdsync}, "fdsync", arguments, count, names);
+    return make_sync({type, Kind::fdsync, engine::Opcode::fdsync}, "fdsync", arguments, count,
+                     names);
 }
 
 const char make_poll_doc[] =

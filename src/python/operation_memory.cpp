@@ -52,8 +52,8 @@ bool set_buffers(Operation& operation, PyObject* given) {
         return false;
     }
     if (PyTuple_GET_SIZE(buffers.get()) > IOV_MAX) {
-        PyErr_Format(PyExc_ValueError, "at most %d buffers can be given (IOV_MAX), not %zd", IOV_MAX,
-                     PyTuple_GET_SIZE(buffers.get()));
+        PyErr_Format(PyExc_ValueError, "at most %d buffers can be given (IOV_MAX), not %zd",
+                     IOV_MAX, PyTuple_GET_SIZE(buffers.get()));
         return false;
     }
     BufferVector vector;
@@ -73,9 +73,8 @@ bool set_buffers(Operation& operation, PyObject* given) {
 #ifndef Py_GIL_DISABLED
 // The hash that a bytes object remembers would be that of its old contents.
 void forget_hash(PyObject* bytes) {
-    _Py_COMP_DIAG_PUSH
-    _Py_COMP_DIAG_IGNORE_DEPR_DECLS
-    reinterpret_cast<PyBytesObject*>(bytes)->ob_shash = -1;
+    _Py_COMP_DIAG_PUSH _Py_COMP_DIAG_IGNORE_DEPR_DECLS reinterpret_cast<PyBytesObject*>(bytes)
+        ->ob_shash = -1;
     _Py_COMP_DIAG_POP
 }
 #endif
@@ -118,8 +117,8 @@ bool settle_payload(Operation& operation) {
         return true;
     }
     const auto* data = reinterpret_cast<const char*>(memory.aligned.data() + memory.lead);
-    memory.payload = Ref::steal(
-        PyBytes_FromStringAndSize(data, static_cast<Py_ssize_t>(operation.result)));
+    memory.payload =
+        Ref::steal(PyBytes_FromStringAndSize(data, static_cast<Py_ssize_t>(operation.result)));
     memory.payload_aligned = !memory.payload;
     return !memory.payload_aligned;
 }
@@ -139,8 +138,8 @@ bool prepare_aligned(Operation& operation) {
     if (!settle_payload(operation)) {
         return false;
     }
-    auto range = engine::widen({.offset = operation.offset, .length = operation.nbytes},
-                               alignment.transfer);
+    auto range =
+        engine::widen({.offset = operation.offset, .length = operation.nbytes}, alignment.transfer);
     // At the limit of one request, a bit less is read: as everywhere, a read may be short.
     const auto most = static_cast<std::size_t>(max_transfer);
     range.length = std::min(range.length, most - most % alignment.transfer);
@@ -221,16 +220,29 @@ bool set_payload(Operation& operation, PyObject* given) {
                                        : set_buffer(operation, given);
 }
 
+namespace {
+
+// Bytes, or a view of bytes.
+bool is_immutable(PyObject* buffer) noexcept {
+    if (PyMemoryView_Check(buffer)) {
+        PyObject* base = PyMemoryView_GET_BASE(buffer);
+        return base != nullptr && PyBytes_CheckExact(base);
+    }
+    return PyBytes_CheckExact(buffer);
+}
+
+}  // namespace
+
 bool has_mutable_payload(const Operation& operation) noexcept {
     if (!has_payload(operation.kind)) {
         return false;
     }
     PyObject* payload = operation.memory.payload.get();
     if (!is_vectored(operation.kind)) {
-        return !PyBytes_CheckExact(payload);
+        return !is_immutable(payload);
     }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(payload); ++i) {
-        if (!PyBytes_CheckExact(PyTuple_GET_ITEM(payload, i))) {
+        if (!is_immutable(PyTuple_GET_ITEM(payload, i))) {
             return true;
         }
     }

@@ -61,8 +61,8 @@ struct OperationMemory {
     // the offset that was asked for, and is copied into the bytes when somebody looks at them.
     Ref landing;
     engine::AlignedMemory aligned;
-    std::size_t lead = 0;         // bytes in `aligned` before those that were asked for
-    bool lands_aligned = false;   // the submission at hand
+    std::size_t lead = 0;          // bytes in `aligned` before those that were asked for
+    bool lands_aligned = false;    // the submission at hand
     bool payload_aligned = false;  // the last result is still in `aligned`
 
     int traverse(visitproc visit, void* arg) const;
@@ -90,8 +90,8 @@ bool prepare_likely_landing(Operation& operation);
 // Whether a read failed only because prepare_likely_landing() was wrong.
 bool landed_wrong(const Operation& operation) noexcept;
 
-// A read has landed. `result` is what the kernel returned, 0 or more; returns how many bytes of what
-// was asked for there are.
+// A read has landed. `result` is what the kernel returned, 0 or more; returns how many bytes of
+// what was asked for there are.
 std::int64_t land(Operation& operation, std::int64_t result) noexcept;
 
 // Gives back what only the kernel needed. May run Python code.

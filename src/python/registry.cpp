@@ -38,8 +38,8 @@ PyObject* before_collection(PyObject* module, PyObject* const* arguments, Py_ssi
     if (count != 2 || PyUnicode_CompareWithASCIIString(arguments[0], "start") != 0) {
         Py_RETURN_NONE;
     }
-    const auto generation = Ref::steal(PyObject_GetItem(
-        arguments[1], Ref::steal(PyUnicode_FromString("generation")).get()));
+    const auto generation = Ref::steal(
+        PyObject_GetItem(arguments[1], Ref::steal(PyUnicode_FromString("generation")).get()));
     const long number = generation ? PyLong_AsLong(generation.get()) : -1;
     if (number < 0) {
         return nullptr;

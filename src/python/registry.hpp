@@ -4,8 +4,8 @@
 // While an operation is in flight, its memory is the kernel's. The garbage collector must not even
 // finalize what belongs to it: so to the collector, what is in flight is held from outside, and
 // with it the context that it belongs to. If the program drops all of that, nobody is left to take
-// the completions. Hence, whenever a context is made, and before the collector looks further than at
-// the youngest objects, all contexts are looked through.
+// the completions. Hence, whenever a context is made, and before the collector looks further than
+// at the youngest objects, all contexts are looked through.
 #pragma once
 
 #include "python/context.hpp"

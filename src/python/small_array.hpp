@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An array whose size is known when it is made: inside the object if it is small, else from Python's
-// memory, so that a failure is a MemoryError and no C++ exception.
+// An array whose size is known when it is made: inside the object if it is small, else from
+// Python's memory, so that a failure is a MemoryError and no C++ exception.
 #pragma once
 
 #include <array>

@@ -2,7 +2,6 @@
 // What the module keeps for each interpreter that imported it.
 #pragma once
 
-
 #include "python/free_list.hpp"
 #include "python/refs.hpp"
 
@@ -21,7 +20,7 @@ using FreeAwaitables = FreeList<AwaitableObject, Awaitable, 64>;
 struct AsyncioApi {
     Ref get_running_loop;
     Ref get_running_loop_or_none;
-    Ref blocking;      // "_asyncio_future_blocking", "done" and "set_result", interned
+    Ref blocking;  // "_asyncio_future_blocking", "done" and "set_result", interned
     Ref done;
     Ref set_result;
     Ref loop_keyword;  // ("loop",)
@@ -61,8 +60,8 @@ inline ModuleState* state_or_null(PyObject* instance) noexcept {
 // Makes a heap type, adds it to the module under its name, and returns a new reference or null.
 PyTypeObject* add_type(PyObject* module, PyType_Spec* spec);
 
-// An object of ours is a PyObject with its fields behind it: `struct ThingObject : PyObject, Thing`.
-// If the list of weak references is the first field, this is its place in the object.
+// An object of ours is a PyObject with its fields behind it: `struct ThingObject : PyObject,
+// Thing`. If the list of weak references is the first field, this is its place in the object.
 template <class Fields>
 constexpr Py_ssize_t weak_references_offset() noexcept {
     return (sizeof(PyObject) + alignof(Fields) - 1) / alignof(Fields) * alignof(Fields);

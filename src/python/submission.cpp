@@ -79,7 +79,7 @@ private:
     void withdraw(Candidate& candidate);
     void unclaim(Candidate& candidate);
     engine::Submission hand_over(std::span<Candidate> chosen);
-    int own_eventfd(engine::Pace pace) const;
+    int own_eventfd(const OperationObject* operation, engine::Pace pace) const;
     void add_candidate(OperationObject* operation);
     std::span<Candidate> candidates() noexcept { return slots_.span().first(count_); }
 
@@ -102,7 +102,7 @@ bool Batch::claim(PyObject* object) {
         return false;
     }
     add_candidate(operation);
-    if (operation->listing != Listing::none) {
+    if (is_collectable(operation->listing)) {
         // its last result; with it goes its place
         forget(context_of(operation), operation);
         settle_eventfd(context_of(operation));
@@ -273,9 +273,12 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     return submission;
 }
 
-// The number of the context's own eventfd, for an operation that signals no other. The kernel is
-// spared the work where the operation will be over when the submission returns.
-int Batch::own_eventfd(engine::Pace pace) const {
+// The number of the tie's or the context's own eventfd, for an operation that signals no other. The
+// kernel is spared the work where the operation will be over when the submission returns.
+int Batch::own_eventfd(const OperationObject* operation, engine::Pace pace) const {
+    if (operation->is_awaited) {
+        return engine::ends_inside(pace) ? -1 : eventfd_of_tie(context_);
+    }
     const bool needed = context_->eventfd_is_watched || !engine::ends_inside(pace);
     return needed ? context_->eventfd.get() : -1;
 }
@@ -285,7 +288,7 @@ void Batch::enlist(Candidate& candidate, engine::Pace pace) {
     swap(operation->context, candidate.context);
     swap(operation->eventfd, candidate.eventfd);
     operation->request.eventfd =
-        operation->eventfd ? candidate.eventfd_number : own_eventfd(pace);
+        operation->eventfd ? candidate.eventfd_number : own_eventfd(operation, pace);
     operation->state = State::in_flight;
     operation->listing = Listing::in_flight;
     context_->enter_flight(static_cast<OperationObject*>(Py_NewRef(operation)));
@@ -306,11 +309,11 @@ void Batch::unclaim(Candidate& candidate) {
         return;
     }
     candidate.operation->state = candidate.state_before;
-    if (candidate.listing_before != Listing::none) {
+    if (is_collectable(candidate.listing_before)) {
         auto* context = context_of(candidate.operation);
         remember(context, candidate.operation, candidate.listing_before);
         if (context->eventfd_is_watched && context->eventfd.is_open()) {
-            write_eventfd(context);
+            signal_eventfd(context->eventfd.get());
         }
     }
     let_go(candidate.operation);

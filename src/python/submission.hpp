@@ -11,8 +11,7 @@ namespace python {
 
 // Submits operations (checked to be of that type), each to signal `eventfd`, or if that is null
 // what it was prepared for. Returns how many the engine took, or -1 with an exception set.
-Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
-                  PyObject* eventfd);
+Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations, PyObject* eventfd);
 
 // Submits operations that are awaited, and puts those back at the head of the queue for which there
 // is no room. Who can't be submitted lands with the reason. Returns whether any was submitted, or
@@ -21,7 +20,6 @@ enum class Landing : std::uint8_t {
     exact,
     likely,  // the caller looks at landed_wrong() when the operation has completed
 };
-bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
-                    Landing landing);
+bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations, Landing landing);
 
 }  // namespace python

@@ -364,8 +364,8 @@ PyObject* given_back(PyObject* /*module*/, PyObject* arguments) {
     if (PyArg_ParseTuple(arguments, "nn", &least, &limit) == 0) {
         return nullptr;
     }
-    return PyLong_FromSize_t(quarantine().given_back(static_cast<std::size_t>(least),
-                                                     static_cast<std::size_t>(limit)));
+    return PyLong_FromSize_t(
+        quarantine().given_back(static_cast<std::size_t>(least), static_cast<std::size_t>(limit)));
 }
 
 PyObject* damaged(PyObject* /*module*/, PyObject* /*unused*/) {

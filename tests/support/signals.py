@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 # Long enough to be inside the call then; if not, what is tested is still true.
 DELAY = 0.02
+
+# Not SIGALRM: the tests' own time-outs may use it.
+SIGNAL = signal.SIGUSR1
 
 
 class AlarmError(Exception):
@@ -18,18 +22,20 @@ class AlarmError(Exception):
 
 @contextlib.contextmanager
 def alarm(action: Callable[[], object]) -> Iterator[None]:
-    """Inside the block, once: after `DELAY` a signal whose handler does this."""
+    """Inside the block, once: after `DELAY` a signal to this thread, whose handler does this."""
 
     def handler(_number: int, _frame: FrameType | None) -> None:
         action()
 
-    before = signal.signal(signal.SIGALRM, handler)
+    before = signal.signal(SIGNAL, handler)
+    sender = threading.Timer(DELAY, signal.pthread_kill, (threading.get_ident(), SIGNAL))
+    sender.start()
     try:
-        signal.setitimer(signal.ITIMER_REAL, DELAY)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        sender.cancel()
+        sender.join()
+        signal.signal(SIGNAL, before)
 
 
 @contextlib.contextmanager
