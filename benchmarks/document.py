@@ -30,7 +30,7 @@ def figures(
     about: dict[str, str], machine: dict[str, str], tables: list[Table], verdicts: list[Verdict]
 ) -> str:
     lines = [BEGIN, ""]
-    lines += [f"``{about['command']}`` on {about['date']}, {about['rounds']} rounds:", ""]
+    lines += [f"``{about['command']}`` on {about['date']}, rounds: {about['rounds']}", ""]
     lines += list_table(("what", "which"), list(machine.items()))
     if verdicts:
         lines += heading("What is aimed at", "~")

@@ -54,6 +54,7 @@ def describe(memory: Path, disk: Path) -> dict[str, str]:
         "processor": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
         "kernel": platform.release().partition("-")[0],
         "Python": platform.python_version(),
+        "load average before": f"{os.getloadavg()[0]:.1f}",
         "file in memory": file_system(memory),
         "file on disk": file_system(disk),
         "linux_aio": f"{linux_aio.__version__}, libaio {build['libaio']}",

@@ -2,7 +2,9 @@
 """Read a file in random order, many reads at a time, from an asyncio event loop.
 
 ./dev demo runs this. It writes a file of known bytes, has the kernel read it back with 32 reads in
-flight, compares every byte, and does the same reads one by one with os.pread for comparison.
+flight, compares every byte, and does the same reads one by one with os.preadv for comparison. Where
+the file system lets it, the file is open with O_DIRECT. Programs without a loop of their own, or that
+can await, have it easier: examples/asyncio_reads.py.
 """
 
 from __future__ import annotations
@@ -20,16 +22,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from linux_aio import AIOContext, AIOOperation
+from linux_aio import AIOContext, AIOOperation, aligned_buffer, direct_alignment
 
 FILE_SIZE = 64 * 1024 * 1024
 BLOCK_SIZE = 4096
 IN_FLIGHT = 32
 
 BUFFERED = """\
-The file is not open with O_DIRECT, which can't read into a bytes object on this file system. So
-the kernel does each read inside io_submit(2), one after the other, and many in flight are no
-faster than one. README.rst says when kernel AIO is asynchronous."""
+This file system has no O_DIRECT for blocks of this size. So the kernel does each read inside
+io_submit(2), one after the other, and many in flight are no faster than one. docs/usage.rst says
+when kernel AIO is asynchronous."""
 DIRECT = """\
 The file is open with O_DIRECT: while a disk works on the reads in flight, Python goes on."""
 
@@ -42,7 +44,7 @@ class Times:
     submitting: float
 
 
-def check(block: bytes, offset: int, content: bytes) -> None:
+def check(block: bytes | memoryview, offset: int, content: bytes) -> None:
     if block != content[offset : offset + BLOCK_SIZE]:
         sys.exit(f"demo: the bytes read at offset {offset} are wrong")
 
@@ -83,9 +85,11 @@ async def read_many_at_a_time(fd: int, offsets: list[int], content: bytes) -> Ti
 
 def read_one_by_one(fd: int, offsets: list[int], content: bytes) -> float:
     """Do the same reads with a system call for each; return how many seconds it took."""
+    block = aligned_buffer(BLOCK_SIZE)  # as O_DIRECT needs it
     start = time.perf_counter()
     for offset in offsets:
-        check(os.pread(fd, BLOCK_SIZE, offset), offset, content)
+        count = os.preadv(fd, [block], offset)
+        check(block[:count], offset, content)
     return time.perf_counter() - start
 
 
@@ -95,19 +99,12 @@ def forget_cached(fd: int) -> None:
 
 
 def open_to_read(path: Path) -> tuple[int, bool]:
-    """Open the file, and say whether it is with O_DIRECT: where that can read into bytes objects.
-
-    Many file systems want memory that is aligned to the disk's blocks, and a bytes object is not.
-    """
+    """Open the file, with O_DIRECT if the file system has that, and say whether it is."""
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
-        try:
-            # as many at once as later, to see as many places in memory
-            _ = [os.pread(fd, BLOCK_SIZE, n * BLOCK_SIZE) for n in range(IN_FLIGHT)]
-        except OSError:
-            os.close(fd)
-        else:
+        if max(direct_alignment(fd)) <= BLOCK_SIZE:
             return fd, True
+        os.close(fd)
     fd = os.open(path, os.O_RDONLY)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # nothing is read before it is asked for
     return fd, False
@@ -159,7 +156,7 @@ def demonstrate(path: Path, content: bytes) -> None:
         times = asyncio.run(read_many_at_a_time(fd, offsets, content))
         print_row("linux_aio, asyncio", IN_FLIGHT, times.total)
         forget_cached(fd)
-        print_row("os.pread", 1, read_one_by_one(fd, offsets, content))
+        print_row("os.preadv", 1, read_one_by_one(fd, offsets, content))
     finally:
         os.close(fd)
     print()

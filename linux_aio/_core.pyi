@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+from asyncio import AbstractEventLoop
+from collections.abc import Coroutine, Generator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, SupportsFloat, SupportsIndex, final
 
-from _typeshed import HasFileno, ReadableBuffer
+from _typeshed import HasFileno, ReadableBuffer, WriteableBuffer
 from typing_extensions import CapsuleType, TypeVar
 
 # What get_result() returns. A bare AIOOperation is one of any kind.
@@ -16,6 +18,19 @@ def build_info() -> dict[str, str]:
     """Return what was chosen when the extension was built.
 
     "libaio" is "built-in" or the system's library; "version" that of linux_aio.
+    """
+
+def aligned_buffer(nbytes: SupportsIndex, alignment: SupportsIndex = 4096) -> memoryview:
+    """Return nbytes writable zero bytes at an address that is a multiple of alignment.
+
+    For O_DIRECT. ValueError unless alignment is a power of two. See open(2).
+    """
+
+def direct_alignment(fd: int | EventFD | AIOContext | HasFileno, /) -> tuple[int, int]:
+    """Return the alignments that O_DIRECT needs on the file: of memory, of offset and length.
+
+    In bytes; (1, 1): any will do. Whether or not the file is open with O_DIRECT. OSError for a bad
+    fd. See STATX_DIOALIGN in statx(2).
     """
 
 @final
@@ -75,7 +90,7 @@ class AIOOperation(Generic[_Result]):
 
     Made by the class methods. fd is a number, or an object that has one: it is kept, and asked
     again at each submission. A completed operation can be submitted again, which forgets its last
-    result. In flight, the operation, its buffer, its file object and its EventFD are kept alive.
+    result. In flight, the operation, its buffers, its file object and its EventFD are kept alive.
     """
 
     @classmethod
@@ -89,9 +104,39 @@ class AIOOperation(Generic[_Result]):
     ) -> AIOOperation[bytes]:
         """Read up to nbytes (0 to 0x7ffff000) bytes, from byte offset on: see preadv2(2).
 
-        The result is as long as what was read, b"" at the end of the file. priority is an ioprio
-        value (0: the thread's; ioprio_set(2)), flags are RWF_* of os. ValueError beyond limits,
-        for a closed file too.
+        The result is as long as what was read, b"" at the end of the file. With O_DIRECT any nbytes
+        and offset will do. priority is what ioprio() returns (0: the thread's), flags are RWF_* of
+        os or linux_aio. ValueError beyond limits, for a closed file too.
+        """
+
+    @classmethod
+    def readinto(
+        cls,
+        buffer: WriteableBuffer,
+        fd: int | EventFD | AIOContext | HasFileno,
+        offset: SupportsIndex = 0,
+        priority: SupportsIndex = 0,
+        flags: SupportsIndex = 0,
+    ) -> AIOOperation[int]:
+        """Read into buffer, as many bytes as it has, from byte offset on: see preadv2(2).
+
+        The result is how many bytes were read, which may be fewer; 0 at the end of the file.
+        Nothing is copied. In flight the buffer can't be resized. BufferError if it is read-only or
+        not contiguous; the rest as for read.
+        """
+
+    @classmethod
+    def readv(
+        cls,
+        buffers: Sequence[WriteableBuffer],
+        fd: int | EventFD | AIOContext | HasFileno,
+        offset: SupportsIndex = 0,
+        priority: SupportsIndex = 0,
+        flags: SupportsIndex = 0,
+    ) -> AIOOperation[int]:
+        """Read into up to IOV_MAX (1024) buffers, filling each before the next: see preadv2(2).
+
+        The result is how many bytes were read in all; the rest as for readinto.
         """
 
     @classmethod
@@ -108,6 +153,20 @@ class AIOOperation(Generic[_Result]):
         The result is how many bytes were written, which may be fewer. The buffer is not copied:
         don't change it while the operation is in flight. priority and flags as for read.
         ValueError beyond limits, for a closed file too. See pwritev2(2).
+        """
+
+    @classmethod
+    def writev(
+        cls,
+        buffers: Sequence[ReadableBuffer],
+        fd: int | EventFD | AIOContext | HasFileno,
+        offset: SupportsIndex = 0,
+        priority: SupportsIndex = 0,
+        flags: SupportsIndex = 0,
+    ) -> AIOOperation[int]:
+        """Write up to IOV_MAX (1024) buffers, one after the other: see pwritev2(2).
+
+        The result is how many bytes were written in all; the rest as for write.
         """
 
     @classmethod
@@ -150,6 +209,13 @@ class AIOOperation(Generic[_Result]):
         operation then no longer comes out of AIOContext.getevents.
         """
 
+    def __await__(self) -> Generator[Any, Any, _Result]:
+        """Wait, in an event loop, for the result of an operation already submitted.
+
+        RuntimeError if it was not, if it signals an EventFD of the program's, or if it is awaited
+        already. getevents does not return it.
+        """
+
     @property
     def done(self) -> bool:
         """Whether it has completed since it was last submitted. Never waits."""
@@ -189,8 +255,11 @@ class AIOOperation(Generic[_Result]):
     @offset.setter
     def offset(self, value: SupportsIndex) -> None: ...
     @property
-    def payload(self) -> ReadableBuffer | None:
-        """The buffer of a write (ValueError if set while in flight); the result of a read."""
+    def payload(self) -> ReadableBuffer | tuple[ReadableBuffer, ...] | None:
+        """The buffer of a write or readinto, which can be set: ValueError while in flight.
+
+        Of a writev or readv the tuple of buffers, of a read the result or None; those can't be set.
+        """
 
     @payload.setter
     def payload(self, value: ReadableBuffer) -> None: ...
@@ -200,8 +269,8 @@ class AIOContext:
     """A queue of at most max_requests operations in flight, exactly: io_setup(2).
 
     An operation without an EventFD holds its place until it is collected by getevents or asked for
-    its result. Any mix of threads can use a context; a child process can only close it. One that is
-    dropped while open warns with ResourceWarning.
+    its result; one that is awaited, until it completes. Any mix of threads can use a context; a
+    child process can only close it. One that is dropped while open warns with ResourceWarning.
     """
 
     def __new__(cls, max_requests: SupportsIndex = 128, *, engine: str | None = None) -> Self:
@@ -234,6 +303,13 @@ class AIOContext:
         or closed. ValueError once closed.
         """
 
+    @property
+    def loop(self) -> AbstractEventLoop:
+        """The event loop in which it was last awaited; before that the running one.
+
+        RuntimeError if there is neither.
+        """
+
     def submit(self, *operations: AIOOperation[object]) -> int:
         """Submit operations, in order, and return how many the kernel took: see io_submit(2).
 
@@ -241,6 +317,21 @@ class AIOContext:
         BlockingIOError (EAGAIN) for a full queue. ValueError, and nothing is submitted, if one is
         in flight, comes twice, or names a closed file or EventFD. Reads and writes without O_DIRECT
         are done before submit returns.
+        """
+
+    def cancel(self, operation: AIOOperation[object], /) -> bool:
+        """Ask the kernel to cancel an operation in flight; return whether it will: io_cancel(2).
+
+        True: it ends with ECANCELED. False: it ends by itself, as transfers of a disk do. Either
+        way it completes once. ValueError if it is not in flight in this context.
+        """
+
+    def statistics(self) -> dict[str, int]:
+        """Return counts since the context was made.
+
+        Operations "submitted", "completed", and of these "failed"; cancellations that the kernel
+        took, "cancelled"; calls to the engine, "submissions", and of these "short_submissions",
+        which did not take all; "waits" of threads for completions.
         """
 
     def getevents(
@@ -274,3 +365,84 @@ class AIOContext:
         /,
     ) -> None:
         """Close."""
+
+    # For asyncio. Each submits at its first step, queues while there is no room, and gives the
+    # operation's result or raises its error.
+    def read(
+        self,
+        nbytes: SupportsIndex,
+        fd: int | EventFD | AIOContext | HasFileno,
+        offset: SupportsIndex = 0,
+        priority: SupportsIndex = 0,
+        flags: SupportsIndex = 0,
+    ) -> Coroutine[Any, Any, bytes]:
+        """Await AIOOperation.read."""
+
+    def readinto(
+        self,
+        buffer: WriteableBuffer,
+        fd: int | EventFD | AIOContext | HasFileno,
+        offset: SupportsIndex = 0,
+        priority: SupportsIndex = 0,
+        flags: SupportsIndex = 0,
+    ) -> Coroutine[Any, Any, int]:
+        """Await AIOOperation.readinto. Cancelling waits until the kernel has let go of buffer."""
+
+    def readv(
+        self,
+        buffers: Sequence[WriteableBuffer],
+        fd: int | EventFD | AIOContext | HasFileno,
+        offset: SupportsIndex = 0,
+        priority: SupportsIndex = 0,
+        flags: SupportsIndex = 0,
+    ) -> Coroutine[Any, Any, int]:
+        """Await AIOOperation.readv. Cancelling waits until the kernel has let go of the buffers."""
+
+    def write(
+        self,
+        payload: ReadableBuffer,
+        fd: int | EventFD | AIOContext | HasFileno,
+        offset: SupportsIndex = 0,
+        priority: SupportsIndex = 0,
+        flags: SupportsIndex = 0,
+    ) -> Coroutine[Any, Any, int]:
+        """Await AIOOperation.write. Cancelling waits for the kernel unless payload is bytes."""
+
+    def writev(
+        self,
+        buffers: Sequence[ReadableBuffer],
+        fd: int | EventFD | AIOContext | HasFileno,
+        offset: SupportsIndex = 0,
+        priority: SupportsIndex = 0,
+        flags: SupportsIndex = 0,
+    ) -> Coroutine[Any, Any, int]:
+        """Await AIOOperation.writev. Cancelling waits for the kernel unless all are bytes."""
+
+    def fsync(self, fd: int | EventFD | AIOContext | HasFileno) -> Coroutine[Any, Any, None]:
+        """Await AIOOperation.fsync."""
+
+    def fdsync(self, fd: int | EventFD | AIOContext | HasFileno) -> Coroutine[Any, Any, None]:
+        """Await AIOOperation.fdsync."""
+
+    def poll(
+        self, fd: int | EventFD | AIOContext | HasFileno, events: SupportsIndex
+    ) -> Coroutine[Any, Any, int]:
+        """Await AIOOperation.poll."""
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Close without blocking the event loop; what is queued fails with ValueError."""
+
+    def __aenter__(self) -> Coroutine[Any, Any, Self]:
+        """Return self. ValueError once closed."""
+
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> Coroutine[Any, Any, None]:
+        """Await aclose()."""
+
+    def _start_closing(self) -> None:
+        """The part of close() that does not wait: for aclose()."""

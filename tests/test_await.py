@@ -123,11 +123,11 @@ def test_what_has_to_wait(factory: LoopFactory, ctx: AIOContext, gate: Gate) -> 
 
 @every_method
 def test_is_a_coroutine(name: str, ctx: AIOContext, fd: int) -> None:
-    coroutine = STARTS[name](ctx, fd)
+    coroutine: Any = STARTS[name](ctx, fd)
     assert isinstance(coroutine, Coroutine)
     assert inspect.isawaitable(coroutine)
     assert asyncio.iscoroutine(coroutine)
-    assert name in coroutine.__qualname__
+    assert name in getattr(coroutine, "__qualname__")  # noqa: B009
     assert name in repr(coroutine)
     coroutine.close()
     coroutine.close()  # harmless
@@ -229,9 +229,9 @@ def test_thrown_at_before_the_first_step(ctx: AIOContext, fd: int) -> None:
 
 @every_method
 def test_never_awaited_warns(name: str, ctx: AIOContext, fd: int) -> None:
+    coroutines = [STARTS[name](ctx, fd)]
     with pytest.warns(RuntimeWarning, match=f"{name}.* was never awaited"):
-        STARTS[name](ctx, fd)
-        gc.collect()
+        coroutines.clear()
 
 
 def test_awaited_ones_dont_warn(ctx: AIOContext, fd: int) -> None:
@@ -316,12 +316,13 @@ def test_errors_name_the_operation(ctx: AIOContext, fd: int) -> None:
 
 
 def test_wrong_arguments_are_raised_by_the_call(ctx: AIOContext, fd: int) -> None:
+    anything: Any = ctx
     with pytest.raises(TypeError):
-        ctx.read("4", fd)  # type: ignore[arg-type]
+        anything.read("4", fd)
     with pytest.raises(BufferError):
-        ctx.readinto(b"not writable", fd)  # type: ignore[arg-type, unused-ignore]
+        anything.readinto(b"not writable", fd)
     with pytest.raises(ValueError, match="2147479552"):
-        ctx.read(1 << 31, fd)
+        anything.read(1 << 31, fd)
 
 
 def test_closed_context(fd: int) -> None:

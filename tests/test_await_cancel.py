@@ -19,7 +19,7 @@ import pytest
 from linux_aio import AIOContext, AIOOperation
 from support.files import Gate, file_in_memory
 from support.fusefs import HoldingFS
-from support.loops import LOOP_FACTORIES, LoopFactory, run, turns, until
+from support.loops import LOOP_FACTORIES, LoopFactory, run, run_briefly, turns, until
 from support.quarantine import Quarantine
 
 pytest_plugins = ["support.fixtures"]
@@ -223,12 +223,15 @@ def test_task_group_waits_for_the_kernel(ctx: AIOContext, fs: HoldingFS, direct:
         asyncio.get_running_loop().call_later(0.03, fs.release)
         raise KeyError
 
+    async def read_all() -> None:
+        async with asyncio.TaskGroup() as group:
+            for buffer in buffers:
+                group.create_task(ctx.readinto(buffer, direct))
+            group.create_task(fail())
+
     async def main() -> None:
         with pytest.raises(ExceptionGroup) as caught:
-            async with asyncio.TaskGroup() as group:
-                for buffer in buffers:
-                    group.create_task(ctx.readinto(buffer, direct))
-                group.create_task(fail())
+            await read_all()
         assert [type(error) for error in caught.value.exceptions] == [KeyError]
         assert not any(map(is_exported, buffers))
 
@@ -265,6 +268,7 @@ def test_closed_coroutine_keeps_the_memory(
     async def main() -> None:
         coroutine = ctx.readinto(bytearray(ODD), direct)
         coroutine.send(None)
+        await until(lambda: fs.held() == 1)
         coroutine.close()
         del coroutine
         gc.collect()
@@ -286,6 +290,7 @@ def test_thrown_into_by_hand(ctx: AIOContext, fs: HoldingFS, direct: int) -> Non
     async def main() -> None:
         coroutine = ctx.readinto(buffer, direct)
         first = coroutine.send(None)
+        await until(lambda: fs.held() == 1)
         second: Any = coroutine.throw(KeyError("x"))
         assert second is not first
         assert asyncio.isfuture(second)
@@ -585,8 +590,7 @@ def test_task_destroyed_while_suspended(
     loop = factory()
     loop.set_exception_handler(lambda _, __: None)  # "Task was destroyed but it is pending!"
     task = loop.create_task(ctx.readinto(bytearray(ODD), direct))
-    loop.call_soon(lambda: loop.call_soon(loop.stop))
-    loop.run_forever()
+    run_briefly(loop)
     assert ctx.in_flight == 1
     loop.close()
     del task, loop

@@ -354,7 +354,7 @@ def test_closing_cancels_all_polls(gate: Gate) -> None:
 
 
 def test_closing_loses_no_result(gate: Gate) -> None:
-    """Of those done and not collected, and of those that the poll that is cancelled came between."""
+    """Neither of those done and not collected, nor of those around what is cancelled."""
     ctx = AIOContext(64)
     with file_in_memory(DATA) as fd:
         reads = [AIOOperation.read(10, fd, offset) for offset in range(20)]

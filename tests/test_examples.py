@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import BinaryIO
 
 import pytest
+
+from linux_aio import AIOContext
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -33,6 +37,8 @@ def run_example(name: str, directory: Path) -> str:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_example_runs_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+    if name == "aiofile_context.py":
+        pytest.importorskip("aiofile")
     assert run_example(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -42,17 +48,86 @@ def test_eventfd_loop_reads_what_it_wrote(tmp_path: Path) -> None:
     assert printed == ["b'Hello world'", "b'Hello from async world'"]
 
 
+def test_aiofile_reads_what_it_wrote(tmp_path: Path) -> None:
+    pytest.importorskip("aiofile")
+    printed = run_example("aiofile_context.py", tmp_path).splitlines()
+    # a write, a sync, a read, and the sync of aiofile's close()
+    assert printed == ["world", "4 operations"]
+
+
+# exact.py, with a context whose transfers are short
+
+
+def load_example(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+class ShortContext:
+    """Does at most `limit` bytes of what it is asked for."""
+
+    def __init__(self, context: AIOContext, limit: int) -> None:
+        self.context = context
+        self.limit = limit
+
+    async def read(self, nbytes: int, file: BinaryIO, offset: int) -> bytes:
+        return await self.context.read(min(nbytes, self.limit), file, offset)
+
+    async def readinto(self, buffer: memoryview, file: BinaryIO, offset: int) -> int:
+        return await self.context.readinto(buffer[: self.limit], file, offset)
+
+    async def write(self, payload: memoryview, file: BinaryIO, offset: int) -> int:
+        return await self.context.write(payload[: self.limit], file, offset)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 10, 11, 100])
+def test_exact_does_it_all_by_short_steps(
+    limit: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    exact = load_example("exact", monkeypatch)
+
+    async def main() -> None:
+        with (tmp_path / "file").open("w+b", buffering=0) as file:
+            async with AIOContext() as context:
+                ctx = ShortContext(context, limit)
+                await exact.write_all(ctx, b"Hello world", file, 3)
+                assert (tmp_path / "file").read_bytes() == b"\0\0\0Hello world"
+                assert await exact.read_exactly(ctx, 11, file, 3) == b"Hello world"
+                assert await exact.read_exactly(ctx, 0, file, 3) == b""
+                buffer = bytearray(11)
+                await exact.fill(ctx, buffer, file, 3)
+                assert buffer == b"Hello world"
+                for nbytes in (1, 12):
+                    with pytest.raises(EOFError, match="byte 14"):
+                        await exact.read_exactly(ctx, nbytes, file, 15 - nbytes)
+                    with pytest.raises(EOFError, match="byte 14"):
+                        await exact.fill(ctx, bytearray(nbytes), file, 15 - nbytes)
+
+    asyncio.run(main())
+
+
+def test_exact_reports_a_disk_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = load_example("exact", monkeypatch)
+
+    class Full:
+        async def write(self, _payload: memoryview, _file: BinaryIO, _offset: int) -> int:
+            return 0
+
+    with pytest.raises(OSError, match="nothing was written at byte 7"):
+        asyncio.run(exact.write_all(Full(), b"x", None, 7))
+
+
 # demo.py, with a file that is small enough to make many
 
 
 @pytest.fixture
 def demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo", EXAMPLES / "demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "demo", module)
-    spec.loader.exec_module(module)
+    module = load_example("demo", monkeypatch)
     monkeypatch.setattr(module, "FILE_SIZE", 100 * module.BLOCK_SIZE)
     monkeypatch.chdir(tmp_path)
     return module
@@ -70,7 +145,7 @@ def test_demo_tells_what_it_did(
     printed = capsys.readouterr().out
     assert "100 reads of 4096 bytes" in printed
     rows = [line.split() for line in printed.splitlines()]
-    assert [row[-3] for row in rows if row[:1] in (["linux_aio,"], ["os.pread"])] == ["32", "1"]
+    assert [row[-3] for row in rows if row[:1] in (["linux_aio,"], ["os.preadv"])] == ["32", "1"]
 
 
 def test_demo_leaves_the_named_file_and_uses_it_again(
@@ -111,3 +186,20 @@ def test_demo_notices_a_wrong_byte(demo: ModuleType, tmp_path: Path, position: i
             asyncio.run(demo.read_many_at_a_time(file.fileno(), offsets, bytes(content)))
         with pytest.raises(SystemExit, match="wrong"):
             demo.read_one_by_one(file.fileno(), offsets, bytes(content))
+
+
+@pytest.mark.parametrize("blocks_suit", [True, False])
+def test_demo_opens_directly_where_it_can(
+    blocks_suit: bool, demo: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(demo.FILE_SIZE))
+    if not blocks_suit:
+        monkeypatch.setattr(demo, "direct_alignment", lambda _fd: (512, 2 * demo.BLOCK_SIZE))
+    fd, is_direct = demo.open_to_read(path)
+    try:
+        assert bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT) is is_direct
+        assert blocks_suit or not is_direct
+        assert demo.read_one_by_one(fd, [0], bytes(demo.FILE_SIZE)) > 0
+    finally:
+        os.close(fd)

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,7 @@ def outcome(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except OSError as error:
-        assert error.errno is not None
-        return errno.errorcode[error.errno]
+        return errno.errorcode[error.errno or 0]
 
 
 def refused(context: AIOContext, operation: AIOOperation, error: int) -> str:
@@ -202,7 +202,7 @@ def test_a_synchronous_write_reaches_the_disk(flag: int, fs: HoldingFS, ctx: AIO
         wanted = fsyncs(lambda: os.pwritev(file.fileno(), [b"data"], 0, flag))
         assert wanted == (1 if flag else 0)
         for make in WRITES.values():
-            assert fsyncs(lambda make=make: perform(ctx, make(file, flags=flag))) == wanted
+            assert fsyncs(partial(perform, ctx, make(file, flags=flag))) == wanted
 
 
 def test_one_refused_flag_in_a_batch(ctx: AIOContext, fd: int) -> None:

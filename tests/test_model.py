@@ -12,13 +12,14 @@ import errno
 import os
 import select
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -37,10 +38,12 @@ LARGEST_FILE = 40 * UNIT
 NUMBERS = st.integers(0, 100_000)  # of which one is made that there is
 
 SETTINGS = settings(
-    max_examples=70,
+    max_examples=40,
     stateful_step_count=40,
     deadline=None,
     database=None,
+    # No shrinking: what completes when is a matter of time, so that smaller programs need not fail.
+    phases=[Phase.generate],
     derandomize=os.environ.get("CI") == "true",
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -241,21 +244,31 @@ class Program(RuleBasedStateMachine):
         assert result == expected, running.plan
         assert type(result) is type(expected)
         if running.plan.kind != "read":
-            assert b"".join(running.buffers) == running.contents, running.plan
+            memory = b"".join(running.buffers)
+            # A direct read may also fill what lies behind the end of the file, up to a block.
+            sure = result if self.flags & os.O_DIRECT and running.plan.reads else len(memory)
+            assert memory[:sure] == running.contents[:sure], running.plan
         for buffer in running.buffers:
             # No longer exported: this would be a BufferError.
             buffer[:0].release()
 
     # --- what a program does
 
-    def submit(self, batch: list[Running]) -> None:
-        """Those that nothing is in the way of; the others are left out."""
+    def clear_the_way(self, plan: Plan) -> None:
+        """Wait for those in flight that the plan must come after, and take their results."""
+        for running in list(self.running.values()):
+            if self.is_in_the_way(plan, [running.plan]):
+                while not running.operation.done:
+                    time.sleep(0)
+                self.check(running)
+
+    def submit(self, batch: list[Running], *, changed: bool = False) -> None:
+        """Those that no other of the batch is in the way of; the others are left out."""
         chosen: list[Running] = []
         for running in batch:
-            others = [other.plan for other in [*self.running.values(), *chosen]]
-            if self.is_in_the_way(running.plan, others):
-                continue
-            chosen.append(running)
+            if not self.is_in_the_way(running.plan, [other.plan for other in chosen]):
+                self.clear_the_way(running.plan)
+                chosen.append(running)
         for running in chosen:
             if running.plan.with_eventfd:
                 running.operation.prepare(self.eventfd)
@@ -264,8 +277,7 @@ class Program(RuleBasedStateMachine):
         before = [running.operation.done for running in chosen]
         try:
             taken = self.context.submit(*(running.operation for running in chosen))
-        except BlockingIOError as error:
-            assert error.errno == errno.EAGAIN
+        except BlockingIOError:
             assert len(self.running) >= self.queue
             taken = 0
         assert taken <= self.queue
@@ -274,7 +286,7 @@ class Program(RuleBasedStateMachine):
             self.expect(running)
         for running, was_done in zip(chosen[taken:], before[taken:], strict=True):
             assert running.operation.done == was_done
-            if was_done:
+            if was_done and not changed:
                 self.check_result(running)
 
     # What is drawn must not depend on what has completed: that is a matter of time.
@@ -310,7 +322,7 @@ class Program(RuleBasedStateMachine):
             again.buffers = self.memory(again.plan)
             running.operation.payload = again.buffers[0]
         self.over.remove(running)
-        self.submit([again])
+        self.submit([again], changed=True)
 
     @rule(least=NUMBERS, more=st.one_of(st.none(), st.integers(0, 8)))
     def collect(self, least: int, more: int | None) -> None:
@@ -416,4 +428,4 @@ def test_programs(flags: int, tmp_path: Path) -> None:
     Machine.flags = flags
     Machine.folder = tmp_path
     Machine.unit = max(needed, UNIT) if flags else 1
-    run_state_machine_as_test(Machine, settings=SETTINGS)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Machine, settings=SETTINGS)

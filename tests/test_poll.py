@@ -126,6 +126,10 @@ def server_with_a_caller(stack: contextlib.ExitStack) -> Any:
     return server
 
 
+def null_device(stack: contextlib.ExitStack) -> Any:
+    return stack.enter_context(open(os.devnull))
+
+
 def context_with_a_result(stack: contextlib.ExitStack) -> Any:
     context = stack.enter_context(AIOContext(1))
     assert context.fileno >= 0
@@ -152,7 +156,7 @@ SETTINGS: dict[str, Setting] = {
 # They are always readable and writable, and nobody can wait for more.
 ALWAYS_READY: dict[str, Setting] = {
     "regular file": lambda stack: stack.enter_context(file_in_memory(b"data")),
-    "device": lambda stack: stack.enter_context(open(os.devnull)),
+    "device": null_device,
 }
 
 

@@ -62,6 +62,8 @@ NOT_CONTIGUOUS: dict[str, Callable[[], Buffer]] = {
     "reversed": lambda: memoryview(bytearray(8))[::-1],
     "every other item": lambda: memoryview(array.array("I", range(8)))[::2],
 }
+ONE_BUFFER: list[Callable[..., AIOOperation]] = [AIOOperation.readinto, AIOOperation.write]
+SEVERAL_BUFFERS: list[Callable[..., AIOOperation]] = [AIOOperation.readv, AIOOperation.writev]
 NO_BUFFERS: dict[str, Any] = {"str": "text", "int": 5, "None": None, "list": [1, 2]}
 
 
@@ -144,7 +146,7 @@ def test_readinto_part_of_an_item(ctx: AIOContext) -> None:
     assert numbers.tobytes() == b"\x01\x02\x03\x04\x05\x06\xff\xff"
 
 
-@pytest.mark.parametrize("make", [AIOOperation.readinto, AIOOperation.write])
+@pytest.mark.parametrize("make", ONE_BUFFER)
 def test_an_empty_buffer(make: Callable[..., AIOOperation], ctx: AIOContext, fd: int) -> None:
     assert perform(ctx, make(bytearray(), fd)) == 0
     assert contents(fd) == DATA
@@ -171,10 +173,10 @@ def test_reading_into_read_only_memory(kind: str, fd: int) -> None:
 @pytest.mark.parametrize("kind", NOT_CONTIGUOUS)
 def test_memory_that_is_not_contiguous(kind: str, fd: int) -> None:
     buffer = NOT_CONTIGUOUS[kind]()
-    for make in (AIOOperation.readinto, AIOOperation.write):
+    for make in ONE_BUFFER:
         with pytest.raises(BufferError):
             make(buffer, fd)
-    for make in (AIOOperation.readv, AIOOperation.writev):
+    for make in SEVERAL_BUFFERS:
         with pytest.raises(BufferError):
             make([bytearray(1), buffer], fd)
 
@@ -182,16 +184,16 @@ def test_memory_that_is_not_contiguous(kind: str, fd: int) -> None:
 @pytest.mark.parametrize("kind", NO_BUFFERS)
 def test_what_is_no_buffer(kind: str, fd: int) -> None:
     thing = NO_BUFFERS[kind]
-    for make in (AIOOperation.readinto, AIOOperation.write):
+    for make in ONE_BUFFER:
         with pytest.raises(TypeError):
             make(thing, fd)
-    for make in (AIOOperation.readv, AIOOperation.writev):
+    for make in SEVERAL_BUFFERS:
         with pytest.raises(TypeError):
             make([bytearray(1), thing], fd)
 
 
 @pytest.mark.parametrize("thing", [None, 5, b"bytes are no sequence of buffers"])
-@pytest.mark.parametrize("make", [AIOOperation.readv, AIOOperation.writev])
+@pytest.mark.parametrize("make", SEVERAL_BUFFERS)
 def test_what_is_no_sequence_of_buffers(
     make: Callable[..., AIOOperation], thing: Any, fd: int
 ) -> None:
@@ -210,7 +212,7 @@ def test_a_memoryview_that_was_released(fd: int) -> None:
 
 
 def test_readv_fills_one_after_the_other(ctx: AIOContext, fd: int) -> None:
-    buffers = [bytearray(3), bytearray(1), array.array("H", [0] * 4)]
+    buffers: list[Buffer] = [bytearray(3), bytearray(1), array.array("H", [0] * 4)]
     op = AIOOperation.readv(buffers, fd, 2)
     assert op.nbytes == 12
     assert perform(ctx, op) == 12
@@ -239,7 +241,7 @@ def test_writev_of_a_vector_with_empty_buffers(ctx: AIOContext) -> None:
 
 
 @pytest.mark.parametrize("buffers", [[], [bytearray()], [bytearray(), bytearray()]])
-@pytest.mark.parametrize("make", [AIOOperation.readv, AIOOperation.writev])
+@pytest.mark.parametrize("make", SEVERAL_BUFFERS)
 def test_a_vector_of_nothing(
     make: Callable[..., AIOOperation], buffers: list[bytearray], ctx: AIOContext, fd: int
 ) -> None:
@@ -260,7 +262,7 @@ def test_the_longest_vectors(ctx: AIOContext) -> None:
         assert b"".join(buffers) == data
 
 
-@pytest.mark.parametrize("make", [AIOOperation.readv, AIOOperation.writev])
+@pytest.mark.parametrize("make", SEVERAL_BUFFERS)
 def test_a_vector_that_is_too_long(make: Callable[..., AIOOperation], fd: int) -> None:
     buffers = [bytearray(1)] * (IOV_MAX + 1)
     with pytest.raises(ValueError, match=rf"{IOV_MAX} .*IOV_MAX.*{IOV_MAX + 1}"):
@@ -346,14 +348,14 @@ def largest_and(more: int) -> list[Buffer]:
     return [memory] * count + [memoryview(memory)[:rest]]
 
 
-@pytest.mark.parametrize("make", [AIOOperation.readv, AIOOperation.writev])
+@pytest.mark.parametrize("make", SEVERAL_BUFFERS)
 def test_more_than_can_be_in_one_vector(make: Callable[..., AIOOperation], fd: int) -> None:
     with pytest.raises(ValueError, match=f" {LARGEST} .* {LARGEST + 1}"):
         make(largest_and(1), fd)
 
 
 @pytest.mark.skipif(sys.maxsize < 1 << 32, reason="no room for so large a buffer")
-@pytest.mark.parametrize("make", [AIOOperation.readinto, AIOOperation.write])
+@pytest.mark.parametrize("make", ONE_BUFFER)
 def test_more_than_can_be_in_one_buffer(make: Callable[..., AIOOperation], fd: int) -> None:
     with (
         mmap.mmap(-1, LARGEST + 1, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory,
@@ -373,7 +375,7 @@ def test_as_much_as_can_be_in_one_vector(ctx: AIOContext, fd: int) -> None:
 # --- the payload
 
 
-@pytest.mark.parametrize("make", [AIOOperation.readinto, AIOOperation.write])
+@pytest.mark.parametrize("make", ONE_BUFFER)
 def test_the_payload_is_the_buffer(
     make: Callable[..., AIOOperation], ctx: AIOContext, fd: int
 ) -> None:
@@ -384,7 +386,7 @@ def test_the_payload_is_the_buffer(
     assert op.payload is buffer
 
 
-@pytest.mark.parametrize("make", [AIOOperation.readv, AIOOperation.writev])
+@pytest.mark.parametrize("make", SEVERAL_BUFFERS)
 def test_the_payload_of_a_vector_is_the_tuple_of_its_buffers(
     make: Callable[..., AIOOperation], ctx: AIOContext, fd: int
 ) -> None:
@@ -399,7 +401,7 @@ def test_the_payload_of_a_vector_is_the_tuple_of_its_buffers(
         perform(ctx, op)
 
 
-@pytest.mark.parametrize("make", [AIOOperation.readv, AIOOperation.writev])
+@pytest.mark.parametrize("make", SEVERAL_BUFFERS)
 def test_the_payload_of_a_vector_can_not_be_set(make: Callable[..., AIOOperation], fd: int) -> None:
     op = make([bytearray(1)], fd)
     with pytest.raises(AttributeError):
@@ -545,7 +547,7 @@ def test_after_an_error_of_the_kernel(kind: str, ctx: AIOContext) -> None:
     assert sys.getrefcount(buffer) == before
 
 
-@pytest.mark.parametrize("make", [AIOOperation.readv, AIOOperation.writev])
+@pytest.mark.parametrize("make", SEVERAL_BUFFERS)
 def test_after_a_vector_that_was_refused_half_way(
     make: Callable[..., AIOOperation], fd: int
 ) -> None:

@@ -26,8 +26,11 @@ class Fio(External):
         case = self.case
         whole = min(case.in_flight, 32)
         # What completes at once is best handled in whole batches; a disk is to be kept busy.
-        waits = case.storage in (Storage.DIRECT, Storage.UNCACHED)
-        batch, at_least = (min(whole, 8), 1) if waits else (whole, whole)
+        batch, at_least = whole, whole
+        if case.storage in (Storage.DIRECT, Storage.UNCACHED):
+            batch, at_least = min(whole, 8), 1
+        if case.storage is Storage.UNCACHED and self.engine == "libaio":
+            batch = 1  # the kernel holds back what comes in batches, and then waits for it
         kind = "write" if case.access is Access.WRITE else "read"
         options = [
             "--name=bench",

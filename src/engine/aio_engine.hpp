@@ -32,7 +32,7 @@ public:
     AioEngine& operator=(const AioEngine&) = delete;
     ~AioEngine() override;
 
-    std::string_view name() const noexcept override { return "aio"; }
+    const char* name() const noexcept override { return "aio"; }
     Pace expect(const Request& request) noexcept override;
     void learn(const Request& request) noexcept override;
     Submission submit(std::span<Request* const> requests) noexcept override;

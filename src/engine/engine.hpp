@@ -43,7 +43,7 @@ public:
     // fork(2): there it lets go of what is the child's own and touches nothing of the parent's.
     virtual ~Engine() = default;
 
-    virtual std::string_view name() const noexcept = 0;
+    virtual const char* name() const noexcept = 0;
 
     // What to expect of submit() of this request.
     virtual Pace expect(const Request& request) noexcept = 0;

@@ -11,6 +11,6 @@ Calls calls{
     .getevents = io_getevents,
 };
 
-std::string_view implementation() noexcept { return LINUX_AIO_LIBAIO; }
+const char* implementation() noexcept { return LINUX_AIO_LIBAIO; }
 
 }  // namespace libaio

@@ -6,7 +6,6 @@
 #include <libaio.h>
 
 #include <ctime>
-#include <string_view>
 
 namespace libaio {
 
@@ -24,6 +23,6 @@ struct Calls {
 extern Calls calls;
 
 // Which libaio was chosen at configure time, in words for build_info().
-std::string_view implementation() noexcept;
+const char* implementation() noexcept;
 
 }  // namespace libaio

@@ -418,7 +418,7 @@ PyObject* context_get_in_flight(PyObject* object, void* /*closure*/) {
 }
 
 PyObject* context_get_engine(PyObject* object, void* /*closure*/) {
-    return PyUnicode_FromString(cast(object)->engine_name.data());
+    return PyUnicode_FromString(cast(object)->engine_name);
 }
 
 PyObject* context_get_closed(PyObject* object, void* /*closure*/) {
@@ -439,7 +439,7 @@ PyObject* context_get_loop(PyObject* object, void* /*closure*/) {
 PyObject* context_repr(PyObject* object) {
     const auto* self = cast(object);
     return PyUnicode_FromFormat("<linux_aio.AIOContext engine='%s' max_requests=%zu%s>",
-                                self->engine_name.data(), self->max_requests,
+                                self->engine_name, self->max_requests,
                                 is_open(self) ? "" : " closed");
 }
 

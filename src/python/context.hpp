@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <string_view>
 
 #include "engine/engine.hpp"
 #include "engine/fork_guard.hpp"
@@ -36,7 +35,7 @@ struct Context {
     engine::ForkGuard fork_guard;
     bool closing = false;     // close() was called: nothing new gets in
     bool is_dropped = false;  // nobody will ever collect anything
-    std::string_view engine_name;
+    const char* engine_name = "";
     Statistics statistics;
     std::size_t max_requests = 0;
 

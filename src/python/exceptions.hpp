@@ -6,15 +6,17 @@
 
 namespace python {
 
-#if PY_VERSION_HEX < 0x030C0000
-// What Python 3.12 has under this name: the exception that is set, as an object, and none set.
-inline PyObject* PyErr_GetRaisedException() noexcept {
+// The exception that is set, as an object, and none set; null if there was none.
+inline Ref take_exception() noexcept {
+#if PY_VERSION_HEX >= 0x030C0000
+    return Ref::steal(PyErr_GetRaisedException());
+#else
     PyObject* type = nullptr;
     PyObject* value = nullptr;
     PyObject* traceback = nullptr;
     PyErr_Fetch(&type, &value, &traceback);
     if (type == nullptr) {
-        return nullptr;
+        return {};
     }
     PyErr_NormalizeException(&type, &value, &traceback);
     if (traceback != nullptr) {
@@ -22,22 +24,24 @@ inline PyObject* PyErr_GetRaisedException() noexcept {
     }
     Py_DECREF(type);
     Py_XDECREF(traceback);
-    return value;
+    return Ref::steal(value);
+#endif
 }
 
-// What Python 3.12 has under this name: raises the exception, a reference to which it takes.
-inline void PyErr_SetRaisedException(PyObject* exception) noexcept {
-    if (exception == nullptr) {
+// Sets the exception; none if it is null.
+inline void raise(Ref exception) noexcept {
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(exception.release());
+#else
+    PyObject* value = exception.release();
+    if (value == nullptr) {
         PyErr_Clear();
         return;
     }
-    PyErr_Restore(Py_NewRef(reinterpret_cast<PyObject*>(Py_TYPE(exception))), exception,
-                  PyException_GetTraceback(exception));
-}
+    auto* type = reinterpret_cast<PyObject*>(Py_TYPE(value));
+    PyErr_Restore(Py_NewRef(type), value, PyException_GetTraceback(value));
 #endif
-
-inline Ref take_exception() noexcept { return Ref::steal(PyErr_GetRaisedException()); }
-inline void raise(Ref exception) noexcept { PyErr_SetRaisedException(exception.release()); }
+}
 
 // Sets an exception aside, and back in its place at the end: for code that runs where one may
 // already be set (finalizers) and must not disturb it.

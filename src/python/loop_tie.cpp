@@ -146,7 +146,7 @@ Ref make_watcher(ContextObject* context, PyObject* loop) {
 
 // --- turns
 
-constexpr std::size_t enough_bytes = 256 * 1024;
+constexpr std::size_t enough_bytes = std::size_t{256} * 1024;
 
 // What stands in the queue for the reason that its turn has come: in one submission together, but
 // of large transfers, which take their time, few.
@@ -328,7 +328,7 @@ void run_turn(ContextObject* context) noexcept {
     tie.is_running = true;
     if (context->engine != nullptr) {
         empty_eventfd(eventfd_of_tie(context));
-        if (tie.borrowed != 0 && !(context->eventfd_is_watched && context->kept != 0)) {
+        if (tie.borrowed != 0 && (!context->eventfd_is_watched || context->kept == 0)) {
             empty_eventfd(context->eventfd.get());
         }
         reap(context);

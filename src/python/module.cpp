@@ -37,7 +37,7 @@ PyDoc_STRVAR(build_info_doc,
 
 PyObject* build_info(PyObject* /*module*/, PyObject* /*unused*/) {
     return Py_BuildValue("{s:s,s:s}", "version", LINUX_AIO_VERSION, "libaio",
-                         libaio::implementation().data());
+                         libaio::implementation());
 }
 
 PyMethodDef methods[] = {

@@ -34,7 +34,7 @@ public:
     ~SmallArray() {
         std::destroy_n(data_, size_);
         if (size_ > inside) {
-            PyMem_Free(data_);
+            PyMem_Free(static_cast<void*>(data_));
         }
     }
 

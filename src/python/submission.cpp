@@ -56,7 +56,7 @@ public:
     bool is_allocated() const noexcept { return slots_.is_allocated() && requests_.is_allocated(); }
 
     // False with a ValueError if it is in flight, or in the batch already.
-    bool claim(PyObject* operation);
+    bool claim(PyObject* object);
 
     // False with an exception set if one can't be submitted as it is.
     bool prepare(PyObject* eventfd);
@@ -77,7 +77,7 @@ private:
     bool prepare_likely_read(const Candidate& candidate);
     void enlist(Candidate& candidate, engine::Pace pace);
     void withdraw(Candidate& candidate);
-    void unclaim(Candidate& candidate);
+    static void unclaim(Candidate& candidate);
     engine::Submission hand_over(std::span<Candidate> chosen);
     int own_eventfd(const OperationObject* operation, engine::Pace pace) const;
     void add_candidate(OperationObject* operation);

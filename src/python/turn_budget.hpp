@@ -38,7 +38,11 @@ public:
     public:
         Measure(TurnBudget& budget, std::size_t bytes) noexcept : budget_(budget) {
             const bool is_small = bytes <= small_bytes;
-            weight_ = !is_small ? 1 : budget.small_count_++ % sample == 0 ? sample : 0;
+            if (!is_small) {
+                weight_ = 1;
+            } else if (budget.small_count_++ % sample == 0) {
+                weight_ = sample;
+            }
             if (weight_ != 0) {
                 start_ = Clock::now();
             }
@@ -53,7 +57,7 @@ public:
 
     private:
         using Clock = std::chrono::steady_clock;
-        static constexpr std::size_t small_bytes = 16 * 1024;
+        static constexpr std::size_t small_bytes = std::size_t{16} * 1024;
         static constexpr unsigned sample = 8;
 
         TurnBudget& budget_;

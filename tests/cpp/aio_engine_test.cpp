@@ -41,7 +41,7 @@ std::string digits(std::size_t count) {
 // --- making one
 
 void test_names() {
-    check::equal(make_engine()->name(), "aio");
+    check::equal(std::string(make_engine()->name()), std::string("aio"));
     int error = EINVAL;
     check::is_true(engine::open_engine("nonsense", 1, error) == nullptr, "no engine of that name");
     check::equal(error, 0);

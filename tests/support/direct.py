@@ -48,4 +48,5 @@ def address_of(buffer: memoryview) -> int:
 
 def buffer_at(distance: int, nbytes: int) -> memoryview:
     """Zeroed memory `distance` bytes behind the start of a page."""
-    return aligned_buffer(distance + nbytes, PAGE)[distance:]
+    whole: memoryview = aligned_buffer(distance + nbytes, PAGE)
+    return whole[distance:]

@@ -60,6 +60,12 @@ def run(
     return result
 
 
+def run_briefly(loop: asyncio.AbstractEventLoop) -> None:
+    """Two turns of the loop, which is neither heard nor closed by this."""
+    loop.call_soon(lambda: loop.call_soon(loop.stop))
+    loop.run_forever()
+
+
 async def turns(count: int = 1) -> None:
     """Let the loop go round that often."""
     for _ in range(count):
