@@ -3,8 +3,8 @@
 
 ./dev demo runs this. It writes a file of known bytes, has the kernel read it back with 32 reads in
 flight, compares every byte, and does the same reads one by one with os.preadv for comparison. Where
-the file system lets it, the file is open with O_DIRECT. Programs without a loop of their own, or that
-can await, have it easier: examples/asyncio_reads.py.
+the file system has O_DIRECT, the file is open with that. To await reads is simpler: see
+examples/asyncio_reads.py. This one shows what any event loop can do with the context's eventfd.
 """
 
 from __future__ import annotations

@@ -501,3 +501,24 @@ def test_what_is_no_size() -> None:
         aligned_buffer(1, 512.0)  # type: ignore[arg-type]
     with pytest.raises(MemoryError):
         aligned_buffer((1 << 62) - 1)
+
+
+@pytest.mark.parametrize(("nbytes", "offset"), [(1, 2**63 - 2), (2, 2**63 - 513), (0, 2**63 - 1)])
+def test_the_end_of_all_offsets_is_past_the_end_of_the_file(
+    nbytes: int, offset: int, tmp_path: Path
+) -> None:
+    """The aligned range around such a read would end beyond what the kernel can count."""
+    reason = direct_reason(tmp_path)
+    if reason is not None:
+        pytest.skip(reason)
+    path = tmp_path / "short"
+    path.write_bytes(b"x" * 4096)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    try:
+        with AIOContext(1) as context:
+            operation = AIOOperation.read(nbytes, fd, offset)
+            operation.submit(context)
+            context.getevents()
+            assert operation.get_result() == b""
+    finally:
+        os.close(fd)

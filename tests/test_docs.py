@@ -16,16 +16,17 @@ import linux_aio
 
 TOP = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*TOP.glob("*.rst"), *TOP.glob("docs/*.rst")])
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 CLASSES = [linux_aio.AIOContext, linux_aio.AIOOperation, linux_aio.EventFD]
 
 README = (TOP / "README.rst").read_text(encoding="utf-8")
 ARCHITECTURE = (TOP / "docs" / "architecture.rst").read_text(encoding="utf-8")
 
 
-def code_blocks(language: str) -> list[str]:
-    """The README's code blocks in that language, without their indentation."""
+def code_blocks(language: str, text: str = README) -> list[str]:
+    """The code blocks in that language, without their indentation."""
     pattern = rf"^\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)"
-    return [textwrap.dedent(block).rstrip() for block in re.findall(pattern, README, re.MULTILINE)]
+    return [textwrap.dedent(block).rstrip() for block in re.findall(pattern, text, re.MULTILINE)]
 
 
 def public_names(thing: object) -> list[str]:
@@ -35,20 +36,28 @@ def public_names(thing: object) -> list[str]:
 # README.rst
 
 
-def test_readme_shows_the_example_as_it_is() -> None:
-    example = (TOP / "examples" / "eventfd_loop.py").read_text(encoding="utf-8").rstrip()
-    assert example in code_blocks("python")
+def example(name: str) -> str:
+    return (TOP / "examples" / name).read_text(encoding="utf-8").rstrip()
+
+
+def test_readme_shows_the_examples_as_they_are() -> None:
+    shown = code_blocks("python")
+    assert shown[:2] == [example("asyncio_reads.py"), example("eventfd_loop.py")]
 
 
 def test_readme_sets_up_with_two_commands() -> None:
     assert [block.splitlines() for block in code_blocks("sh")] == [["./dev demo", "./dev test"]]
 
 
+def outline() -> ast.Module:
+    (block,) = [block for block in code_blocks("python") if block.startswith("class ")]
+    return ast.parse(block)
+
+
 def api_classes() -> Iterator[tuple[type, ast.ClassDef]]:
     """Each class, and its outline in the README."""
-    (outline,) = [block for block in code_blocks("python") if block.startswith("class ")]
-    for node in ast.parse(outline).body:
-        if isinstance(node, ast.ClassDef):
+    for node in outline().body:
+        if isinstance(node, ast.ClassDef) and node.body[0].lineno != node.lineno:
             yield getattr(linux_aio, node.name), node
 
 
@@ -60,20 +69,50 @@ def test_readme_names_everything_public() -> None:
 
 
 def test_readme_has_the_signatures_right() -> None:
-    for cls, outline in api_classes():
-        for node in outline.body:
-            if isinstance(node, ast.FunctionDef) and node.name != "__init__":
+    for cls, shown in api_classes():
+        for node in shown.body:
+            if isinstance(node, FUNCTIONS) and node.name != "__init__":
                 documented = ast.unparse(node.args).replace("cls, ", "").replace("self, ", "")
                 assert documented.removeprefix("self") == parameters(cls, node.name)
             elif isinstance(node, ast.AnnAssign):
                 assert inspect.isgetsetdescriptor(getattr(cls, ast.unparse(node.target)))
 
 
-def parameters(cls: type, method: str) -> str:
+def test_readme_has_the_functions_right() -> None:
+    for node in outline().body:
+        if isinstance(node, ast.FunctionDef):
+            assert ast.unparse(node.args) == parameters(linux_aio, node.name)
+
+
+def parameters(owner: object, function: str) -> str:
     """As written in a call's definition: names, defaults and stars."""
-    signature = inspect.signature(getattr(cls, method))
-    shown = [str(p) for p in signature.parameters.values() if p.name != "self"]
+    signature = inspect.signature(getattr(owner, function))
+    shown = [
+        str(p.replace(annotation=p.empty))
+        for p in signature.parameters.values()
+        if p.name != "self"
+    ]
     return ", ".join(shown)
+
+
+# docs/usage.rst
+
+USAGE = (TOP / "docs" / "usage.rst").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["exact.py", "aiofile_context.py"])
+def test_usage_shows_the_examples_as_they_are(name: str) -> None:
+    assert example(name) in code_blocks("python", USAGE)
+
+
+def test_usage_tells_all_that_is_counted() -> None:
+    with linux_aio.AIOContext(1) as context:
+        assert set(context.statistics()) <= set(re.findall(r"\w+", USAGE))
+
+
+def test_usage_speaks_of_every_operation() -> None:
+    names = {name for name in dir(linux_aio.AIOOperation) if name in dir(linux_aio.AIOContext)}
+    assert {name for name in names if not name.startswith("_")} <= set(re.findall(r"\w+", USAGE))
 
 
 # all documents
@@ -117,4 +156,5 @@ def test_everything_public_has_a_docstring(cls: type) -> None:
 
 def test_functions_have_docstrings() -> None:
     assert linux_aio.__doc__
-    assert inspect.getdoc(linux_aio.build_info)
+    functions = ["aligned_buffer", "build_info", "direct_alignment", "ioprio"]
+    assert [name for name in functions if not inspect.getdoc(getattr(linux_aio, name))] == []

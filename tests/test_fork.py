@@ -23,11 +23,15 @@ from support.measure import open_fds
 from support.programs import end_of, start_program
 from support.quarantine import Quarantine
 from support.rings import rings
-from support.workers import finish, start, stays_blocked
+from support.workers import PATIENCE, finish, start, stays_blocked
 
 pytest_plugins = ["support.fixtures"]
 
-pytestmark = pytest.mark.usefixtures("small_heap")
+pytestmark = [
+    pytest.mark.usefixtures("small_heap"),
+    # of tests that failed; in a child it is an error all the same
+    pytest.mark.filterwarnings("ignore:unclosed <linux_aio:ResourceWarning"),
+]
 
 NBYTES = 301
 COUNT = 8
@@ -176,7 +180,7 @@ def test_the_child_lets_go_after_the_parent_has_finished(
     with Gate() as finished:
 
         def let_go_when_finished() -> None:
-            assert is_readable(finished.fileno(), 60)
+            assert is_readable(finished.fileno(), PATIENCE)
             let_go(scene)
 
         child = start_child(let_go_when_finished)
@@ -359,8 +363,29 @@ def test_the_child_can_use_a_context_of_its_own(memory: int) -> None:
     scene.check_all_complete_once()
 
 
+def test_what_the_child_fails_to_submit_again_is_no_news_to_the_parent(memory: int) -> None:
+    context = AIOContext(4)
+    assert not is_readable(context.fileno)
+    operation = AIOOperation.read(NBYTES, memory)
+    operation.submit(context)
+    assert operation.done
+    with Gate() as collected:
+
+        def submit_again() -> None:
+            assert is_readable(collected.fileno(), PATIENCE)
+            with AIOContext(4) as own, pytest.raises(ValueError, match="in flight"):
+                own.submit(operation, operation)
+            assert operation.get_result() == DATA[:NBYTES]
+
+        child = start_child(submit_again)
+        assert context.getevents() == [operation]
+        collected.open()
+        report_of(child)
+    assert not is_readable(context.fileno)
+    context.close()
+
+
 @pytest.mark.needs_root
-@pytest.mark.filterwarnings("ignore:unclosed <linux_aio:ResourceWarning")
 def test_contexts_that_were_dropped_in_flight_before(fs: HoldingFS, direct: int) -> None:
     """The next context that is made looks after them, and that may be one of the child's."""
     fs.hold()

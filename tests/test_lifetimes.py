@@ -13,6 +13,7 @@ import errno
 import gc
 import itertools
 import os
+import select
 import time
 import warnings
 import weakref
@@ -274,6 +275,34 @@ def test_a_context_dropped_with_a_poll_in_flight_needs_no_event_to_go() -> None:
             let_go()  # cancelling takes the kernel a moment
         assert rings() == []
     assert open_fds() == before
+
+
+class Connection:
+    """An object such as programs have: a file, and what is done with it, in one."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._number = os.dup(gate.fileno())
+        self.context = AIOContext(4)
+        self.operation = AIOOperation.poll(self, select.POLLIN)
+        self.operation.submit(self.context)
+
+    def fileno(self) -> int:
+        return self._number
+
+    def __del__(self) -> None:
+        os.close(self._number)
+
+
+def test_a_dropped_object_that_is_the_file_of_its_own_poll_goes_too() -> None:
+    """The poll needs nothing of it any more, and its event may never come."""
+    with Gate() as gate:
+        before = open_fds()
+        Connection(gate)
+        deadline = time.monotonic() + 10.0
+        while rings() and time.monotonic() < deadline:
+            let_go()
+        assert rings() == []
+        assert open_fds() == before
 
 
 # Closed
@@ -651,6 +680,73 @@ def test_a_context_that_goes_while_a_result_is_taken() -> None:
         assert operation.get_result() == b"data"
     """
     run_program(program)
+
+
+WHEN_A_CONTEXT_GOES = {
+    "a weak reference's callback": """
+        context = AIOContext(4)
+        reference = weakref.ref(context, make_another)
+        del context
+    """,
+    "a weak reference's callback after it was closed": """
+        context = AIOContext(4)
+        context.close()
+        reference = weakref.ref(context, make_another)
+        del context
+    """,
+    "the handler of the warning": """
+        warnings.simplefilter("always")
+        warnings.showwarning = make_another
+        context = AIOContext(4)
+        del context
+    """,
+    "the finalizer of a payload": """
+        class Payload(bytearray):
+            def __del__(self):
+                make_another()
+
+        context = AIOContext(4)
+        AIOOperation.write(Payload(b"data"), os.memfd_create("data")).submit(context)
+        del context
+        gc.collect()
+    """,
+    "the finalizer of a file": """
+        class File:
+            fd = os.memfd_create("data")
+
+            def fileno(self):
+                return self.fd
+
+            def __del__(self):
+                make_another()
+
+        context = AIOContext(4)
+        AIOOperation.write(b"data", File()).submit(context)
+        context.close()
+        del context
+        gc.collect()
+    """,
+}
+
+
+@pytest.mark.parametrize("way", WHEN_A_CONTEXT_GOES)
+def test_a_context_that_is_made_while_another_goes(way: str) -> None:
+    """Making one looks after all that there are, among them the one that is just going."""
+    begin = """
+        import gc, os, warnings, weakref
+        from linux_aio import AIOContext, AIOOperation
+
+        def make_another(*_):
+            made.append(AIOContext(4))
+            gc.collect()
+
+        made = []
+    """
+    end = """
+        assert len(made) == 1, made
+        made[0].close()
+    """
+    run_program(begin + WHEN_A_CONTEXT_GOES[way] + end)
 
 
 def test_collections_at_every_turn() -> None:

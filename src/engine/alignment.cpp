@@ -8,7 +8,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <fstream>
 #include <optional>
 #include <string>
@@ -103,8 +105,13 @@ bool is_direct(int fd) noexcept {
 
 Range widen(Range range, std::uint32_t alignment) noexcept {
     const auto start = range.offset - range.offset % alignment;
+    if (range.length == 0) {
+        return {.offset = start, .length = 0};
+    }
     auto length = range.offset - start + range.length;
     length += (alignment - length % alignment) % alignment;
+    constexpr auto last_offset = static_cast<std::uint64_t>(INT64_MAX);
+    length = std::min(length, (last_offset - start) / alignment * alignment);
     return {.offset = start, .length = static_cast<std::size_t>(length)};
 }
 

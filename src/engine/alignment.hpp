@@ -20,7 +20,8 @@ int find_alignment(int fd, Alignment& alignment) noexcept;
 // Whether the file was opened with O_DIRECT; false too if it is not open.
 bool is_direct(int fd) noexcept;
 
-// An aligned range around `length` bytes at `offset`.
+// An aligned range around `length` bytes at `offset`, or at the end of all offsets as much of it as
+// there can be. Around nothing there is nothing.
 struct Range {
     std::uint64_t offset = 0;
     std::size_t length = 0;

@@ -13,6 +13,7 @@
 #include "python/completion.hpp"
 #include "python/context.hpp"
 #include "python/errors.hpp"
+#include "python/exceptions.hpp"
 #include "python/gil.hpp"
 #include "python/operation_factories.hpp"
 #include "python/submission.hpp"
@@ -81,11 +82,15 @@ PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
         case State::completed:
             break;
     }
+    auto result = Ref::steal(take_result(self));
     if (is_collectable(self->listing)) {
+        const KeptException kept;
+        // Held, for settling may run code that gives the operation another context.
+        const auto context = Ref::borrow(self->context.get());
         forget(context_of(self), self);
-        settle_eventfd(context_of(self));
+        settle_eventfd(static_cast<ContextObject*>(context.get()));
     }
-    return take_result(self);
+    return result.release();
 }
 
 PyObject* operation_get_done(PyObject* object, void* /*closure*/) {

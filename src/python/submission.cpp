@@ -104,8 +104,9 @@ bool Batch::claim(PyObject* object) {
     add_candidate(operation);
     if (is_collectable(operation->listing)) {
         // its last result; with it goes its place
+        const auto context = Ref::borrow(operation->context.get());
         forget(context_of(operation), operation);
-        settle_eventfd(context_of(operation));
+        settle_eventfd(static_cast<ContextObject*>(context.get()));
     }
     operation->is_awaited = false;
     return true;
