@@ -286,8 +286,8 @@ def test_its_own_file_object_meddles_with_the_coroutine(
         }[meddling]
         return await coroutine
 
-    # as of a generator or a coroutine that is executing; in a new thread, whose budget for a turn is
-    # untouched, so that it is asked in the first step
+    # As of a coroutine that is executing. In a new thread, with its budget untouched, the file is
+    # asked in the first step.
     assert finish(start(run, main())) == [DATA[:4]]
     assert isinstance(file.raised, ValueError)
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory
 from support.measure import mapped_rings, open_fds
 from support.signals import AlarmError, raising_alarm
-
-from linux_aio import AIOContext, AIOOperation, EventFD
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import select
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.files import Gate, Numbered, file_in_memory, is_readable
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.files import Gate, Numbered, file_in_memory, is_readable
 
 
 @pytest.fixture

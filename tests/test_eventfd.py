@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from linux_aio import EventFD
 from support.files import is_readable
 from support.measure import is_open
 from support.signals import AlarmError, alarm, raising_alarm
-
-from linux_aio import EventFD
 
 LARGEST_COUNT = 2**64 - 2
 

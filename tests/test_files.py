@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from linux_aio import AIOContext, AIOOperation
 from support.files import Numbered, contents, file_in_memory, refuse_writes
 from support.mounts import tmpfs_mount, tmpfs_mount_reason
 from support.operations import perform
-
-from linux_aio import AIOContext, AIOOperation
 
 GREETING = b"Hello world"
 

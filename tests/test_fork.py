@@ -475,9 +475,11 @@ def test_while_threads_are_at_work(memory: int) -> None:
 # Children that end as interpreters do
 
 ENDS_NORMALLY = """
-import atexit, os, sys, threading, time
+import atexit, os, sys, threading, time, warnings
 from linux_aio import AIOContext, AIOOperation, EventFD
 
+warnings.simplefilter("error")
+warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
 fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
 eventfd = EventFD()
 held, done = AIOOperation.read(301, fd), AIOOperation.write(b"data", os.memfd_create("data"))

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.files import Gate, file_in_memory, refuse_writes
-from support.signals import AlarmError, alarm, raising_alarm
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.files import Gate, file_in_memory, refuse_writes
+from support.signals import AlarmError, alarm, raising_alarm
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 
 import pytest
-from support.files import file_in_memory
-from support.measure import UNDER_ADDRESS_SANITIZER, open_fds, resident_bytes
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.files import file_in_memory
+from support.measure import UNDER_ADDRESS_SANITIZER, open_fds, resident_bytes
 
 BATCH = 8
 BATCHES = 125_000  # 1,000,000 operations

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.files import Gate, Numbered, contents, file_in_memory, refuse_writes
-from support.operations import in_flight_elsewhere, perform
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.files import Gate, Numbered, contents, file_in_memory, refuse_writes
+from support.operations import in_flight_elsewhere, perform
 
 # The most that the kernel transfers in one request.
 LIMIT = 0x7FFFF000

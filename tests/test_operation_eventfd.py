@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.files import Gate, file_in_memory, is_readable, refuse_writes
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.files import Gate, file_in_memory, is_readable, refuse_writes
 
 
 @pytest.fixture

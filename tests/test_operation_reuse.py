@@ -8,10 +8,10 @@ import select
 from collections.abc import Iterator
 
 import pytest
-from support.files import Gate, Numbered, contents, file_in_memory, refuse_writes
-from support.operations import in_flight_elsewhere, perform
 
 from linux_aio import AIOContext, AIOOperation
+from support.files import Gate, Numbered, contents, file_in_memory, refuse_writes
+from support.operations import in_flight_elsewhere, perform
 
 
 @pytest.fixture

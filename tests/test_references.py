@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.files import Gate, Numbered, file_in_memory, refuse_writes
-from support.operations import perform
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.files import Gate, Numbered, file_in_memory, refuse_writes
+from support.operations import perform
 
 
 @pytest.fixture

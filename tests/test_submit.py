@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.files import Gate, file_in_memory
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.files import Gate, file_in_memory
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from support.fusefs import HoldingFS, fs_available, mounted
 from support.mounts import (
     SMALLEST_MIB,

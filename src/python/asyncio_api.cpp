@@ -34,10 +34,11 @@ bool import_asyncio(ModuleState& state) {
         Ref::steal(PyObject_GetAttrString(events.get(), "_get_running_loop"));
     api.blocking = Ref::steal(PyUnicode_InternFromString("_asyncio_future_blocking"));
     api.done = Ref::steal(PyUnicode_InternFromString("done"));
+    api.thread_id = Ref::steal(PyUnicode_InternFromString("_thread_id"));
     api.set_result = Ref::steal(PyUnicode_InternFromString("set_result"));
     api.loop_keyword = Ref::steal(Py_BuildValue("(s)", "loop"));
     if (!api.get_running_loop || !api.get_running_loop_or_none || !api.blocking || !api.done ||
-        !api.set_result || !api.loop_keyword) {
+        !api.thread_id || !api.set_result || !api.loop_keyword) {
         return false;
     }
     api.future_type = Ref::steal(PyObject_GetAttrString(module.get(), "Future"));
@@ -51,15 +52,28 @@ Ref running_loop(ModuleState& state) {
     return Ref::steal(PyObject_CallNoArgs(state.asyncio.get_running_loop.get()));
 }
 
+bool runs_here(ModuleState& state, PyObject* loop) {
+#if PY_VERSION_HEX < 0x030C0000
+    // get_running_loop() makes a system call (getpid) each time. asyncio's own loops have noted the
+    // thread that they run in, and no two run in one thread.
+    const auto thread = Ref::steal(PyObject_GetAttr(loop, state.asyncio.thread_id.get()));
+    if (thread && PyLong_CheckExact(thread.get())) {
+        return PyLong_AsUnsignedLong(thread.get()) == PyThread_get_thread_ident();
+    }
+    PyErr_Clear();
+#endif
+    const auto running =
+        Ref::steal(PyObject_CallNoArgs(state.asyncio.get_running_loop_or_none.get()));
+    PyErr_Clear();
+    return running.get() == loop;
+}
+
 bool may_touch(ModuleState& state, PyObject* loop) {
     if (!import_asyncio(state)) {
         PyErr_Clear();
         return false;
     }
-    const auto running =
-        Ref::steal(PyObject_CallNoArgs(state.asyncio.get_running_loop_or_none.get()));
-    PyErr_Clear();
-    return running.get() == loop || !ask(loop, "is_running");
+    return runs_here(state, loop) || !ask(loop, "is_running");
 }
 
 bool is_closed(PyObject* loop) { return ask(loop, "is_closed"); }

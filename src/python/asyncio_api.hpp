@@ -13,6 +13,9 @@ bool import_asyncio(ModuleState& state);
 // The loop that runs in this thread: a new reference, or null with RuntimeError if none does.
 Ref running_loop(ModuleState& state);
 
+// Whether the loop runs in this thread.
+bool runs_here(ModuleState& state, PyObject* loop);
+
 // Whether this thread may call the loop's methods: the loop runs here, or nowhere.
 bool may_touch(ModuleState& state, PyObject* loop);
 

@@ -59,9 +59,10 @@ void detach(AwaitableObject* self) noexcept {
 }
 
 void finish(AwaitableObject* self) noexcept {
-    if (self->stage == Stage::suspended && context_of(self)->tie.suspended != 0) {
+    if (self->tie_number != 0 && self->tie_number == context_of(self)->tie.number) {
         --context_of(self)->tie.suspended;
     }
+    self->tie_number = 0;
     self->stage = Stage::finished;
     detach(self);
     self->future.reset();
@@ -95,19 +96,24 @@ PyObject* suspend(AwaitableObject* self) {
         finish(self);
         return nullptr;
     }
-    if (self->stage == Stage::created) {
-        self->stage = Stage::suspended;
-        ++context->tie.suspended;
-    }
+    self->stage = Stage::suspended;
     return self->future.new_ref();
 }
 
 void enqueue(ContextObject* context, OperationObject* operation) noexcept {
     operation->listing = Listing::queued;
     context->tie.queued.push_back(operation);
-    if (TurnBudget::of_this_thread().is_used_up() || context->room() != 0) {
-        request_turn(context);
+    attend_to_queue(context);
+}
+
+// Whether the operation is better submitted together with others of this turn of the loop: the
+// kernel sends off what it gets in one call in one go.
+bool waits_for_company(const ContextObject* context, OperationObject* operation) noexcept {
+    if (!reads(operation->kind) && !writes(operation->kind)) {
+        return false;
     }
+    operation->request.fd = operation->file.number();
+    return context->engine->expect(operation->request) == engine::Pace::asynchronous;
 }
 
 // Hands the operation to the kernel, if it is its turn; else queues it.
@@ -118,7 +124,8 @@ void submit_or_enqueue(AwaitableObject* self) {
     if (context->room() == 0) {
         reap(context);
     }
-    if (context->tie.queued.empty() && context->room() != 0 && !budget.is_used_up()) {
+    if (context->tie.queued.empty() && context->room() != 0 && !budget.is_used_up() &&
+        !waits_for_company(context, operation_of(self))) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
         submit_awaited(context, {&operation, 1}, Landing::likely);
         reap(context);
@@ -128,7 +135,7 @@ void submit_or_enqueue(AwaitableObject* self) {
             reap(context);
         }
         if (operation_of(self)->listing == Listing::queued) {
-            request_turn(context);
+            attend_to_queue(context);
         }
     } else {
         enqueue(context, operation_of(self));
@@ -196,6 +203,8 @@ PyObject* first_step(AwaitableObject* self) {
     if (!check_usable(context) || !tie_to_running_loop(context)) {
         return finish_with_exception(self, take_exception());
     }
+    ++context->tie.suspended;
+    self->tie_number = context->tie.number;
     if (self->submits) {
         operation->is_awaited = true;
         operation->awaiter = self;

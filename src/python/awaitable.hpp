@@ -19,6 +19,7 @@ struct Awaitable {
 
     Stage stage = Stage::created;
     bool submits = false;  // made by a method of the context, not by `await operation`
+    std::uint64_t tie_number = 0;  // of the tie that counts it among its suspended, or 0
     bool was_awaited = false;
     bool is_running = false;  // in one of its methods, which may run Python code
     const char* name = "";    // for people

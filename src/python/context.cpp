@@ -432,8 +432,13 @@ PyObject* context_get_fileno(PyObject* object, void* /*closure*/) {
 }
 
 PyObject* context_get_loop(PyObject* object, void* /*closure*/) {
-    const auto& loop = cast(object)->tie.loop;
-    return loop ? loop.new_ref() : running_loop(state_of(object)).release();
+    const auto& tie = cast(object)->tie;
+    auto running = running_loop(state_of(object));
+    if (tie.loop && (tie.suspended != 0 || !running)) {
+        PyErr_Clear();
+        return tie.loop.new_ref();
+    }
+    return running.release();
 }
 
 PyObject* context_repr(PyObject* object) {
@@ -489,8 +494,8 @@ PyGetSetDef properties[] = {
      "read or closed.",
      nullptr},
     {"loop", context_get_loop, nullptr,
-     "The event loop that the context serves: that in which it was last awaited, or before that\n"
-     "the running one.",
+     "The event loop that the context serves: that in which something of it is awaited, else the\n"
+     "running one. RuntimeError if there is neither.",
      nullptr},
     {},
 };

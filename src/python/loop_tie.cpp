@@ -228,7 +228,6 @@ void drop_suspended(ContextObject* context) noexcept {
             operation->listing = Listing::none;
         }
     }
-    context->tie.suspended = 0;
 }
 
 }  // namespace
@@ -238,10 +237,13 @@ PyTypeObject* make_watcher_type(PyObject* module) {
 }
 
 bool tie_to_running_loop(ContextObject* context) {
-    const auto loop = running_loop(state_of(context));
     auto& tie = context->tie;
-    if (!loop || tie.loop.get() == loop.get()) {
-        return static_cast<bool>(loop);
+    if (tie.loop && runs_here(state_of(context), tie.loop.get())) {
+        return true;
+    }
+    const auto loop = running_loop(state_of(context));
+    if (!loop) {
+        return false;
     }
     if (tie.loop) {
         if (tie.suspended != 0 && !is_closed(tie.loop.get())) {
@@ -260,6 +262,8 @@ bool tie_to_running_loop(ContextObject* context) {
     tie.loop = Ref::borrow(loop.get());
     tie.turn_is_requested = false;
     tie.look_is_requested = false;
+    tie.suspended = 0;
+    ++tie.number;
     return true;
 }
 
@@ -322,6 +326,14 @@ void request_turn(ContextObject* context) noexcept {
     PyErr_Clear();
 }
 
+void attend_to_queue(ContextObject* context) noexcept {
+    if (needs_another_turn(context)) {
+        request_turn(context);
+    } else if (needs_to_look_again(context)) {
+        request_look(context);
+    }
+}
+
 void run_turn(ContextObject* context) noexcept {
     auto& tie = context->tie;
     const ObjectLock lock(context);
@@ -349,11 +361,7 @@ void run_turn(ContextObject* context) noexcept {
             signal_eventfd(context->eventfd.get());
         }
     }
-    if (needs_another_turn(context)) {
-        request_turn(context);
-    } else if (needs_to_look_again(context)) {
-        request_look(context);
-    }
+    attend_to_queue(context);
 }
 
 void wake_landed(ContextObject* context) noexcept {

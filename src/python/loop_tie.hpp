@@ -23,7 +23,8 @@ struct LoopTie {
 
     OperationList queued;       // awaited, and waiting for room or for the next turn of the loop
     OperationList landed;       // awaited and completed: whoever waits for it has to be woken
-    std::size_t suspended = 0;  // awaitables that wait, for any reason
+    std::size_t suspended = 0;  // awaitables that have begun and not finished
+    std::uint64_t number = 0;   // of the tie: those of an earlier one don't count
     std::size_t borrowed = 0;   // operations in flight that were submitted first, then awaited
     bool turn_is_requested = false;
     bool look_is_requested = false;  // a turn after a while
@@ -48,6 +49,10 @@ bool borrow_eventfd(ContextObject* context);
 
 // Makes the tie's eventfd readable: the loop will call run_turn(). From any thread.
 void tell_loop(const ContextObject* context) noexcept;
+
+// Has the loop call run_turn() when it may make a difference to the queue, if no completion that is
+// awaited will bring it there: in its next turn, or after a while.
+void attend_to_queue(ContextObject* context) noexcept;
 
 // Has the loop call run_turn() in its next turn, from any thread.
 void request_turn(ContextObject* context) noexcept;

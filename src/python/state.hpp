@@ -20,8 +20,9 @@ using FreeAwaitables = FreeList<AwaitableObject, Awaitable, 64>;
 struct AsyncioApi {
     Ref get_running_loop;
     Ref get_running_loop_or_none;
-    Ref blocking;  // "_asyncio_future_blocking", "done" and "set_result", interned
+    Ref blocking;  // interned: "_asyncio_future_blocking", "done", "set_result", "_thread_id"
     Ref done;
+    Ref thread_id;
     Ref set_result;
     Ref loop_keyword;  // ("loop",)
     Ref future_type;   // found last: set when all the others are

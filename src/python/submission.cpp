@@ -343,6 +343,13 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
                     Landing landing) {
     Batch batch(context, operations);
     bool some_failed = false;
+    // Out of the queue, they are held here: preparing one may run code that drops another.
+    SmallArray<Ref, 32> held(operations.size());
+    if (!batch.is_allocated() || !held.is_allocated()) {
+        PyErr_Clear();
+        return false;
+    }
+    std::ranges::transform(operations, held.span().begin(), Ref::borrow);
     for (auto* object : operations) {
         auto* operation = static_cast<OperationObject*>(object);
         if (operation->listing == Listing::queued) {

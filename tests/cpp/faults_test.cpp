@@ -323,6 +323,34 @@ void test_places_held_by_waiter(const faulty_libaio::Fault& fault) {
 void test_refusal_for_want_of_places() { test_places_held_by_waiter({.error = EAGAIN}); }
 void test_shortness_for_want_of_places() { test_places_held_by_waiter({.at_most = 1}); }
 
+// The waiter leaves, and the places are given back, just after the kernel found none free.
+
+HeldWaiter* leaving = nullptr;
+
+int submit_while_waiter_leaves(io_context_t context, long count, iocb** requests) {
+    faulty_libaio::install(libaio::calls);
+    const int status = libaio::calls.submit(context, count, requests);
+    leaving->release();
+    return status;
+}
+
+void test_places_given_back_meanwhile(const faulty_libaio::Fault& fault) {
+    const auto engine = make_engine();
+    HeldWaiter waiter(*engine);
+    Reads reads(2);
+    reads.submit(*engine);
+    reads.expect_completed(*engine, 2);
+    inject(Call::submit, fault);
+    leaving = &waiter;
+    libaio::calls.submit = submit_while_waiter_leaves;
+    Reads more(2);
+    expect_submission(more.submit(*engine), 2, 0);
+    more.expect_completed(*engine, 2);
+}
+
+void test_refusal_just_before_places() { test_places_given_back_meanwhile({.error = EAGAIN}); }
+void test_shortness_just_before_places() { test_places_given_back_meanwhile({.at_most = 1}); }
+
 void test_second_waiter() {
     const auto engine = make_engine();
     HeldWaiter first(*engine);
@@ -393,6 +421,8 @@ int main() {
         {"io_getevents takes few", test_few_at_a_time},
         {"refused for places held for a waiter on its way out", test_refusal_for_want_of_places},
         {"short for places held for a waiter on its way out", test_shortness_for_want_of_places},
+        {"refused just before places were given back", test_refusal_just_before_places},
+        {"short just before places were given back", test_shortness_just_before_places},
         {"a waiter waits for another one to be out", test_second_waiter},
         {"io_destroy is not called in a child process", test_child},
         {"io_cancel fails", test_failed_cancellation},
