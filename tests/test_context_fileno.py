@@ -77,6 +77,27 @@ def test_readable_though_it_is_first_asked_for_after_the_completion(
     assert not is_readable(ctx.fileno)
 
 
+def test_readable_though_it_is_first_asked_for_after_a_completion_that_was_foreseen(
+    ctx: AIOContext, fd: int
+) -> None:
+    with EventFD() as efd:
+        AIOOperation.read(5, fd).submit(ctx, efd)  # by which ctx learns that the file is in memory
+        assert efd.read() == 1
+    ctx.submit(AIOOperation.read(5, fd))
+    assert is_readable(ctx.fileno)
+    assert len(ctx.getevents(0)) == 1
+    assert not is_readable(ctx.fileno)
+
+
+def test_not_readable_when_it_is_first_asked_for_after_the_collection(
+    ctx: AIOContext, fd: int, gate: Gate
+) -> None:
+    gate.open()
+    ctx.submit(AIOOperation.read(5, fd), poll_of(gate))
+    assert len(ctx.getevents(2)) == 2
+    assert not is_readable(ctx.fileno)
+
+
 def test_readable_after_a_completion_though_it_is_first_asked_for_in_flight(
     ctx: AIOContext, gate: Gate
 ) -> None:

@@ -139,9 +139,10 @@ Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
             fill_control_block(*request);
             return &request->control_block;
         });
+        const auto released = released_.load(std::memory_order_relaxed);
         const int status =
             libaio::calls.submit(context_, static_cast<long>(batch.size()), blocks.data());
-        if (status == -EAGAIN && wait_for_places()) {
+        if (status == -EAGAIN && wait_for_places(released)) {
             continue;
         }
         if (status < 0) {
@@ -149,7 +150,7 @@ Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
             return submission;
         }
         submission.taken += static_cast<std::size_t>(status);
-        if (static_cast<std::size_t>(status) < batch.size() && !wait_for_places()) {
+        if (static_cast<std::size_t>(status) < batch.size() && !wait_for_places(released)) {
             return submission;
         }
     }
@@ -198,18 +199,20 @@ std::size_t AioEngine::take_by_system_call(std::span<Completion> completions) no
 }
 
 void AioEngine::release_places() noexcept {
-    if (sleepers_ == 0) {
+    if (sleepers_ == 0 && ring_.has_unreleased()) {
         ring_.release();
+        released_.fetch_add(1, std::memory_order_relaxed);
     }
 }
 
 // After the kernel said that its queue is full: true once places have become free that were held
 // only for the sake of a thread on its way out of io_getevents, which needs no lock of the
 // caller's.
-bool AioEngine::wait_for_places() noexcept {
+bool AioEngine::wait_for_places(std::uint64_t released_before) noexcept {
     std::unique_lock lock(mutex_);
     if (!ring_.has_unreleased()) {
-        return false;
+        // or, since it asked, they have been given back
+        return released_.load(std::memory_order_relaxed) != released_before;
     }
     while (ring_.has_unreleased()) {
         release_places();

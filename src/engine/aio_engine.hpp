@@ -12,6 +12,7 @@
 // waiting is polling in growing steps: slow, but never wrong.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -45,7 +46,7 @@ private:
     std::size_t take_from_ring(std::span<Completion> completions) noexcept;
     std::size_t take_by_system_call(std::span<Completion> completions) noexcept;
     void release_places() noexcept;
-    bool wait_for_places() noexcept;
+    bool wait_for_places(std::uint64_t released_before) noexcept;
     bool fall_asleep(Ticket ticket) noexcept;
     int sleep(Timeout timeout) noexcept;
     void wake_up() noexcept;
@@ -61,6 +62,7 @@ private:
     libaio::Ring ring_;
     Ticket seen_ = 0;   // events, ever
     int sleepers_ = 0;  // threads inside io_getevents
+    std::atomic<std::uint64_t> released_ = 0;  // times that places were given back
 
     // Found by a thread that polled, for the next reap.
     Completion polled_{};

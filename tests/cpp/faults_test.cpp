@@ -326,10 +326,11 @@ void test_shortness_for_want_of_places() { test_places_held_by_waiter({.at_most 
 // The waiter leaves, and the places are given back, just after the kernel found none free.
 
 HeldWaiter* leaving = nullptr;
+decltype(libaio::calls.submit) shims_submit = nullptr;
 
 int submit_while_waiter_leaves(io_context_t context, long count, iocb** requests) {
-    faulty_libaio::install(libaio::calls);
-    const int status = libaio::calls.submit(context, count, requests);
+    libaio::calls.submit = shims_submit;
+    const int status = shims_submit(context, count, requests);
     leaving->release();
     return status;
 }
@@ -342,7 +343,7 @@ void test_places_given_back_meanwhile(const faulty_libaio::Fault& fault) {
     reads.expect_completed(*engine, 2);
     inject(Call::submit, fault);
     leaving = &waiter;
-    libaio::calls.submit = submit_while_waiter_leaves;
+    shims_submit = std::exchange(libaio::calls.submit, submit_while_waiter_leaves);
     Reads more(2);
     expect_submission(more.submit(*engine), 2, 0);
     more.expect_completed(*engine, 2);
