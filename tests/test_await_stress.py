@@ -188,7 +188,7 @@ def test_heartbeat(nbytes: int, readers: int, most_per_beat: int, factory: LoopF
                 await asyncio.wait(tasks)
 
     run(main(), factory)
-    assert sum(beats) >= 50  # the readers got on, too
+    assert sum(beats) >= 20  # the readers got on, too
     assert max(beats) <= most_per_beat
 
 

@@ -118,9 +118,16 @@ void abandon(ContextObject* context) noexcept {
     warn_if_open(context);
     context->closing = true;
     untie(context);
-    if (context->engine != nullptr && is_idle(context)) {
-        destroy_engine(context);
+    if (context->engine == nullptr) {
+        return;
     }
+    if (is_idle(context)) {
+        destroy_engine(context);
+        return;
+    }
+    // Polls: cancelled, they keep the context until a sweep takes their completions.
+    context->is_dropped = true;
+    cancel_all(context);
 }
 
 void release_inherited(ContextObject* context) noexcept {

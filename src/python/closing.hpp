@@ -18,8 +18,8 @@ bool close(ContextObject* context);
 // ResourceWarning, as Python gives it for files.
 void warn_if_open(ContextObject* context) noexcept;
 
-// For a context that nobody can reach any more. Never waits: nothing is in flight, for that would
-// hold it.
+// For a context that nobody can reach any more. Never waits: nothing but polls is in flight, for all
+// else would hold it.
 void abandon(ContextObject* context) noexcept;
 
 // For an inherited context in a child process: lets go of the operations that were in flight.

@@ -181,9 +181,15 @@ int fileno_of(ContextObject* context) {
     if (!check_usable(context)) {
         return -1;
     }
-    if (!std::exchange(context->eventfd_is_watched, true) &&
-        (context->kept != 0 || context->unsignalled != 0)) {
-        signal_eventfd(context->eventfd.get());
+    if (!std::exchange(context->eventfd_is_watched, true)) {
+        if (context->kept != 0 || context->unsignalled != 0) {
+            signal_eventfd(context->eventfd.get());
+        } else {
+            settle_eventfd(context);  // of what was collected before
+            if (!check_usable(context)) {
+                return -1;
+            }
+        }
     }
     return context->eventfd.get();
 }

@@ -135,10 +135,13 @@ int context_traverse(PyObject* object, visitproc visit, void* arg) {
             Py_VISIT(operation);
         }
     }
-    // What is in flight is the kernel's (see registry.hpp); but not in a child process.
-    for (auto* operation = self->is_inherited() ? self->in_flight.front() : nullptr;
-         operation != nullptr; operation = OperationList::next(operation)) {
-        Py_VISIT(operation);
+    // What is in flight is the kernel's (see registry.hpp); but not in a child process. And of a poll
+    // the kernel uses no memory, while it may never end by itself: until it is cancelled it is ours.
+    for (auto* operation = self->in_flight.front(); operation != nullptr;
+         operation = OperationList::next(operation)) {
+        if (self->is_inherited() || (operation->kind == Kind::poll && !self->closing)) {
+            Py_VISIT(operation);
+        }
     }
     return 0;
 }
@@ -154,6 +157,10 @@ int context_clear(PyObject* object) {
 
 void context_dealloc(PyObject* object) {
     auto* self = cast(object);
+    // First, for all that follows may run code that makes a context, and so looks through them.
+    if (auto* state = state_or_null(object); state != nullptr) {
+        leave_registry(*state, self);
+    }
     if (PyObject_CallFinalizerFromDealloc(object) < 0) {
         return;  // a handler of the warning has kept it
     }
@@ -163,9 +170,6 @@ void context_dealloc(PyObject* object) {
     }
     context_clear(object);
     untie(self);
-    if (auto* state = state_or_null(object); state != nullptr) {
-        leave_registry(*state, self);
-    }
     std::destroy_at(static_cast<Context*>(self));
     auto* type = Py_TYPE(object);
     type->tp_free(object);

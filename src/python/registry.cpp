@@ -83,6 +83,8 @@ void leave_registry(ModuleState& state, ContextObject* context) noexcept {
     if (next != nullptr) {
         next->previous_context = previous;
     }
+    context->previous_context = nullptr;
+    context->next_context = nullptr;
 }
 
 void sweep_registry(ModuleState& state) noexcept {

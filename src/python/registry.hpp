@@ -14,6 +14,7 @@
 namespace python {
 
 void enter_registry(ModuleState& state, ContextObject* context) noexcept;
+// Does nothing for one that has left.
 void leave_registry(ModuleState& state, ContextObject* context) noexcept;
 
 // Reaps every context; starts to close those that nobody holds any more but their own operations.

@@ -313,7 +313,8 @@ void Batch::unclaim(Candidate& candidate) {
     if (is_collectable(candidate.listing_before)) {
         auto* context = context_of(candidate.operation);
         remember(context, candidate.operation, candidate.listing_before);
-        if (context->eventfd_is_watched && context->eventfd.is_open()) {
+        if (context->eventfd_is_watched && context->eventfd.is_open() &&
+            !context->is_inherited()) {
             signal_eventfd(context->eventfd.get());
         }
     }

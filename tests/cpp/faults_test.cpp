@@ -402,12 +402,9 @@ void test_failed_cancellation() {
 }  // namespace
 
 int main() {
-    if (!fixtures::has_kernel_aio()) {
-        return check::skipped_status;
-    }
     unsetenv("LINUX_AIO_USER_RING");
     faulty_libaio::install(libaio::calls);
-    return check::run({
+    return fixtures::run_with_kernel_aio({
         {"the shim", test_shim},
         {"io_setup fails", test_setup},
         {"io_submit fails", test_refused_submission},
