@@ -80,9 +80,20 @@ bool has_mutable_payload(const Operation& operation) noexcept;
 // set.
 bool prepare_payload(Operation& operation);
 
+// Whether files are open for direct I/O, asked once for those that follow each other: for a batch,
+// while no other code runs.
+class DirectFiles {
+public:
+    bool is_direct(int fd) noexcept;
+
+private:
+    int last_fd_ = -1;
+    bool last_answer_ = false;
+};
+
 // Gives a read about to be submitted memory to land in: aligned memory if the file is open for
 // direct I/O, else a bytes object. False with an exception set.
-bool prepare_landing(Operation& operation);
+bool prepare_landing(Operation& operation, DirectFiles& files);
 
 // The same for a file that is most likely not open for direct I/O: spares the question.
 bool prepare_likely_landing(Operation& operation);

@@ -73,7 +73,7 @@ public:
 
 private:
     bool prepare(Candidate& candidate, PyObject* eventfd);
-    static bool prepare_read(const Candidate& candidate);
+    static bool prepare_read(const Candidate& candidate, DirectFiles& files);
     bool prepare_likely_read(const Candidate& candidate);
     void enlist(Candidate& candidate, engine::Pace pace);
     void withdraw(Candidate& candidate);
@@ -122,14 +122,17 @@ void Batch::add_candidate(OperationObject* operation) {
 
 bool Batch::prepare(PyObject* eventfd) {
     // The memory of reads comes last: it depends on the fds, and all of this may change those.
+    DirectFiles files;
     return std::ranges::all_of(candidates(),
                                [&](Candidate& candidate) { return prepare(candidate, eventfd); }) &&
-           std::ranges::all_of(candidates(), prepare_read);
+           std::ranges::all_of(candidates(), [&files](const Candidate& candidate) {
+               return prepare_read(candidate, files);
+           });
 }
 
-bool Batch::prepare_read(const Candidate& candidate) {
+bool Batch::prepare_read(const Candidate& candidate, DirectFiles& files) {
     auto& operation = *candidate.operation;
-    return operation.kind != Kind::read || prepare_landing(operation);
+    return operation.kind != Kind::read || prepare_landing(operation, files);
 }
 
 bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
@@ -183,14 +186,17 @@ bool Batch::prepare_likely_read(const Candidate& candidate) {
     auto& operation = *candidate.operation;
     const bool is_likely = operation.kind == Kind::read && context_->engine != nullptr &&
                            engine::ends_inside(context_->engine->expect(operation.request));
-    return is_likely ? prepare_likely_landing(operation) : prepare_read(candidate);
+    DirectFiles files;
+    return is_likely ? prepare_likely_landing(operation) : prepare_read(candidate, files);
 }
 
 bool Batch::add_awaited(OperationObject* operation, Landing landing) {
     add_candidate(operation);
     auto& candidate = slots_[count_ - 1];
+    DirectFiles files;
     if (prepare(candidate, nullptr) &&
-        (landing == Landing::likely ? prepare_likely_read(candidate) : prepare_read(candidate))) {
+        (landing == Landing::likely ? prepare_likely_read(candidate)
+                                    : prepare_read(candidate, files))) {
         return true;
     }
     const KeptException kept;
@@ -313,8 +319,7 @@ void Batch::unclaim(Candidate& candidate) {
     if (is_collectable(candidate.listing_before)) {
         auto* context = context_of(candidate.operation);
         remember(context, candidate.operation, candidate.listing_before);
-        if (context->eventfd_is_watched && context->eventfd.is_open() &&
-            !context->is_inherited()) {
+        if (context->eventfd_is_watched && context->eventfd.is_open() && !context->is_inherited()) {
             signal_eventfd(context->eventfd.get());
         }
     }
