@@ -113,7 +113,7 @@ bool waits_for_company(const ContextObject* context, OperationObject* operation)
         return false;
     }
     operation->request.fd = operation->file.number();
-    return context->engine->expect(operation->request) == engine::Pace::asynchronous;
+    return context->engine->guess(operation->request) == engine::Pace::asynchronous;
 }
 
 // Hands the operation to the kernel, if it is its turn; else queues it.

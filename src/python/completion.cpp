@@ -126,6 +126,9 @@ void reap(ContextObject* context) noexcept {
             Py_DECREF(operations[i]);
         }
         tell_of_room(context);
+        if (count < completions.size()) {
+            return;
+        }
     }
 }
 

@@ -258,20 +258,9 @@ bool prepare_payload(Operation& operation) {
     return set_payload(operation, payload.get());
 }
 
-bool DirectFiles::is_direct(int fd) noexcept {
-    if (fd != last_fd_) {
-        last_fd_ = fd;
-        last_answer_ = engine::is_direct(fd);
-    }
-    return last_answer_;
+bool prepare_landing(Operation& operation) {
+    return operation.request.is_direct ? prepare_aligned(operation) : prepare_bytes(operation);
 }
-
-bool prepare_landing(Operation& operation, DirectFiles& files) {
-    return files.is_direct(operation.request.fd) ? prepare_aligned(operation)
-                                                 : prepare_bytes(operation);
-}
-
-bool prepare_likely_landing(Operation& operation) { return prepare_bytes(operation); }
 
 bool landed_wrong(const Operation& operation) noexcept {
     return operation.kind == Kind::read && operation.result == -EINVAL &&

@@ -80,25 +80,11 @@ bool has_mutable_payload(const Operation& operation) noexcept;
 // set.
 bool prepare_payload(Operation& operation);
 
-// Whether files are open for direct I/O, asked once for those that follow each other: for a batch,
-// while no other code runs.
-class DirectFiles {
-public:
-    bool is_direct(int fd) noexcept;
+// Gives a read that was planned memory to land in: aligned memory if the file is open for direct
+// I/O, else a bytes object. False with an exception set.
+bool prepare_landing(Operation& operation);
 
-private:
-    int last_fd_ = -1;
-    bool last_answer_ = false;
-};
-
-// Gives a read about to be submitted memory to land in: aligned memory if the file is open for
-// direct I/O, else a bytes object. False with an exception set.
-bool prepare_landing(Operation& operation, DirectFiles& files);
-
-// The same for a file that is most likely not open for direct I/O: spares the question.
-bool prepare_likely_landing(Operation& operation);
-
-// Whether a read failed only because prepare_likely_landing() was wrong.
+// Whether a read failed only because it was planned by a guess.
 bool landed_wrong(const Operation& operation) noexcept;
 
 // A read has landed. `result` is what the kernel returned, 0 or more; returns how many bytes of

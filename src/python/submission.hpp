@@ -18,7 +18,7 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
 // failed.
 enum class Landing : std::uint8_t {
     exact,
-    likely,  // the caller looks at landed_wrong() when the operation has completed
+    likely,  // by a guess: the caller looks at landed_wrong() when the operation has completed
 };
 bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations, Landing landing);
 
