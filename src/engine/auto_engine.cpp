@@ -67,8 +67,11 @@ AutoEngine::AutoEngine(unsigned max_requests)
 // --- planning
 
 Pace AutoEngine::guess(const Request& request) noexcept {
-    if (!is_read(request.opcode) || request.fd < 0) {
+    if (!is_read(request.opcode)) {
         return Pace::asynchronous;
+    }
+    if (request.fd < 0) {
+        return Pace::perhaps;
     }
     const auto& place = far_fds_[static_cast<std::size_t>(request.fd) % far_fds_.size()];
     return place.load(std::memory_order_relaxed) == request.fd ? Pace::asynchronous

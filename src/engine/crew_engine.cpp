@@ -8,7 +8,9 @@ namespace engine {
 CrewEngine::CrewEngine(const char* name, Crew::MakeReactor make_reactor, Route transfers)
     : name_(name), transfers_(transfers), crew_(completions_, make_reactor, nullptr) {}
 
-Pace CrewEngine::guess(const Request& /*request*/) noexcept { return Pace::asynchronous; }
+Pace CrewEngine::guess(const Request& request) noexcept {
+    return request.fd < 0 ? Pace::perhaps : Pace::asynchronous;
+}
 
 void CrewEngine::plan(std::span<Request* const> requests, bool /*is_guess*/) noexcept {
     DirectFiles files;
