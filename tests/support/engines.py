@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine that this run of the tests is for, and how engines may differ."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+# What AIOContext() uses; a test that is about one engine has it for its time (conftest.py).
+ENGINE = os.environ.get("LINUX_AIO_ENGINE") or "auto"
+
+# The errno of a request itself is raised by submit, or by get_result: as the engine learns of it.
+# Kernel AIO refuses what is no valid request at all; threads of ours carry it out to see.
+REFUSES_AT_ONCE = ENGINE in {"auto", "aio"}
+
+# Requests of files in memory are over when submit returns.
+ENDS_AT_ONCE = ENGINE in {"auto", "aio"}
+
+# For a fixture: with "system calls" it has LINUX_AIO_USER_RING=0 set.
+WAYS_OF_REAPING = [
+    "ring",
+    pytest.param("system calls", marks=pytest.mark.engine("aio", "auto")),
+]
