@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.engines import WAYS_OF_REAPING
+from support.operations import signals, wait_done
 from support.files import Gate, file_in_memory, is_readable
 from support.forked import in_child, report_of, start_child
 from support.fusefs import HoldingFS
@@ -481,8 +483,6 @@ def test_while_threads_are_at_work(memory: int) -> None:
 ENDS_NORMALLY = """
 import atexit, os, sys, threading, time, warnings
 from linux_aio import AIOContext, AIOOperation, EventFD
-from support.engines import WAYS_OF_REAPING
-from support.operations import signals, wait_done
 
 warnings.simplefilter("error")
 warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
