@@ -17,11 +17,11 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.engines import WAYS_OF_REAPING
-from support.operations import signals, wait_done
 from support.files import Gate, file_in_memory, is_readable
 from support.forked import in_child, report_of, start_child
 from support.fusefs import HoldingFS
 from support.measure import open_fds
+from support.operations import signals, wait_done
 from support.programs import end_of, start_program
 from support.quarantine import Quarantine
 from support.rings import queues, rings
