@@ -291,9 +291,10 @@ def test_one_that_was_never_submitted(ctx: AIOContext, gate: Gate) -> None:
 
 @pytest.mark.parametrize("collected", [False, True])
 def test_one_that_is_done(collected: bool, ctx: AIOContext) -> None:
-    with file_in_memory(b"data") as fd:
+    with file_in_memory(b"data") as fd, EventFD() as efd:
         op = AIOOperation.read(4, fd)
-        op.submit(ctx)
+        op.submit(ctx, efd)
+        assert efd.read() == 1
         if collected:
             assert ctx.getevents() == [op]
         with pytest.raises(ValueError, match="not in flight"):
@@ -363,7 +364,7 @@ def test_closing_loses_no_result(gate: Gate) -> None:
             other.open()
             ready = poll_of(other)
             ctx.submit(ready, *reads[:10], *polls, *reads[10:])
-            wait_done(ready, *reads)
+            wait_done(ready)
             ctx.close()
     assert ready.get_result() == select.POLLIN
     assert [op.get_result() for op in reads] == [DATA[start : start + 10] for start in range(20)]

@@ -226,7 +226,7 @@ def test_closing_loses_no_results() -> None:
         with AIOContext(8) as ctx:
             ctx.submit(asked, unasked)
             signalled.submit(ctx, efd)
-            wait_done(asked, unasked, signalled)
+            wait_done(asked)
             assert asked.get_result() == b"Hello"
         assert asked.get_result() == b"Hello"
         assert unasked.get_result() == b"lo wo"

@@ -396,6 +396,11 @@ bool AutoEngine::cancel(Request& request) noexcept {
     return crew_->cancel(request);
 }
 
+bool AutoEngine::cancel_if_endless(Request& request) noexcept {
+    const bool is_ours = request.route == Route::reactor || request.route == Route::workers;
+    return is_ours ? crew_->cancel_if_endless(request) : cancel(request);
+}
+
 RouteCounts AutoEngine::routes() const noexcept {
     const auto reactor = by_reactor_.load();
     const bool is_uring = uring_reactor() != nullptr && !crew_->has_second_choice();

@@ -38,6 +38,7 @@ public:
     Ticket ticket() noexcept override;
     int wait(Ticket ticket, Timeout timeout) noexcept override;
     bool cancel(Request& request) noexcept override;
+    bool cancel_if_endless(Request& request) noexcept override;
     RouteCounts routes() const noexcept override;
 
 private:

@@ -143,8 +143,21 @@ bool Crew::cancel(Request& request) noexcept {
         case Stage::in_reactor:
             break;
     }
-    Cancellation cancellation{.request = &request, .next = cancellations_};
-    cancellations_ = &cancellation;
+    return ask_reactor({.request = &request}, lock);
+}
+
+bool Crew::cancel_if_endless(Request& request) noexcept {
+    if (request.opcode == Opcode::poll) {
+        return cancel(request);
+    }
+    Lock lock(mutex_);
+    ends_streams_ = true;
+    return transfers_data(request.opcode) && request.stage == Stage::in_reactor &&
+           ask_reactor({.request = &request, .only_if_stream = true}, lock);
+}
+
+bool Crew::ask_reactor(Cancellation cancellation, Lock& lock) noexcept {
+    cancellation.next = std::exchange(cancellations_, &cancellation);
     wake_reactor();
     state_changed_.wait(lock,
                         [&] { return cancellation.answer != Cancellation::Answer::none; });
@@ -267,6 +280,9 @@ void Crew::take_up_inbox() noexcept {
             finish(*request, -reactor_error_);
         } else if (request->file->fd < 0) {
             finish(*request, -request->file->error);
+        } else if (ends_streams_ && transfers_data(request->opcode) &&
+                   is_stream(request->file->fd)) {
+            finish(*request, -ECANCELED);
         } else {
             reactor_->start(*request);
         }
@@ -276,7 +292,9 @@ void Crew::take_up_inbox() noexcept {
 void Crew::answer_cancellations() noexcept {
     while (auto* cancellation = cancellations_) {
         cancellations_ = cancellation->next;
-        if (cancellation->request->stage == Stage::in_reactor) {
+        const auto& request = *cancellation->request;
+        if (request.stage == Stage::in_reactor &&
+            (!cancellation->only_if_stream || is_stream(request.file->fd))) {
             reactor_->cancel(*cancellation);
         } else {
             cancellation->answer = Cancellation::Answer::no;

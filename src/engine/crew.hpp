@@ -40,6 +40,9 @@ public:
 
     bool cancel(Request& request) noexcept;
 
+    // From the first of these on, what turns out to wait for a stream is cancelled.
+    bool cancel_if_endless(Request& request) noexcept;
+
     // With nothing in flight: waits until the threads are gone.
     void close() noexcept;
 
@@ -69,6 +72,7 @@ private:
         std::uint64_t count = 0;
     };
 
+    bool ask_reactor(Cancellation cancellation, Lock& lock) noexcept;
     int start_reactor(Lock& lock) noexcept;
     bool start_thread(void (Crew::*run)() noexcept) noexcept;
     std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
@@ -101,6 +105,7 @@ private:
     std::condition_variable work_came_;      // for workers
     PrivateFiles files_;
     bool is_closing_ = false;
+    bool ends_streams_ = false;
     std::size_t in_flight_ = 0;
 
     ReactorState reactor_state_ = ReactorState::none;

@@ -39,6 +39,10 @@ int CrewEngine::wait(Ticket ticket, Timeout timeout) noexcept {
 
 bool CrewEngine::cancel(Request& request) noexcept { return crew_->cancel(request); }
 
+bool CrewEngine::cancel_if_endless(Request& request) noexcept {
+    return crew_->cancel_if_endless(request);
+}
+
 RouteCounts CrewEngine::routes() const noexcept {
     const auto count = submitted_.load(std::memory_order_relaxed);
     return transfers_ == Route::workers ? RouteCounts{.threads = count}

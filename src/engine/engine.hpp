@@ -93,6 +93,10 @@ public:
     // completes once, through reap(); a cancelled poll with -ECANCELED.
     virtual bool cancel(Request& request) noexcept = 0;
 
+    // The same at the end, if the request might never end by itself, as a poll or a read of a pipe:
+    // what was to be written is written. It may be that this comes to light only later.
+    virtual bool cancel_if_endless(Request& request) noexcept { return cancel(request); }
+
     // Which ways requests took.
     virtual RouteCounts routes() const noexcept { return {}; }
 };

@@ -34,6 +34,7 @@ struct Cancellation {
     enum class Answer : std::uint8_t { none, yes, no };
 
     Request* request = nullptr;
+    bool only_if_stream = false;
     Answer answer = Answer::none;
     Cancellation* next = nullptr;
 };

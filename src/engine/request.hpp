@@ -90,6 +90,7 @@ struct Request {
     std::int64_t result = 0;
     HeldFile* file = nullptr;         // what threads of ours use instead of `fd`
     HeldFile* signal_file = nullptr;  // and of `eventfd`
+    int poll_proxy = -1;              // an epoll(7) that io_uring polls in place of the file
     Request* previous = nullptr;      // in one list of the engine's at a time
     Request* next = nullptr;
 };

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -131,7 +132,11 @@ void UringReactor::prepare(io_uring_sqe* entry, const Request& request) const no
             io_uring_prep_fsync(entry, fd, IORING_FSYNC_DATASYNC);
             break;
         case Opcode::poll:
-            io_uring_prep_poll_add(entry, fd, request.poll_events);
+            if (request.poll_proxy >= 0) {
+                io_uring_prep_poll_add(entry, request.poll_proxy, POLLIN);
+            } else {
+                io_uring_prep_poll_add(entry, fd, request.poll_events);
+            }
             break;
     }
     if (transfers_data(request.opcode)) {
@@ -148,6 +153,11 @@ void UringReactor::start(Request& request) noexcept {
         owner_.finish(request, carry_out(request, request.file->fd, true, 0));
         return;
     }
+    request.poll_proxy = -1;
+    start_or_wait(request);
+}
+
+void UringReactor::start_or_wait(Request& request) noexcept {
     auto* entry = waiting_.empty() ? get_entry() : nullptr;
     if (entry == nullptr) {
         waiting_.push_back(request);
@@ -172,7 +182,7 @@ void UringReactor::cancel(Cancellation& cancellation) noexcept {
     for (auto* waiting = waiting_.front(); waiting != nullptr; waiting = waiting->next) {
         if (waiting == &request) {
             waiting_.remove(request);
-            owner_.finish(request, -ECANCELED);
+            end(request, -ECANCELED);
             cancellation.answer = Cancellation::Answer::yes;
             return;
         }
@@ -244,9 +254,45 @@ void UringReactor::handle(const io_uring_cqe& completion) noexcept {
         return;
     }
     auto& request = *reinterpret_cast<Request*>(static_cast<std::uintptr_t>(name));
-    std::int64_t result = completion.res;
-    if (request.opcode == Opcode::poll && result > 0) {
-        result &= request.poll_events | POLLERR | POLLHUP | POLLNVAL;
+    if (request.opcode == Opcode::poll) {
+        end_poll(request, completion.res);
+    } else {
+        // Only a cancellation interrupts these.
+        owner_.finish(request, completion.res == -EINTR ? -ECANCELED : completion.res);
+    }
+}
+
+// io_uring reports things that nobody asked for, also alone: the end of the other side (POLLRDHUP).
+// To ask again would give the same answer at once, so epoll(7) waits for the rest.
+void UringReactor::end_poll(Request& request, std::int64_t result) noexcept {
+    const auto reported = request.poll_events | POLLERR | POLLHUP | POLLNVAL;
+    if (result > 0 && request.poll_proxy >= 0) {
+        epoll_event event{};
+        result = epoll_wait(request.poll_proxy, &event, 1, 0) == 1 ? event.events & reported : 0;
+    } else if (result > 0) {
+        result &= reported;
+        const int error = result == 0 ? open_proxy(request) : 0;
+        result = error != 0 ? -error : result;
+    }
+    if (result == 0) {
+        start_or_wait(request);
+    } else {
+        end(request, result);
+    }
+}
+
+// Returns 0 or an errno.
+int UringReactor::open_proxy(Request& request) noexcept {
+    request.poll_proxy = epoll_create1(EPOLL_CLOEXEC);
+    epoll_event event{.events = request.poll_events, .data = {.ptr = nullptr}};
+    const bool is_open = request.poll_proxy >= 0 &&
+                         epoll_ctl(request.poll_proxy, EPOLL_CTL_ADD, request.file->fd, &event) == 0;
+    return is_open ? 0 : errno;
+}
+
+void UringReactor::end(Request& request, std::int64_t result) noexcept {
+    if (request.opcode == Opcode::poll && request.poll_proxy >= 0) {
+        ::close(request.poll_proxy);
     }
     owner_.finish(request, result);
 }
