@@ -33,6 +33,7 @@ from linux_aio import AIOContext, AIOOperation, EventFD, aligned_buffer, direct_
 from support.direct import direct_reason
 from support.engines import ENGINE
 from support.files import Gate
+from support.operations import wait_done
 
 UNIT = 512  # that direct transfers of these programs are multiples of
 LARGEST_FILE = 40 * UNIT
@@ -85,6 +86,7 @@ class Running:
     contents: bytes = b""  # of the buffers, when it is done
     opened: bool = False  # the gate
     completions: int = 0
+    grew: bool = False  # the file
     may_be_cancelled: bool = False  # though the cancellation was not taken
 
 
@@ -215,6 +217,7 @@ class Program(RuleBasedStateMachine):
         self.accepted += 1
         self.running[running.operation] = running
         running.completions = 0
+        running.grew = self.grows(plan)
         running.may_be_cancelled = False
         running.expected = None
         if plan.writes:
@@ -270,7 +273,7 @@ class Program(RuleBasedStateMachine):
     def clear_the_way(self, plan: Plan) -> None:
         """Wait for those in flight that the plan must come after, and take their results."""
         for running in list(self.running.values()):
-            if self.is_in_the_way(plan, [running.plan]):
+            if running.grew or self.is_in_the_way(plan, [running.plan]):
                 while not running.operation.done:
                     time.sleep(0)
                 self.check(running)
@@ -368,8 +371,8 @@ class Program(RuleBasedStateMachine):
 
     @rule(number=NUMBERS)
     def cancel(self, number: int) -> None:
-        # What becomes of the file when a write is cancelled that a thread of ours would have made is
-        # another matter.
+        # What becomes of the file when a write is cancelled is another matter: kernel AIO cancels
+        # none.
         running = pick(
             (one for one in self.running.values() if ENGINE == "aio" or not one.plan.writes), number
         )
@@ -416,6 +419,8 @@ class Program(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         with self.stack:
+            ending = [one.operation for one in self.running.values() if self.will_end(one)]
+            wait_done(*ending)
             self.context.close()
             for running in list(self.running.values()):
                 if not self.will_end(running):

@@ -191,7 +191,9 @@ bool needs_another_turn(const ContextObject* context) noexcept {
 
 // Whether all the places are taken, and some by operations whose completion nobody may look for.
 bool needs_to_look_again(const ContextObject* context) noexcept {
-    return !context->tie.queued.empty() && context->eventfds_in_flight != 0;
+    const bool is_told_of_all = context->eventfds_in_flight == 0 &&
+                                (!context->tie.has_strangers || context->in_flight.empty());
+    return !context->tie.queued.empty() && !is_told_of_all;
 }
 
 void request_look(ContextObject* context) noexcept {
@@ -263,6 +265,7 @@ bool tie_to_running_loop(ContextObject* context) {
     tie.turn_is_requested = false;
     tie.look_is_requested = false;
     tie.suspended = 0;
+    tie.has_strangers = !context->in_flight.empty();
     ++tie.number;
     return true;
 }

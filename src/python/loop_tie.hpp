@@ -24,6 +24,8 @@ struct LoopTie {
     OperationList queued;       // awaited, and waiting for room or for the next turn of the loop
     OperationList landed;       // awaited and completed: whoever waits for it has to be woken
     std::size_t suspended = 0;  // awaitables that have begun and not finished
+    // Whether some in flight signal the eventfd of another loop that was served before.
+    bool has_strangers = false;
     std::uint64_t number = 0;   // of the tie: those of an earlier one don't count
     std::size_t borrowed = 0;   // operations in flight that were submitted first, then awaited
     bool turn_is_requested = false;

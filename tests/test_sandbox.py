@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AIOContext() works where a sandbox refuses io_setup(2), io_uring_setup(2) or both."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from support.programs import run_program
+from support.seccomp import Call, reason_unavailable
+
+TESTS = Path(__file__).resolve().parent
+
+pytestmark = [
+    pytest.mark.engine("auto"),
+    pytest.mark.skipif(reason_unavailable() is not None, reason=str(reason_unavailable())),
+]
+
+
+class Sandbox(NamedTuple):
+    """What is refused, and with which errno."""
+
+    calls: tuple[Call, ...]
+    error: int
+
+    @property
+    def name(self) -> str:
+        return f"{'+'.join(self.calls)} {errno.errorcode[self.error]}"
+
+    @property
+    def refused(self) -> set[str]:
+        """The engines that there are not."""
+        named = {"io_setup": "aio", "io_uring_setup": "uring"}
+        return {named[call] for call in self.calls if call in named}
+
+
+SANDBOXES = [
+    Sandbox(calls, error)
+    for error in (errno.ENOSYS, errno.EPERM)
+    for calls in (("io_uring_setup",), ("io_setup",), ("io_setup", "io_uring_setup"))
+]
+
+each_sandbox = pytest.mark.parametrize("sandbox", SANDBOXES, ids=lambda sandbox: sandbox.name)
+
+ENTER = """
+import sys
+from support.seccomp import refuse
+
+calls, error = sys.argv[1].split("+"), int(sys.argv[2])
+refuse(calls, error)
+"""
+
+
+def run_in(sandbox: Sandbox, source: str) -> str:
+    return run_program(ENTER + source, "+".join(sandbox.calls), sandbox.error)
+
+
+@each_sandbox
+def test_what_there_is_and_what_not(sandbox: Sandbox) -> None:
+    source = """
+from linux_aio import AIOContext, engines
+for name, state in engines().items():
+    try:
+        AIOContext(engine=name).close()
+        print(name, "opens", state, sep="|")
+    except OSError as refusal:
+        assert state in str(refusal), (state, refusal)
+        print(name, refusal.errno, state, sep="|")
+"""
+    found = {
+        name: (outcome, state)
+        for name, outcome, state in (
+            line.split("|") for line in run_in(sandbox, source).splitlines()
+        )
+    }
+    assert list(found) == ["auto", "aio", "uring", "threads"]
+    for name, (outcome, state) in found.items():
+        if name in sandbox.refused:
+            assert outcome == str(sandbox.error)
+            assert "sandbox" in state or "seccomp" in state
+        else:
+            assert (outcome, state) == ("opens", "available")
+
+
+# Small files, of which each is about something else.
+REPRESENTATIVE = [
+    "test_files.py",
+    "test_submit.py",
+    "test_statistics.py",
+    "test_getevents.py",
+    "test_context_fileno.py",
+    "test_await.py",
+    "test_await_queue.py",
+    "test_cancel.py",
+    "test_poll.py",
+]
+
+RUN_TESTS = """
+import os
+import pytest
+
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", os.path.dirname(sys.argv[3]),
+                      *(os.path.join(sys.argv[3], name) for name in sys.argv[4:])]))
+"""
+
+
+@each_sandbox
+@pytest.mark.timeout(600)
+def test_the_tests_pass_on_what_remains(sandbox: Sandbox) -> None:
+    environment = {
+        **os.environ,
+        "LINUX_AIO_ENGINE": "auto",
+        "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)]),
+    }
+    # what the outer run reports is not the inner one's to overwrite
+    environment.pop("LINUX_AIO_SKIP_REPORT", None)
+    arguments = ["+".join(sandbox.calls), str(sandbox.error), str(TESTS), *REPRESENTATIVE]
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", ENTER + RUN_TESTS, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "calls", [("close_range",), ("kcmp",), ("close_range", "kcmp")], ids="+".join
+)
+def test_threads_without_a_descriptor_table_of_their_own(calls: tuple[Call, ...]) -> None:
+    """Duplicates of the program's descriptors have to do; none of them is left."""
+    source = """
+import os, tempfile
+from linux_aio import AIOContext, AIOOperation
+from support.measure import open_fds
+from support.operations import perform
+
+with tempfile.TemporaryFile() as file:
+    before = open_fds()
+    for engine in ("threads", "uring", "auto"):
+        with AIOContext(8, engine=engine) as context:
+            for number in range(20):
+                assert perform(context, AIOOperation.write(b"data", file, number * 4)) == 4
+                assert perform(context, AIOOperation.read(4, file, number * 4)) == b"data"
+            assert perform(context, AIOOperation.fsync(file)) is None
+    assert open_fds() == before, (open_fds(), before)
+print("done")
+"""
+    assert run_in(Sandbox(calls, errno.EPERM), source) == "done\n"
