@@ -26,6 +26,9 @@ constexpr std::size_t stack_size = std::size_t{512} * 1024;
 // How long a thread stays that has nothing to do.
 constexpr milliseconds linger(100);
 
+// How many signals of brief requests may wait for each other: a matter of some ten microseconds.
+constexpr std::uint64_t most_held = 16;
+
 // How long a brief request may take before others no longer wait behind it.
 constexpr milliseconds stall(1);
 
@@ -407,7 +410,17 @@ bool Crew::wait_for_work(Lock& lock) noexcept {
 
 void Crew::run_worker() noexcept {
     Lock lock(mutex_);
-    while (wait_for_work(lock)) {
+    // Of brief requests that follow each other, which would wake a thread of the program's for each.
+    Signal held;
+    for (;;) {
+        const bool goes_on = held.count < most_held && !queue_.empty() &&
+                             queue_.front()->is_brief && may_take(false);
+        if (!goes_on && held.file != nullptr) {
+            send(held, lock);
+        }
+        if (!goes_on && !wait_for_work(lock)) {
+            break;
+        }
         auto* request = queue_.pop_front();
         request->stage = Stage::in_worker;
         if (!queue_.empty()) {
@@ -416,7 +429,7 @@ void Crew::run_worker() noexcept {
         }
         brief_ += request->is_brief ? 1 : 0;
         const bool is_brief = request->is_brief;
-        work_on(*request, lock);
+        work_on(*request, held, lock);
         brief_ -= is_brief ? 1 : 0;
     }
     --workers_;
@@ -425,12 +438,12 @@ void Crew::run_worker() noexcept {
     }
 }
 
-void Crew::work_on(Request& request, Lock& lock) noexcept {
+void Crew::work_on(Request& request, Signal& held, Lock& lock) noexcept {
     files_.receive();
     auto* file = request.file;
     const int fd = file->fd;
     if (fd < 0) {
-        finish_in_worker(request, -file->error, lock);
+        finish_in_worker(request, -file->error, held, lock);
         return;
     }
     auto kind = file->kind;
@@ -453,10 +466,12 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
     const auto result = carry_out_with_priority(request, fd, is_stream);
     lock.lock();
     file->kind = kind;
-    finish_in_worker(request, result, lock);
+    finish_in_worker(request, result, held, lock);
 }
 
-void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
+void Crew::finish_in_worker(Request& request, std::int64_t result, Signal& held,
+                            Lock& lock) noexcept {
+    const bool may_be_held = request.is_brief;
     request.stage = Stage::none;
     auto* file = std::exchange(request.file, nullptr);
     auto* signal = std::exchange(request.signal_file, nullptr);
@@ -467,13 +482,32 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
         close_held(file);
     }
     completions_.push(request, result);
-    if (signal != nullptr) {
-        signal_file(*signal, 1);
-    }
     lock.lock();
-    if (signal != nullptr && files_.release(signal)) {
-        close_held(signal);
+    if (signal == nullptr) {
+        return;
     }
+    if (held.file == signal) {
+        ++held.count;
+        files_.release(signal);  // not the last
+    } else {
+        if (held.file != nullptr) {
+            send(held, lock);
+        }
+        held = {.file = signal, .count = 1};
+    }
+    if (!may_be_held) {
+        send(held, lock);
+    }
+}
+
+void Crew::send(Signal& signal, Lock& lock) noexcept {
+    lock.unlock();
+    signal_file(*signal.file, signal.count);
+    lock.lock();
+    if (files_.release(signal.file)) {
+        close_held(signal.file);
+    }
+    signal = {};
 }
 
 }  // namespace engine

@@ -83,8 +83,10 @@ private:
     bool wait_for_work(Lock& lock) noexcept;
     void call_for_worker() noexcept;
     void start_wanted_workers() noexcept;
-    void work_on(Request& request, Lock& lock) noexcept;
-    void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
+    void work_on(Request& request, Signal& held, Lock& lock) noexcept;
+    void finish_in_worker(Request& request, std::int64_t result, Signal& held,
+                          Lock& lock) noexcept;
+    void send(Signal& signal, Lock& lock) noexcept;
 
     CompletionQueue& completions_;
     const MakeReactor make_reactor_;
