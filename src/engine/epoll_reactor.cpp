@@ -217,9 +217,4 @@ void EpollReactor::serve(Watch* watch, std::uint32_t events) noexcept {
 
 void EpollReactor::close_file(int fd) noexcept { ::close(fd); }
 
-void EpollReactor::wake() noexcept {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
-}
-
 }  // namespace engine
