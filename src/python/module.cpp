@@ -33,11 +33,12 @@ ModuleState& state_of_module(PyObject* module) {
 PyDoc_STRVAR(build_info_doc,
              "build_info()\n--\n\n"
              "Return what was chosen when the extension was built, as a dict of str.\n\n"
-             "'libaio' is 'built-in' or the system's library; 'version' that of linux_aio.");
+             "'libaio' is 'built-in' or the system's library; 'uring' is the version of liburing,\n"
+             "or 'not built in'; 'version' that of linux_aio.");
 
 PyObject* build_info(PyObject* /*module*/, PyObject* /*unused*/) {
-    return Py_BuildValue("{s:s,s:s}", "version", LINUX_AIO_VERSION, "libaio",
-                         libaio::implementation());
+    return Py_BuildValue("{s:s,s:s,s:s}", "version", LINUX_AIO_VERSION, "libaio",
+                         libaio::implementation(), "uring", LINUX_AIO_URING);
 }
 
 PyMethodDef methods[] = {
