@@ -11,6 +11,7 @@
 #include <array>
 #include <atomic>
 #include <climits>
+#include <cstdint>
 #include <csignal>
 #include <future>
 #include <memory>
