@@ -15,7 +15,8 @@ TOP = Path(__file__).resolve().parent.parent
 def test_the_list_and_the_checkout_agree() -> None:
     if not (TOP / ".git").exists():
         pytest.skip("this is no git checkout")
-    command = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"]
+    options = ["--cached", "--others", "--exclude-standard"]
+    command = ["git", "-c", "safe.directory=*", "ls-files", *options]
     listed = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True)
     result = subprocess.run(
         [sys.executable, TOP / "packaging" / "check-sdist"],

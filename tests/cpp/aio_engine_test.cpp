@@ -11,8 +11,8 @@
 #include <array>
 #include <atomic>
 #include <climits>
-#include <cstdint>
 #include <csignal>
+#include <cstdint>
 #include <future>
 #include <memory>
 #include <string>
