@@ -7,6 +7,8 @@
 // operation has landed; the result is taken from the operation in the next step.
 #pragma once
 
+#include <cstdint>
+
 #include "python/context.hpp"
 #include "python/refs.hpp"
 

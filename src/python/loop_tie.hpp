@@ -9,6 +9,8 @@
 // finds a completion only lists it, and the eventfd brings the loop to it.
 #pragma once
 
+#include <cstdint>
+
 #include "python/operation_list.hpp"
 #include "python/refs.hpp"
 #include "python/state.hpp"
