@@ -6,7 +6,6 @@
 #include <new>
 #include <utility>
 
-#include "python/asyncio_api.hpp"
 #include "python/completion.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
@@ -14,6 +13,7 @@
 #include "python/operation.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
+#include "python/waiter.hpp"
 
 namespace python {
 namespace {
@@ -65,7 +65,7 @@ void finish(AwaitableObject* self) noexcept {
     self->tie_number = 0;
     self->stage = Stage::finished;
     detach(self);
-    self->future.reset();
+    self->waiter.reset();
     self->operation.reset();
     self->failure.reset();
     self->deferred.reset();
@@ -87,23 +87,25 @@ PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
     return nullptr;
 }
 
-// A future for the task to wait for; null, and the awaitable is finished, if it can't be made.
+// A waiter for the task to wait for; null, and the awaitable is finished, if it can't be made.
 PyObject* suspend(AwaitableObject* self) {
     auto* context = context_of(self);
-    self->future = new_future(state_of(context), context->tie.loop.get());
-    if (!self->future) {
+    self->waiter = make_waiter(state_of(context), context->tie.loop.get());
+    if (!self->waiter) {
         const KeptException kept;
         finish(self);
         return nullptr;
     }
     self->stage = Stage::suspended;
-    return self->future.new_ref();
+    return self->waiter.new_ref();
 }
 
 void enqueue(ContextObject* context, OperationObject* operation) noexcept {
     operation->listing = Listing::queued;
     context->tie.queued.push_back(operation);
-    attend_to_queue(context);
+    if (!comes_to_queue(context)) {
+        attend_to_queue(context);
+    }
 }
 
 // Whether the operation is better submitted together with others of this turn of the loop: the
@@ -124,8 +126,8 @@ void submit_or_enqueue(AwaitableObject* self) {
     if (context->room() == 0) {
         reap(context);
     }
-    if (context->tie.queued.empty() && context->room() != 0 && !budget.is_used_up() &&
-        !waits_for_company(context, operation_of(self))) {
+    if (context->tie.queued.empty() && context->room() != 0 &&
+        !waits_for_company(context, operation_of(self)) && budget.may_spend(context)) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
         submit_awaited(context, {&operation, 1}, Landing::likely);
         reap(context);
@@ -287,7 +289,7 @@ bool uses_mutable_memory(const OperationObject* operation) noexcept {
 }
 
 // The exception ends the awaitable: at once, or if the kernel still uses memory of the program's,
-// when it no longer does. Then returns a future to wait for.
+// when it no longer does. Then returns a waiter to yield.
 PyObject* end_with(AwaitableObject* self, Ref exception) {
     auto* operation = operation_of(self);
     auto* context = context_of(self);
@@ -425,7 +427,7 @@ int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->context.get());
     Py_VISIT(self->operation.get());
-    Py_VISIT(self->future.get());
+    Py_VISIT(self->waiter.get());
     Py_VISIT(self->failure.get());
     Py_VISIT(self->deferred.get());
     return 0;

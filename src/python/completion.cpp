@@ -100,7 +100,7 @@ bool wait_for_enough(ContextObject* context, std::size_t min_nr, engine::Timeout
 
 // For the loop, if there is something in its queue that could now be submitted.
 void tell_of_room(const ContextObject* context) noexcept {
-    if (!context->tie.queued.empty() && !context->tie.is_running && context->room() != 0 &&
+    if (!context->tie.queued.empty() && context->room() != 0 && !comes_to_queue(context) &&
         !context->is_inherited()) {
         tell_loop(context);
     }

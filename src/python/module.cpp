@@ -13,6 +13,7 @@
 #include "python/refs.hpp"
 #include "python/registry.hpp"
 #include "python/state.hpp"
+#include "python/waiter.hpp"
 
 namespace python {
 
@@ -68,7 +69,9 @@ int module_exec(PyObject* module) {
     }
     state.awaitable_type = make_awaitable_type(module);
     state.watcher_type = make_watcher_type(module);
-    if (state.awaitable_type == nullptr || state.watcher_type == nullptr) {
+    state.waiter_type = make_waiter_type(module);
+    if (state.awaitable_type == nullptr || state.watcher_type == nullptr ||
+        state.waiter_type == nullptr) {
         return -1;
     }
     // The table of libaio calls, for the project's tests to put faults into.
@@ -91,6 +94,7 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.aligned_buffer_type);
     Py_VISIT(state.awaitable_type);
     Py_VISIT(state.watcher_type);
+    Py_VISIT(state.waiter_type);
     return 0;
 }
 
@@ -98,12 +102,14 @@ int module_clear(PyObject* module) {
     auto& state = state_of_module(module);
     state.free_operations.clear();
     state.free_awaitables.clear();
+    state.free_waiters.clear();
     Py_CLEAR(state.eventfd_type);
     Py_CLEAR(state.operation_type);
     Py_CLEAR(state.context_type);
     Py_CLEAR(state.aligned_buffer_type);
     Py_CLEAR(state.awaitable_type);
     Py_CLEAR(state.watcher_type);
+    Py_CLEAR(state.waiter_type);
     state.asyncio = {};
     return 0;
 }
