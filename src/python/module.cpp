@@ -103,6 +103,7 @@ int module_clear(PyObject* module) {
     state.free_operations.clear();
     state.free_awaitables.clear();
     state.free_waiters.clear();
+    state.aligned_pool.clear();
     Py_CLEAR(state.eventfd_type);
     Py_CLEAR(state.operation_type);
     Py_CLEAR(state.context_type);

@@ -7,7 +7,6 @@
 #include <memory>
 #include <new>
 
-#include "engine/alignment.hpp"
 #include "python/arguments.hpp"
 #include "python/operation.hpp"
 
@@ -123,14 +122,18 @@ bool settle_payload(Operation& operation) {
     return !memory.payload_aligned;
 }
 
+AlignedPool& pool_of(Operation& operation) noexcept {
+    return state_of(static_cast<OperationObject*>(&operation)).aligned_pool;
+}
+
 bool is_aligned(const engine::AlignedMemory& memory, std::uint32_t alignment) noexcept {
     return reinterpret_cast<std::uintptr_t>(memory.data()) % alignment == 0;
 }
 
-bool prepare_aligned(Operation& operation) {
+bool prepare_aligned(Operation& operation, DirectFiles& files) {
     auto& memory = operation.memory;
     engine::Alignment alignment;
-    if (const int error = engine::find_alignment(operation.request.fd, alignment); error != 0) {
+    if (const int error = files.find_alignment(operation.request.fd, alignment); error != 0) {
         errno = error;
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
@@ -144,7 +147,7 @@ bool prepare_aligned(Operation& operation) {
     const auto most = static_cast<std::size_t>(max_transfer);
     range.length = std::min(range.length, most - most % alignment.transfer);
     if (memory.aligned.size() < range.length || !is_aligned(memory.aligned, alignment.memory)) {
-        memory.aligned = engine::AlignedMemory(range.length, alignment.memory);
+        memory.aligned = pool_of(operation).take(range.length, alignment.memory);
         if (memory.aligned.data() == nullptr) {
             PyErr_NoMemory();
             return false;
@@ -262,12 +265,25 @@ bool DirectFiles::is_direct(int fd) noexcept {
     if (fd != last_fd_) {
         last_fd_ = fd;
         last_answer_ = engine::is_direct(fd);
+        is_aligned_ = false;
     }
     return last_answer_;
 }
 
+int DirectFiles::find_alignment(int fd, engine::Alignment& alignment) noexcept {
+    is_direct(fd);  // now the last one
+    if (!is_aligned_) {
+        if (const int error = engine::find_alignment(fd, alignment_); error != 0) {
+            return error;
+        }
+        is_aligned_ = true;
+    }
+    alignment = alignment_;
+    return 0;
+}
+
 bool prepare_landing(Operation& operation, DirectFiles& files) {
-    return files.is_direct(operation.request.fd) ? prepare_aligned(operation)
+    return files.is_direct(operation.request.fd) ? prepare_aligned(operation, files)
                                                  : prepare_bytes(operation);
 }
 
@@ -302,7 +318,7 @@ PyObject* read_result(Operation& operation) {
         if (!settle_payload(operation)) {
             return nullptr;
         }
-        memory.aligned = {};
+        pool_of(operation).put(std::move(memory.aligned));
     }
     const auto length = static_cast<Py_ssize_t>(operation.result);
     PyObject* bytes = memory.payload.get();

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/aligned_memory.hpp"
+#include "engine/alignment.hpp"
 #include "python/buffer_view.hpp"
 #include "python/refs.hpp"
 
@@ -80,15 +81,20 @@ bool has_mutable_payload(const Operation& operation) noexcept;
 // set.
 bool prepare_payload(Operation& operation);
 
-// Whether files are open for direct I/O, asked once for those that follow each other: for a batch,
-// while no other code runs.
+// Whether files are open for direct I/O and what that needs, asked once for those that follow each
+// other: for a batch, while no other code runs.
 class DirectFiles {
 public:
     bool is_direct(int fd) noexcept;
 
+    // 0, or an errno.
+    int find_alignment(int fd, engine::Alignment& alignment) noexcept;
+
 private:
     int last_fd_ = -1;
     bool last_answer_ = false;
+    bool is_aligned_ = false;  // `alignment_` is known
+    engine::Alignment alignment_;
 };
 
 // Gives a read about to be submitted memory to land in: aligned memory if the file is open for

@@ -2,6 +2,7 @@
 // What the module keeps for each interpreter that imported it.
 #pragma once
 
+#include "python/aligned_pool.hpp"
 #include "python/free_list.hpp"
 #include "python/refs.hpp"
 
@@ -45,6 +46,7 @@ struct ModuleState {
     FreeOperations free_operations;
     FreeAwaitables free_awaitables;
     FreeWaiters free_waiters;
+    AlignedPool aligned_pool;
 
     // All contexts that are not closed, linked through themselves; not owned (see registry.hpp).
     ContextObject* first_context = nullptr;

@@ -65,7 +65,7 @@ public:
     Py_ssize_t submit();
 
     // For operations that are awaited: claims and prepares one. False with an exception set.
-    bool add_awaited(OperationObject* operation, Landing landing);
+    bool add_awaited(OperationObject* operation, Landing landing, DirectFiles& files);
 
     // Submits all that there is room for; who can't be submitted fails by itself. Returns whether
     // any of them is out of the queue's way.
@@ -74,7 +74,7 @@ public:
 private:
     bool prepare(Candidate& candidate, PyObject* eventfd);
     static bool prepare_read(const Candidate& candidate, DirectFiles& files);
-    bool prepare_likely_read(const Candidate& candidate);
+    bool prepare_likely_read(const Candidate& candidate, DirectFiles& files);
     void enlist(Candidate& candidate, engine::Pace pace);
     void withdraw(Candidate& candidate);
     static void unclaim(Candidate& candidate);
@@ -182,23 +182,25 @@ Py_ssize_t Batch::submit() {
 }
 
 // Spares asking the file whether it is open for direct I/O, if it was not a moment ago.
-bool Batch::prepare_likely_read(const Candidate& candidate) {
+bool Batch::prepare_likely_read(const Candidate& candidate, DirectFiles& files) {
     auto& operation = *candidate.operation;
     const bool is_likely = operation.kind == Kind::read && context_->engine != nullptr &&
                            engine::ends_inside(context_->engine->expect(operation.request));
-    DirectFiles files;
     return is_likely ? prepare_likely_landing(operation) : prepare_read(candidate, files);
 }
 
-bool Batch::add_awaited(OperationObject* operation, Landing landing) {
+bool Batch::add_awaited(OperationObject* operation, Landing landing, DirectFiles& files) {
     add_candidate(operation);
     auto& candidate = slots_[count_ - 1];
-    DirectFiles files;
+    if (operation->file.runs_code() || has_payload(operation->kind)) {
+        files = {};  // what this runs may open others
+    }
     if (prepare(candidate, nullptr) &&
-        (landing == Landing::likely ? prepare_likely_read(candidate)
+        (landing == Landing::likely ? prepare_likely_read(candidate, files)
                                     : prepare_read(candidate, files))) {
         return true;
     }
+    files = {};
     const KeptException kept;
     unclaim(candidate);
     candidate = {};
@@ -363,9 +365,10 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
             operation->listing = Listing::none;
         }
     }
+    DirectFiles files;
     for (auto* object : operations) {
         auto* operation = static_cast<OperationObject*>(object);
-        if (operation->awaiter != nullptr && !batch.add_awaited(operation, landing)) {
+        if (operation->awaiter != nullptr && !batch.add_awaited(operation, landing, files)) {
             fail_awaited(context, operation);
             some_failed = true;
         }
