@@ -265,6 +265,29 @@ void submit_for_turn(ContextObject* context) noexcept {
     context->tie.is_running = false;
 }
 
+// The loop calls a reader in the same Python context each time. For the life of this object we are
+// not in it, or a loop that is run inside a callback of ours could not come to us again.
+class OutsideContext {
+public:
+    OutsideContext() noexcept : context_(Ref::borrow(current_context())) {
+        if (context_ && PyContext_Exit(context_.get()) != 0) {
+            PyErr_Clear();
+            context_.reset();
+        }
+    }
+    OutsideContext(const OutsideContext&) = delete;
+    OutsideContext& operator=(const OutsideContext&) = delete;
+    ~OutsideContext() {
+        const KeptException kept;
+        if (context_ && PyContext_Enter(context_.get()) != 0) {
+            PyErr_Clear();
+        }
+    }
+
+private:
+    Ref context_;
+};
+
 // Calls back those whose operations have landed by now, and submits what they queue. False with an
 // exception set.
 bool wake_all_now(ContextObject* context, Patience& patience) {
@@ -272,6 +295,7 @@ bool wake_all_now(ContextObject* context, Patience& patience) {
     // whoever is called back may have the context served by another loop
     const auto number = tie.number;
     auto* outer = tie.waking;
+    const OutsideContext outside;
     bool goes_on = true;
     for (auto left = tie.landed.size();
          goes_on && left != 0 && !tie.landed.empty() && tie.number == number; --left) {
