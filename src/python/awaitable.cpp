@@ -108,14 +108,16 @@ void enqueue(ContextObject* context, OperationObject* operation) noexcept {
     }
 }
 
+engine::Pace pace_of(const ContextObject* context, OperationObject* operation) noexcept {
+    operation->request.fd = operation->file.number();
+    return context->engine->expect(operation->request);
+}
+
 // Whether the operation is better submitted together with others of this turn of the loop: the
 // kernel sends off what it gets in one call in one go.
-bool waits_for_company(const ContextObject* context, OperationObject* operation) noexcept {
-    if (!reads(operation->kind) && !writes(operation->kind)) {
-        return false;
-    }
-    operation->request.fd = operation->file.number();
-    return context->engine->expect(operation->request) == engine::Pace::asynchronous;
+bool waits_for_company(const OperationObject* operation, engine::Pace pace) noexcept {
+    return (reads(operation->kind) || writes(operation->kind)) &&
+           pace == engine::Pace::asynchronous;
 }
 
 // Hands the operation to the kernel, if it is its turn; else queues it.
@@ -126,15 +128,16 @@ void submit_or_enqueue(AwaitableObject* self) {
     if (context->room() == 0) {
         reap(context);
     }
+    const auto pace = pace_of(context, operation_of(self));
     if (context->tie.queued.empty() && context->room() != 0 &&
-        !waits_for_company(context, operation_of(self)) && budget.may_spend(context)) {
+        !waits_for_company(operation_of(self), pace) && budget.may_spend(context)) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
-        submit_awaited(context, {&operation, 1}, Landing::likely);
-        reap(context);
+        submit_awaited(context, {&operation, 1}, pace);
+        reap_some(context);
         if (operation_of(self)->state == State::completed && landed_wrong(*operation_of(self))) {
             leave_list(context, operation_of(self));
-            submit_awaited(context, {&operation, 1}, Landing::exact);
-            reap(context);
+            submit_awaited(context, {&operation, 1});
+            reap_some(context);
         }
         if (operation_of(self)->listing == Listing::queued) {
             attend_to_queue(context);

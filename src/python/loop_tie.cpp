@@ -183,8 +183,7 @@ void submit_queued(ContextObject* context) noexcept {
             return;
         }
         const TurnBudget::Measure measure(budget, enough_bytes);
-        const bool some_moved =
-            submit_awaited(context, std::span(operations).first(count), Landing::exact);
+        const bool some_moved = submit_awaited(context, std::span(operations).first(count));
         reap(context);
         if (!some_moved) {
             return;

@@ -254,7 +254,7 @@ bool has_mutable_payload(const Operation& operation) noexcept {
 
 bool prepare_payload(Operation& operation) {
     operation.request.offset = operation.offset;
-    if (operation.memory.view.is_held() || operation.memory.vector.is_held()) {
+    if (operation.memory.is_exported()) {
         return true;
     }
     const auto payload = Ref::borrow(operation.memory.payload.get());

@@ -66,6 +66,9 @@ struct OperationMemory {
     bool lands_aligned = false;    // the submission at hand
     bool payload_aligned = false;  // the last result is still in `aligned`
 
+    // Whether the program's memory is exported: it can't be resized.
+    bool is_exported() const noexcept { return view.is_held() || vector.is_held(); }
+
     int traverse(visitproc visit, void* arg) const;
     void clear() noexcept;
 };

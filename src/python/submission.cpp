@@ -31,6 +31,7 @@ struct Candidate {
     State state_before{};
     Listing listing_before{};
     int eventfd_number = -1;
+    std::optional<engine::Pace> pace;  // if it is known what to expect
     // What is not the operation's: before it is listed what it is to get, then what it had.
     Ref context;
     Ref eventfd;
@@ -65,7 +66,8 @@ public:
     Py_ssize_t submit();
 
     // For operations that are awaited: claims and prepares one. False with an exception set.
-    bool add_awaited(OperationObject* operation, Landing landing, DirectFiles& files);
+    bool add_awaited(OperationObject* operation, std::optional<engine::Pace> pace,
+                     DirectFiles& files);
 
     // Submits all that there is room for; who can't be submitted fails by itself. Returns whether
     // any of them is out of the queue's way.
@@ -74,7 +76,6 @@ public:
 private:
     bool prepare(Candidate& candidate, PyObject* eventfd);
     static bool prepare_read(const Candidate& candidate, DirectFiles& files);
-    bool prepare_likely_read(const Candidate& candidate, DirectFiles& files);
     void enlist(Candidate& candidate, engine::Pace pace);
     void withdraw(Candidate& candidate);
     static void unclaim(Candidate& candidate);
@@ -181,23 +182,22 @@ Py_ssize_t Batch::submit() {
     }
 }
 
-// Spares asking the file whether it is open for direct I/O, if it was not a moment ago.
-bool Batch::prepare_likely_read(const Candidate& candidate, DirectFiles& files) {
-    auto& operation = *candidate.operation;
-    const bool is_likely = operation.kind == Kind::read && context_->engine != nullptr &&
-                           engine::ends_inside(context_->engine->expect(operation.request));
-    return is_likely ? prepare_likely_landing(operation) : prepare_read(candidate, files);
-}
-
-bool Batch::add_awaited(OperationObject* operation, Landing landing, DirectFiles& files) {
+bool Batch::add_awaited(OperationObject* operation, std::optional<engine::Pace> pace,
+                        DirectFiles& files) {
     add_candidate(operation);
     auto& candidate = slots_[count_ - 1];
-    if (operation->file.runs_code() || has_payload(operation->kind)) {
-        files = {};  // what this runs may open others
+    candidate.pace = pace;
+    if (operation->file.runs_code() ||
+        (has_payload(operation->kind) && !operation->memory.is_exported())) {
+        // what this runs may open others
+        files = {};
+        candidate.pace.reset();
     }
-    if (prepare(candidate, nullptr) &&
-        (landing == Landing::likely ? prepare_likely_read(candidate, files)
-                                    : prepare_read(candidate, files))) {
+    // Spares asking the file whether it is open for direct I/O, if it was not a moment ago.
+    const bool is_likely =
+        candidate.pace && operation->kind == Kind::read && engine::ends_inside(*candidate.pace);
+    if (prepare(candidate, nullptr) && (is_likely ? prepare_likely_landing(*operation)
+                                                  : prepare_read(candidate, files))) {
         return true;
     }
     files = {};
@@ -245,7 +245,7 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     const engine::Request* unknown = nullptr;
     for (auto& candidate : chosen) {
         auto& request = candidate.operation->request;
-        const auto pace = engine.expect(request);
+        const auto pace = candidate.pace ? *candidate.pace : engine.expect(request);
         enlist(candidate, pace);
         requests_[count++] = &request;
         may_block = may_block || engine::may_block(pace);
@@ -348,7 +348,7 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
 }
 
 bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
-                    Landing landing) {
+                    std::optional<engine::Pace> pace) {
     Batch batch(context, operations);
     bool some_failed = false;
     // Out of the queue, they are held here: preparing one may run code that drops another.
@@ -368,7 +368,7 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
     DirectFiles files;
     for (auto* object : operations) {
         auto* operation = static_cast<OperationObject*>(object);
-        if (operation->awaiter != nullptr && !batch.add_awaited(operation, landing, files)) {
+        if (operation->awaiter != nullptr && !batch.add_awaited(operation, pace, files)) {
             fail_awaited(context, operation);
             some_failed = true;
         }
