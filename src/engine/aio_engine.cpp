@@ -127,12 +127,12 @@ AioEngine::~AioEngine() {
 
 Pace AioEngine::guess(const Request& request) noexcept { return pace_maker_.expect(request); }
 
-void AioEngine::plan(std::span<Request* const> requests, bool is_guess) noexcept {
+void AioEngine::plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept {
     DirectFiles files;
     for (auto* request : requests) {
-        request->pace = guess(*request);
+        request->pace = guessed ? *guessed : guess(*request);
         request->is_direct = is_read(request->opcode) &&
-                             !(is_guess && ends_inside(request->pace)) &&
+                             !(guessed && ends_inside(*guessed)) &&
                              files.is_direct(request->fd);
     }
 }

@@ -87,7 +87,8 @@ void AutoEngine::note_way(int fd, bool is_inside) noexcept {
     }
 }
 
-void AutoEngine::plan(std::span<Request* const> requests, bool /*is_guess*/) noexcept {
+void AutoEngine::plan(std::span<Request* const> requests,
+                      std::optional<Pace> /*guessed*/) noexcept {
     const std::lock_guard lock(mutex_);
     FileBook::Look look;
     for (auto* request : requests) {

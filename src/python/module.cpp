@@ -16,6 +16,7 @@
 #include "python/refs.hpp"
 #include "python/registry.hpp"
 #include "python/state.hpp"
+#include "python/waiter.hpp"
 
 namespace python {
 
@@ -97,7 +98,9 @@ int module_exec(PyObject* module) {
     }
     state.awaitable_type = make_awaitable_type(module);
     state.watcher_type = make_watcher_type(module);
-    if (state.awaitable_type == nullptr || state.watcher_type == nullptr) {
+    state.waiter_type = make_waiter_type(module);
+    if (state.awaitable_type == nullptr || state.watcher_type == nullptr ||
+        state.waiter_type == nullptr) {
         return -1;
     }
     // The table of libaio calls, for the project's tests to put faults into.
@@ -120,6 +123,7 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.aligned_buffer_type);
     Py_VISIT(state.awaitable_type);
     Py_VISIT(state.watcher_type);
+    Py_VISIT(state.waiter_type);
     return 0;
 }
 
@@ -127,12 +131,15 @@ int module_clear(PyObject* module) {
     auto& state = state_of_module(module);
     state.free_operations.clear();
     state.free_awaitables.clear();
+    state.free_waiters.clear();
+    state.aligned_pool.clear();
     Py_CLEAR(state.eventfd_type);
     Py_CLEAR(state.operation_type);
     Py_CLEAR(state.context_type);
     Py_CLEAR(state.aligned_buffer_type);
     Py_CLEAR(state.awaitable_type);
     Py_CLEAR(state.watcher_type);
+    Py_CLEAR(state.waiter_type);
     state.asyncio = {};
     return 0;
 }

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine/aligned_memory.hpp"
+#include "engine/alignment.hpp"
 #include "python/buffer_view.hpp"
 #include "python/refs.hpp"
 
@@ -66,6 +67,9 @@ struct OperationMemory {
     bool lands_aligned = false;    // the submission at hand
     bool payload_aligned = false;  // the last result is still in `aligned`
 
+    // Whether the program's memory is exported: it can't be resized.
+    bool is_exported() const noexcept { return view.is_held() || vector.is_held(); }
+
     int traverse(visitproc visit, void* arg) const;
     void clear() noexcept;
 };
@@ -81,9 +85,21 @@ bool has_mutable_payload(const Operation& operation) noexcept;
 // set.
 bool prepare_payload(Operation& operation);
 
+// What direct I/O on files needs, asked once for those that follow each other, while no other code
+// runs.
+class LastAlignment {
+public:
+    // 0, or an errno.
+    int find(int fd, engine::Alignment& alignment) noexcept;
+
+private:
+    int fd_ = -1;
+    engine::Alignment alignment_;
+};
+
 // Gives a read that was planned memory to land in: aligned memory if the file is open for direct
 // I/O, else a bytes object. False with an exception set.
-bool prepare_landing(Operation& operation);
+bool prepare_landing(Operation& operation, LastAlignment& alignments);
 
 // Whether a read failed only because it was planned by a guess.
 bool landed_wrong(const Operation& operation) noexcept;

@@ -69,7 +69,7 @@ public:
     bool add_awaited(OperationObject* operation);
 
     // Makes the memory of their reads. Those that get none fail. Returns whether any did.
-    bool land_awaited(Landing landing);
+    bool land_awaited(std::optional<engine::Pace> guess);
 
     // Submits all that there is room for; who can't be submitted fails by itself. Returns whether
     // any of them is out of the queue's way.
@@ -77,8 +77,8 @@ public:
 
 private:
     bool prepare(Candidate& candidate, PyObject* eventfd);
-    void plan(Landing landing);
-    static bool prepare_read(const Candidate& candidate);
+    void plan(std::optional<engine::Pace> guess);
+    static bool prepare_read(const Candidate& candidate, LastAlignment& alignments);
     void enlist(Candidate& candidate);
     void withdraw(Candidate& candidate);
     static void unclaim(Candidate& candidate);
@@ -130,20 +130,23 @@ bool Batch::prepare(PyObject* eventfd) {
         return false;
     }
     // The memory of reads comes last: it depends on the files, which all of this may change.
-    plan(Landing::exact);
-    return std::ranges::all_of(candidates(), prepare_read);
+    plan(std::nullopt);
+    LastAlignment alignments;
+    return std::ranges::all_of(candidates(), [&](const Candidate& candidate) {
+        return prepare_read(candidate, alignments);
+    });
 }
 
-void Batch::plan(Landing landing) {
+void Batch::plan(std::optional<engine::Pace> guess) {
     std::ranges::transform(candidates(), requests_.span().begin(), [](const Candidate& candidate) {
         return &candidate.operation->request;
     });
-    context_->engine->plan(requests_.span().first(count_), landing == Landing::likely);
+    context_->engine->plan(requests_.span().first(count_), guess);
 }
 
-bool Batch::prepare_read(const Candidate& candidate) {
+bool Batch::prepare_read(const Candidate& candidate, LastAlignment& alignments) {
     auto& operation = *candidate.operation;
-    return operation.kind != Kind::read || prepare_landing(operation);
+    return operation.kind != Kind::read || prepare_landing(operation, alignments);
 }
 
 bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
@@ -211,14 +214,15 @@ bool Batch::add_awaited(OperationObject* operation) {
     return false;
 }
 
-bool Batch::land_awaited(Landing landing) {
+bool Batch::land_awaited(std::optional<engine::Pace> guess) {
     if (context_->engine == nullptr) {
         return false;  // preparing them has closed it: they go back to the queue, which fails them
     }
-    plan(landing);
+    plan(guess);
+    LastAlignment alignments;
     std::size_t landed = 0;
     for (auto& candidate : candidates()) {
-        if (prepare_read(candidate)) {
+        if (prepare_read(candidate, alignments)) {
             std::swap(slots_[landed++], candidate);
             continue;
         }
@@ -376,7 +380,7 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
 }
 
 bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
-                    Landing landing) {
+                    std::optional<engine::Pace> pace) {
     Batch batch(context, operations);
     bool some_failed = false;
     // Out of the queue, they are held here: preparing one may run code that drops another.
@@ -395,12 +399,16 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
     }
     for (auto* object : operations) {
         auto* operation = static_cast<OperationObject*>(object);
+        if (operation->file.runs_code() ||
+            (has_payload(operation->kind) && !operation->memory.is_exported())) {
+            pace.reset();  // what this runs may open other files
+        }
         if (operation->awaiter != nullptr && !batch.add_awaited(operation)) {
             fail_awaited(context, operation);
             some_failed = true;
         }
     }
-    some_failed = batch.land_awaited(landing) || some_failed;
+    some_failed = batch.land_awaited(pace) || some_failed;
     return batch.submit_awaited() || some_failed;
 }
 
