@@ -15,6 +15,7 @@ TESTS = Path(__file__).resolve().parent
 STRICT_SKIPS = os.environ.get("LINUX_AIO_STRICT_SKIPS") == "1"
 
 sys.path.insert(0, str(TESTS))
+sys.path.append(str(TESTS.parent))  # last, since it has linux_aio without its extension module
 if "LINUX_AIO_BUILD" in os.environ:
     sys.path.insert(1, str(Path(os.environ["LINUX_AIO_BUILD"]).resolve() / "tests" / "cpp"))
 

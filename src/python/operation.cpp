@@ -316,6 +316,20 @@ int operation_clear(PyObject* object) {
     return 0;
 }
 
+// Called by the garbage collector only, before it clears anything. Up to Python 3.12 it clears a
+// memoryview that is exported, and the end of that view then is a crash: so let go of it first.
+// Should a finalizer bring the operation back, its next submission exports the buffers again.
+void operation_finalize(PyObject* object) {
+    auto* self = cast(object);
+    const bool is_the_kernels =
+        is_busy(self) && self->kind != Kind::poll && !context_of(self)->is_inherited();
+    if (!is_the_kernels) {
+        const KeptException kept;
+        self->memory.view.release();
+        self->memory.vector.release();
+    }
+}
+
 void operation_dealloc(PyObject* object) {
     auto* self = cast(object);
     PyObject_GC_UnTrack(object);
@@ -394,6 +408,7 @@ PyType_Slot slots[] = {
     {Py_tp_dealloc, as_slot(operation_dealloc)},
     {Py_tp_traverse, as_slot(operation_traverse)},
     {Py_tp_clear, as_slot(operation_clear)},
+    {Py_tp_finalize, as_slot(operation_finalize)},
     {Py_tp_repr, as_slot(operation_repr)},
     {Py_am_await, as_slot(operation_await)},
     {Py_tp_methods, methods},
