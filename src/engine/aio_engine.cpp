@@ -2,7 +2,6 @@
 #include "engine/aio_engine.hpp"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -118,9 +117,6 @@ AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) 
 AioEngine::~AioEngine() {
     // The ring in a child process is the parent's.
     if (!fork_guard_.is_inherited()) {
-        if (alarm_is_set_) {
-            sound();
-        }
         libaio::calls.destroy(context_);
     }
 }
@@ -196,40 +192,34 @@ std::size_t AioEngine::take_from_ring(std::span<Completion> completions) noexcep
 
 // Returns how many are left.
 std::size_t AioEngine::drop_alarm(std::span<Completion> completions) noexcept {
-    if (!alarm_is_set_) {
+    if (!alarm_sounds_.load(std::memory_order_relaxed)) {
         return completions.size();
     }
     const auto found = std::ranges::find(completions, &alarm_, &Completion::request);
     if (found == completions.end()) {
         return completions.size();
     }
-    alarm_is_set_ = false;
-    std::uint64_t count = 0;
-    [[maybe_unused]] const auto emptied = read(alarm_fd_.get(), &count, sizeof count);
+    alarm_sounds_.store(false);
     std::copy(found + 1, completions.end(), found);
     return completions.size() - 1;
 }
 
-bool AioEngine::set_alarm() noexcept {
-    const std::lock_guard lock(mutex_);
-    if (alarm_is_set_) {
-        return true;
-    }
-    if (!alarm_fd_.is_open()) {
-        alarm_fd_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-        alarm_.opcode = Opcode::poll;
-        alarm_.fd = alarm_fd_.get();
-        alarm_.poll_events = POLLIN;
-    }
+void AioEngine::set_alarm(int eventfd) noexcept {
+    alarm_.opcode = Opcode::poll;
+    alarm_.fd = eventfd;
+    alarm_.poll_events = POLLOUT;
     fill_control_block(alarm_);
-    iocb* block = &alarm_.control_block;
-    alarm_is_set_ = libaio::calls.submit(context_, 1, &block) == 1;
-    return alarm_is_set_;
 }
 
 void AioEngine::sound() noexcept {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = write(alarm_fd_.get(), &one, sizeof one);
+    if (alarm_sounds_.exchange(true)) {
+        return;  // whoever sleeps is being woken
+    }
+    iocb* block = &alarm_.control_block;
+    if (libaio::calls.submit(context_, 1, &block) != 1) {
+        // There is no room for its event: then there are others, and nobody sleeps.
+        alarm_sounds_.store(false);
+    }
 }
 
 std::size_t AioEngine::take_by_system_call(std::span<Completion> completions) noexcept {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <system_error>
 #include <utility>
 
 #include "engine/blocking_call.hpp"
@@ -72,7 +73,11 @@ private:
 }  // namespace
 
 Crew::Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor second_choice)
-    : completions_(completions), make_reactor_(make_reactor), second_choice_(second_choice) {}
+    : completions_(completions), make_reactor_(make_reactor), second_choice_(second_choice) {
+    if (!files_.is_open()) {
+        throw std::system_error(EMFILE, std::generic_category());
+    }
+}
 
 // --- submission
 
@@ -201,7 +206,7 @@ bool Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
 // Returns 0 or an errno. The thread has opened its table of files when this returns.
 int Crew::start_reactor(Lock& lock) noexcept {
     if (reactor_state_ == ReactorState::none) {
-        if (!files_.is_open() || !start_thread(&Crew::run_reactor)) {
+        if (!start_thread(&Crew::run_reactor)) {
             return ENOMEM;
         }
         reactor_state_ = ReactorState::starting;
