@@ -285,7 +285,8 @@ class AIOContext:
         """Make one for max_requests (1 to 2**31 - 1) operations; engine as in engines().
 
         None is the default: what the environment variable LINUX_AIO_ENGINE names,
-        else "auto". ValueError beyond limits or for an unknown engine, OSError if the system refuses it.
+        else "auto". ValueError beyond limits or for an unknown engine, OSError if the system
+        refuses it.
         """
 
     @property
