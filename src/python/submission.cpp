@@ -196,8 +196,8 @@ bool Batch::add_awaited(OperationObject* operation, std::optional<engine::Pace> 
     // Spares asking the file whether it is open for direct I/O, if it was not a moment ago.
     const bool is_likely =
         candidate.pace && operation->kind == Kind::read && engine::ends_inside(*candidate.pace);
-    if (prepare(candidate, nullptr) && (is_likely ? prepare_likely_landing(*operation)
-                                                  : prepare_read(candidate, files))) {
+    if (prepare(candidate, nullptr) &&
+        (is_likely ? prepare_likely_landing(*operation) : prepare_read(candidate, files))) {
         return true;
     }
     files = {};
