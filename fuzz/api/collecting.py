@@ -9,7 +9,6 @@ import os
 import pytest
 
 from fuzz.api.machine import Machine
-from linux_aio import EventFD
 
 
 def collect(machine: Machine) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 
 from fuzz.api.machine import Machine
 from fuzz.api.plans import Plan
