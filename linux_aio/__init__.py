@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linux asynchronous I/O: kernel AIO (io_submit(2)) for Python programs that keep a disk busy."""
+"""Linux asynchronous I/O for Python programs that keep a disk busy: io_submit(2), io_uring(7)."""
 
 from ._core import (
     AIOContext,
@@ -9,6 +9,7 @@ from ._core import (
     aligned_buffer,
     build_info,
     direct_alignment,
+    engines,
 )
 from ._flags import RWF_ATOMIC, RWF_DONTCACHE, RWF_NOAPPEND
 from ._priority import IOPriorityClass, ioprio
@@ -25,5 +26,6 @@ __all__ = [
     "aligned_buffer",
     "build_info",
     "direct_alignment",
+    "engines",
     "ioprio",
 ]

@@ -23,6 +23,12 @@ if "LINUX_AIO_BUILD" in os.environ:
 # which has no extension module, instead of what is being tested.
 os.environ.setdefault("PYTHONSAFEPATH", "1")
 
+from support.portable import PORTABLE, REASON, aio_refused, portable_files  # noqa: E402
+
+if PORTABLE:
+    files = portable_files()
+    collect_ignore = [path.name for path in TESTS.glob("test_*.py") if path.name not in files]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_root: skipped unless run as root")
@@ -31,10 +37,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.geteuid() != 0:
+    if PORTABLE and (refused := aio_refused()):
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=refused))
+    if PORTABLE or os.geteuid() != 0:
         for item in items:
             if item.get_closest_marker("needs_root"):
-                item.add_marker(pytest.mark.skip(reason="needs root"))
+                reason = REASON if PORTABLE else "needs root"
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def skips(config: pytest.Config) -> Iterator[tuple[str, str]]:

@@ -146,7 +146,7 @@ def test_guarantees_and_security_name_commands_that_there_are() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(TOP)))
 def test_named_files_are_there(path: Path) -> None:
-    folders = "benchmarks|docs|examples|linux_aio|src|tests"
+    folders = "benchmarks|debian|docs|examples|linux_aio|packaging|src|tests"
     named = re.findall(rf"``((?:{folders})/[\w./-]*)``", path.read_text(encoding="utf-8"))
     assert [name for name in named if not (TOP / name).exists()] == []
 

@@ -46,6 +46,15 @@ def eager_threads() -> Iterator[None]:
 
 
 @pytest.fixture
+def one_processor() -> Iterator[None]:
+    """Threads run one at a time."""
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    yield
+    os.sched_setaffinity(0, processors)
+
+
+@pytest.fixture
 def ctx(way_of_reaping: None) -> Iterator[AIOContext]:
     """A context that is closed even if a thread hangs in it, and then the test fails."""
     context = AIOContext(64)
@@ -180,6 +189,41 @@ def test_nobody_sleeps_on_what_another_took(
         hesitate()
         gate.open()
         hesitate()
+        assert take_result(operation)
+        assert collected.get(timeout=PATIENCE) in ([], [operation])
+        gate.shut()
+    turns.put(False)
+    finish(collecting)
+
+
+def spin(seconds: float) -> None:
+    """Keep the GIL for so long."""
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        pass
+
+
+def test_nobody_falls_asleep_on_what_was_just_taken(
+    ctx: AIOContext, gate: Gate, one_processor: None
+) -> None:
+    """The waiter is stopped where it has let go of the GIL, and does not sleep yet."""
+    sys.setswitchinterval(10.0)  # the GIL goes to another thread only where it is let go of
+    turns: SimpleQueue[bool] = SimpleQueue()
+    collected: SimpleQueue[list[AIOOperation]] = SimpleQueue()
+
+    def collect_in_turn() -> None:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # others come first at once
+        while turns.get():
+            spin(0.001)  # until the other thread waits for the GIL
+            collected.put(ctx.getevents())
+
+    collecting = start(collect_in_turn)
+    for _ in range(200):
+        operation = poll_of(gate)
+        operation.submit(ctx)
+        turns.put(True)
+        time.sleep(0.0002)
+        gate.open()
         assert take_result(operation)
         assert collected.get(timeout=PATIENCE) in ([], [operation])
         gate.shut()

@@ -2,6 +2,7 @@
 #include "engine/aio_engine.hpp"
 
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+
+#include "engine/alignment.hpp"
 
 namespace engine {
 namespace {
@@ -55,8 +58,6 @@ timespec to_timespec(nanoseconds time) noexcept {
 void* to_pointer(std::uint64_t value) noexcept {
     return reinterpret_cast<void*>(static_cast<std::uintptr_t>(value));
 }
-
-bool is_sync(Opcode opcode) noexcept { return opcode == Opcode::fsync || opcode == Opcode::fdsync; }
 
 // <linux/aio_abi.h>'s, which <libaio.h> does not have.
 constexpr unsigned flag_ioprio = 1U << 1U;
@@ -117,18 +118,31 @@ AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) 
 AioEngine::~AioEngine() {
     // The ring in a child process is the parent's.
     if (!fork_guard_.is_inherited()) {
+        if (alarm_is_set_) {
+            sound();
+        }
         libaio::calls.destroy(context_);
     }
 }
 
-Pace AioEngine::expect(const Request& request) noexcept { return pace_maker_.expect(request); }
+Pace AioEngine::guess(const Request& request) noexcept { return pace_maker_.expect(request); }
+
+void AioEngine::plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept {
+    DirectFiles files;
+    for (auto* request : requests) {
+        request->pace = guessed ? *guessed : guess(*request);
+        request->is_direct = is_read(request->opcode) &&
+                             !(guessed && ends_inside(*guessed)) &&
+                             files.is_direct(request->fd);
+    }
+}
 
 void AioEngine::learn(const Request& request) noexcept { pace_maker_.learn(request); }
 
 Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
     Submission submission;
     const bool sleeps =
-        requests.size() > unplugged_batch_size && expect(*requests.front()) == Pace::inside;
+        requests.size() > unplugged_batch_size && requests.front()->pace == Pace::inside;
     const auto most = sleeps ? unplugged_batch_size : batch_size;
     while (submission.taken < requests.size()) {
         const auto batch =
@@ -165,14 +179,57 @@ std::size_t AioEngine::reap(std::span<Completion> completions) noexcept {
 std::size_t AioEngine::take_from_ring(std::span<Completion> completions) noexcept {
     std::array<libaio::RingEvent, batch_size> events;
     const auto wanted = std::min(completions.size(), events.size());
-    const auto count = ring_.peek(std::span(events).first(wanted));
-    std::transform(events.begin(), events.begin() + count, completions.begin(),
-                   [](const libaio::RingEvent& event) {
-                       return completion_of(to_pointer(event.data), event.res);
-                   });
-    seen_ += count;
+    std::size_t seen = 0;
+    std::size_t count = 0;
+    do {
+        seen = ring_.peek(std::span(events).first(wanted));
+        std::transform(events.begin(), events.begin() + static_cast<std::ptrdiff_t>(seen),
+                       completions.begin(), [](const libaio::RingEvent& event) {
+                           return completion_of(to_pointer(event.data), event.res);
+                       });
+        seen_ += seen;
+        count = drop_alarm(completions.first(seen));
+    } while (count == 0 && seen != 0);
     release_places();
     return count;
+}
+
+// Returns how many are left.
+std::size_t AioEngine::drop_alarm(std::span<Completion> completions) noexcept {
+    if (!alarm_is_set_) {
+        return completions.size();
+    }
+    const auto found = std::ranges::find(completions, &alarm_, &Completion::request);
+    if (found == completions.end()) {
+        return completions.size();
+    }
+    alarm_is_set_ = false;
+    std::uint64_t count = 0;
+    [[maybe_unused]] const auto emptied = read(alarm_fd_.get(), &count, sizeof count);
+    std::copy(found + 1, completions.end(), found);
+    return completions.size() - 1;
+}
+
+bool AioEngine::set_alarm() noexcept {
+    const std::lock_guard lock(mutex_);
+    if (alarm_is_set_) {
+        return true;
+    }
+    if (!alarm_fd_.is_open()) {
+        alarm_fd_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        alarm_.opcode = Opcode::poll;
+        alarm_.fd = alarm_fd_.get();
+        alarm_.poll_events = POLLIN;
+    }
+    fill_control_block(alarm_);
+    iocb* block = &alarm_.control_block;
+    alarm_is_set_ = libaio::calls.submit(context_, 1, &block) == 1;
+    return alarm_is_set_;
+}
+
+void AioEngine::sound() noexcept {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = write(alarm_fd_.get(), &one, sizeof one);
 }
 
 std::size_t AioEngine::take_by_system_call(std::span<Completion> completions) noexcept {
@@ -195,7 +252,7 @@ std::size_t AioEngine::take_by_system_call(std::span<Completion> completions) no
                        return completion_of(event.data, static_cast<long>(event.res));
                    });
     seen_ += static_cast<Ticket>(count);
-    return static_cast<std::size_t>(count);
+    return drop_alarm(completions.first(static_cast<std::size_t>(count)));
 }
 
 void AioEngine::release_places() noexcept {

@@ -17,15 +17,17 @@
 #include <memory>
 #include <mutex>
 
+#include "engine/completion_queue.hpp"
 #include "engine/engine.hpp"
 #include "engine/fork_guard.hpp"
 #include "engine/pace.hpp"
+#include "engine/unique_fd.hpp"
 #include "libaio/calls.hpp"
 #include "libaio/ring.hpp"
 
 namespace engine {
 
-class AioEngine final : public Engine {
+class AioEngine final : public Engine, public Alarm {
 public:
     // Throws std::system_error with what io_setup(2) says.
     explicit AioEngine(unsigned max_requests);
@@ -34,7 +36,9 @@ public:
     ~AioEngine() override;
 
     const char* name() const noexcept override { return "aio"; }
-    Pace expect(const Request& request) noexcept override;
+    Pace guess(const Request& request) noexcept override;
+    void plan(std::span<Request* const> requests,
+              std::optional<Pace> guessed) noexcept override;
     void learn(const Request& request) noexcept override;
     Submission submit(std::span<Request* const> requests) noexcept override;
     std::size_t reap(std::span<Completion> completions) noexcept override;
@@ -42,7 +46,14 @@ public:
     int wait(Ticket ticket, Timeout timeout) noexcept override;
     bool cancel(Request& request) noexcept override;
 
+    // For an engine that has completions from elsewhere, too. After set_alarm(), sound() ends the
+    // wait() of all threads, now or the next time. The alarm is a poll of an eventfd, in flight like
+    // a request, of which nobody hears. False if it can't be set for now.
+    bool set_alarm() noexcept;
+    void sound() noexcept override;
+
 private:
+    std::size_t drop_alarm(std::span<Completion> completions) noexcept;
     std::size_t take_from_ring(std::span<Completion> completions) noexcept;
     std::size_t take_by_system_call(std::span<Completion> completions) noexcept;
     void release_places() noexcept;
@@ -63,6 +74,10 @@ private:
     Ticket seen_ = 0;   // events, ever
     int sleepers_ = 0;  // threads inside io_getevents
     std::atomic<std::uint64_t> released_ = 0;  // times that places were given back
+
+    UniqueFd alarm_fd_;
+    Request alarm_;
+    bool alarm_is_set_ = false;
 
     // Found by a thread that polled, for the next reap.
     Completion polled_{};

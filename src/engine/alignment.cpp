@@ -103,6 +103,14 @@ bool is_direct(int fd) noexcept {
     return flags >= 0 && (flags & O_DIRECT) != 0;
 }
 
+bool DirectFiles::is_direct(int fd) noexcept {
+    if (fd != last_fd_) {
+        last_fd_ = fd;
+        last_answer_ = engine::is_direct(fd);
+    }
+    return last_answer_;
+}
+
 Range widen(Range range, std::uint32_t alignment) noexcept {
     const auto start = range.offset - range.offset % alignment;
     if (range.length == 0) {

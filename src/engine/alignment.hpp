@@ -20,6 +20,16 @@ int find_alignment(int fd, Alignment& alignment) noexcept;
 // Whether the file was opened with O_DIRECT; false too if it is not open.
 bool is_direct(int fd) noexcept;
 
+// The same, asked once for files that follow each other, while no other code runs.
+class DirectFiles {
+public:
+    bool is_direct(int fd) noexcept;
+
+private:
+    int last_fd_ = -1;
+    bool last_answer_ = false;
+};
+
 // An aligned range around `length` bytes at `offset`, or at the end of all offsets as much of it as
 // there can be. Around nothing there is nothing.
 struct Range {

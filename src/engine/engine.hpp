@@ -5,6 +5,7 @@
 // max_requests are in flight is the caller's to keep.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +14,6 @@
 #include <span>
 #include <string_view>
 
-#include "engine/pace.hpp"
 #include "engine/request.hpp"
 
 namespace engine {
@@ -28,6 +28,22 @@ struct Submission {
 struct Completion {
     Request* request = nullptr;
     std::int64_t result = 0;  // what the system call would return, or a negative errno
+};
+
+// How many requests went which way, in engines that have several; and of those that did not go the
+// shortest, why.
+struct RouteCounts {
+    std::uint64_t inside = 0;  // done by the submitting thread, without waiting
+    std::uint64_t aio = 0;
+    std::uint64_t uring = 0;
+    std::uint64_t threads = 0;
+
+    std::uint64_t uncached = 0;     // a read that would have waited for the disk
+    std::uint64_t unsupported = 0;  // a file that can't tell whether it would wait
+    std::uint64_t large = 0;        // so large that copying it takes long
+    std::uint64_t write = 0;        // a write that might wait
+    std::uint64_t stream = 0;       // a pipe, socket or terminal
+    std::uint64_t other = 0;
 };
 
 // No value: without end.
@@ -45,13 +61,21 @@ public:
 
     virtual const char* name() const noexcept = 0;
 
-    // What to expect of submit() of this request.
-    virtual Pace expect(const Request& request) noexcept = 0;
+    // What to expect of submit() of this request, by what is known of its number: costs nothing,
+    // but the number may be another file's by now.
+    virtual Pace guess(const Request& request) noexcept = 0;
+
+    // Sets `pace`, and for reads `is_direct`, of requests that are about to be submitted: no other
+    // code of the program's comes between. Given what guess() said of all of them, it need not look
+    // again where looking costs more than being wrong.
+    virtual void plan(std::span<Request* const> requests,
+              std::optional<Pace> guessed) noexcept = 0;
 
     // To be called where blocking is allowed, for a request whose pace is unknown: the next answer
     // may be better.
     virtual void learn(const Request& request) noexcept = 0;
 
+    // Of requests that were planned.
     virtual Submission submit(std::span<Request* const> requests) noexcept = 0;
 
     // Completions not given out so far. Never blocks; each comes out exactly once.
@@ -69,6 +93,9 @@ public:
     // Whether the kernel took the cancellation of a request in flight. Either way the request
     // completes once, through reap(); a cancelled poll with -ECANCELED.
     virtual bool cancel(Request& request) noexcept = 0;
+
+    // Which ways requests took.
+    virtual RouteCounts routes() const noexcept { return {}; }
 };
 
 // The engine of that name for at least `max_requests` in flight; null if there is none of that
@@ -76,7 +103,15 @@ public:
 std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests,
                                     int& error) noexcept;
 
-// What AIOContext() uses.
-inline constexpr std::string_view default_engine = "aio";
+// All there are, and what AIOContext() uses.
+inline constexpr std::array<std::string_view, 4> engine_names{"auto", "aio", "uring", "threads"};
+inline constexpr std::string_view default_engine = "auto";
+
+// 0 if the engine can be used here and now, or the errno for which not; ENOTSUP if it was not built
+// in.
+int probe_engine(std::string_view name) noexcept;
+
+// Why, in a few words for people.
+void explain_refusal(std::string_view name, int error, std::span<char> text) noexcept;
 
 }  // namespace engine

@@ -1,26 +1,94 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <new>
+#include <string>
 #include <system_error>
 
 #include "engine/aio_engine.hpp"
+#include "engine/auto_engine.hpp"
+#include "engine/crew_engine.hpp"
 #include "engine/engine.hpp"
+#include "engine/reactors.hpp"
 
 namespace engine {
+namespace {
+
+std::unique_ptr<Engine> open(std::string_view name, unsigned max_requests) {
+    if (name == "auto") {
+        return std::make_unique<AutoEngine>(max_requests);
+    }
+    if (name == "aio") {
+        return std::make_unique<AioEngine>(max_requests);
+    }
+    if (name == "threads") {
+        return std::make_unique<CrewEngine>("threads", make_epoll_reactor, Route::workers);
+    }
+    if (name == "uring") {
+        if (const int error = probe_uring(); error != 0) {
+            throw std::system_error(error, std::generic_category());
+        }
+        return std::make_unique<CrewEngine>("uring", uring_reactor(), Route::reactor);
+    }
+    return nullptr;
+}
+
+std::string first_line_of(const char* path) {
+    std::string line;
+    std::getline(std::ifstream(path), line);
+    return line;
+}
+
+}  // namespace
 
 std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests,
                                     int& error) noexcept {
     error = 0;
     try {
-        if (name == "aio") {
-            return std::make_unique<AioEngine>(max_requests);
-        }
+        return open(name, max_requests);
     } catch (const std::system_error& refusal) {
         error = refusal.code().value();
     } catch (const std::bad_alloc&) {
         error = ENOMEM;
     }
     return nullptr;
+}
+
+int probe_engine(std::string_view name) noexcept {
+    if (name == "uring") {
+        return probe_uring();
+    }
+    int error = 0;
+    open_engine(name, 1, error);
+    return error;
+}
+
+void explain_refusal(std::string_view name, int error, std::span<char> text) noexcept {
+    std::string_view reason = "refused by the kernel";
+    const bool is_uring = name == "uring";
+    try {
+        if (error == ENOTSUP && is_uring) {
+            reason = "not built in: the extension was built without liburing";
+        } else if (error == ENOSYS) {
+            reason = is_uring ? "the kernel, or a sandbox, has no io_uring_setup(2)"
+                              : "the kernel, or a sandbox, has no io_setup(2)";
+        } else if (error == EPERM && is_uring) {
+            const auto setting = first_line_of("/proc/sys/kernel/io_uring_disabled");
+            reason = setting == "2" || setting == "1"
+                         ? "kernel.io_uring_disabled forbids it"
+                         : "io_uring_setup(2) is not permitted, as by a seccomp filter";
+        } else if (error == EPERM) {
+            reason = "io_setup(2) is not permitted, as by a seccomp filter";
+        } else if (error == EAGAIN) {
+            reason = "/proc/sys/fs/aio-max-nr is used up";
+        }
+    } catch (const std::exception&) {
+        reason = "refused by the kernel";
+    }
+    const auto length = std::min(reason.size(), text.size() - 1);
+    std::memcpy(text.data(), reason.data(), length);
+    text[length] = '\0';
 }
 
 }  // namespace engine

@@ -22,12 +22,6 @@ std::int64_t now() noexcept {
     return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
-bool is_read(Opcode opcode) noexcept { return opcode == Opcode::read || opcode == Opcode::readv; }
-
-bool transfers_data(Opcode opcode) noexcept {
-    return is_read(opcode) || opcode == Opcode::write || opcode == Opcode::writev;
-}
-
 }  // namespace
 
 Pace PaceMaker::expect(const Request& request) noexcept {

@@ -19,20 +19,6 @@
 
 namespace engine {
 
-enum class Pace : std::uint8_t {
-    at_once,       // done inside the submission, from memory
-    inside,        // done inside the submission, which may wait for a disk
-    asynchronous,  // the submission does not wait, the completion comes later
-    unknown,       // the submission may wait, the completion may come later
-};
-
-constexpr bool may_block(Pace pace) noexcept {
-    return pace == Pace::inside || pace == Pace::unknown;
-}
-constexpr bool ends_inside(Pace pace) noexcept {
-    return pace == Pace::inside || pace == Pace::at_once;
-}
-
 class PaceMaker {
 public:
     Pace expect(const Request& request) noexcept;

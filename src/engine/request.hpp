@@ -20,6 +20,45 @@ enum class Opcode : std::uint16_t {
     writev = IO_CMD_PWRITEV,
 };
 
+// What to expect of the submission of a request: whether it waits, for a disk, a pipe or a server on
+// the network, and whether the request is over when it returns.
+enum class Pace : std::uint8_t {
+    at_once,       // done inside the submission, from memory
+    inside,        // done inside the submission, which may wait for a disk
+    perhaps,       // the submission does not wait; the request may be over when it returns, or not
+    asynchronous,  // the submission does not wait, the completion comes later
+    unknown,       // the submission may wait, the completion may come later
+};
+
+constexpr bool may_block(Pace pace) noexcept {
+    return pace == Pace::inside || pace == Pace::unknown;
+}
+constexpr bool ends_inside(Pace pace) noexcept {
+    return pace == Pace::inside || pace == Pace::at_once;
+}
+
+// Which way an engine that has several sends a request.
+enum class Route : std::uint8_t {
+    inside,   // a system call of the submitting thread's, which does not wait
+    aio,      // kernel AIO
+    reactor,  // the thread that waits for many requests at once: io_uring, or epoll
+    workers,  // a thread that waits for this one
+};
+
+// Why a request did not go the shortest way.
+enum class Reason : std::uint8_t { uncached, unsupported, large, write, stream, other };
+
+// Where a request is that was handed to threads of ours. Behind their lock.
+enum class Stage : std::uint8_t {
+    none,
+    in_inbox,  // waiting for the reactor to take it up
+    in_queue,  // waiting for a worker
+    in_reactor,
+    in_worker,
+};
+
+struct HeldFile;
+
 // From a successful submission until reap() returns it, an engine and the kernel refer to the
 // request and to all that it points to: it must neither move nor go away.
 struct Request {
@@ -32,10 +71,44 @@ struct Request {
     std::uint16_t poll_events = 0;
     std::uint16_t priority = 0;  // ioprio; 0: that of the submitting thread
     int eventfd = -1;            // to be signalled upon completion; -1: none
+    // Whether the signal may be left out if the request is over when submit() returns.
+    bool signals_only_later = false;
+    // Whether `eventfd` is known to be one.
+    bool eventfd_is_checked = false;
+
+    // What plan() found.
+    Pace pace{};
+    bool is_direct = false;  // the file is open for direct I/O, as far as it matters
 
     // The engines' own.
     bool cancelled = false;
+    Route route{};
+    Stage stage{};
+    Reason reason{};
+    bool is_brief = false;  // for a worker: most likely a matter of microseconds
     iocb control_block{};
+    std::int64_t result = 0;
+    HeldFile* file = nullptr;         // what threads of ours use instead of `fd`
+    HeldFile* signal_file = nullptr;  // and of `eventfd`
+    Request* previous = nullptr;      // in one list of the engine's at a time
+    Request* next = nullptr;
 };
+
+constexpr bool is_read(Opcode opcode) noexcept {
+    return opcode == Opcode::read || opcode == Opcode::readv;
+}
+constexpr bool is_write(Opcode opcode) noexcept {
+    return opcode == Opcode::write || opcode == Opcode::writev;
+}
+constexpr bool is_vectored(Opcode opcode) noexcept {
+    return opcode == Opcode::readv || opcode == Opcode::writev;
+}
+constexpr bool is_sync(Opcode opcode) noexcept {
+    return opcode == Opcode::fsync || opcode == Opcode::fdsync;
+}
+constexpr bool transfers_data(Opcode opcode) noexcept { return is_read(opcode) || is_write(opcode); }
+
+// The bytes that a read or write asks for.
+std::size_t size_of(const Request& request) noexcept;
 
 }  // namespace engine

@@ -6,7 +6,6 @@
 #include <new>
 #include <utility>
 
-#include "python/asyncio_api.hpp"
 #include "python/completion.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
@@ -14,6 +13,7 @@
 #include "python/operation.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
+#include "python/waiter.hpp"
 
 namespace python {
 namespace {
@@ -65,7 +65,7 @@ void finish(AwaitableObject* self) noexcept {
     self->tie_number = 0;
     self->stage = Stage::finished;
     detach(self);
-    self->future.reset();
+    self->waiter.reset();
     self->operation.reset();
     self->failure.reset();
     self->deferred.reset();
@@ -87,33 +87,40 @@ PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
     return nullptr;
 }
 
-// A future for the task to wait for; null, and the awaitable is finished, if it can't be made.
+// A waiter for the task to wait for; null, and the awaitable is finished, if it can't be made.
 PyObject* suspend(AwaitableObject* self) {
     auto* context = context_of(self);
-    self->future = new_future(state_of(context), context->tie.loop.get());
-    if (!self->future) {
+    self->waiter = make_waiter(state_of(context), context->tie.loop.get());
+    if (!self->waiter) {
         const KeptException kept;
         finish(self);
         return nullptr;
     }
     self->stage = Stage::suspended;
-    return self->future.new_ref();
+    return self->waiter.new_ref();
 }
 
 void enqueue(ContextObject* context, OperationObject* operation) noexcept {
     operation->listing = Listing::queued;
     context->tie.queued.push_back(operation);
-    attend_to_queue(context);
+    if (!comes_to_queue(context)) {
+        attend_to_queue(context);
+    }
+}
+
+engine::Pace pace_of(const ContextObject* context, OperationObject* operation) noexcept {
+    if (context->engine == nullptr) {
+        return engine::Pace::asynchronous;  // closed by what reaping ran
+    }
+    operation->request.fd = operation->file.number();
+    return context->engine->guess(operation->request);
 }
 
 // Whether the operation is better submitted together with others of this turn of the loop: the
 // kernel sends off what it gets in one call in one go.
-bool waits_for_company(const ContextObject* context, OperationObject* operation) noexcept {
-    if (!reads(operation->kind) && !writes(operation->kind)) {
-        return false;
-    }
-    operation->request.fd = operation->file.number();
-    return context->engine->expect(operation->request) == engine::Pace::asynchronous;
+bool waits_for_company(const OperationObject* operation, engine::Pace pace) noexcept {
+    return (reads(operation->kind) || writes(operation->kind)) &&
+           pace == engine::Pace::asynchronous;
 }
 
 // Hands the operation to the kernel, if it is its turn; else queues it.
@@ -124,15 +131,16 @@ void submit_or_enqueue(AwaitableObject* self) {
     if (context->room() == 0) {
         reap(context);
     }
-    if (context->tie.queued.empty() && context->room() != 0 && !budget.is_used_up() &&
-        !waits_for_company(context, operation_of(self))) {
+    const auto pace = pace_of(context, operation_of(self));
+    if (context->tie.queued.empty() && context->room() != 0 &&
+        !waits_for_company(operation_of(self), pace) && budget.may_spend(context)) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
-        submit_awaited(context, {&operation, 1}, Landing::likely);
-        reap(context);
+        submit_awaited(context, {&operation, 1}, pace);
+        reap_some(context);
         if (operation_of(self)->state == State::completed && landed_wrong(*operation_of(self))) {
             leave_list(context, operation_of(self));
-            submit_awaited(context, {&operation, 1}, Landing::exact);
-            reap(context);
+            submit_awaited(context, {&operation, 1});
+            reap_some(context);
         }
         if (operation_of(self)->listing == Listing::queued) {
             attend_to_queue(context);
@@ -287,7 +295,7 @@ bool uses_mutable_memory(const OperationObject* operation) noexcept {
 }
 
 // The exception ends the awaitable: at once, or if the kernel still uses memory of the program's,
-// when it no longer does. Then returns a future to wait for.
+// when it no longer does. Then returns a waiter to yield.
 PyObject* end_with(AwaitableObject* self, Ref exception) {
     auto* operation = operation_of(self);
     auto* context = context_of(self);
@@ -425,7 +433,7 @@ int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->context.get());
     Py_VISIT(self->operation.get());
-    Py_VISIT(self->future.get());
+    Py_VISIT(self->waiter.get());
     Py_VISIT(self->failure.get());
     Py_VISIT(self->deferred.get());
     return 0;

@@ -22,6 +22,7 @@ void cancel_all(const ContextObject* context) noexcept {
 
 // io_destroy(2) can take milliseconds.
 void destroy_engine(ContextObject* context) noexcept {
+    context->last_routes = context->engine->routes();
     auto engine = std::exchange(context->engine, nullptr);
     const auto eventfd = std::move(context->eventfd);
     const GilRelease release;

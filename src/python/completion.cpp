@@ -100,7 +100,7 @@ bool wait_for_enough(ContextObject* context, std::size_t min_nr, engine::Timeout
 
 // For the loop, if there is something in its queue that could now be submitted.
 void tell_of_room(const ContextObject* context) noexcept {
-    if (!context->tie.queued.empty() && !context->tie.is_running && context->room() != 0 &&
+    if (!context->tie.queued.empty() && context->room() != 0 && !comes_to_queue(context) &&
         !context->is_inherited()) {
         tell_loop(context);
     }
@@ -108,24 +108,31 @@ void tell_of_room(const ContextObject* context) noexcept {
 
 }  // namespace
 
-void reap(ContextObject* context) noexcept {
+bool reap_some(ContextObject* context) noexcept {
     std::array<engine::Completion, 64> completions;
     const ObjectLock lock(context);
-    while (context->engine != nullptr && !context->is_inherited()) {
-        const auto count = context->engine->reap(completions);
-        if (count == 0) {
-            return;
-        }
-        std::array<OperationObject*, completions.size()> operations;
-        for (std::size_t i = 0; i < count; ++i) {
-            operations[i] = publish(context, completions[i]);
-        }
-        // Only now, with all the lists right: this may run Python code.
-        for (std::size_t i = 0; i < count; ++i) {
-            let_go(operations[i]);
-            Py_DECREF(operations[i]);
-        }
-        tell_of_room(context);
+    if (context->engine == nullptr || context->is_inherited()) {
+        return false;
+    }
+    const auto count = context->engine->reap(completions);
+    if (count == 0) {
+        return false;
+    }
+    std::array<OperationObject*, completions.size()> operations;
+    for (std::size_t i = 0; i < count; ++i) {
+        operations[i] = publish(context, completions[i]);
+    }
+    // Only now, with all the lists right: this may run Python code.
+    for (std::size_t i = 0; i < count; ++i) {
+        let_go(operations[i]);
+        Py_DECREF(operations[i]);
+    }
+    tell_of_room(context);
+    return true;
+}
+
+void reap(ContextObject* context) noexcept {
+    while (reap_some(context)) {
     }
 }
 

@@ -11,6 +11,10 @@ namespace python {
 // a buffer that is given back), and the context may be closed after it.
 void reap(ContextObject* context) noexcept;
 
+// The same, but looks once: for who has just submitted something, and can come back for the rest.
+// Returns whether there was any.
+bool reap_some(ContextObject* context) noexcept;
+
 // Puts a completed operation among those that getevents will hand out.
 void remember(ContextObject* context, OperationObject* operation, Listing listing) noexcept;
 

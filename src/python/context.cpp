@@ -8,9 +8,11 @@
 #include <climits>
 #include <cmath>
 #include <cstddef>
+#include <cstdlib>
 #include <memory>
 #include <new>
 #include <string_view>
+#include <utility>
 
 #include "python/arguments.hpp"
 #include "python/asyncio_api.hpp"
@@ -36,9 +38,11 @@ constexpr unsigned default_max_requests = 128;
 constexpr std::array<const char*, 2> new_parameters{"max_requests", "engine"};
 constexpr Signature new_signature{"AIOContext", new_parameters, 0};
 
-// False with an exception set.
+// Left out or None: what the environment says, or our own choice. False with an exception set.
 bool parse_engine(PyObject* object, std::string_view& name) {
     if (object == nullptr || object == Py_None) {
+        const char* setting = std::getenv("LINUX_AIO_ENGINE");
+        name = setting != nullptr && *setting != '\0' ? setting : engine::default_engine;
         return true;
     }
     if (!PyUnicode_Check(object)) {
@@ -58,14 +62,16 @@ bool open_engine(ContextObject* self, std::string_view name) {
     int error = 0;
     self->engine = engine::open_engine(name, max_requests, error);
     if (error != 0) {
-        raise_setup_error(error, max_requests);
+        raise_setup_error(name, error, max_requests);
         return false;
     }
     if (self->engine == nullptr) {
         const auto text = Ref::steal(
             PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "replace"));
         if (text) {
-            PyErr_Format(PyExc_ValueError, "unknown engine %R: there is 'aio'", text.get());
+            PyErr_Format(PyExc_ValueError,
+                         "unknown engine %R: there are 'auto', 'aio', 'uring' and 'threads'",
+                         text.get());
         }
         return false;
     }
@@ -92,7 +98,7 @@ PyObject* context_new(PyTypeObject* type, PyObject* arguments, PyObject* keyword
         }
         max_requests = *value;
     }
-    std::string_view engine = engine::default_engine;
+    std::string_view engine;
     if (!parse_engine(values[1], engine)) {
         return nullptr;
     }
@@ -387,7 +393,14 @@ PyDoc_STRVAR(
     "submitted: operations that the engine took; completed; failed: of these, with an\n"
     "error; cancelled: cancellations that the kernel took; submissions: calls to the\n"
     "engine; short_submissions: of these, calls that did not take all; waits: times that a\n"
-    "thread went to wait for completions.");
+    "thread went to wait for completions.\n\n"
+    "Which way the operations went, unless the engine is 'aio': inline: done by the\n"
+    "submitting thread, without waiting; aio, uring, threads: handed to these. rerouted:\n"
+    "those that 'auto' could not do in the shortest way, in all and by the reason:\n"
+    "rerouted_uncached: a read would have waited for the disk; rerouted_unsupported: the\n"
+    "file can't tell whether it would; rerouted_large: copying takes long;\n"
+    "rerouted_write: a write may wait; rerouted_stream: a pipe, socket or terminal that\n"
+    "was not ready; rerouted_other.");
 
 PyObject* context_statistics(PyObject* object, PyObject* /*unused*/) {
     auto* self = cast(object);
@@ -398,10 +411,37 @@ PyObject* context_statistics(PyObject* object, PyObject* /*unused*/) {
     }
     reap(self);
     const auto& counts = self->statistics;
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "submitted", counts.submitted,
-                         "completed", counts.completed, "failed", counts.failed, "cancelled",
-                         counts.cancelled, "submissions", counts.submissions, "short_submissions",
-                         counts.short_submissions, "waits", counts.waits);
+    const auto& routes = self->engine != nullptr ? self->engine->routes() : self->last_routes;
+    const auto rerouted = routes.uncached + routes.unsupported + routes.large + routes.write +
+                          routes.stream + routes.other;
+    const std::pair<const char*, std::uint64_t> items[] = {
+        {"submitted", counts.submitted},
+        {"completed", counts.completed},
+        {"failed", counts.failed},
+        {"cancelled", counts.cancelled},
+        {"submissions", counts.submissions},
+        {"short_submissions", counts.short_submissions},
+        {"waits", counts.waits},
+        {"inline", routes.inside},
+        {"aio", routes.aio},
+        {"uring", routes.uring},
+        {"threads", routes.threads},
+        {"rerouted", rerouted},
+        {"rerouted_uncached", routes.uncached},
+        {"rerouted_unsupported", routes.unsupported},
+        {"rerouted_large", routes.large},
+        {"rerouted_write", routes.write},
+        {"rerouted_stream", routes.stream},
+        {"rerouted_other", routes.other},
+    };
+    auto result = Ref::steal(PyDict_New());
+    for (const auto& [name, number] : items) {
+        const auto value = Ref::steal(result ? PyLong_FromUnsignedLongLong(number) : nullptr);
+        if (!value || PyDict_SetItemString(result.get(), name, value.get()) != 0) {
+            return nullptr;
+        }
+    }
+    return result.release();
 }
 
 // --- attributes
@@ -516,7 +556,8 @@ PyDoc_STRVAR(type_doc,
              "collected by getevents or asked for its result. To be closed, or used in a with\n"
              "statement; a context that is dropped while open warns with ResourceWarning. Any mix\n"
              "of threads can use it. In a child process after fork(2) it can only be closed.\n"
-             "engine is 'aio', or None for the default. OSError if the kernel refuses.");
+             "engine is 'auto', 'aio', 'uring' or 'threads', or None for what the environment\n"
+             "variable LINUX_AIO_ENGINE names, else 'auto'. OSError if the system refuses it.");
 
 PyType_Slot slots[] = {
     {Py_tp_new, as_slot(context_new)},

@@ -37,6 +37,7 @@ struct Context {
     bool is_dropped = false;  // nobody will ever collect anything
     const char* engine_name = "";
     Statistics statistics;
+    engine::RouteCounts last_routes;  // of the engine that is closed
     std::size_t max_requests = 0;
 
     // Threads inside the engine without the GIL: it must not go away under them.

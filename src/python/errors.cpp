@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/errors.hpp"
 
+#include <array>
 #include <cerrno>
 #include <fstream>
 #include <string>
 #include <system_error>
 
+#include "engine/engine.hpp"
 #include "python/direct_io.hpp"
 
 namespace python {
@@ -68,21 +70,24 @@ PyObject* raise_queue_full(const OperationObject* operation, std::size_t max_req
     return nullptr;
 }
 
-PyObject* raise_setup_error(int error, unsigned max_requests) {
-    auto description = "io_setup for " + std::to_string(max_requests) + " requests";
+PyObject* raise_setup_error(std::string_view engine, int error, unsigned max_requests) {
     if (error == EAGAIN) {
-        description += ": the machine's limit of queued requests, /proc/sys/fs/aio-max-nr, is " +
+        raise_described(
+            error, "io_setup for " + std::to_string(max_requests) +
+                       " requests: the machine's limit of queued requests, "
+                       "/proc/sys/fs/aio-max-nr, is " +
                        line_of("/proc/sys/fs/aio-max-nr") + ", of which " +
                        line_of("/proc/sys/fs/aio-nr") +
                        " are in use; close contexts, ask for fewer, or raise it with "
-                       "'sysctl fs.aio-max-nr=N'";
+                       "'sysctl fs.aio-max-nr=N'");
     } else if (error == EINVAL) {
-        description += ": more than the kernel can ever queue";
-    } else if (error == ENOSYS || error == EPERM) {
-        description += ": kernel AIO is not available here (a kernel without CONFIG_AIO, or a "
-                       "sandbox that refuses it)";
+        raise_described(error, "io_setup for " + std::to_string(max_requests) +
+                                   " requests: more than the kernel can ever queue");
+    } else {
+        std::array<char, 120> reason{};
+        engine::explain_refusal(engine, error, reason);
+        raise_described(error, "engine '" + std::string(engine) + "': " + reason.data());
     }
-    raise_described(error, description);
     return nullptr;
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // linux_aio._core.
+#include <array>
 #include <new>
 
+#include "engine/engine.hpp"
+#include "engine/reactors.hpp"
 #include "libaio/calls.hpp"
 #include "python/awaitable.hpp"
 #include "python/closing.hpp"
@@ -13,6 +16,7 @@
 #include "python/refs.hpp"
 #include "python/registry.hpp"
 #include "python/state.hpp"
+#include "python/waiter.hpp"
 
 namespace python {
 
@@ -33,11 +37,36 @@ ModuleState& state_of_module(PyObject* module) {
 PyDoc_STRVAR(build_info_doc,
              "build_info()\n--\n\n"
              "Return what was chosen when the extension was built, as a dict of str.\n\n"
-             "'libaio' is 'built-in' or the system's library; 'version' that of linux_aio.");
+             "'libaio' is 'built-in' or the system's library; 'uring' is liburing's version or\n"
+             "'not built in'; 'version' is that of linux_aio.");
 
 PyObject* build_info(PyObject* /*module*/, PyObject* /*unused*/) {
-    return Py_BuildValue("{s:s,s:s}", "version", LINUX_AIO_VERSION, "libaio",
-                         libaio::implementation());
+    return Py_BuildValue("{s:s,s:s,s:s}", "version", LINUX_AIO_VERSION, "libaio",
+                         libaio::implementation(), "uring", engine::uring_implementation());
+}
+
+PyDoc_STRVAR(engines_doc,
+             "engines()\n--\n\n"
+             "Return what AIOContext(engine=...) can be here and now, as a dict of str: for each\n"
+             "engine 'available', or the reason why not. Each is tried: io_setup(2),\n"
+             "io_uring_setup(2).");
+
+PyObject* engines(PyObject* /*module*/, PyObject* /*unused*/) {
+    auto result = Ref::steal(PyDict_New());
+    if (!result) {
+        return nullptr;
+    }
+    for (const auto name : engine::engine_names) {
+        std::array<char, 120> reason{"available"};
+        if (const int error = engine::probe_engine(name); error != 0) {
+            engine::explain_refusal(name, error, reason);
+        }
+        const auto text = Ref::steal(PyUnicode_FromString(reason.data()));
+        if (!text || PyDict_SetItemString(result.get(), name.data(), text.get()) != 0) {
+            return nullptr;
+        }
+    }
+    return result.release();
 }
 
 PyMethodDef methods[] = {
@@ -45,6 +74,7 @@ PyMethodDef methods[] = {
      aligned_buffer_doc},
     {"direct_alignment", direct_alignment, METH_O, direct_alignment_doc},
     {"build_info", build_info, METH_NOARGS, build_info_doc},
+    {"engines", engines, METH_NOARGS, engines_doc},
     {},
 };
 
@@ -68,7 +98,9 @@ int module_exec(PyObject* module) {
     }
     state.awaitable_type = make_awaitable_type(module);
     state.watcher_type = make_watcher_type(module);
-    if (state.awaitable_type == nullptr || state.watcher_type == nullptr) {
+    state.waiter_type = make_waiter_type(module);
+    if (state.awaitable_type == nullptr || state.watcher_type == nullptr ||
+        state.waiter_type == nullptr) {
         return -1;
     }
     // The table of libaio calls, for the project's tests to put faults into.
@@ -91,6 +123,7 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.aligned_buffer_type);
     Py_VISIT(state.awaitable_type);
     Py_VISIT(state.watcher_type);
+    Py_VISIT(state.waiter_type);
     return 0;
 }
 
@@ -98,12 +131,15 @@ int module_clear(PyObject* module) {
     auto& state = state_of_module(module);
     state.free_operations.clear();
     state.free_awaitables.clear();
+    state.free_waiters.clear();
+    state.aligned_pool.clear();
     Py_CLEAR(state.eventfd_type);
     Py_CLEAR(state.operation_type);
     Py_CLEAR(state.context_type);
     Py_CLEAR(state.aligned_buffer_type);
     Py_CLEAR(state.awaitable_type);
     Py_CLEAR(state.watcher_type);
+    Py_CLEAR(state.waiter_type);
     state.asyncio = {};
     return 0;
 }

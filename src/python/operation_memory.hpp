@@ -5,10 +5,12 @@
 
 #include <sys/uio.h>
 
+#include <cstdint>
 #include <span>
 #include <utility>
 
 #include "engine/aligned_memory.hpp"
+#include "engine/alignment.hpp"
 #include "python/buffer_view.hpp"
 #include "python/refs.hpp"
 
@@ -65,6 +67,9 @@ struct OperationMemory {
     bool lands_aligned = false;    // the submission at hand
     bool payload_aligned = false;  // the last result is still in `aligned`
 
+    // Whether the program's memory is exported: it can't be resized.
+    bool is_exported() const noexcept { return view.is_held() || vector.is_held(); }
+
     int traverse(visitproc visit, void* arg) const;
     void clear() noexcept;
 };
@@ -80,25 +85,23 @@ bool has_mutable_payload(const Operation& operation) noexcept;
 // set.
 bool prepare_payload(Operation& operation);
 
-// Whether files are open for direct I/O, asked once for those that follow each other: for a batch,
-// while no other code runs.
-class DirectFiles {
+// What direct I/O on files needs, asked once for those that follow each other, while no other code
+// runs.
+class LastAlignment {
 public:
-    bool is_direct(int fd) noexcept;
+    // 0, or an errno.
+    int find(int fd, engine::Alignment& alignment) noexcept;
 
 private:
-    int last_fd_ = -1;
-    bool last_answer_ = false;
+    int fd_ = -1;
+    engine::Alignment alignment_;
 };
 
-// Gives a read about to be submitted memory to land in: aligned memory if the file is open for
-// direct I/O, else a bytes object. False with an exception set.
-bool prepare_landing(Operation& operation, DirectFiles& files);
+// Gives a read that was planned memory to land in: aligned memory if the file is open for direct
+// I/O, else a bytes object. False with an exception set.
+bool prepare_landing(Operation& operation, LastAlignment& alignments);
 
-// The same for a file that is most likely not open for direct I/O: spares the question.
-bool prepare_likely_landing(Operation& operation);
-
-// Whether a read failed only because prepare_likely_landing() was wrong.
+// Whether a read failed only because it was planned by a guess.
 bool landed_wrong(const Operation& operation) noexcept;
 
 // A read has landed. `result` is what the kernel returned, 0 or more; returns how many bytes of

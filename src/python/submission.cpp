@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <utility>
 
 #include "python/awaitable.hpp"
 #include "python/completion.hpp"
@@ -65,7 +66,10 @@ public:
     Py_ssize_t submit();
 
     // For operations that are awaited: claims and prepares one. False with an exception set.
-    bool add_awaited(OperationObject* operation, Landing landing);
+    bool add_awaited(OperationObject* operation);
+
+    // Makes the memory of their reads. Those that get none fail. Returns whether any did.
+    bool land_awaited(std::optional<engine::Pace> guess);
 
     // Submits all that there is room for; who can't be submitted fails by itself. Returns whether
     // any of them is out of the queue's way.
@@ -73,13 +77,13 @@ public:
 
 private:
     bool prepare(Candidate& candidate, PyObject* eventfd);
-    static bool prepare_read(const Candidate& candidate, DirectFiles& files);
-    bool prepare_likely_read(const Candidate& candidate);
-    void enlist(Candidate& candidate, engine::Pace pace);
+    void plan(std::optional<engine::Pace> guess);
+    static bool prepare_read(const Candidate& candidate, LastAlignment& alignments);
+    void enlist(Candidate& candidate);
     void withdraw(Candidate& candidate);
     static void unclaim(Candidate& candidate);
     engine::Submission hand_over(std::span<Candidate> chosen);
-    int own_eventfd(const OperationObject* operation, engine::Pace pace) const;
+    void name_eventfd(const Candidate& candidate) const;
     void add_candidate(OperationObject* operation);
     std::span<Candidate> candidates() noexcept { return slots_.span().first(count_); }
 
@@ -121,18 +125,28 @@ void Batch::add_candidate(OperationObject* operation) {
 }
 
 bool Batch::prepare(PyObject* eventfd) {
-    // The memory of reads comes last: it depends on the fds, and all of this may change those.
-    DirectFiles files;
-    return std::ranges::all_of(candidates(),
-                               [&](Candidate& candidate) { return prepare(candidate, eventfd); }) &&
-           std::ranges::all_of(candidates(), [&files](const Candidate& candidate) {
-               return prepare_read(candidate, files);
-           });
+    const auto prepare_one = [&](Candidate& candidate) { return prepare(candidate, eventfd); };
+    if (!std::ranges::all_of(candidates(), prepare_one) || !check_usable(context_)) {
+        return false;
+    }
+    // The memory of reads comes last: it depends on the files, which all of this may change.
+    plan(std::nullopt);
+    LastAlignment alignments;
+    return std::ranges::all_of(candidates(), [&](const Candidate& candidate) {
+        return prepare_read(candidate, alignments);
+    });
 }
 
-bool Batch::prepare_read(const Candidate& candidate, DirectFiles& files) {
+void Batch::plan(std::optional<engine::Pace> guess) {
+    std::ranges::transform(candidates(), requests_.span().begin(), [](const Candidate& candidate) {
+        return &candidate.operation->request;
+    });
+    context_->engine->plan(requests_.span().first(count_), guess);
+}
+
+bool Batch::prepare_read(const Candidate& candidate, LastAlignment& alignments) {
     auto& operation = *candidate.operation;
-    return operation.kind != Kind::read || prepare_landing(operation, files);
+    return operation.kind != Kind::read || prepare_landing(operation, alignments);
 }
 
 bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
@@ -144,6 +158,8 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
             return false;
         }
         candidate.eventfd_number = *number;
+        operation->request.eventfd_is_checked =
+            Py_IS_TYPE(to_signal, state_of(context_).eventfd_type);
     }
     candidate.context = Ref::borrow(context_);
     candidate.eventfd = Ref::borrow(to_signal);
@@ -152,6 +168,10 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
         return false;
     }
     operation->request.fd = *fd;
+    operation->request.offset = operation->offset;
+    if (operation->kind == Kind::read) {
+        operation->request.length = operation->nbytes;
+    }
     return !has_payload(operation->kind) || prepare_payload(*operation);
 }
 
@@ -181,22 +201,10 @@ Py_ssize_t Batch::submit() {
     }
 }
 
-// Spares asking the file whether it is open for direct I/O, if it was not a moment ago.
-bool Batch::prepare_likely_read(const Candidate& candidate) {
-    auto& operation = *candidate.operation;
-    const bool is_likely = operation.kind == Kind::read && context_->engine != nullptr &&
-                           engine::ends_inside(context_->engine->expect(operation.request));
-    DirectFiles files;
-    return is_likely ? prepare_likely_landing(operation) : prepare_read(candidate, files);
-}
-
-bool Batch::add_awaited(OperationObject* operation, Landing landing) {
+bool Batch::add_awaited(OperationObject* operation) {
     add_candidate(operation);
     auto& candidate = slots_[count_ - 1];
-    DirectFiles files;
-    if (prepare(candidate, nullptr) &&
-        (landing == Landing::likely ? prepare_likely_read(candidate)
-                                    : prepare_read(candidate, files))) {
+    if (prepare(candidate, nullptr)) {
         return true;
     }
     const KeptException kept;
@@ -204,6 +212,25 @@ bool Batch::add_awaited(OperationObject* operation, Landing landing) {
     candidate = {};
     --count_;
     return false;
+}
+
+bool Batch::land_awaited(std::optional<engine::Pace> guess) {
+    if (context_->engine == nullptr) {
+        return false;  // preparing them has closed it: they go back to the queue, which fails them
+    }
+    plan(guess);
+    LastAlignment alignments;
+    std::size_t landed = 0;
+    for (auto& candidate : candidates()) {
+        if (prepare_read(candidate, alignments)) {
+            std::swap(slots_[landed++], candidate);
+            continue;
+        }
+        fail_awaited(context_, candidate.operation);
+        unclaim(candidate);
+        candidate = {};
+    }
+    return std::exchange(count_, landed) != landed;
 }
 
 bool Batch::submit_awaited() {
@@ -243,11 +270,10 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     const engine::Request* unknown = nullptr;
     for (auto& candidate : chosen) {
         auto& request = candidate.operation->request;
-        const auto pace = engine.expect(request);
-        enlist(candidate, pace);
+        enlist(candidate);
         requests_[count++] = &request;
-        may_block = may_block || engine::may_block(pace);
-        unknown = pace == engine::Pace::unknown ? &request : unknown;
+        may_block = may_block || engine::may_block(request.pace);
+        unknown = request.pace == engine::Pace::unknown ? &request : unknown;
     }
     const auto requests = requests_.span().first(count);
     engine::Submission submission;
@@ -280,22 +306,30 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     return submission;
 }
 
-// The number of the tie's or the context's own eventfd, for an operation that signals no other. The
-// kernel is spared the work where the operation will be over when the submission returns.
-int Batch::own_eventfd(const OperationObject* operation, engine::Pace pace) const {
-    if (operation->is_awaited) {
-        return engine::ends_inside(pace) ? -1 : eventfd_of_tie(context_);
+// The program's eventfd, else the tie's or the context's own. Of these the kernel is spared the work
+// where the operation will be over when the submission returns.
+void Batch::name_eventfd(const Candidate& candidate) const {
+    const auto* operation = candidate.operation;
+    auto& request = candidate.operation->request;
+    request.signals_only_later = false;
+    if (operation->eventfd) {
+        request.eventfd = candidate.eventfd_number;
+        return;
     }
-    const bool needed = context_->eventfd_is_watched || !engine::ends_inside(pace);
-    return needed ? context_->eventfd.get() : -1;
+    const bool is_watched = !operation->is_awaited && context_->eventfd_is_watched;
+    request.eventfd_is_checked = true;
+    request.signals_only_later = !is_watched;
+    request.eventfd = operation->is_awaited ? eventfd_of_tie(context_) : context_->eventfd.get();
+    if (engine::ends_inside(request.pace) && !is_watched) {
+        request.eventfd = -1;
+    }
 }
 
-void Batch::enlist(Candidate& candidate, engine::Pace pace) {
+void Batch::enlist(Candidate& candidate) {
     auto* operation = candidate.operation;
     swap(operation->context, candidate.context);
     swap(operation->eventfd, candidate.eventfd);
-    operation->request.eventfd =
-        operation->eventfd ? candidate.eventfd_number : own_eventfd(operation, pace);
+    name_eventfd(candidate);
     operation->state = State::in_flight;
     operation->listing = Listing::in_flight;
     context_->enter_flight(static_cast<OperationObject*>(Py_NewRef(operation)));
@@ -346,7 +380,7 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
 }
 
 bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
-                    Landing landing) {
+                    std::optional<engine::Pace> pace) {
     Batch batch(context, operations);
     bool some_failed = false;
     // Out of the queue, they are held here: preparing one may run code that drops another.
@@ -365,11 +399,16 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
     }
     for (auto* object : operations) {
         auto* operation = static_cast<OperationObject*>(object);
-        if (operation->awaiter != nullptr && !batch.add_awaited(operation, landing)) {
+        if (operation->file.runs_code() ||
+            (has_payload(operation->kind) && !operation->memory.is_exported())) {
+            pace.reset();  // what this runs may open other files
+        }
+        if (operation->awaiter != nullptr && !batch.add_awaited(operation)) {
             fail_awaited(context, operation);
             some_failed = true;
         }
     }
+    some_failed = batch.land_awaited(pace) || some_failed;
     return batch.submit_awaited() || some_failed;
 }
 

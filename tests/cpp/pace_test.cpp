@@ -25,6 +25,8 @@ std::string_view name(Pace pace) {
     switch (pace) {
         case Pace::at_once:
             return "at once";
+        case Pace::perhaps:
+            return "perhaps";
         case Pace::inside:
             return "inside";
         case Pace::asynchronous:

@@ -45,6 +45,7 @@ from pathlib import Path
 from support.fuse_control import Message, Unpacker, pack
 from support.fuse_gate import KINDS, Kind, LoggedRequest, Order
 from support.mount_calls import detach_if_mounted
+from support.portable import PORTABLE, REASON
 
 __all__ = ["HoldingFS", "Kind", "LoggedRequest", "Order", "fs_available", "mounted"]
 
@@ -63,6 +64,8 @@ def fs_available() -> str | None:
     """Why the file system can't be mounted here, or None if it can."""
     if sys.platform != "linux":
         return "FUSE's protocol here is that of Linux"
+    if PORTABLE:
+        return REASON
     if os.geteuid() != 0:
         return "mounting needs root"
     if not Path("/dev/fuse").exists():

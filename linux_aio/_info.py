@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What there is of asynchronous I/O on this machine: what `python -m linux_aio info` tells."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import stat
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+from ._core import __version__, build_info, direct_alignment, engines
+
+Report: TypeAlias = "dict[str, str | int | Report]"
+
+
+def system_report(path: str | None = None) -> Report:
+    """All of it; of `path`, if one is given, also what its file system allows."""
+    report: Report = {
+        "linux_aio": __version__,
+        "Python": sys.version.split()[0],
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "built in": {name: value for name, value in build_info().items() if name != "version"},
+        "engines": dict(engines()),
+        "default engine": os.environ.get("LINUX_AIO_ENGINE") or "auto",
+        "kernel AIO": {
+            "aio-nr": setting("/proc/sys/fs/aio-nr"),
+            "aio-max-nr": setting("/proc/sys/fs/aio-max-nr"),
+        },
+    }
+    if path is not None:
+        report[os.fspath(path)] = path_report(path)
+    return report
+
+
+def setting(name: str) -> str | int:
+    """One of the kernel's, or "unknown"."""
+    try:
+        return int(Path(name).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return "unknown"
+
+
+def path_report(path: str) -> Report:
+    """Of a file, or of a directory for what would be a file in it."""
+    report: Report = {"file system": file_system_of(path)}
+    try:
+        fd = open_file(path)
+    except OSError as error:
+        report["error"] = f"can't be looked at: {error.strerror}"
+        return report
+    try:
+        memory, transfer = direct_alignment(fd)
+        report["O_DIRECT"] = (
+            f"memory at multiples of {memory}, offsets and lengths at multiples of {transfer}"
+            if takes_direct_io(fd)
+            else "not supported"
+        )
+        report["RWF_NOWAIT"] = takes_nowait(fd)
+    finally:
+        os.close(fd)
+    return report
+
+
+def open_file(path: str) -> int:
+    """Open the file, or one without a name in the directory."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        return os.open(path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def takes_direct_io(fd: int) -> bool:
+    try:
+        os.close(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno != errno.EINVAL
+    return True
+
+
+def takes_nowait(fd: int) -> str:
+    """Whether a buffered read can be told not to wait for the disk."""
+    try:
+        os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return "works"
+    except OSError as error:
+        return f"does not work: {error.strerror}"
+    return "works"
+
+
+def file_system_of(path: str) -> str:
+    """Its type and where it is mounted, by the mount that the path is below."""
+    found = "unknown"
+    longest = -1
+    real = os.path.realpath(path)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            before, _, after = line.partition(" - ")
+            point = unescape(before.split()[4])
+            below = os.path.commonpath([point, real]) == point
+            if below and len(point) >= longest:
+                longest = len(point)
+                found = f"{after.split()[0]}, mounted at {point}"
+    return found
+
+
+def unescape(point: str) -> str:
+    """proc(5) writes white space and backslashes as octal numbers."""
+    for code in ("040", "011", "012", "134"):
+        point = point.replace(f"\\{code}", chr(int(code, 8)))
+    return point

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/auto_engine.hpp"
+
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+#include "engine/blocking_call.hpp"
+#include "engine/eventfd_check.hpp"
+#include "engine/reactors.hpp"
+
+namespace engine {
+namespace {
+
+// To copy so much takes some ten microseconds: what is larger is left to others.
+constexpr std::size_t most_inside = std::size_t{256} * 1024;
+
+// What try_inside() returns beside errnos.
+constexpr int is_over = 0;
+constexpr int goes_elsewhere = -1;
+
+std::unique_ptr<AioEngine> open_aio(unsigned max_requests) {
+    try {
+        // one more for the alarm
+        return std::make_unique<AioEngine>(max_requests + 1);
+    } catch (const std::system_error&) {
+        return nullptr;
+    }
+}
+
+void add(std::atomic<std::uint64_t>& count, std::uint64_t number = 1) noexcept {
+    count.fetch_add(number, std::memory_order_relaxed);
+}
+
+void signal_eventfd(int fd) noexcept {
+    const std::uint64_t one = 1;
+    // It fails only where the counter is so high that it is readable anyway.
+    [[maybe_unused]] const auto written = write(fd, &one, sizeof one);
+}
+
+bool wants_no_wait(const Request& request) noexcept {
+    return (request.rw_flags & RWF_NOWAIT) != 0;
+}
+
+// Whether the file ends where a read that was told not to wait came to its end; else more of it is
+// there, but not cached.
+bool ends_at(int fd, std::uint64_t offset) noexcept {
+    char byte = 0;
+    const Request look{
+        .opcode = Opcode::read, .fd = fd, .offset = offset, .address = &byte, .length = 1};
+    return carry_out(look, fd, false, RWF_NOWAIT) == 0;
+}
+
+}  // namespace
+
+AutoEngine::AutoEngine(unsigned max_requests)
+    : aio_(open_aio(max_requests)),
+      crew_(completions_, uring_reactor() != nullptr ? uring_reactor() : make_epoll_reactor,
+            uring_reactor() != nullptr ? make_epoll_reactor : nullptr) {
+    std::ranges::for_each(far_fds_, [](auto& fd) { fd.store(-1, std::memory_order_relaxed); });
+}
+
+// --- planning
+
+Pace AutoEngine::guess(const Request& request) noexcept {
+    if (!is_read(request.opcode)) {
+        return Pace::asynchronous;
+    }
+    if (request.fd < 0) {
+        return Pace::perhaps;
+    }
+    const auto& place = far_fds_[static_cast<std::size_t>(request.fd) % far_fds_.size()];
+    return place.load(std::memory_order_relaxed) == request.fd ? Pace::asynchronous
+                                                               : Pace::perhaps;
+}
+
+void AutoEngine::note_way(int fd, bool is_inside) noexcept {
+    if (fd >= 0) {
+        auto& place = far_fds_[static_cast<std::size_t>(fd) % far_fds_.size()];
+        if (const int now = is_inside ? -1 : fd; place.load(std::memory_order_relaxed) != now) {
+            place.store(now, std::memory_order_relaxed);
+        }
+    }
+}
+
+void AutoEngine::plan(std::span<Request* const> requests,
+                      std::optional<Pace> /*guessed*/) noexcept {
+    const std::lock_guard lock(mutex_);
+    FileBook::Look look;
+    for (auto* request : requests) {
+        request->is_direct = false;
+        request->is_brief = false;
+        if (!transfers_data(request->opcode)) {
+            send_to_kernel(*request, Reason::other);
+            continue;
+        }
+        if (look.fd != request->fd) {
+            look = FileBook::look_at(request->fd);
+        }
+        plan_transfer(*request, look.medium);
+    }
+}
+
+void AutoEngine::plan_transfer(Request& request, FileBook::Medium medium) noexcept {
+    switch (medium) {
+        case FileBook::Medium::bad:
+            send_inside(request, Pace::at_once);  // where it is refused
+            break;
+        case FileBook::Medium::memory:
+            // Only a thread can have, or be refused, a priority.
+            if (size_of(request) <= most_inside && request.priority == 0) {
+                send_inside(request, Pace::at_once);
+            } else {
+                send_to_workers(request, Reason::large, true);
+            }
+            break;
+        case FileBook::Medium::direct:
+        case FileBook::Medium::direct_far:
+            request.is_direct = is_read(request.opcode);
+            if (is_write(request.opcode)) {
+                send_far(request, Reason::write);
+            } else if (medium == FileBook::Medium::direct || wants_no_wait(request)) {
+                send_to_kernel(request, Reason::other);
+            } else {
+                send_to_workers(request, Reason::other, false);
+            }
+            break;
+        case FileBook::Medium::buffered:
+            plan_buffered(request);
+            break;
+    }
+}
+
+void AutoEngine::plan_buffered(Request& request) noexcept {
+    if (size_of(request) > most_inside) {
+        send_to_workers(request, Reason::large, false);
+    } else if (request.priority == 0 && (is_read(request.opcode) || wants_no_wait(request))) {
+        send_inside(request, Pace::perhaps);
+    } else if (is_read(request.opcode)) {
+        send_far(request, Reason::other);
+    } else {
+        constexpr int waits_for_disk = RWF_DSYNC | RWF_SYNC;
+        send_to_workers(request, Reason::write, (request.rw_flags & waits_for_disk) == 0);
+    }
+}
+
+void AutoEngine::send_inside(Request& request, Pace pace) noexcept {
+    request.route = Route::inside;
+    request.pace = pace;
+}
+
+// For what kernel AIO does without waiting.
+void AutoEngine::send_to_kernel(Request& request, Reason otherwise) noexcept {
+    if (aio_ != nullptr) {
+        request.route = Route::aio;
+        request.pace = Pace::asynchronous;
+    } else if (request.opcode == Opcode::poll) {
+        send_to_reactor(request, otherwise);
+    } else {
+        send_far(request, otherwise);
+    }
+}
+
+void AutoEngine::send_to_reactor(Request& request, Reason reason) noexcept {
+    request.route = Route::reactor;
+    request.pace = Pace::asynchronous;
+    request.reason = reason;
+}
+
+void AutoEngine::send_to_workers(Request& request, Reason reason, bool is_brief) noexcept {
+    request.route = Route::workers;
+    request.pace = Pace::asynchronous;
+    request.is_brief = is_brief;
+    request.reason = reason;
+}
+
+// To io_uring where there is one.
+void AutoEngine::send_far(Request& request, Reason reason) noexcept {
+    if (has_uring()) {
+        send_to_reactor(request, reason);
+    } else {
+        send_to_workers(request, reason, false);
+    }
+}
+
+bool AutoEngine::has_uring() noexcept {
+    if (!has_uring_) {
+        has_uring_ = probe_uring() == 0;
+    }
+    return *has_uring_;
+}
+
+// --- submission
+
+Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
+    std::size_t taken = 0;
+    for (;;) {
+        // As many as go elsewhere together; then one that is done here.
+        std::size_t end = taken;
+        while (end < requests.size() && !is_worth_a_try(*requests[end])) {
+            const bool fits = end == taken || (requests[end]->route == Route::aio) ==
+                                                  (requests[taken]->route == Route::aio);
+            if (!fits) {
+                break;
+            }
+            ++end;
+        }
+        int error = 0;
+        if (end != taken) {
+            const auto submission = hand_over(requests.subspan(taken, end - taken));
+            taken += submission.taken;
+            error = submission.error;
+        } else if (taken < requests.size()) {
+            error = try_inside(*requests[taken]);
+            if (error == goes_elsewhere) {
+                continue;
+            }
+            taken += error == is_over ? 1 : 0;
+            end = taken;
+        }
+        if (taken == requests.size() || taken != end || error != 0) {
+            return {.taken = taken, .error = taken == 0 ? error : 0};
+        }
+    }
+}
+
+// False for what goes elsewhere: also, as it turns out, what missed the page cache a moment ago.
+bool AutoEngine::is_worth_a_try(Request& request) noexcept {
+    if (request.route != Route::inside || request.pace == Pace::at_once || wants_no_wait(request)) {
+        return request.route == Route::inside;
+    }
+    const std::lock_guard lock(mutex_);
+    switch (book_.advise(request.fd)) {
+        case FileBook::Advice::try_it:
+            return true;
+        case FileBook::Advice::misses:
+            send_far(request, Reason::uncached);
+            break;
+        case FileBook::Advice::unsupported:
+            send_to_workers(request, Reason::unsupported, false);
+            break;
+    }
+    return false;
+}
+
+// Does it, returns an errno that refuses it, or sends it elsewhere.
+int AutoEngine::try_inside(Request& request) noexcept {
+    if (request.eventfd >= 0 && !request.eventfd_is_checked) {
+        if (const int error = check_eventfd(request.eventfd); error != 0) {
+            return error;
+        }
+    }
+    const bool is_final = request.pace == Pace::at_once || wants_no_wait(request);
+    const auto result = carry_out(request, request.fd, false, is_final ? 0 : RWF_NOWAIT);
+    if (result == -EBADF) {
+        return EBADF;
+    }
+    if (result == -ESPIPE) {
+        return try_stream(request);
+    }
+    if (is_final) {
+        finish_inside(request, result);
+        return is_over;
+    }
+    if (result == -EOPNOTSUPP) {
+        const std::lock_guard lock(mutex_);
+        if (request.rw_flags == 0) {
+            book_.note_unsupported(request.fd);
+        }
+        send_to_workers(request, Reason::unsupported, false);
+        return goes_elsewhere;
+    }
+    const bool is_short = result > 0 && static_cast<std::size_t>(result) < size_of(request);
+    if (result == -EAGAIN ||
+        (is_short && !ends_at(request.fd, request.offset + static_cast<std::uint64_t>(result)))) {
+        const std::lock_guard lock(mutex_);
+        book_.note_miss(request.fd);
+        send_far(request, Reason::uncached);
+        return goes_elsewhere;
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        book_.note_hit(request.fd);
+    }
+    finish_inside(request, result);
+    return is_over;
+}
+
+int AutoEngine::try_stream(Request& request) noexcept {
+    const bool is_final =
+        wants_no_wait(request) || (fcntl(request.fd, F_GETFL) & O_NONBLOCK) != 0;
+    if (is_read(request.opcode) || is_final) {
+        const auto result = carry_out(request, request.fd, true, RWF_NOWAIT);
+        const bool is_done = result != -EAGAIN && result != -EOPNOTSUPP;
+        if (is_done || wants_no_wait(request) || (is_final && result == -EAGAIN)) {
+            finish_inside(request, result);
+            return is_over;
+        }
+    }
+    send_to_reactor(request, Reason::stream);
+    return goes_elsewhere;
+}
+
+void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
+    add(inside_);
+    note_way(request.fd, true);
+    const int to_signal = request.signals_only_later ? -1 : request.eventfd;
+    completions_.push(request, result);
+    if (to_signal >= 0) {
+        signal_eventfd(to_signal);
+    }
+}
+
+// All of them to kernel AIO, or all to threads of ours.
+Submission AutoEngine::hand_over(std::span<Request* const> requests) noexcept {
+    if (requests.front()->route == Route::aio) {
+        for (const auto* request : requests) {
+            note_way(request->fd, false);
+        }
+        const auto submission = aio_->submit(requests);
+        add(by_aio_, submission.taken);
+        return submission;
+    }
+    for (const auto* request : requests) {
+        note_way(request->fd, false);
+    }
+    // Each is counted when it is taken, for it may be over when the call returns.
+    std::uint64_t to_workers = 0;
+    std::array<std::uint64_t, std::tuple_size_v<decltype(by_reason_)>> reasons{};
+    const auto count = [&](const Request& request) {
+        to_workers += request.route == Route::workers ? 1 : 0;
+        ++reasons[static_cast<std::size_t>(request.reason)];
+    };
+    const auto submission = crew_->submit(requests, count);
+    add(by_workers_, to_workers);
+    add(by_reactor_, submission.taken - to_workers);
+    for (std::size_t i = 0; i < reasons.size(); ++i) {
+        if (reasons[i] != 0) {
+            add(by_reason_[i], reasons[i]);
+        }
+    }
+    return submission;
+}
+
+std::uint64_t AutoEngine::count_of(Reason reason) const noexcept {
+    return by_reason_[static_cast<std::size_t>(reason)].load(std::memory_order_relaxed);
+}
+
+// --- completion
+
+std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
+    const auto count = completions_.reap(completions);
+    return aio_ == nullptr ? count : count + aio_->reap(completions.subspan(count));
+}
+
+// Both tickets in one: that of the queue has 32 bits.
+Engine::Ticket AutoEngine::ticket() noexcept {
+    const auto of_aio = aio_ != nullptr ? aio_->ticket() : 0;
+    return of_aio << 32U | static_cast<std::uint32_t>(completions_.ticket());
+}
+
+int AutoEngine::wait(Ticket ticket, Timeout timeout) noexcept {
+    const auto of_queue = static_cast<std::uint32_t>(ticket);
+    if (aio_ == nullptr) {
+        return completions_.wait(of_queue, timeout);
+    }
+    const auto of_aio = aio_->ticket();
+    if (static_cast<std::uint32_t>(of_aio) != ticket >> 32U) {
+        return 0;
+    }
+    // In this order: if the alarm goes off in between, the ticket is no longer good.
+    constexpr auto slice = std::chrono::milliseconds(1);
+    const bool is_sliced = !aio_->set_alarm() && (!timeout || *timeout > slice);
+    if (!completions_.listen(of_queue, *aio_)) {
+        return 0;
+    }
+    const int status = aio_->wait(of_aio, is_sliced ? Timeout(slice) : timeout);
+    completions_.stop_listening();
+    return is_sliced && status == ETIMEDOUT ? 0 : status;
+}
+
+bool AutoEngine::cancel(Request& request) noexcept {
+    switch (request.route) {
+        case Route::inside:
+            return false;
+        case Route::aio:
+            return aio_->cancel(request);
+        case Route::reactor:
+        case Route::workers:
+            break;
+    }
+    return crew_->cancel(request);
+}
+
+RouteCounts AutoEngine::routes() const noexcept {
+    const auto reactor = by_reactor_.load();
+    const bool is_uring = uring_reactor() != nullptr && !crew_->has_second_choice();
+    return {.inside = inside_.load(),
+            .aio = by_aio_.load(),
+            .uring = is_uring ? reactor : 0,
+            .threads = by_workers_.load() + (is_uring ? 0 : reactor),
+            .uncached = count_of(Reason::uncached),
+            .unsupported = count_of(Reason::unsupported),
+            .large = count_of(Reason::large),
+            .write = count_of(Reason::write),
+            .stream = count_of(Reason::stream),
+            .other = count_of(Reason::other)};
+}
+
+}  // namespace engine

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The `auto` engine: never blocks the caller, whatever the file, and takes the shortest way there is.
+//
+//  - What is in memory, in tmpfs or the page cache, the submitting thread reads itself: preadv2(2)
+//    costs less than io_submit(2). A page cache is asked not to wait (RWF_NOWAIT), and what would
+//    have waited goes another way: whole, so that a read that was partly cached is one read all the
+//    same.
+//  - Direct reads of local disks, syncs and polls go to kernel AIO, which does not wait for those.
+//  - All else goes to threads of ours: to io_uring what has to wait for a disk and can do so there,
+//    to workers what is a long copy, writes to the page cache, which may have to make room for them,
+//    and files of which nothing is known.
+//  - Where kernel AIO or io_uring are refused, the others do their work.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "engine/aio_engine.hpp"
+#include "engine/crew_owner.hpp"
+#include "engine/engine.hpp"
+#include "engine/file_book.hpp"
+
+namespace engine {
+
+class AutoEngine final : public Engine {
+public:
+    explicit AutoEngine(unsigned max_requests);
+
+    const char* name() const noexcept override { return "auto"; }
+    Pace guess(const Request& request) noexcept override;
+    void plan(std::span<Request* const> requests,
+              std::optional<Pace> guessed) noexcept override;
+    void learn(const Request& /*request*/) noexcept override {}
+    Submission submit(std::span<Request* const> requests) noexcept override;
+    std::size_t reap(std::span<Completion> completions) noexcept override;
+    Ticket ticket() noexcept override;
+    int wait(Ticket ticket, Timeout timeout) noexcept override;
+    bool cancel(Request& request) noexcept override;
+    RouteCounts routes() const noexcept override;
+
+private:
+    using Count = std::atomic<std::uint64_t>;
+
+    void plan_transfer(Request& request, FileBook::Medium medium) noexcept;
+    void plan_buffered(Request& request) noexcept;
+    void send_inside(Request& request, Pace pace) noexcept;
+    void send_to_kernel(Request& request, Reason otherwise) noexcept;
+    void send_to_reactor(Request& request, Reason reason) noexcept;
+    void send_to_workers(Request& request, Reason reason, bool is_brief) noexcept;
+    void send_far(Request& request, Reason reason) noexcept;
+    bool has_uring() noexcept;
+
+    bool is_worth_a_try(Request& request) noexcept;
+    int try_inside(Request& request) noexcept;
+    int try_stream(Request& request) noexcept;
+    void finish_inside(Request& request, std::int64_t result) noexcept;
+    std::uint64_t count_of(Reason reason) const noexcept;
+    Submission hand_over(std::span<Request* const> requests) noexcept;
+    void note_way(int fd, bool is_inside) noexcept;
+
+    std::unique_ptr<AioEngine> aio_;  // null where the system refuses it
+    CompletionQueue completions_;
+    CrewOwner crew_;
+
+    std::mutex mutex_;  // for what follows
+    FileBook book_;
+    std::optional<bool> has_uring_;
+
+    // For guess(), by fd modulo the size: the number whose last read did not end inside.
+    std::array<std::atomic<int>, 256> far_fds_;
+
+    Count inside_ = 0, by_aio_ = 0, by_reactor_ = 0, by_workers_ = 0;
+    std::array<Count, 6> by_reason_{};
+};
+
+}  // namespace engine

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/completion_queue.hpp"
+
+#include <utility>
+
+#include "engine/futex.hpp"
+
+namespace engine {
+
+void CompletionQueue::push(Request& request, std::int64_t result) noexcept {
+    const std::lock_guard lock(mutex_);
+    request.result = result;
+    request.next = nullptr;
+    (last_ != nullptr ? last_->next : first_) = &request;
+    last_ = &request;
+    count_.fetch_add(1, std::memory_order_release);
+    note_change();
+    if (listeners_ != 0) {
+        alarm_->sound();
+    }
+}
+
+std::size_t CompletionQueue::reap(std::span<Completion> completions) noexcept {
+    // Whoever was told of a completion, by an eventfd or a wait, sees it counted.
+    if (count_.load(std::memory_order_acquire) == 0) {
+        return 0;
+    }
+    const std::lock_guard lock(mutex_);
+    std::size_t count = 0;
+    while (first_ != nullptr && count < completions.size()) {
+        auto* request = first_;
+        first_ = std::exchange(request->next, nullptr);
+        completions[count++] = {.request = request, .result = request->result};
+    }
+    if (first_ == nullptr) {
+        last_ = nullptr;
+    }
+    if (count != 0) {
+        count_.fetch_sub(count, std::memory_order_relaxed);
+        note_change();
+    }
+    return count;
+}
+
+// With the lock held. Sequentially consistent, as is what a sleeper does: either it sees the change,
+// or it is seen.
+void CompletionQueue::note_change() noexcept {
+    changes_.fetch_add(1);
+    if (sleepers_.load() != 0) {
+        futex_wake_all(changes_);
+    }
+}
+
+int CompletionQueue::wait(Engine::Ticket ticket, Timeout timeout) noexcept {
+    sleepers_.fetch_add(1);
+    const int status = futex_wait(changes_, static_cast<std::uint32_t>(ticket), timeout);
+    sleepers_.fetch_sub(1);
+    return status;
+}
+
+bool CompletionQueue::listen(Engine::Ticket ticket, Alarm& alarm) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (changes_.load() != static_cast<std::uint32_t>(ticket)) {
+        return false;
+    }
+    alarm_ = &alarm;
+    ++listeners_;
+    return true;
+}
+
+void CompletionQueue::stop_listening() noexcept {
+    const std::lock_guard lock(mutex_);
+    --listeners_;
+}
+
+}  // namespace engine

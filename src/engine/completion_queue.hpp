@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Completions that don't come from the kernel's ring of events: of requests that threads of ours, or
+// the submitting thread itself, have carried out. Any thread may push, reap and wait.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+#include "engine/engine.hpp"
+
+namespace engine {
+
+// Wakes a thread that waits somewhere else than in the queue.
+class Alarm {
+public:
+    Alarm() = default;
+    Alarm(const Alarm&) = delete;
+    Alarm& operator=(const Alarm&) = delete;
+    virtual void sound() noexcept = 0;
+
+protected:
+    ~Alarm() = default;
+};
+
+class CompletionQueue {
+public:
+    // The request is over: from now on it is the reaper's.
+    void push(Request& request, std::int64_t result) noexcept;
+
+    std::size_t reap(std::span<Completion> completions) noexcept;
+
+    // See Engine::ticket() and Engine::wait().
+    Engine::Ticket ticket() const noexcept { return changes_.load(std::memory_order_acquire); }
+    int wait(Engine::Ticket ticket, Timeout timeout) noexcept;
+
+    // For one who is about to sleep elsewhere. False if completions were pushed or reaped since the
+    // ticket was drawn; else the alarm sounds at each push, until stop_listening().
+    bool listen(Engine::Ticket ticket, Alarm& alarm) noexcept;
+    void stop_listening() noexcept;
+
+private:
+    void note_change() noexcept;
+
+    std::mutex mutex_;
+    Request* first_ = nullptr;
+    Request* last_ = nullptr;
+    Alarm* alarm_ = nullptr;
+    unsigned listeners_ = 0;
+
+    std::atomic<std::size_t> count_ = 0;         // spares a look from taking the lock
+    std::atomic<std::uint32_t> changes_ = 0;     // pushes and reaps
+    std::atomic<std::uint32_t> sleepers_ = 0;
+};
+
+}  // namespace engine

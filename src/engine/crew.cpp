@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/crew.hpp"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include "engine/blocking_call.hpp"
+#include "engine/device_book.hpp"
+
+namespace engine {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Enough to have a disk's queue full.
+constexpr unsigned most_workers = 32;
+
+constexpr std::size_t stack_size = std::size_t{512} * 1024;
+
+// How long a thread stays that has nothing to do.
+constexpr milliseconds linger(100);
+
+// How many signals of brief requests may wait for each other: a matter of some ten microseconds.
+constexpr std::uint64_t most_held = 16;
+
+// How long a brief request may take before others no longer wait behind it.
+constexpr milliseconds stall(1);
+
+void signal_file(const HeldFile& file, std::uint64_t count) noexcept {
+    // It fails only where the counter is so high that it is readable anyway.
+    [[maybe_unused]] const auto written = write(file.fd, &count, sizeof count);
+}
+
+void close_held(HeldFile* file) noexcept {
+    if (file->fd >= 0) {
+        ::close(file->fd);
+    }
+    delete file;
+}
+
+HeldFile::Kind kind_of(int fd) noexcept {
+    struct stat status{};
+    const bool is_seekable =
+        fstat(fd, &status) != 0 || S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) ||
+        S_ISDIR(status.st_mode);
+    return is_seekable ? HeldFile::Kind::seekable : HeldFile::Kind::stream;
+}
+
+// Threads of ours take no signals: those are for the program's.
+class SignalsBlocked {
+public:
+    SignalsBlocked() noexcept {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    SignalsBlocked(const SignalsBlocked&) = delete;
+    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+private:
+    sigset_t before_{};
+};
+
+}  // namespace
+
+Crew::Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor second_choice)
+    : completions_(completions), make_reactor_(make_reactor), second_choice_(second_choice) {}
+
+// --- submission
+
+Submission Crew::submit(std::span<Request* const> requests,
+                        std::function<void(const Request&)> note) noexcept {
+    Lock lock(mutex_);
+    Submission submission;
+    submission.error = start_reactor(lock);
+    if (submission.error != 0) {
+        return submission;
+    }
+    submission.taken = hold(requests, lock, submission.error);
+    in_flight_ += submission.taken;
+    for (auto* request : requests.first(submission.taken)) {
+        request->cancelled = false;
+        if (note) {
+            note(*request);
+        }
+        if (request->route == Route::workers) {
+            request->stage = Stage::in_queue;
+            queue_.push_back(*request);
+        } else {
+            request->stage = Stage::in_inbox;
+            inbox_.push_back(*request);
+        }
+    }
+    if (!queue_.empty()) {
+        call_for_worker();
+    }
+    if (!inbox_.empty() || workers_wanted_ != 0) {
+        wake_reactor();
+    }
+    submission.error = submission.taken == 0 ? submission.error : 0;
+    return submission;
+}
+
+std::size_t Crew::hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept {
+    std::size_t taken = 0;
+    for (;;) {
+        taken += files_.hold(requests.subspan(taken), error);
+        if (error != EAGAIN || taken == requests.size()) {
+            return taken;
+        }
+        // The socket is full. The reactor never waits for anything but what comes next.
+        wake_reactor();
+        lock.unlock();
+        sched_yield();
+        lock.lock();
+    }
+}
+
+void Crew::wake_reactor() noexcept {
+    if (std::exchange(reactor_sleeps_, false)) {
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const auto written = write(files_.wake_number(), &one, sizeof one);
+    }
+}
+
+bool Crew::cancel(Request& request) noexcept {
+    Lock lock(mutex_);
+    switch (request.stage) {
+        case Stage::none:
+        case Stage::in_worker:
+            return false;
+        case Stage::in_inbox:
+        case Stage::in_queue:
+            (request.stage == Stage::in_inbox ? inbox_ : queue_).remove(request);
+            request.cancelled = true;
+            // Its files are in our threads' table: only they can close them.
+            request.stage = Stage::in_inbox;
+            inbox_.push_back(request);
+            wake_reactor();
+            return true;
+        case Stage::in_reactor:
+            break;
+    }
+    Cancellation cancellation{.request = &request, .next = cancellations_};
+    cancellations_ = &cancellation;
+    wake_reactor();
+    state_changed_.wait(lock,
+                        [&] { return cancellation.answer != Cancellation::Answer::none; });
+    return cancellation.answer == Cancellation::Answer::yes;
+}
+
+void Crew::close() noexcept {
+    Lock lock(mutex_);
+    is_closing_ = true;
+    work_came_.notify_all();
+    wake_reactor();
+    state_changed_.wait(lock, [this] { return reactor_state_ == ReactorState::none; });
+    files_.close();
+}
+
+// --- threads
+
+// Which run with a reference of their own: the last one to go takes the object with it.
+bool Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
+    struct Start {
+        std::shared_ptr<Crew> crew;
+        void (Crew::*run)() noexcept;
+    };
+    auto start = std::unique_ptr<Start>(new (std::nothrow) Start{shared_from_this(), run});
+    pthread_attr_t attributes;
+    if (start == nullptr || pthread_attr_init(&attributes) != 0) {
+        return false;
+    }
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, stack_size);
+    const SignalsBlocked blocked;
+    pthread_t thread{};
+    const int error = pthread_create(
+        &thread, &attributes,
+        [](void* argument) -> void* {
+            const auto begun = std::unique_ptr<Start>(static_cast<Start*>(argument));
+            ((*begun->crew).*(begun->run))();
+            return nullptr;
+        },
+        start.get());
+    pthread_attr_destroy(&attributes);
+    if (error == 0) {
+        [[maybe_unused]] const auto* handed_over = start.release();
+    }
+    return error == 0;
+}
+
+// Returns 0 or an errno. The thread has opened its table of files when this returns.
+int Crew::start_reactor(Lock& lock) noexcept {
+    if (reactor_state_ == ReactorState::none) {
+        if (!files_.is_open() || !start_thread(&Crew::run_reactor)) {
+            return ENOMEM;
+        }
+        reactor_state_ = ReactorState::starting;
+    }
+    state_changed_.wait(lock, [this] { return reactor_state_ != ReactorState::starting; });
+    return 0;
+}
+
+// --- the reactor's thread
+
+void Crew::run_reactor() noexcept {
+    Lock lock(mutex_);
+    files_.open_private_table();
+    open_reactor();
+    reactor_state_ = ReactorState::running;
+    state_changed_.notify_all();
+    auto idle_since = Clock::now();
+    for (;;) {
+        files_.receive();
+        take_up_inbox();
+        answer_cancellations();
+        start_wanted_workers();
+        send_signals(lock);
+        if (!inbox_.empty() || cancellations_ != nullptr || workers_wanted_ != 0) {
+            continue;  // they came while the signals were sent
+        }
+        if (in_flight_ != 0) {
+            idle_since = Clock::now();
+        } else if (is_done_with(idle_since)) {
+            break;
+        }
+        // What only the reactor can end wakes it; the last worker to go does so, too.
+        const bool is_needed = in_flight_ != 0 && workers_ == 0;
+        reactor_sleeps_ = true;
+        lock.unlock();
+        wait_in_reactor(is_needed ? std::chrono::hours(1) : Clock::duration(linger));
+        lock.lock();
+        reactor_sleeps_ = false;
+        if (reactor_error_ == 0) {
+            reactor_->handle();
+        }
+    }
+    reactor_.reset();
+    files_.forget_private_table();
+    reactor_state_ = ReactorState::none;
+    state_changed_.notify_all();
+}
+
+void Crew::open_reactor() noexcept {
+    reactor_error_ = ENOMEM;
+    has_second_choice_ = false;
+    for (const auto make : {make_reactor_, second_choice_}) {
+        if (make == nullptr) {
+            continue;
+        }
+        has_second_choice_ = make == second_choice_;
+        reactor_ = make(*this, files_.wake_number());
+        reactor_error_ = reactor_ != nullptr ? reactor_->open() : ENOMEM;
+        if (reactor_error_ == 0) {
+            return;
+        }
+    }
+}
+
+void Crew::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
+    if (reactor_error_ == 0) {
+        reactor_->wait(timeout);
+        return;
+    }
+    pollfd wake{.fd = files_.wake_number(), .events = POLLIN, .revents = 0};
+    const auto time = std::chrono::ceil<milliseconds>(timeout).count();
+    if (poll(&wake, 1, static_cast<int>(time)) > 0) {
+        std::uint64_t count = 0;
+        [[maybe_unused]] const auto emptied = read(wake.fd, &count, sizeof count);
+    }
+}
+
+void Crew::take_up_inbox() noexcept {
+    while (auto* request = inbox_.pop_front()) {
+        request->stage = Stage::in_reactor;
+        if (request->cancelled) {
+            finish(*request, -ECANCELED);
+        } else if (reactor_error_ != 0) {
+            finish(*request, -reactor_error_);
+        } else if (request->file->fd < 0) {
+            finish(*request, -request->file->error);
+        } else {
+            reactor_->start(*request);
+        }
+    }
+}
+
+void Crew::answer_cancellations() noexcept {
+    while (auto* cancellation = cancellations_) {
+        cancellations_ = cancellation->next;
+        if (cancellation->request->stage == Stage::in_reactor) {
+            reactor_->cancel(*cancellation);
+        } else {
+            cancellation->answer = Cancellation::Answer::no;
+        }
+        answered();
+    }
+}
+
+void Crew::finish(Request& request, std::int64_t result) noexcept {
+    request.stage = Stage::none;
+    auto* file = std::exchange(request.file, nullptr);
+    auto* signal = std::exchange(request.signal_file, nullptr);
+    // before anybody knows that the request is over
+    if (files_.release(file)) {
+        if (file->fd >= 0 && reactor_error_ == 0) {
+            reactor_->close_file(std::exchange(file->fd, -1));
+        }
+        close_held(file);
+    }
+    --in_flight_;
+    completions_.push(request, result);
+    if (signal != nullptr) {
+        add_signal(signal);
+    }
+}
+
+// Signals wait until the lock is given up, those of one eventfd for each other.
+void Crew::add_signal(HeldFile* file) noexcept {
+    const auto signals = std::span(signals_).first(signal_count_);
+    const auto found = std::ranges::find(signals, file, &Signal::file);
+    if (found != signals.end()) {
+        ++found->count;
+        files_.release(file);
+    } else if (signal_count_ < signals_.size()) {
+        signals_[signal_count_++] = {.file = file, .count = 1};
+    } else {
+        signal_file(*file, 1);
+        if (files_.release(file)) {
+            close_held(file);
+        }
+    }
+}
+
+void Crew::send_signals(Lock& lock) noexcept {
+    if (signal_count_ == 0) {
+        return;
+    }
+    const auto signals = std::span(signals_).first(signal_count_);
+    lock.unlock();
+    for (const auto& signal : signals) {
+        signal_file(*signal.file, signal.count);
+    }
+    lock.lock();
+    for (const auto& signal : signals) {
+        if (files_.release(signal.file)) {
+            close_held(signal.file);
+        }
+    }
+    signal_count_ = 0;
+}
+
+bool Crew::is_done_with(Clock::time_point idle_since) const noexcept {
+    return workers_ == 0 && queue_.empty() &&
+           (is_closing_ || Clock::now() - idle_since >= linger);
+}
+
+// --- workers
+
+void Crew::leave_to_workers(Request& request) noexcept {
+    request.stage = Stage::in_queue;
+    queue_.push_back(request);
+    call_for_worker();
+}
+
+// For what stands in the queue.
+void Crew::call_for_worker() noexcept {
+    if (!may_take(false) && stall_is_watched_) {
+        return;
+    }
+    if (idle_ != 0) {
+        work_came_.notify_one();
+    } else if (workers_ + workers_wanted_ < most_workers) {
+        ++workers_wanted_;
+    }
+}
+
+// In a thread that has the private table, which the new one inherits.
+void Crew::start_wanted_workers() noexcept {
+    for (; workers_wanted_ != 0; --workers_wanted_) {
+        workers_ += start_thread(&Crew::run_worker) ? 1 : 0;
+    }
+    if (workers_ == 0) {
+        while (auto* request = queue_.pop_front()) {
+            finish(*request, -ENOMEM);
+        }
+    }
+}
+
+// One worker is enough for requests that are a matter of microseconds, unless it got stuck.
+bool Crew::may_take(bool is_stalled) const noexcept {
+    return !queue_.empty() && (!queue_.front()->is_brief || brief_ == 0 || is_stalled);
+}
+
+// False when it is time to go.
+bool Crew::wait_for_work(Lock& lock) noexcept {
+    bool is_stalled = false;
+    while (!may_take(is_stalled)) {
+        if (is_closing_) {
+            return false;
+        }
+        const auto* front = queue_.front();
+        const bool watches = front != nullptr && !stall_is_watched_;
+        stall_is_watched_ = stall_is_watched_ || watches;
+        ++idle_;
+        const auto status = work_came_.wait_for(lock, watches ? stall : linger);
+        --idle_;
+        stall_is_watched_ = stall_is_watched_ && !watches;
+        if (status == std::cv_status::timeout) {
+            if (queue_.empty() && !watches) {
+                return false;
+            }
+            is_stalled = watches && front == queue_.front();
+        }
+    }
+    return true;
+}
+
+void Crew::run_worker() noexcept {
+    Lock lock(mutex_);
+    // Of brief requests that follow each other, which would wake a thread of the program's for each.
+    Signal held;
+    for (;;) {
+        const bool goes_on = held.count < most_held && !queue_.empty() &&
+                             queue_.front()->is_brief && may_take(false);
+        if (!goes_on && held.file != nullptr) {
+            send(held, lock);
+        }
+        if (!goes_on && !wait_for_work(lock)) {
+            break;
+        }
+        auto* request = queue_.pop_front();
+        request->stage = Stage::in_worker;
+        if (!queue_.empty()) {
+            call_for_worker();
+            start_wanted_workers();
+        }
+        brief_ += request->is_brief ? 1 : 0;
+        const bool is_brief = request->is_brief;
+        work_on(*request, held, lock);
+        brief_ -= is_brief ? 1 : 0;
+    }
+    --workers_;
+    if (workers_ == 0) {
+        wake_reactor();
+    }
+}
+
+void Crew::work_on(Request& request, Signal& held, Lock& lock) noexcept {
+    files_.receive();
+    auto* file = request.file;
+    const int fd = file->fd;
+    if (fd < 0) {
+        finish_in_worker(request, -file->error, held, lock);
+        return;
+    }
+    auto kind = file->kind;
+    lock.unlock();
+    if (kind == HeldFile::Kind::unknown) {
+        kind = kind_of(fd);
+        DeviceBook::learn(fd);
+    }
+    const bool is_stream = kind == HeldFile::Kind::stream;
+    if (is_stream && request.route == Route::workers && transfers_data(request.opcode)) {
+        // it may wait for ever
+        lock.lock();
+        file->kind = kind;
+        request.route = Route::reactor;
+        request.stage = Stage::in_inbox;
+        inbox_.push_back(request);
+        wake_reactor();
+        return;
+    }
+    const auto result = carry_out_with_priority(request, fd, is_stream);
+    lock.lock();
+    file->kind = kind;
+    finish_in_worker(request, result, held, lock);
+}
+
+void Crew::finish_in_worker(Request& request, std::int64_t result, Signal& held,
+                            Lock& lock) noexcept {
+    const bool may_be_held = request.is_brief;
+    request.stage = Stage::none;
+    auto* file = std::exchange(request.file, nullptr);
+    auto* signal = std::exchange(request.signal_file, nullptr);
+    const bool was_last = files_.release(file);
+    --in_flight_;
+    lock.unlock();
+    if (was_last) {
+        close_held(file);
+    }
+    completions_.push(request, result);
+    lock.lock();
+    if (signal == nullptr) {
+        return;
+    }
+    if (held.file == signal) {
+        ++held.count;
+        files_.release(signal);  // not the last
+    } else {
+        if (held.file != nullptr) {
+            send(held, lock);
+        }
+        held = {.file = signal, .count = 1};
+    }
+    if (!may_be_held) {
+        send(held, lock);
+    }
+}
+
+void Crew::send(Signal& signal, Lock& lock) noexcept {
+    lock.unlock();
+    signal_file(*signal.file, signal.count);
+    lock.lock();
+    if (files_.release(signal.file)) {
+        close_held(signal.file);
+    }
+    signal = {};
+}
+
+}  // namespace engine

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads of ours that carry out requests: a reactor, which waits for many at once, and workers, which
+// each wait for one. They are started when there is work, and end when there was none for a while.
+//
+// All that they share is behind one lock, which is never held across a call that waits.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+
+#include "engine/completion_queue.hpp"
+#include "engine/engine.hpp"
+#include "engine/private_files.hpp"
+#include "engine/reactor.hpp"
+#include "engine/request_list.hpp"
+
+namespace engine {
+
+class Crew final : public ReactorOwner, public std::enable_shared_from_this<Crew> {
+public:
+    // Makes a reactor, which is opened later; null for lack of memory.
+    using MakeReactor = std::unique_ptr<Reactor> (*)(ReactorOwner& owner, int wake_fd) noexcept;
+
+    // `second_choice` is made if the reactor can't be opened; null: its requests fail then.
+    Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor second_choice);
+    ~Crew() = default;
+    Crew(const Crew&) = delete;
+    Crew& operator=(const Crew&) = delete;
+
+    // By each request's route: reactor or workers. `note` is called for each that is taken.
+    Submission submit(std::span<Request* const> requests,
+                      std::function<void(const Request&)> note = {}) noexcept;
+
+    bool cancel(Request& request) noexcept;
+
+    // With nothing in flight: waits until the threads are gone.
+    void close() noexcept;
+
+    // In a child process, which has none of the threads, while the parent may hold the lock. Whoever
+    // has the object must not let it go away.
+    void abandon() noexcept { files_.close(); }
+
+    // Whether the reactor is of the second choice.
+    bool has_second_choice() const noexcept { return has_second_choice_; }
+
+    // Of ReactorOwner.
+    void finish(Request& request, std::int64_t result) noexcept override;
+    void leave_to_workers(Request& request) noexcept override;
+    void answered() noexcept override { state_changed_.notify_all(); }
+
+private:
+    using Lock = std::unique_lock<std::mutex>;
+    using Clock = std::chrono::steady_clock;
+
+    enum class ReactorState : std::uint8_t { none, starting, running };
+
+    struct Signal {
+        HeldFile* file = nullptr;
+        std::uint64_t count = 0;
+    };
+
+    int start_reactor(Lock& lock) noexcept;
+    bool start_thread(void (Crew::*run)() noexcept) noexcept;
+    std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
+    void wake_reactor() noexcept;
+
+    void run_reactor() noexcept;
+    void open_reactor() noexcept;
+    void wait_in_reactor(std::chrono::nanoseconds timeout) noexcept;
+    void take_up_inbox() noexcept;
+    void answer_cancellations() noexcept;
+    void add_signal(HeldFile* file) noexcept;
+    void send_signals(Lock& lock) noexcept;
+    bool is_done_with(Clock::time_point idle_since) const noexcept;
+
+    void run_worker() noexcept;
+    bool may_take(bool is_stalled) const noexcept;
+    bool wait_for_work(Lock& lock) noexcept;
+    void call_for_worker() noexcept;
+    void start_wanted_workers() noexcept;
+    void work_on(Request& request, Signal& held, Lock& lock) noexcept;
+    void finish_in_worker(Request& request, std::int64_t result, Signal& held,
+                          Lock& lock) noexcept;
+    void send(Signal& signal, Lock& lock) noexcept;
+
+    CompletionQueue& completions_;
+    const MakeReactor make_reactor_;
+    const MakeReactor second_choice_;
+
+    std::mutex mutex_;
+    std::condition_variable state_changed_;  // for those who submit, cancel and close
+    std::condition_variable work_came_;      // for workers
+    PrivateFiles files_;
+    bool is_closing_ = false;
+    std::size_t in_flight_ = 0;
+
+    ReactorState reactor_state_ = ReactorState::none;
+    std::unique_ptr<Reactor> reactor_;
+    int reactor_error_ = 0;
+    bool has_second_choice_ = false;
+    bool reactor_sleeps_ = false;
+    RequestList inbox_;
+    Cancellation* cancellations_ = nullptr;
+    std::array<Signal, 64> signals_{};
+    std::size_t signal_count_ = 0;
+
+    RequestList queue_;
+    unsigned workers_ = 0;
+    unsigned workers_wanted_ = 0;  // to be started by a thread that has the private table
+    unsigned idle_ = 0;
+    unsigned brief_ = 0;          // workers on a brief request
+    bool stall_is_watched_ = false;
+};
+
+}  // namespace engine

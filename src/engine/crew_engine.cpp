@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/crew_engine.hpp"
+
+#include "engine/alignment.hpp"
+
+namespace engine {
+
+CrewEngine::CrewEngine(const char* name, Crew::MakeReactor make_reactor, Route transfers)
+    : name_(name), transfers_(transfers), crew_(completions_, make_reactor, nullptr) {}
+
+Pace CrewEngine::guess(const Request& request) noexcept {
+    return request.fd < 0 ? Pace::perhaps : Pace::asynchronous;
+}
+
+void CrewEngine::plan(std::span<Request* const> requests,
+                      std::optional<Pace> /*guessed*/) noexcept {
+    DirectFiles files;
+    for (auto* request : requests) {
+        request->pace = Pace::asynchronous;
+        request->route = request->opcode == Opcode::poll ? Route::reactor : transfers_;
+        request->is_direct = is_read(request->opcode) && files.is_direct(request->fd);
+    }
+}
+
+Submission CrewEngine::submit(std::span<Request* const> requests) noexcept {
+    const auto submission = crew_->submit(requests);
+    submitted_.fetch_add(submission.taken, std::memory_order_relaxed);
+    return submission;
+}
+
+std::size_t CrewEngine::reap(std::span<Completion> completions) noexcept {
+    return completions_.reap(completions);
+}
+
+Engine::Ticket CrewEngine::ticket() noexcept { return completions_.ticket(); }
+
+int CrewEngine::wait(Ticket ticket, Timeout timeout) noexcept {
+    return completions_.wait(ticket, timeout);
+}
+
+bool CrewEngine::cancel(Request& request) noexcept { return crew_->cancel(request); }
+
+RouteCounts CrewEngine::routes() const noexcept {
+    const auto count = submitted_.load(std::memory_order_relaxed);
+    return transfers_ == Route::workers ? RouteCounts{.threads = count}
+                                        : RouteCounts{.uring = count};
+}
+
+}  // namespace engine

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engines `threads` and `uring`: all that is submitted goes to threads of ours.
+#pragma once
+
+#include "engine/crew_owner.hpp"
+#include "engine/engine.hpp"
+
+namespace engine {
+
+class CrewEngine final : public Engine {
+public:
+    // `transfers`: the route of reads, writes and syncs. Polls go to the reactor.
+    CrewEngine(const char* name, Crew::MakeReactor make_reactor, Route transfers);
+
+    const char* name() const noexcept override { return name_; }
+    Pace guess(const Request& request) noexcept override;
+    void plan(std::span<Request* const> requests,
+              std::optional<Pace> guessed) noexcept override;
+    void learn(const Request& /*request*/) noexcept override {}
+    Submission submit(std::span<Request* const> requests) noexcept override;
+    std::size_t reap(std::span<Completion> completions) noexcept override;
+    Ticket ticket() noexcept override;
+    int wait(Ticket ticket, Timeout timeout) noexcept override;
+    bool cancel(Request& request) noexcept override;
+    RouteCounts routes() const noexcept override;
+
+private:
+    const char* name_;
+    const Route transfers_;
+    CompletionQueue completions_;
+    CrewOwner crew_;
+    std::atomic<std::uint64_t> submitted_ = 0;
+};
+
+}  // namespace engine

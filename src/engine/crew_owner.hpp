@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// A crew that an engine has, from its first use to the engine's end.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "engine/crew.hpp"
+#include "engine/fork_guard.hpp"
+
+namespace engine {
+
+class CrewOwner {
+public:
+    CrewOwner(CompletionQueue& completions, Crew::MakeReactor make_reactor,
+              Crew::MakeReactor second_choice)
+        : crew_(std::make_shared<Crew>(completions, make_reactor, second_choice)) {}
+    CrewOwner(const CrewOwner&) = delete;
+    CrewOwner& operator=(const CrewOwner&) = delete;
+
+    ~CrewOwner() {
+        if (!fork_guard_.is_inherited()) {
+            crew_->close();
+            return;
+        }
+        // The parent's threads may have been anywhere in it: it stays as it is.
+        crew_->abandon();
+        new std::shared_ptr<Crew>(std::move(crew_));
+    }
+
+    Crew& operator*() const noexcept { return *crew_; }
+    Crew* operator->() const noexcept { return crew_.get(); }
+
+private:
+    std::shared_ptr<Crew> crew_;
+    ForkGuard fork_guard_;
+};
+
+}  // namespace engine

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests in order, linked by members of their own: nothing is allocated.
+#pragma once
+
+#include "engine/request.hpp"
+
+namespace engine {
+
+class RequestList {
+public:
+    bool empty() const noexcept { return first_ == nullptr; }
+    Request* front() const noexcept { return first_; }
+
+    void push_back(Request& request) noexcept {
+        request.previous = last_;
+        request.next = nullptr;
+        (last_ != nullptr ? last_->next : first_) = &request;
+        last_ = &request;
+    }
+
+    void remove(Request& request) noexcept {
+        (request.previous != nullptr ? request.previous->next : first_) = request.next;
+        (request.next != nullptr ? request.next->previous : last_) = request.previous;
+        request.previous = nullptr;
+        request.next = nullptr;
+    }
+
+    // Null if there is none.
+    Request* pop_front() noexcept {
+        auto* request = first_;
+        if (request != nullptr) {
+            remove(*request);
+        }
+        return request;
+    }
+
+private:
+    Request* first_ = nullptr;
+    Request* last_ = nullptr;
+};
+
+}  // namespace engine

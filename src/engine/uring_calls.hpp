@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The calls of liburing that make system calls, in a table that a test can put faults into.
+#pragma once
+
+#include <liburing.h>
+
+namespace engine {
+
+// Every call returns a negative errno on failure, as liburing's do.
+struct UringCalls {
+    int (*queue_init_params)(unsigned entries, io_uring* ring, io_uring_params* parameters);
+    int (*submit)(io_uring* ring);
+    int (*submit_and_wait_timeout)(io_uring* ring, io_uring_cqe** completion, unsigned count,
+                                   __kernel_timespec* timeout, sigset_t* signals);
+};
+
+// What the reactor calls. Only tests write to it.
+extern UringCalls uring_calls;
+
+}  // namespace engine

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/uring_reactor.hpp"
+
+#include <poll.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <ctime>
+#include <iterator>
+
+#include "engine/private_files.hpp"
+#include "engine/uring_calls.hpp"
+
+namespace engine {
+namespace {
+
+constexpr unsigned entries = 256;
+constexpr unsigned completions = 4096;
+
+// Of the kernel's own threads, for what it can only do by waiting.
+constexpr unsigned most_kernel_workers = 64;
+
+// What completions carry: the address of a request; that of a cancellation, marked; or one of these.
+constexpr std::uint64_t nobody = 0;
+constexpr std::uint64_t to_wake = 2;
+constexpr std::uint64_t cancellation_mark = 1;
+
+std::uint64_t name_of(const void* object) noexcept {
+    return reinterpret_cast<std::uintptr_t>(object);
+}
+
+int set_up(io_uring* ring, unsigned entry_count, unsigned completion_count) noexcept {
+    constexpr std::array choices{
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+        IORING_SETUP_COOP_TASKRUN,
+        0U,
+    };
+    int status = -EINVAL;
+    for (const auto flags : choices) {
+        io_uring_params parameters{};
+        parameters.flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+        parameters.cq_entries = completion_count;
+        status = uring_calls.queue_init_params(entry_count, ring, &parameters);
+        if (status != -EINVAL) {
+            break;
+        }
+    }
+    return status;
+}
+
+__kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
+    return {.tv_sec = seconds.count(), .tv_nsec = (time - seconds).count()};
+}
+
+unsigned length_of(const Request& request) noexcept {
+    return static_cast<unsigned>(request.length);
+}
+
+}  // namespace
+
+UringReactor::~UringReactor() {
+    if (is_open_) {
+        io_uring_queue_exit(&ring_);
+    }
+}
+
+int UringReactor::probe() noexcept {
+    io_uring ring{};
+    if (const int status = set_up(&ring, 2, 4); status < 0) {
+        return -status;
+    }
+    // what came last of all that is used: waiting with a time-out (Linux 5.11)
+    const bool does_all = (ring.features & IORING_FEAT_EXT_ARG) != 0;
+    io_uring_queue_exit(&ring);
+    return does_all ? 0 : ENOSYS;
+}
+
+int UringReactor::open() noexcept {
+    if (const int status = set_up(&ring_, entries, completions); status < 0) {
+        return -status;
+    }
+    is_open_ = true;
+    // A child process that had the ring mapped would keep it alive.
+    io_uring_ring_dontfork(&ring_);
+    std::array<unsigned, 2> most{most_kernel_workers, 0};
+    io_uring_register_iowq_max_workers(&ring_, most.data());
+    return 0;
+}
+
+// Null if there is none for now.
+io_uring_sqe* UringReactor::get_entry() noexcept {
+    auto* entry = io_uring_get_sqe(&ring_);
+    if (entry == nullptr) {
+        uring_calls.submit(&ring_);
+        entry = io_uring_get_sqe(&ring_);
+    }
+    return entry;
+}
+
+void UringReactor::prepare(io_uring_sqe* entry, const Request& request) const noexcept {
+    const int fd = request.file->fd;
+    switch (request.opcode) {
+        case Opcode::read:
+            io_uring_prep_read(entry, fd, request.address, length_of(request), request.offset);
+            break;
+        case Opcode::readv:
+            io_uring_prep_readv(entry, fd, static_cast<const iovec*>(request.address),
+                                length_of(request), request.offset);
+            break;
+        case Opcode::write:
+            io_uring_prep_write(entry, fd, request.address, length_of(request), request.offset);
+            break;
+        case Opcode::writev:
+            io_uring_prep_writev(entry, fd, static_cast<const iovec*>(request.address),
+                                 length_of(request), request.offset);
+            break;
+        case Opcode::fsync:
+            io_uring_prep_fsync(entry, fd, 0);
+            break;
+        case Opcode::fdsync:
+            io_uring_prep_fsync(entry, fd, IORING_FSYNC_DATASYNC);
+            break;
+        case Opcode::poll:
+            io_uring_prep_poll_add(entry, fd, request.poll_events);
+            break;
+    }
+    if (transfers_data(request.opcode)) {
+        // Nobody polls for these completions: kernel AIO ignores the flag, too.
+        entry->rw_flags = request.rw_flags & ~RWF_HIPRI;
+        entry->ioprio = request.priority;
+    }
+    entry->user_data = name_of(&request);
+}
+
+void UringReactor::start(Request& request) noexcept {
+    auto* entry = waiting_.empty() ? get_entry() : nullptr;
+    if (entry == nullptr) {
+        waiting_.push_back(request);
+    } else {
+        prepare(entry, request);
+    }
+}
+
+void UringReactor::start_waiting() noexcept {
+    while (auto* request = waiting_.front()) {
+        auto* entry = get_entry();
+        if (entry == nullptr) {
+            return;
+        }
+        waiting_.remove(*request);
+        prepare(entry, *request);
+    }
+}
+
+void UringReactor::cancel(Cancellation& cancellation) noexcept {
+    auto& request = *cancellation.request;
+    for (auto* waiting = waiting_.front(); waiting != nullptr; waiting = waiting->next) {
+        if (waiting == &request) {
+            waiting_.remove(request);
+            owner_.finish(request, -ECANCELED);
+            cancellation.answer = Cancellation::Answer::yes;
+            return;
+        }
+    }
+    auto* entry = get_entry();
+    if (entry == nullptr) {
+        cancellation.answer = Cancellation::Answer::no;
+        return;
+    }
+    io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, entry, -1, &request, 0, 0);
+    entry->user_data = name_of(&cancellation) | cancellation_mark;
+}
+
+void UringReactor::listen() noexcept {
+    if (is_listening_) {
+        return;
+    }
+    if (auto* entry = get_entry(); entry != nullptr) {
+        io_uring_prep_read(entry, wake_fd_, &wakes_, sizeof wakes_, 0);
+        entry->user_data = to_wake;
+        is_listening_ = true;
+    }
+}
+
+void UringReactor::wait(std::chrono::nanoseconds timeout) noexcept {
+    // Where there is no entry, soon there will be.
+    constexpr std::chrono::microseconds soon(100);
+    start_waiting();
+    listen();
+    auto time = to_timespec(is_listening_ && waiting_.empty() ? timeout : soon);
+    io_uring_cqe* completion = nullptr;
+    const int status =
+        uring_calls.submit_and_wait_timeout(&ring_, &completion, 1, &time, nullptr);
+    if (status < 0 && status != -ETIME && status != -EINTR && io_uring_cq_ready(&ring_) == 0) {
+        // The kernel lacks memory, or room for completions that we have not taken: what was to be
+        // submitted stays in the queue.
+        const timespec pause{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(soon).count()};
+        nanosleep(&pause, nullptr);
+    }
+}
+
+void UringReactor::handle() noexcept {
+    for (;;) {
+        io_uring_cqe* completion = nullptr;
+        if (io_uring_peek_cqe(&ring_, &completion) != 0) {
+            return;
+        }
+        const io_uring_cqe copy = *completion;
+        io_uring_cqe_seen(&ring_, completion);
+        handle(copy);
+    }
+}
+
+void UringReactor::handle(const io_uring_cqe& completion) noexcept {
+    const auto name = completion.user_data;
+    if (name == nobody) {
+        return;
+    }
+    if (name == to_wake) {
+        is_listening_ = false;
+        return;
+    }
+    if ((name & cancellation_mark) != 0) {
+        auto* cancellation =
+            reinterpret_cast<Cancellation*>(static_cast<std::uintptr_t>(name - cancellation_mark));
+        cancellation->answer =
+            completion.res == 0 ? Cancellation::Answer::yes : Cancellation::Answer::no;
+        owner_.answered();
+        return;
+    }
+    auto& request = *reinterpret_cast<Request*>(static_cast<std::uintptr_t>(name));
+    std::int64_t result = completion.res;
+    if (request.opcode == Opcode::poll && result > 0) {
+        result &= request.poll_events | POLLERR | POLLHUP | POLLNVAL;
+    }
+    owner_.finish(request, result);
+}
+
+// Later, by the kernel, which does not wait where a file system takes its time to close.
+void UringReactor::close_file(int fd) noexcept {
+    if (auto* entry = get_entry(); entry != nullptr) {
+        io_uring_prep_close(entry, fd);
+        entry->user_data = nobody;
+    } else {
+        ::close(fd);
+    }
+}
+
+}  // namespace engine
