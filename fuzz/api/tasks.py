@@ -185,6 +185,7 @@ def run_a_loop(machine: Machine) -> None:
         runner.run(turn.main())
     assert not turn.complaints, "\n".join(turn.complaints)
     machine.queues_settle()
+    queues.clear()  # the loop has the turn, and a context has the loop that it last served
     for left in turn.left:
         assert left.plan.memory() == left.memory, "a buffer changed after its await was over"
 

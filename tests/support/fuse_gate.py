@@ -7,6 +7,7 @@ import errno
 import heapq
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from random import Random
@@ -15,6 +16,8 @@ from typing import Literal, NamedTuple, TypeAlias
 from support.fuse_files import Node
 from support.fuse_power import PowerSwitch
 from support.fuse_wire import answer, errno_of, refusal, write_answer
+
+LONGEST_LOG = 100_000  # of requests; a soak makes more
 
 Kind: TypeAlias = Literal["read", "write", "fsync"]
 Order: TypeAlias = Literal["fifo", "lifo"]
@@ -79,7 +82,7 @@ class Gate:
         self._held: list[Pending] = []
         self._delayed: list[tuple[float, int, Pending]] = []  # a heap; the int keeps it stable
         self._sequence = itertools.count()
-        self._log: list[LoggedRequest] = []
+        self._log: deque[LoggedRequest] = deque(maxlen=LONGEST_LOG)
         self.holding: Collection[Kind] = ()
         self.reset()
 
@@ -98,7 +101,7 @@ class Gate:
 
     @property
     def log(self) -> list[LoggedRequest]:
-        """All requests so far, in the order in which the kernel sent them."""
+        """All requests so far, or the last of many, in the order in which the kernel sent them."""
         return list(self._log)
 
     @property
