@@ -20,10 +20,11 @@ bool ask(PyObject* loop, const char* method) {
 }  // namespace
 
 bool import_asyncio(ModuleState& state) {
-    auto& api = state.asyncio;
-    if (api.future_type) {
+    // acquire: what was found is there
+    if (state.asyncio_is_imported.load(std::memory_order_acquire)) {
         return true;
     }
+    AsyncioApi api;
     const auto module = Ref::steal(PyImport_ImportModule("asyncio"));
     const auto events = Ref::steal(PyImport_ImportModule("asyncio.events"));
     if (!module || !events) {
@@ -42,7 +43,15 @@ bool import_asyncio(ModuleState& state) {
         return false;
     }
     api.future_type = Ref::steal(PyObject_GetAttrString(module.get(), "Future"));
-    return static_cast<bool>(api.future_type);
+    if (!api.future_type) {
+        return false;
+    }
+    const std::lock_guard lock(state.mutex);
+    if (!state.asyncio_is_imported.load(std::memory_order_relaxed)) {
+        std::swap(state.asyncio, api);
+        state.asyncio_is_imported.store(true, std::memory_order_release);
+    }
+    return true;
 }
 
 Ref running_loop(ModuleState& state) {

@@ -2,6 +2,9 @@
 // What the module keeps for each interpreter that imported it.
 #pragma once
 
+#include <atomic>
+#include <mutex>
+
 #include "python/free_list.hpp"
 #include "python/refs.hpp"
 
@@ -25,7 +28,7 @@ struct AsyncioApi {
     Ref thread_id;
     Ref set_result;
     Ref loop_keyword;  // ("loop",)
-    Ref future_type;   // found last: set when all the others are
+    Ref future_type;
 };
 
 struct ModuleState {
@@ -36,13 +39,17 @@ struct ModuleState {
     PyTypeObject* awaitable_type = nullptr;
     PyTypeObject* watcher_type = nullptr;
 
-    AsyncioApi asyncio;
+    AsyncioApi asyncio;  // constant once it is imported
+    std::atomic<bool> asyncio_is_imported = false;
 
     FreeOperations free_operations;
     FreeAwaitables free_awaitables;
 
     // All contexts that are not closed, linked through themselves; not owned (see registry.hpp).
     ContextObject* first_context = nullptr;
+
+    // For `asyncio` and the list of contexts. Nothing of Python's that can wait is called under it.
+    std::mutex mutex;
 };
 
 // Of a type of this module, or of an instance: its types can't be subclassed.

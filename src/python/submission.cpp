@@ -7,9 +7,12 @@
 
 #include "python/awaitable.hpp"
 #include "python/completion.hpp"
+#include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/operation_lock.hpp"
+#include "python/reference_counts.hpp"
 #include "python/small_array.hpp"
 
 namespace python {
@@ -31,8 +34,8 @@ struct Candidate {
     State state_before{};
     Listing listing_before{};
     int eventfd_number = -1;
+    Ref context_before;
     // What is not the operation's: before it is listed what it is to get, then what it had.
-    Ref context;
     Ref eventfd;
 };
 
@@ -55,7 +58,8 @@ public:
     // False with MemoryError if there is no memory for so many.
     bool is_allocated() const noexcept { return slots_.is_allocated() && requests_.is_allocated(); }
 
-    // False with a ValueError if it is in flight, or in the batch already.
+    // False with a ValueError if it is in flight, or in the batch already. Called, as the
+    // destructor is, without the context's lock: that of another context may be needed.
     bool claim(PyObject* object);
 
     // False with an exception set if one can't be submitted as it is.
@@ -78,6 +82,8 @@ private:
     void enlist(Candidate& candidate, engine::Pace pace);
     void withdraw(Candidate& candidate);
     static void unclaim(Candidate& candidate);
+    static void unclaim_awaited(Candidate& candidate);
+    static void restore(OperationObject* operation, const Candidate& candidate);
     engine::Submission hand_over(std::span<Candidate> chosen);
     int own_eventfd(const OperationObject* operation, engine::Pace pace) const;
     void add_candidate(OperationObject* operation);
@@ -89,26 +95,32 @@ private:
     SmallArray<engine::Request*, 32> requests_;
 };
 
-bool Batch::claim(PyObject* object) {
-    auto* operation = static_cast<OperationObject*>(object);
-    const ObjectLock lock(operation);
+// It may be over. By itself, for what is run may submit the operation to another context.
+void look_for_completion(OperationObject* operation) {
+    const OperationLock lock(operation);
     if (operation->state == State::in_flight) {
         const auto context = Ref::borrow(operation->context.get());
-        reap(static_cast<ContextObject*>(context.get()));  // it may be over
+        reap(static_cast<ContextObject*>(context.get()));
     }
+}
+
+bool Batch::claim(PyObject* object) {
+    auto* operation = static_cast<OperationObject*>(object);
+    look_for_completion(operation);
+    const OperationLock lock(operation);
     const auto state = operation->state;
     if (state == State::submitting || state == State::in_flight || operation->awaiter != nullptr) {
         PyErr_Format(PyExc_ValueError, "%R is in flight already, or twice in this batch", object);
         return false;
     }
     add_candidate(operation);
+    operation->is_awaited = false;
     if (is_collectable(operation->listing)) {
         // its last result; with it goes its place
-        const auto context = Ref::borrow(operation->context.get());
-        forget(context_of(operation), operation);
-        settle_eventfd(static_cast<ContextObject*>(context.get()));
+        auto* context = static_cast<ContextObject*>(slots_[count_ - 1].context_before.get());
+        forget(context, operation);
+        settle_eventfd(context);
     }
-    operation->is_awaited = false;
     return true;
 }
 
@@ -117,7 +129,9 @@ void Batch::add_candidate(OperationObject* operation) {
     candidate.operation = static_cast<OperationObject*>(Py_NewRef(operation));
     candidate.state_before = operation->state;
     candidate.listing_before = operation->listing;
+    candidate.context_before = Ref::borrow(context_);
     operation->state = State::submitting;
+    swap(operation->context, candidate.context_before);
 }
 
 bool Batch::prepare(PyObject* eventfd) {
@@ -144,8 +158,8 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
             return false;
         }
         candidate.eventfd_number = *number;
+        allow_try_reference(operation);  // it may come to be noted
     }
-    candidate.context = Ref::borrow(context_);
     candidate.eventfd = Ref::borrow(to_signal);
     const auto fd = operation->file.ask();
     if (!fd) {
@@ -191,7 +205,10 @@ bool Batch::prepare_likely_read(const Candidate& candidate) {
 }
 
 bool Batch::add_awaited(OperationObject* operation, Landing landing) {
-    add_candidate(operation);
+    {
+        const ObjectLock lock(operation);
+        add_candidate(operation);
+    }
     auto& candidate = slots_[count_ - 1];
     DirectFiles files;
     if (prepare(candidate, nullptr) &&
@@ -200,7 +217,7 @@ bool Batch::add_awaited(OperationObject* operation, Landing landing) {
         return true;
     }
     const KeptException kept;
-    unclaim(candidate);
+    unclaim_awaited(candidate);
     candidate = {};
     --count_;
     return false;
@@ -231,6 +248,11 @@ bool Batch::submit_awaited() {
         if (operation->awaiter != nullptr) {
             operation->listing = Listing::queued;
             context_->tie.queued.push_front(operation);
+        }
+    }
+    for (auto& candidate : candidates()) {
+        if (candidate.operation != nullptr) {
+            unclaim_awaited(candidate);
         }
     }
     return next != 0;
@@ -292,7 +314,6 @@ int Batch::own_eventfd(const OperationObject* operation, engine::Pace pace) cons
 
 void Batch::enlist(Candidate& candidate, engine::Pace pace) {
     auto* operation = candidate.operation;
-    swap(operation->context, candidate.context);
     swap(operation->eventfd, candidate.eventfd);
     operation->request.eventfd =
         operation->eventfd ? candidate.eventfd_number : own_eventfd(operation, pace);
@@ -306,7 +327,6 @@ void Batch::withdraw(Candidate& candidate) {
     context_->leave_flight(operation);
     operation->state = State::submitting;
     operation->listing = Listing::none;
-    swap(operation->context, candidate.context);
     swap(operation->eventfd, candidate.eventfd);
     Py_DECREF(operation);  // the list's; the candidate has one
 }
@@ -315,34 +335,57 @@ void Batch::unclaim(Candidate& candidate) {
     if (candidate.operation == nullptr) {
         return;
     }
-    candidate.operation->state = candidate.state_before;
+    const auto held = Ref::steal(std::exchange(candidate.operation, nullptr));
+    auto* operation = static_cast<OperationObject*>(held.get());
+    {
+        const OperationLock lock(operation);
+        swap(operation->context, candidate.context_before);
+    }
+    const OperationLock lock(operation);  // another one, if it is another context
+    restore(operation, candidate);
+}
+
+// The same for an operation that is awaited, with the context's lock held.
+void Batch::unclaim_awaited(Candidate& candidate) {
+    const auto held = Ref::steal(std::exchange(candidate.operation, nullptr));
+    auto* operation = static_cast<OperationObject*>(held.get());
+    {
+        const ObjectLock lock(operation);
+        swap(operation->context, candidate.context_before);
+    }
+    restore(operation, candidate);
+}
+
+void Batch::restore(OperationObject* operation, const Candidate& candidate) {
+    operation->state = candidate.state_before;
     if (is_collectable(candidate.listing_before)) {
-        auto* context = context_of(candidate.operation);
-        remember(context, candidate.operation, candidate.listing_before);
+        auto* context = context_of(operation);
+        remember(context, operation, candidate.listing_before);
         if (context->eventfd_is_watched && context->eventfd.is_open() && !context->is_inherited()) {
             signal_eventfd(context->eventfd.get());
         }
     }
-    let_go(candidate.operation);
-    Py_DECREF(candidate.operation);
+    let_go(operation);
 }
 
 }  // namespace
 
 Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
                   PyObject* eventfd) {
-    const ObjectLock lock(context);
-    if (!check_usable(context)) {
-        return -1;
+    {
+        const ContextLock lock(context);
+        if (!check_usable(context)) {
+            return -1;
+        }
+        reap(context);
     }
-    reap(context);
     Batch batch(context, operations);
     const auto claim = [&](PyObject* operation) { return batch.claim(operation); };
-    if (!batch.is_allocated() || !std::ranges::all_of(operations, claim) ||
-        !batch.prepare(eventfd)) {
+    if (!batch.is_allocated() || !std::ranges::all_of(operations, claim)) {
         return -1;
     }
-    return batch.submit();
+    const ContextLock lock(context);
+    return batch.prepare(eventfd) ? batch.submit() : -1;
 }
 
 bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
