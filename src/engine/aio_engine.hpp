@@ -60,8 +60,8 @@ private:
     std::mutex
         mutex_;  // for all that follows; held for short, never across a system call that waits
     libaio::Ring ring_;
-    Ticket seen_ = 0;                          // events, ever
-    int sleepers_ = 0;                         // threads inside io_getevents
+    Ticket seen_ = 0;   // events, ever
+    int sleepers_ = 0;  // threads inside io_getevents
     std::atomic<std::uint64_t> released_ = 0;  // times that places were given back
 
     // Found by a thread that polled, for the next reap.

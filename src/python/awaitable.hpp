@@ -18,7 +18,7 @@ struct Awaitable {
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
 
     Stage stage = Stage::created;
-    bool submits = false;          // made by a method of the context, not by `await operation`
+    bool submits = false;  // made by a method of the context, not by `await operation`
     std::uint64_t tie_number = 0;  // of the tie that counts it among its suspended, or 0
     bool was_awaited = false;
     bool is_running = false;  // in one of its methods, which may run Python code
