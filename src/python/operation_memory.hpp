@@ -5,6 +5,7 @@
 
 #include <sys/uio.h>
 
+#include <cstdint>
 #include <span>
 #include <utility>
 
