@@ -254,6 +254,7 @@ def test_a_program_that_watches_the_context_keeps_the_loop_quiet(
 # What the kernel refuses for the moment
 
 
+@pytest.mark.engine("aio")
 def test_eagain_is_waited_out(faults: Faults, small: AIOContext, fd: int) -> None:
     faults.inject("submit", error=errno.EAGAIN, times=25)
 
@@ -265,6 +266,7 @@ def test_eagain_is_waited_out(faults: Faults, small: AIOContext, fd: int) -> Non
     assert faults.count("submit") > 25
 
 
+@pytest.mark.engine("aio")
 def test_eagain_in_between(faults: Faults, small: AIOContext, fd: int) -> None:
     for _ in range(20):
         faults.inject("submit", error=errno.EAGAIN, after=2)
@@ -279,6 +281,7 @@ def test_eagain_in_between(faults: Faults, small: AIOContext, fd: int) -> None:
     assert order == list(range(100))
 
 
+@pytest.mark.engine("aio")
 def test_short_submissions(faults: Faults, small: AIOContext, fd: int, gate: Gate) -> None:
     faults.inject("submit", at_most=1, times=FOR_EVER)
 
@@ -293,6 +296,7 @@ def test_short_submissions(faults: Faults, small: AIOContext, fd: int, gate: Gat
     run(main())
 
 
+@pytest.mark.engine("aio")
 def test_eagain_for_ever_can_be_cancelled(faults: Faults, small: AIOContext, fd: int) -> None:
     faults.inject("submit", error=errno.EAGAIN, times=FOR_EVER)
 
@@ -328,6 +332,7 @@ def test_an_error_is_that_of_one_operation(small: AIOContext, fd: int, gate: Gat
     run(main())
 
 
+@pytest.mark.engine("aio")
 def test_injected_error_in_the_middle(faults: Faults, small: AIOContext, fd: int) -> None:
     faults.inject("submit", error=errno.ENOMEM, after=3)
 
@@ -501,6 +506,7 @@ def test_closed_by_a_thread_while_a_submission_blocks(
 # Right bytes
 
 
+@pytest.mark.engine("auto", "aio")  # which carry them out one by one
 def test_writes_in_order_of_their_awaits(small: AIOContext, fd: int) -> None:
     async def main() -> None:
         tasks = [small.write(bytes([number]) * 8, fd, 0) for number in range(200)]

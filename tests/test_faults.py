@@ -24,7 +24,10 @@ from linux_aio import AIOContext, AIOOperation, EventFD
 from support.faults import FOR_EVER, Faults, faults_reason, faulty_libaio
 from support.files import Gate, contents, file_in_memory, is_readable, refuse_writes
 
-pytestmark = pytest.mark.skipif(faults_reason() is not None, reason=str(faults_reason()))
+pytestmark = [
+    pytest.mark.skipif(faults_reason() is not None, reason=str(faults_reason())),
+    pytest.mark.engine("aio"),
+]
 
 DATA = bytes(range(256))
 
@@ -174,11 +177,11 @@ def test_what_is_in_use_is_what_the_kernel_says(faults: Faults) -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (errno.ENOMEM, "Cannot allocate memory.*io_setup for 16 requests"),
+        (errno.ENOMEM, "Cannot allocate memory.*engine 'aio'"),
         (errno.EINVAL, "io_setup for 16 requests.*more than the kernel can ever queue"),
-        (errno.ENOSYS, "io_setup for 16 requests.*kernel AIO is not available.*CONFIG_AIO"),
-        (errno.EPERM, "io_setup for 16 requests.*kernel AIO is not available.*sandbox"),
-        (errno.EFAULT, "io_setup for 16 requests"),
+        (errno.ENOSYS, "engine 'aio'.*kernel, or a sandbox, has no io_setup"),
+        (errno.EPERM, "engine 'aio'.*io_setup.*not permitted.*seccomp"),
+        (errno.EFAULT, "engine 'aio'.*refused by the kernel"),
     ],
 )
 def test_a_context_that_is_refused(error: int, text: str, faults: Faults) -> None:

@@ -28,9 +28,10 @@ from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory
 from support.fusefs import HoldingFS
 from support.measure import open_fds
+from support.operations import wait_done, wait_idle
 from support.programs import run_program
 from support.quarantine import Quarantine
-from support.rings import rings
+from support.rings import queues
 from support.workers import finish, start, stays_blocked
 
 pytest_plugins = ["support.fixtures"]
@@ -77,13 +78,17 @@ class Flight:
 
     PARTS = ("context", "operation", "eventfd", "file")
 
-    def __init__(self, path: Path, *, with_eventfd: bool, in_cycles: bool = False) -> None:
+    def __init__(
+        self, fs: HoldingFS, path: Path, *, with_eventfd: bool, in_cycles: bool = False
+    ) -> None:
+        held = fs.held()
         self.with_eventfd = with_eventfd
         file = DirectFile(path)
         context = AIOContext(4)
         eventfd = EventFD()
         operation = AIOOperation.read(NBYTES, file)
         assert operation.submit(context, eventfd if with_eventfd else None) == 1
+        fs.wait_held(held + 1)
         parts = zip(self.PARTS, (context, operation, eventfd, file), strict=True)
         self._references = {name: Reference(part, in_cycles) for name, part in parts}
 
@@ -104,13 +109,14 @@ class Flight:
             assert len(found) == (0 if self.with_eventfd else 1)
             assert all(has_read_all(operation) for operation in found)
         if isinstance(context, AIOContext):
-            assert context.in_flight == 0
+            wait_idle(context)
         if isinstance(eventfd, EventFD) and self.with_eventfd:
             assert eventfd.read() == 1
 
 
 def has_read_all(operation: AIOOperation) -> bool:
     """Compared here, for pytest would take minutes to show how so many bytes differ."""
+    wait_done(operation)
     result: bytes = operation.get_result()
     return result == DATA
 
@@ -118,7 +124,7 @@ def has_read_all(operation: AIOOperation) -> bool:
 def let_go() -> None:
     """Let everything go that nobody holds, which may take until the next context is made."""
     gc.collect()
-    if rings():
+    if queues():
         AIOContext(1).close()
         gc.collect()
 
@@ -159,7 +165,7 @@ def test_dropped_in_any_order(
     fs.hold()
     parts = Flight.PARTS if with_eventfd else ("context", "operation", "file")
     for order in beginnings(parts):
-        flight = Flight(path, with_eventfd=with_eventfd, in_cycles=in_cycles)
+        flight = Flight(fs, path, with_eventfd=with_eventfd, in_cycles=in_cycles)
         gc.collect()  # the context before may only now have been let go of
         before = quarantine.given_back(NBYTES)
         for part in order:
@@ -171,7 +177,7 @@ def test_dropped_in_any_order(
         assert quarantine.damaged() == 0
         del flight
     let_go()
-    assert rings() == []
+    assert queues() == 0
     assert quarantine.given_back(NBYTES) >= len(list(beginnings(parts)))
     assert quarantine.damaged() == 0
 
@@ -182,7 +188,7 @@ def test_dropped_and_answered_otherwise_than_asked(
     answer: str, fs: HoldingFS, path: Path, quarantine: Quarantine
 ) -> None:
     fs.hold()
-    flight = Flight(path, with_eventfd=False)
+    flight = Flight(fs, path, with_eventfd=False)
     for part in Flight.PARTS:
         flight.drop(part)
     gc.collect()
@@ -207,6 +213,7 @@ def test_dropped_in_flight_for_the_second_time(
         context.getevents()
     fs.hold()
     operation.submit(context)
+    fs.wait_held(1)
     given_back = quarantine.given_back(NBYTES)
     del operation, context
     gc.collect()
@@ -225,6 +232,7 @@ def test_some_of_many_dropped_and_the_last_answered_first(
     fs.hold()
     operations = [AIOOperation.read(size, file, number * size) for number in range(16)]
     assert ctx.submit(*operations) == 16
+    fs.wait_held(16)
     kept = {operation.offset: operation for operation in operations[::3]}
     del operations
     for _ in range(16):
@@ -245,6 +253,7 @@ def test_a_dropped_operation_goes_when_it_has_completed_and_not_before(
     fs.hold()
     operation = AIOOperation.read(NBYTES, file)
     operation.submit(ctx, EventFD())
+    fs.wait_held(1)
     gone = weakref.ref(operation)
     del operation
     gc.collect()
@@ -260,22 +269,22 @@ def test_contexts_dropped_in_flight_give_everything_back_in_the_end(
 ) -> None:
     fs.hold()
     before = open_fds()
-    flights = [Flight(path, with_eventfd=bool(number % 2)) for number in range(20)]
-    assert len(rings()) == 20
+    flights = [Flight(fs, path, with_eventfd=bool(number % 2)) for number in range(20)]
+    assert queues() == 20
     flights.clear()
     gc.collect()
     assert fs.release() == 20
     let_go()
-    assert rings() == []
+    assert queues() == 0
     assert open_fds() == before
 
 
-def let_go_until_no_ring_is_left() -> bool:
+def let_go_until_no_queue_is_left() -> bool:
     """Cancelling takes the kernel a moment."""
     deadline = time.monotonic() + 10.0
-    while rings() and time.monotonic() < deadline:
+    while queues() and time.monotonic() < deadline:
         let_go()
-    return not rings()
+    return not queues()
 
 
 def test_a_context_dropped_with_a_poll_in_flight_needs_no_event_to_go() -> None:
@@ -284,7 +293,7 @@ def test_a_context_dropped_with_a_poll_in_flight_needs_no_event_to_go() -> None:
     with Gate() as gate:
         AIOOperation.poll(gate, select.POLLIN).submit(context)
         del context
-        assert let_go_until_no_ring_is_left()
+        assert let_go_until_no_queue_is_left()
     assert open_fds() == before
 
 
@@ -310,11 +319,11 @@ def test_a_dropped_object_that_is_the_file_of_its_own_poll_goes_too() -> None:
         before = open_fds()
         Connection(gate)
         try:
-            assert let_go_until_no_ring_is_left()
+            assert let_go_until_no_queue_is_left()
             assert open_fds() == before
         finally:
             gate.open()
-            let_go_until_no_ring_is_left()
+            let_go_until_no_queue_is_left()
 
 
 # Closed
@@ -323,13 +332,14 @@ def test_a_dropped_object_that_is_the_file_of_its_own_poll_goes_too() -> None:
 class Closing:
     """A read in flight of which file, eventfd and context are closed, and the operation dropped."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, fs: HoldingFS, path: Path) -> None:
         self._file = DirectFile(path)
         self._eventfd = EventFD()
         self.signalled = os.dup(self._eventfd.fileno)
         self._context = AIOContext(4)
         self.operation: AIOOperation | None = AIOOperation.read(NBYTES, self._file)
         self.operation.submit(self._context, self._eventfd)
+        fs.wait_held(1)
         self.closer: Future[None] | None = None
 
     def do(self, step: str) -> None:
@@ -351,7 +361,7 @@ def test_closed_in_any_order(
     fs.hold()
     steps = ("file", "eventfd", "context") + (() if keep_operation else ("operation",))
     for order in itertools.permutations(steps):
-        closing = Closing(path)
+        closing = Closing(fs, path)
         for step in order:
             closing.do(step)
         assert closing.closer is not None
@@ -363,7 +373,7 @@ def test_closed_in_any_order(
         if closing.operation is not None:
             assert has_read_all(closing.operation)
     assert quarantine.damaged() == 0
-    assert rings() == []
+    assert queues() == 0
 
 
 @pytest.mark.needs_root
@@ -372,6 +382,7 @@ def test_closed_by_several_threads_at_once(fs: HoldingFS, file: DirectFile) -> N
     context = AIOContext(4)
     operation = AIOOperation.read(NBYTES, file)
     operation.submit(context)
+    fs.wait_held(1)
     closers = [start(context.close) for _ in range(3)]
     assert all(stays_blocked(closer) for closer in closers)
     fs.release()
@@ -388,6 +399,7 @@ def test_closing_waits_for_requests_though_polls_are_cancelled(
     with Gate() as gate:
         poll, read = AIOOperation.poll(gate, 1), AIOOperation.read(NBYTES, file)
         assert context.submit(poll, read) == 2
+        fs.wait_held(1)
         closer = start(context.close)
         assert stays_blocked(closer)
         fs.release()
@@ -417,6 +429,7 @@ def test_a_buffer_in_flight_can_not_be_resized(
     buffer = bytearray(b"#" * NBYTES)
     operation = transfer(kind, buffer, file)
     operation.submit(ctx)
+    fs.wait_held(1)
     del operation
     gc.collect()
     with pytest.raises(BufferError):
@@ -439,6 +452,7 @@ def test_a_buffer_dropped_in_any_order(
         context, buffer = AIOContext(4), bytearray(NBYTES)
         operation = transfer(kind, buffer, file)
         operation.submit(context)
+        fs.wait_held(1)
         references = {
             "context": Reference(context, in_cycles),
             "operation": Reference(operation, in_cycles),
@@ -475,6 +489,7 @@ def test_the_kernel_does_not_write_to_memory_that_a_finalizer_frees(
     context = AIOContext(4)
     buffer, finalizer = buffer_with_a_finalizer()
     AIOOperation.readinto(buffer, file).submit(context)
+    fs.wait_held(1)
     del buffer, context
     gc.collect()
     assert fs.release() == 1
@@ -493,6 +508,7 @@ def test_the_collector_does_not_finalize_what_is_in_flight(
     file, eventfd, context = DirectFile(path), EventFD(), AIOContext(4)
     operation = AIOOperation.read(NBYTES, file)
     operation.submit(context, eventfd)
+    fs.wait_held(1)
     things = {"file": file, "eventfd": eventfd, "operation": operation}
     finalizer = weakref.finalize(things[part], lambda: None)
     del file, eventfd, context, operation, things
@@ -525,6 +541,7 @@ def test_what_a_finalizer_brings_back_still_gets_its_result(
     context = AIOContext(4)
     operation = AIOOperation.read(NBYTES, file)
     operation.submit(context)
+    fs.wait_held(1)
     Phoenix(context, operation)
     del context, operation
     gc.collect()
@@ -544,6 +561,7 @@ def test_a_context_collected_in_flight_warns_once(fs: HoldingFS, file: DirectFil
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         AIOOperation.read(NBYTES, file).submit(AIOContext(4))
+        fs.wait_held(1)
         gc.collect()
         messages = [str(warning.message) for warning in caught]
         caught.clear()  # they have the context
@@ -552,7 +570,7 @@ def test_a_context_collected_in_flight_warns_once(fs: HoldingFS, file: DirectFil
     assert len(messages) == 1
     assert messages[0].startswith("unclosed <linux_aio.AIOContext")
     assert caught == []
-    assert rings() == []
+    assert queues() == 0
 
 
 @pytest.mark.needs_root
@@ -563,6 +581,7 @@ def test_a_context_closed_in_flight_does_not_warn(fs: HoldingFS, file: DirectFil
         context = AIOContext(4)
         operation = AIOOperation.read(NBYTES, file)
         operation.submit(context)
+        fs.wait_held(1)
         closer = start(context.close)
         assert stays_blocked(closer)
         fs.release()
