@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.engines import WAYS_OF_REAPING
 from support.files import Gate, file_in_memory, is_readable
 from support.forked import in_child, report_of, start_child
 from support.fusefs import HoldingFS
 from support.measure import open_fds
+from support.operations import signals, wait_done
 from support.programs import end_of, start_program
 from support.quarantine import Quarantine
 from support.rings import queues, rings
@@ -481,8 +483,6 @@ def test_while_threads_are_at_work(memory: int) -> None:
 ENDS_NORMALLY = """
 import atexit, os, sys, threading, time, warnings
 from linux_aio import AIOContext, AIOOperation, EventFD
-from support.engines import WAYS_OF_REAPING
-from support.operations import signals, wait_done
 
 warnings.simplefilter("error")
 warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads

@@ -362,7 +362,7 @@ def test_one_refused_or_failed_leaves_those_around_it_as_they_are(
         assert ctx.submit(after) == 1
     else:
         assert taken == 3
-    with pytest.raises(OSError, match="read of 1 bytes.* of fd "):
+    with pytest.raises(OSError, match=r"read of 1 bytes.* of fd "):
         perform(ctx, refused) if taken == 1 else result(ctx, refused)
     assert (result(ctx, before), result(ctx, after)) == (b"\x00", b"\x01")
 
