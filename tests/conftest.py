@@ -59,9 +59,7 @@ def belongs_here(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def engine_of_this_test(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def engine_of_this_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the marker `engine` asks for, where the run leaves it open."""
     about = request.node.get_closest_marker("engine")
     if about is not None and RUN_ENGINE is None:

@@ -441,7 +441,7 @@ def test_looked_at_between_completion_and_wake_up(look: str, ctx: AIOContext, ga
         first = asyncio.create_task(result_of(operation))
         await turns()
         gate.open()
-        assert operation.done  # the loop has not heard of it
+        wait_done(operation)  # the loop has not heard of it
         if look == "get_result":
             assert operation.get_result() == select.POLLIN
         elif look == "await":

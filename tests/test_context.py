@@ -195,7 +195,7 @@ def test_closing_cancels_polls(gate: Gate) -> None:
     with AIOContext(8) as ctx:
         poll = poll_of(gate)
         poll.submit(ctx)
-    assert poll.done
+    wait_done(poll)
     with pytest.raises(OSError, match="poll of fd") as raised:
         poll.get_result()
     assert raised.value.errno == errno.ECANCELED

@@ -23,6 +23,7 @@ import pytest
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.faults import FOR_EVER, Faults, faults_reason, faulty_libaio
 from support.files import Gate, contents, file_in_memory, is_readable, refuse_writes
+from support.operations import wait_done
 
 pytestmark = [
     pytest.mark.skipif(faults_reason() is not None, reason=str(faults_reason())),
@@ -317,7 +318,7 @@ def test_what_was_not_collected_yet_still_is_and_once(
     kept, noted, new = reads_of(fd, 3)
     noted.prepare(efd)
     assert ctx.submit(kept, noted) == 2
-    assert kept.done
+    wait_done(kept)
     assert noted.done
     faults.inject("submit", error=error)
     with untouched(kept, noted, new), pytest.raises(OSError, match="read of 1 bytes"):

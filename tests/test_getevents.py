@@ -134,7 +134,7 @@ def test_with_an_eventfd_one_that_the_program_dropped_later_is_gone(
 ) -> None:
     op = AIOOperation.read(5, fd)
     op.submit(ctx, efd)
-    assert op.done
+    wait_done(op)
     del op
     assert ctx.getevents(0) == []
 

@@ -25,14 +25,15 @@ from typing import ClassVar
 import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
-from support.files import Gate, file_in_memory
+from support.engines import ENDS_AT_ONCE
+from support.files import Gate, file_in_memory, is_readable
 from support.fusefs import HoldingFS
 from support.measure import open_fds
 from support.operations import wait_done, wait_idle
 from support.programs import run_program
 from support.quarantine import Quarantine
 from support.rings import queues
-from support.workers import finish, start, stays_blocked
+from support.workers import PATIENCE, finish, start, stays_blocked
 
 pytest_plugins = ["support.fixtures"]
 
@@ -604,12 +605,12 @@ class Trap(bytearray):
             self.action()
 
 
-def trap(fd: int, action: Callable[[], object]) -> AIOOperation:
+def trap(fd: int, action: Callable[[], object], eventfd: EventFD) -> AIOOperation:
     """An operation that is gone, and its payload with it, when it has completed."""
     payload = Trap(b"trap")
     payload.action = action
     operation = AIOOperation.write(payload, fd, NBYTES)
-    operation.prepare(EventFD())
+    operation.prepare(eventfd)
     return operation
 
 
@@ -643,7 +644,11 @@ def test_code_that_runs_while_completions_are_taken_in(trigger: str, action: str
 
     context = AIOContext(4)
     operation = AIOOperation.read(NBYTES, fd)
-    assert context.submit(trap(fd, act), operation) == 2
+    eventfd = EventFD()
+    own = -1 if ENDS_AT_ONCE else context.fileno
+    assert context.submit(trap(fd, act, eventfd), operation) == 2
+    assert is_readable(eventfd.fileno, PATIENCE)
+    assert own < 0 or is_readable(own, PATIENCE)
     assert happened == []
     try:
         TRIGGERS[trigger](context, operation)
@@ -662,6 +667,7 @@ def test_a_collection_in_the_midst_of_getevents() -> None:
     program = """
         import gc, os
         from linux_aio import AIOContext, AIOOperation, EventFD
+        from support.operations import wait_done
 
         gc.disable()
         fd = os.memfd_create("data")
@@ -669,7 +675,7 @@ def test_a_collection_in_the_midst_of_getevents() -> None:
         lists = [[] for _ in range(1000)]  # none is left over to be used again
         operation = AIOOperation.read(10, fd)
         operation.submit(context, EventFD())
-        assert operation.done
+        wait_done(operation)
         cycle = [operation]
         cycle.append(cycle)
         del operation, cycle
@@ -687,6 +693,7 @@ def test_a_context_that_goes_while_a_result_is_taken() -> None:
         import os, warnings
         from linux_aio import AIOContext, AIOOperation, EventFD
         from support import measure, quarantine
+        from support.operations import wait_done
 
         class Trap(bytearray):
             def __del__(self):
@@ -701,7 +708,7 @@ def test_a_context_that_goes_while_a_result_is_taken() -> None:
         context.fileno
         operation = AIOOperation.read(4, fd)
         operation.submit(context)
-        assert operation.done
+        wait_done(operation)
         AIOOperation.write(Trap(b"trap"), fd, 4).submit(context, EventFD())
         del context
         try:

@@ -225,7 +225,7 @@ def test_a_failed_operation_gives_its_buffer_back(ctx: AIOContext, fd: int) -> N
     payload = bytearray(b"payload")
     op = AIOOperation.write(payload, fd)
     op.submit(ctx)
-    assert op.done
+    wait_done(op)
     assert not is_exported(payload)
 
 

@@ -388,7 +388,7 @@ def test_one_left_over_that_had_a_result_keeps_it(ctx: AIOContext, fd: int, gate
     op = AIOOperation.read(1, fd, 5)
     assert perform(ctx, op) == b"\x05"
     assert ctx.submit(*polls_of(gate, 8), op) == 8
-    assert op.done
+    wait_done(op)
     assert op.get_result() == b"\x05"
     assert op.payload == b"\x05"
 

@@ -476,6 +476,7 @@ def held_readinto(fs: HoldingFS, ctx: AIOContext, buffer: bytearray) -> Iterator
     try:
         op = AIOOperation.readinto(buffer, fd)
         op.submit(ctx)
+        fs.wait_held(1)
         yield op
         fs.unhold()
         while not op.done:

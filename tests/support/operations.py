@@ -66,3 +66,4 @@ def in_flight_elsewhere(
     finally:
         os.write(write_end, b"!")
         submitter.join()
+        wait_done(operation)

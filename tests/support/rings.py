@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -24,12 +25,11 @@ def queues() -> int:
 def _sockets() -> int:
     """Those through which threads of ours get their files: of a type that nothing else here has."""
     count = 0
-    for fd in map(int, os.listdir("/proc/self/fd")):
-        try:
-            with socket.socket(fileno=os.dup(fd)) as found:
-                count += found.type == socket.SOCK_SEQPACKET
-        except OSError:
-            continue  # no socket, or the listing's own
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            if os.readlink(link).startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(link.name))) as found:
+                    count += found.type == socket.SOCK_SEQPACKET
     return count
 
 
