@@ -597,6 +597,7 @@ def test_the_woken_run_the_loop_inside(ctx: AIOContext, direct: int, gate: Gate)
                 assert time.monotonic() < give_up
             results.extend(task.result() for task in tasks)
 
+        await read()  # now it is known that this file's reads had better be submitted together
         waits = [Wait(ctx, gate) for _ in range(3)]
         for wait in waits:
             wait.waiter.add_done_callback(run_inside)
