@@ -614,12 +614,18 @@ def trap(fd: int, action: Callable[[], object], eventfd: EventFD) -> AIOOperatio
     return operation
 
 
+def submit_elsewhere(operation: AIOOperation) -> None:
+    context = AIOContext(1)
+    operation.submit(context)
+    wait_done(operation)
+
+
 ACTIONS: dict[str, Callable[[AIOContext, AIOOperation], object]] = {
     "collects": lambda context, operation: gc.collect(),
     "takes the result": lambda context, operation: operation.get_result(),
     "gets the events": lambda context, operation: context.getevents(0),
     "submits again": lambda context, operation: operation.submit(context),
-    "submits elsewhere": lambda context, operation: operation.submit(AIOContext(1)),
+    "submits elsewhere": lambda context, operation: submit_elsewhere(operation),
     "closes": lambda context, operation: context.close(),
 }
 
@@ -655,6 +661,8 @@ def test_code_that_runs_while_completions_are_taken_in(trigger: str, action: str
     except (ValueError, BlockingIOError):
         assert action in ("closes", "submits again", "submits elsewhere")
     assert happened == [action]
+    if not context.closed:
+        wait_idle(context)
     context.close()
     assert has_read_all(operation)
 
@@ -709,8 +717,10 @@ def test_a_context_that_goes_while_a_result_is_taken() -> None:
         operation = AIOOperation.read(4, fd)
         operation.submit(context)
         wait_done(operation)
-        AIOOperation.write(Trap(b"trap"), fd, 4).submit(context, EventFD())
-        del context
+        eventfd = EventFD()
+        AIOOperation.write(Trap(b"trap"), fd, 4).submit(context, eventfd)
+        assert eventfd.read() == 1
+        del context, eventfd
         try:
             operation.get_result()
         except BlockingIOError:
@@ -745,7 +755,9 @@ WHEN_A_CONTEXT_GOES = {
                 make_another()
 
         context = AIOContext(4)
+        completed = context.fileno
         AIOOperation.write(Payload(b"data"), os.memfd_create("data")).submit(context)
+        select.select([completed], [], [])
         del context
         gc.collect()
     """,
@@ -772,7 +784,7 @@ WHEN_A_CONTEXT_GOES = {
 def test_a_context_that_is_made_while_another_goes(way: str) -> None:
     """Making one looks after all that there are, among them the one that is just going."""
     begin = """
-        import gc, os, warnings, weakref
+        import gc, os, select, warnings, weakref
         from linux_aio import AIOContext, AIOOperation
 
         def make_another(*_):
@@ -793,6 +805,7 @@ def test_collections_at_every_turn() -> None:
     program = """
         import gc, os, random
         from linux_aio import AIOContext, AIOOperation, EventFD
+        from support.operations import wait_done
 
         def cycle(*things):
             garbage = [*things]
@@ -821,9 +834,11 @@ def test_collections_at_every_turn() -> None:
             elif choice == 1:
                 kept.append(operation)
             elif choice == 2:
+                wait_done(operation)
                 assert operation.get_result() == data[offset:][:50]
                 cycle(operation)
             if len(kept) > 10:
+                wait_done(*kept)
                 assert all(old.get_result() == data[old.offset :][:50] for old in kept)
                 cycle(*kept)
                 kept.clear()

@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -44,14 +43,6 @@ void close_held(HeldFile* file) noexcept {
         ::close(file->fd);
     }
     delete file;
-}
-
-HeldFile::Kind kind_of(int fd) noexcept {
-    struct stat status{};
-    const bool is_seekable =
-        fstat(fd, &status) != 0 || S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) ||
-        S_ISDIR(status.st_mode);
-    return is_seekable ? HeldFile::Kind::seekable : HeldFile::Kind::stream;
 }
 
 // Threads of ours take no signals: those are for the program's.
@@ -471,11 +462,11 @@ void Crew::work_on(Request& request, Signal& held, Lock& lock) noexcept {
     auto kind = file->kind;
     lock.unlock();
     if (kind == HeldFile::Kind::unknown) {
-        kind = kind_of(fd);
+        kind = is_stream(fd) ? HeldFile::Kind::stream : HeldFile::Kind::seekable;
         DeviceBook::learn(fd);
     }
-    const bool is_stream = kind == HeldFile::Kind::stream;
-    if (is_stream && request.route == Route::workers && transfers_data(request.opcode)) {
+    const bool has_no_offsets = kind == HeldFile::Kind::stream;
+    if (has_no_offsets && request.route == Route::workers && transfers_data(request.opcode)) {
         // it may wait for ever
         lock.lock();
         file->kind = kind;
@@ -485,7 +476,7 @@ void Crew::work_on(Request& request, Signal& held, Lock& lock) noexcept {
         wake_reactor();
         return;
     }
-    const auto result = carry_out_with_priority(request, fd, is_stream);
+    const auto result = carry_out_with_priority(request, fd, has_no_offsets);
     lock.lock();
     file->kind = kind;
     finish_in_worker(request, result, held, lock);
