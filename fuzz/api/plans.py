@@ -23,6 +23,10 @@ TRANSFERS = ("read", "readinto", "readv", "write", "writev")
 SYNCS = ("fsync", "fdsync")
 
 
+def is_immutable(buffer: object) -> bool:
+    return type(buffer.obj if isinstance(buffer, memoryview) else buffer) is bytes
+
+
 @dataclass(eq=False)
 class Plan:
     """What is to be asked for. `begin` it, let it run, then `finish`, `fail` or `settle` it."""
@@ -53,7 +57,7 @@ class Plan:
         """Whether the kernel has memory that the program can change: a cancelled await waits."""
         if self.kind in ("readinto", "readv"):
             return True
-        return self.writes and not all(type(buffer) is bytes for buffer in self.buffers)
+        return self.writes and not all(map(is_immutable, self.buffers))
 
     def operation(self) -> AIOOperation:
         made: AIOOperation = getattr(AIOOperation, self.kind)(*self.arguments)

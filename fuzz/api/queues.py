@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections import Counter
 from dataclasses import dataclass, field
 
 from fuzz.api.plans import Plan
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.files import is_readable
+from support.workers import PATIENCE
 
 
 @dataclass(eq=False)
@@ -21,15 +24,17 @@ class Signal:
     seen: int = 0
 
     def read(self) -> None:
-        try:
+        """What has come so far: it may come a moment after the completion was seen."""
+        with contextlib.suppress(BlockingIOError):
             self.seen += self.eventfd.read()
-        except BlockingIOError:
-            assert self.seen >= self.due, "a completion did not signal"
 
     def check(self) -> None:
         """When nothing that names it is in flight."""
         self.read()
-        assert self.due <= self.seen <= self.due + self.maybe, self
+        while self.seen < self.due:
+            assert is_readable(self.eventfd.fileno, PATIENCE), "a completion did not signal"
+            self.read()
+        assert self.seen <= self.due + self.maybe, self
 
 
 @dataclass(eq=False)
