@@ -69,7 +69,8 @@ int EpollReactor::open() noexcept {
 
 void EpollReactor::start(Request& request) noexcept {
     const int fd = request.file->fd;
-    if (is_sync(request.opcode)) {
+    // (These come where io_uring could not be opened after all.)
+    if (is_sync(request.opcode) || (transfers_data(request.opcode) && !is_stream(fd))) {
         owner_.leave_to_workers(request);
         return;
     }
