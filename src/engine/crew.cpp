@@ -436,12 +436,12 @@ void Crew::run_worker() noexcept {
         }
         auto* request = queue_.pop_front();
         request->stage = Stage::in_worker;
+        const bool is_brief = request->is_brief;
+        brief_ += is_brief ? 1 : 0;
         if (!queue_.empty()) {
             call_for_worker();
             start_wanted_workers();
         }
-        brief_ += request->is_brief ? 1 : 0;
-        const bool is_brief = request->is_brief;
         work_on(*request, held, lock);
         brief_ -= is_brief ? 1 : 0;
     }
