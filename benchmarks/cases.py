@@ -9,7 +9,8 @@ FIO = ("fio-libaio", "fio-io_uring")
 CAIO = ("caio-linux_aio", "caio-linux_uring", "caio-thread_aio")
 PEERS = (*CAIO, "aiofile", "aiofiles", "anyio", "executor")
 LOW = ("low-reuse", "low-fresh", "low-readinto")
-OWN = (*LOW, "aio", "aio-readinto")
+ENGINES = ("engine-aio", "engine-uring", "engine-threads")
+OWN = (*LOW, "aio", "aio-readinto", *ENGINES)
 
 DEPTHS = (1, 8, 32, 256)
 TITLES = {
@@ -31,7 +32,7 @@ QUICK = {
 def random_reads(storage: Storage, depth: int) -> Case:
     name = f"{storage}-{depth}"
     contenders: tuple[str, ...] = (*OWN, *PEERS, *FIO)
-    if name == "memory-32":
+    if name in ("memory-32", "uncached-32"):
         contenders = (*contenders, "idle")
     return Case(
         name,
@@ -64,7 +65,7 @@ def random_writes(storage: Storage, depth: int) -> Case:
         f"4 KiB random overwrites, {TITLES[storage]}, {depth} in flight",
         storage,
         depth,
-        ("low-write", "aio", *PEERS, *FIO),
+        ("low-write", "aio", *ENGINES, *PEERS, *FIO),
         Access.WRITE,
     )
 

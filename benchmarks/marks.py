@@ -10,6 +10,7 @@ from .summary import Row, Table, ratio
 
 CAIO = ("caio-linux_aio", "caio-linux_uring", "caio-thread_aio")
 FIO = ("fio-libaio",)
+URING = ("caio-linux_uring",)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,16 @@ MARKS = (
     Mark("direct-32", "aio", "rate", FIO, 0.95),
     Mark("direct-32", "aio", "cpu", FIO, 2.0),
     Mark("beside-32", "aio", "rate", CAIO, 1.0),
+    Mark("uncached-32", "aio", "rate", ("fio-io_uring",), 0.85),
+    Mark("uncached-32", "aio", "rate", URING, 1.0),
+    Mark("uncached-32", "aio", "cpu", URING, 1.0),
+    Mark("uncached-32", "engine-threads", "rate", ("executor",), 2.0),
+    Mark("write-cached-32", "aio", "rate", CAIO, 1.0),
+    Mark("cached-32", "engine-uring", "cpu", URING, 0.5),
+    *(
+        Mark(case, "aio", "cpu", ("engine-aio",), 1.15)
+        for case in ("memory-1", "memory-32", "direct-32")
+    ),
 )
 
 

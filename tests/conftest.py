@@ -20,12 +20,19 @@ RUN_ENGINE = os.environ.get("LINUX_AIO_ENGINE") or None
 ENGINE_ONLY = os.environ.get("LINUX_AIO_ENGINE_ONLY") == "1"
 
 sys.path.insert(0, str(TESTS))
+sys.path.append(str(TESTS.parent))  # last, since it has linux_aio without its extension module
 if "LINUX_AIO_BUILD" in os.environ:
     sys.path.insert(1, str(Path(os.environ["LINUX_AIO_BUILD"]).resolve() / "tests" / "cpp"))
 
 # A child `python -c …` started at the top of the project would import the linux_aio that is there,
 # which has no extension module, instead of what is being tested.
 os.environ.setdefault("PYTHONSAFEPATH", "1")
+
+from support.portable import PORTABLE, REASON, aio_refused, portable_files  # noqa: E402
+
+if PORTABLE:
+    files = portable_files()
+    collect_ignore = [path.name for path in TESTS.glob("test_*.py") if path.name not in files]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,10 +71,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if belongs_here(item)]
-    if os.geteuid() != 0:
+    if PORTABLE and (refused := aio_refused()):
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=refused))
+    if PORTABLE or os.geteuid() != 0:
         for item in items:
             if item.get_closest_marker("needs_root"):
-                item.add_marker(pytest.mark.skip(reason="needs root"))
+                reason = REASON if PORTABLE else "needs root"
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def skips(config: pytest.Config) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import re
 import textwrap
@@ -117,12 +118,37 @@ def test_usage_speaks_of_every_operation() -> None:
     assert {name for name in names if not name.startswith("_")} <= set(re.findall(r"\w+", USAGE))
 
 
+# docs/guarantees.rst
+
+
+def test_guarantees_name_tests_that_there_are() -> None:
+    text = (TOP / "docs" / "guarantees.rst").read_text(encoding="utf-8")
+    named = re.findall(r"``(tests/\w+\.py)::(\w+)``", text)
+    assert len(named) > 30
+    assert [f"{file}::{name}" for file, name in named if name not in functions_in(file)] == []
+
+
+@functools.cache
+def functions_in(file: str) -> set[str]:
+    tree = ast.parse((TOP / file).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, FUNCTIONS)}
+
+
+def test_guarantees_and_security_name_commands_that_there_are() -> None:
+    dev = (TOP / "dev").read_text(encoding="utf-8")
+    for document in ("docs/guarantees.rst", "SECURITY.md"):
+        text = (TOP / document).read_text(encoding="utf-8")
+        named = set(re.findall(r"`\./dev (\w+)", text))
+        assert named
+        assert {name for name in named if f"command_{name}()" not in dev} == set()
+
+
 # all documents
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(TOP)))
 def test_named_files_are_there(path: Path) -> None:
-    folders = "benchmarks|docs|examples|linux_aio|src|tests"
+    folders = "benchmarks|debian|docs|examples|linux_aio|packaging|src|tests"
     named = re.findall(rf"``((?:{folders})/[\w./-]*)``", path.read_text(encoding="utf-8"))
     assert [name for name in named if not (TOP / name).exists()] == []
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from linux_aio import AIOContext, aligned_buffer
 
@@ -11,9 +12,11 @@ from .base import Memory, OneDescriptor
 
 
 class LinuxAio(OneDescriptor):
+    engine: ClassVar[str | None] = None
+
     async def open(self) -> None:
         await super().open()
-        self.context = AIOContext(self.case.in_flight)
+        self.context = AIOContext(self.case.in_flight, engine=self.engine)
 
     async def close(self) -> None:
         await self.context.aclose()
@@ -30,6 +33,18 @@ class LinuxAio(OneDescriptor):
         else:
             for offset in offsets:
                 await context.read(size, fd, offset)
+
+
+class KernelAio(LinuxAio):
+    engine = "aio"
+
+
+class Uring(LinuxAio):
+    engine = "uring"
+
+
+class Threads(LinuxAio):
+    engine = "threads"
 
 
 class LinuxAioReadInto(LinuxAio):

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include <utility>
 
 #include "engine/alignment.hpp"
+#include "engine/kernel_order.hpp"
 
 namespace engine {
 namespace {
@@ -84,13 +86,21 @@ void fill_control_block(Request& request) noexcept {
     }
 }
 
+// Atomic, for one thread may cancel a request that another is only about to submit.
+bool is_cancelled(Request& request) noexcept {
+    return std::atomic_ref(request.cancelled).load(std::memory_order_relaxed);
+}
+void set_cancelled(Request& request, bool cancelled) noexcept {
+    std::atomic_ref(request.cancelled).store(cancelled, std::memory_order_relaxed);
+}
+
 // The kernel reports 0 for a poll that was cancelled; and for one that had to wait, events that
 // nobody asked for.
-std::int64_t result_of(const Request& request, std::int64_t result) noexcept {
+std::int64_t result_of(Request& request, std::int64_t result) noexcept {
     if (request.opcode != Opcode::poll) {
         return result;
     }
-    if (request.cancelled) {
+    if (is_cancelled(request)) {
         return -ECANCELED;
     }
     const auto reported = request.poll_events | POLLERR | POLLHUP | POLLNVAL;
@@ -98,6 +108,7 @@ std::int64_t result_of(const Request& request, std::int64_t result) noexcept {
 }
 
 Completion completion_of(void* data, std::int64_t result) noexcept {
+    after_completion();
     auto* request = static_cast<Request*>(data);
     return {.request = request, .result = result_of(*request, result)};
 }
@@ -123,12 +134,12 @@ AioEngine::~AioEngine() {
 
 Pace AioEngine::guess(const Request& request) noexcept { return pace_maker_.expect(request); }
 
-void AioEngine::plan(std::span<Request* const> requests, bool is_guess) noexcept {
+void AioEngine::plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept {
     DirectFiles files;
     for (auto* request : requests) {
-        request->pace = guess(*request);
+        request->pace = guessed ? *guessed : guess(*request);
         request->is_direct = is_read(request->opcode) &&
-                             !(is_guess && ends_inside(request->pace)) &&
+                             !(guessed && ends_inside(*guessed)) &&
                              files.is_direct(request->fd);
     }
 }
@@ -145,11 +156,12 @@ Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
             requests.subspan(submission.taken, std::min(most, requests.size() - submission.taken));
         std::array<iocb*, batch_size> blocks;
         std::ranges::transform(batch, blocks.begin(), [](Request* request) {
-            request->cancelled = false;
+            set_cancelled(*request, false);
             fill_control_block(*request);
             return &request->control_block;
         });
         const auto released = released_.load(std::memory_order_relaxed);
+        before_submission();
         const int status =
             libaio::calls.submit(context_, static_cast<long>(batch.size()), blocks.data());
         if (status == -EAGAIN && wait_for_places(released)) {
@@ -363,7 +375,9 @@ bool AioEngine::cancel(Request& request) noexcept {
     io_event unused{};
     const int status = libaio::calls.cancel(context_, &request.control_block, &unused);
     // the kernel's word for "taken: the event comes through the ring"
-    request.cancelled = request.cancelled || status == -EINPROGRESS;
+    if (status == -EINPROGRESS) {
+        set_cancelled(request, true);
+    }
     return status == -EINPROGRESS;
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 
 namespace engine {
 
@@ -15,6 +16,15 @@ public:
     // `alignment` is a power of two. Empty if there is not that much memory.
     AlignedMemory(std::size_t size, std::size_t alignment) noexcept
         : data_(allocate(size, alignment)), size_(data_ != nullptr ? size : 0) {}
+
+    AlignedMemory(AlignedMemory&& other) noexcept
+        : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+    AlignedMemory& operator=(AlignedMemory&& other) noexcept {
+        data_ = std::move(other.data_);
+        size_ = std::exchange(other.size_, 0);
+        return *this;
+    }
+    ~AlignedMemory() = default;
 
     std::byte* data() const noexcept { return data_.get(); }
     std::size_t size() const noexcept { return size_; }

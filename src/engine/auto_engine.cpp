@@ -64,33 +64,42 @@ AutoEngine::AutoEngine(unsigned max_requests)
     if (aio_ != nullptr) {
         aio_->set_alarm(crew_->wake_number());
     }
-    std::ranges::for_each(far_fds_, [](auto& fd) { fd.store(-1, std::memory_order_relaxed); });
+    for (auto* fds : {&far_reads_, &far_writes_}) {
+        std::ranges::for_each(*fds, [](auto& fd) { fd.store(-1, std::memory_order_relaxed); });
+    }
 }
 
 // --- planning
 
 Pace AutoEngine::guess(const Request& request) noexcept {
-    if (!is_read(request.opcode)) {
+    if (!transfers_data(request.opcode)) {
         return Pace::asynchronous;
     }
     if (request.fd < 0) {
         return Pace::perhaps;
     }
-    const auto& place = far_fds_[static_cast<std::size_t>(request.fd) % far_fds_.size()];
-    return place.load(std::memory_order_relaxed) == request.fd ? Pace::asynchronous
-                                                               : Pace::perhaps;
+    return far_fd(request).load(std::memory_order_relaxed) == request.fd ? Pace::asynchronous
+                                                                         : Pace::perhaps;
 }
 
-void AutoEngine::note_way(int fd, bool is_inside) noexcept {
-    if (fd >= 0) {
-        auto& place = far_fds_[static_cast<std::size_t>(fd) % far_fds_.size()];
-        if (const int now = is_inside ? -1 : fd; place.load(std::memory_order_relaxed) != now) {
-            place.store(now, std::memory_order_relaxed);
-        }
+std::atomic<int>& AutoEngine::far_fd(const Request& request) noexcept {
+    auto& fds = is_read(request.opcode) ? far_reads_ : far_writes_;
+    return fds[static_cast<std::size_t>(request.fd) % fds.size()];
+}
+
+void AutoEngine::note_way(const Request& request, bool is_inside) noexcept {
+    if (request.fd < 0) {
+        return;
+    }
+    auto& place = far_fd(request);
+    if (const int now = is_inside ? -1 : request.fd;
+        place.load(std::memory_order_relaxed) != now) {
+        place.store(now, std::memory_order_relaxed);
     }
 }
 
-void AutoEngine::plan(std::span<Request* const> requests, bool /*is_guess*/) noexcept {
+void AutoEngine::plan(std::span<Request* const> requests,
+                      std::optional<Pace> /*guessed*/) noexcept {
     const std::lock_guard lock(mutex_);
     FileBook::Look look;
     for (auto* request : requests) {
@@ -309,7 +318,7 @@ int AutoEngine::try_stream(Request& request) noexcept {
 
 void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
     add(inside_);
-    note_way(request.fd, true);
+    note_way(request, true);
     const int to_signal = request.signals_only_later ? -1 : request.eventfd;
     completions_.push(request, result);
     if (to_signal >= 0) {
@@ -321,14 +330,14 @@ void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
 Submission AutoEngine::hand_over(std::span<Request* const> requests) noexcept {
     if (requests.front()->route == Route::aio) {
         for (const auto* request : requests) {
-            note_way(request->fd, false);
+            note_way(*request, false);
         }
         const auto submission = aio_->submit(requests);
         add(by_aio_, submission.taken);
         return submission;
     }
     for (const auto* request : requests) {
-        note_way(request->fd, false);
+        note_way(*request, false);
     }
     // Each is counted when it is taken, for it may be over when the call returns.
     std::uint64_t to_workers = 0;

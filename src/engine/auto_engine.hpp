@@ -31,7 +31,8 @@ public:
 
     const char* name() const noexcept override { return "auto"; }
     Pace guess(const Request& request) noexcept override;
-    void plan(std::span<Request* const> requests, bool is_guess) noexcept override;
+    void plan(std::span<Request* const> requests,
+              std::optional<Pace> guessed) noexcept override;
     void learn(const Request& /*request*/) noexcept override {}
     Submission submit(std::span<Request* const> requests) noexcept override;
     std::size_t reap(std::span<Completion> completions) noexcept override;
@@ -59,7 +60,8 @@ private:
     void finish_inside(Request& request, std::int64_t result) noexcept;
     std::uint64_t count_of(Reason reason) const noexcept;
     Submission hand_over(std::span<Request* const> requests) noexcept;
-    void note_way(int fd, bool is_inside) noexcept;
+    std::atomic<int>& far_fd(const Request& request) noexcept;
+    void note_way(const Request& request, bool is_inside) noexcept;
 
     std::unique_ptr<AioEngine> aio_;  // null where the system refuses it
     CompletionQueue completions_;
@@ -69,8 +71,10 @@ private:
     FileBook book_;
     std::optional<bool> has_uring_;
 
-    // For guess(), by fd modulo the size: the number whose last read did not end inside.
-    std::array<std::atomic<int>, 256> far_fds_;
+    // For guess(), by fd modulo the size: the number whose last read, or write, did not end inside.
+    using FarFds = std::array<std::atomic<int>, 256>;
+    FarFds far_reads_;
+    FarFds far_writes_;
 
     Count inside_ = 0, by_aio_ = 0, by_reactor_ = 0, by_workers_ = 0;
     std::array<Count, 6> by_reason_{};

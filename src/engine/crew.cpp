@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/crew.hpp"
 
+#include <poll.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -121,7 +122,8 @@ std::size_t Crew::hold(std::span<Request* const> requests, Lock& lock, int& erro
 
 void Crew::wake_reactor() noexcept {
     if (std::exchange(reactor_sleeps_, false)) {
-        reactor_->wake();
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const auto written = write(files_.wake_number(), &one, sizeof one);
     }
 }
 
@@ -244,10 +246,12 @@ void Crew::run_reactor() noexcept {
         const bool is_needed = in_flight_ != 0 && workers_ == 0;
         reactor_sleeps_ = true;
         lock.unlock();
-        reactor_->wait(is_needed ? std::chrono::hours(1) : Clock::duration(linger));
+        wait_in_reactor(is_needed ? std::chrono::hours(1) : Clock::duration(linger));
         lock.lock();
         reactor_sleeps_ = false;
-        reactor_->handle();
+        if (reactor_error_ == 0) {
+            reactor_->handle();
+        }
     }
     reactor_.reset();
     files_.forget_private_table();
@@ -268,6 +272,19 @@ void Crew::open_reactor() noexcept {
         if (reactor_error_ == 0) {
             return;
         }
+    }
+}
+
+void Crew::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
+    if (reactor_error_ == 0) {
+        reactor_->wait(timeout);
+        return;
+    }
+    pollfd wake{.fd = files_.wake_number(), .events = POLLIN, .revents = 0};
+    const auto time = std::chrono::ceil<milliseconds>(timeout).count();
+    if (poll(&wake, 1, static_cast<int>(time)) > 0) {
+        std::uint64_t count = 0;
+        [[maybe_unused]] const auto emptied = read(wake.fd, &count, sizeof count);
     }
 }
 
@@ -309,10 +326,10 @@ void Crew::finish(Request& request, std::int64_t result) noexcept {
     auto* signal = std::exchange(request.signal_file, nullptr);
     // before anybody knows that the request is over
     if (files_.release(file)) {
-        if (file->fd >= 0) {
-            reactor_->close_file(file->fd);
+        if (file->fd >= 0 && reactor_error_ == 0) {
+            reactor_->close_file(std::exchange(file->fd, -1));
         }
-        delete file;
+        close_held(file);
     }
     --in_flight_;
     completions_.push(request, result);
@@ -437,12 +454,12 @@ void Crew::run_worker() noexcept {
         }
         auto* request = queue_.pop_front();
         request->stage = Stage::in_worker;
+        const bool is_brief = request->is_brief;
+        brief_ += is_brief ? 1 : 0;
         if (!queue_.empty()) {
             call_for_worker();
             start_wanted_workers();
         }
-        brief_ += request->is_brief ? 1 : 0;
-        const bool is_brief = request->is_brief;
         work_on(*request, held, lock);
         brief_ -= is_brief ? 1 : 0;
     }

@@ -80,6 +80,7 @@ private:
 
     void run_reactor() noexcept;
     void open_reactor() noexcept;
+    void wait_in_reactor(std::chrono::nanoseconds timeout) noexcept;
     void take_up_inbox() noexcept;
     void answer_cancellations() noexcept;
     void add_signal(HeldFile* file) noexcept;

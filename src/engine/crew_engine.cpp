@@ -12,7 +12,8 @@ Pace CrewEngine::guess(const Request& request) noexcept {
     return request.fd < 0 ? Pace::perhaps : Pace::asynchronous;
 }
 
-void CrewEngine::plan(std::span<Request* const> requests, bool /*is_guess*/) noexcept {
+void CrewEngine::plan(std::span<Request* const> requests,
+                      std::optional<Pace> /*guessed*/) noexcept {
     DirectFiles files;
     for (auto* request : requests) {
         request->pace = Pace::asynchronous;

@@ -69,7 +69,8 @@ int EpollReactor::open() noexcept {
 
 void EpollReactor::start(Request& request) noexcept {
     const int fd = request.file->fd;
-    if (is_sync(request.opcode)) {
+    // (These come where io_uring could not be opened after all.)
+    if (is_sync(request.opcode) || (transfers_data(request.opcode) && !is_stream(fd))) {
         owner_.leave_to_workers(request);
         return;
     }
@@ -216,10 +217,5 @@ void EpollReactor::serve(Watch* watch, std::uint32_t events) noexcept {
 }
 
 void EpollReactor::close_file(int fd) noexcept { ::close(fd); }
-
-void EpollReactor::wake() noexcept {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
-}
 
 }  // namespace engine

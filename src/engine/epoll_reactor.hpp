@@ -19,7 +19,6 @@ public:
     void wait(std::chrono::nanoseconds timeout) noexcept override;
     void handle() noexcept override;
     void close_file(int fd) noexcept override;
-    void wake() noexcept override;
 
 private:
     // The requests that wait for one file.

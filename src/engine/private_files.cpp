@@ -112,7 +112,7 @@ std::size_t PrivateFiles::hold_in_one_message(std::span<Request* const> requests
 
 int PrivateFiles::hold(Parcel& parcel, Request& request) noexcept {
     const auto count_before = parcel.count;
-    if (const int error = hold(parcel, request.fd, request.file); error != 0) {
+    if (const int error = hold(parcel, request.fd, 0, request.file); error != 0) {
         return error;
     }
     if (request.eventfd < 0) {
@@ -120,7 +120,7 @@ int PrivateFiles::hold(Parcel& parcel, Request& request) noexcept {
     }
     int error = request.eventfd_is_checked ? 0 : check_eventfd(request.eventfd);
     if (error == 0) {
-        error = hold(parcel, request.eventfd, request.signal_file);
+        error = hold(parcel, request.eventfd, 1, request.signal_file);
     }
     if (error != 0) {
         let_go(request);
@@ -129,12 +129,13 @@ int PrivateFiles::hold(Parcel& parcel, Request& request) noexcept {
     return error;
 }
 
-int PrivateFiles::hold(Parcel& parcel, int number, HeldFile*& file) noexcept {
+int PrivateFiles::hold(Parcel& parcel, int number, std::size_t place,
+                       HeldFile*& file) noexcept {
     const auto numbers = std::span(parcel.numbers).first(parcel.count);
     if (const auto found = std::ranges::find(numbers, number); found != numbers.end()) {
         file = parcel.files[static_cast<std::size_t>(found - numbers.begin())];
     } else {
-        file = find_recent(number);
+        file = find_recent(number, parcel.recent[place]);
     }
     if (file == nullptr) {
         if (fcntl(number, F_GETFD) < 0) {
@@ -163,14 +164,16 @@ void PrivateFiles::let_go(Request& request) noexcept {
     }
 }
 
-HeldFile* PrivateFiles::find_recent(int number) const noexcept {
-    if (number < 0) {
-        return nullptr;
+// `last` is what was found for the request before.
+HeldFile* PrivateFiles::find_recent(int number, HeldFile*& last) const noexcept {
+    if (number < 0 || (last != nullptr && last->number == number)) {
+        return number < 0 ? nullptr : last;
     }
     auto* file = recent_[static_cast<std::size_t>(number) % recent_.size()];
     const bool is_it = file != nullptr && file->number == number && file->fd >= 0 &&
                        are_same_file(this_thread(), number, far_thread_, file->fd);
-    return is_it ? file : nullptr;
+    last = is_it ? file : nullptr;
+    return last;
 }
 
 int PrivateFiles::send(const Parcel& parcel) noexcept {

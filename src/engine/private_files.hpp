@@ -77,18 +77,20 @@ public:
 private:
     static constexpr std::size_t most_files = 64;  // in one message
 
-    // What one message carries, and what is sent anew with it.
+    // The files of the requests that go with one message: those that it carries first.
     struct Parcel {
         std::array<int, most_files> numbers;
         std::array<HeldFile*, most_files> files;
-        std::size_t count = 0;
+        std::size_t count = 0;  // of those carried
+        // The last file, and the last eventfd, that need not be carried.
+        std::array<HeldFile*, 2> recent{};
     };
 
     std::size_t hold_in_one_message(std::span<Request* const> requests, int& error) noexcept;
     int hold(Parcel& parcel, Request& request) noexcept;
-    int hold(Parcel& parcel, int number, HeldFile*& file) noexcept;
+    int hold(Parcel& parcel, int number, std::size_t place, HeldFile*& file) noexcept;
     void let_go(Request& request) noexcept;
-    HeldFile* find_recent(int number) const noexcept;
+    HeldFile* find_recent(int number, HeldFile*& last) const noexcept;
     int send(const Parcel& parcel) noexcept;
     static int duplicate(const Parcel& parcel) noexcept;
     void arrive(HeldFile* file, int fd) noexcept;

@@ -46,7 +46,7 @@ public:
     Reactor& operator=(const Reactor&) = delete;
     virtual ~Reactor() = default;
 
-    // All but wake() is called in the reactor's own thread.
+    // All is called in the reactor's own thread.
 
     // Returns 0, or the errno for which it can't be.
     virtual int open() noexcept = 0;
@@ -57,7 +57,8 @@ public:
     // Answers at once or later, with the lock held. The request is running.
     virtual void cancel(Cancellation& cancellation) noexcept = 0;
 
-    // Sleeps until something happens, it is woken, or the time is over. Without the lock.
+    // Sleeps until something happens, somebody writes to the eventfd that it was given to be woken,
+    // or the time is over. Without the lock.
     virtual void wait(std::chrono::nanoseconds timeout) noexcept = 0;
 
     // What has happened. With the lock held.
@@ -65,9 +66,6 @@ public:
 
     // Closes a file that may take its time for it. With the lock held.
     virtual void close_file(int fd) noexcept = 0;
-
-    // From any thread: ends the wait that runs, or the next one.
-    virtual void wake() noexcept = 0;
 };
 
 }  // namespace engine

@@ -307,9 +307,4 @@ void UringReactor::close_file(int fd) noexcept {
     }
 }
 
-void UringReactor::wake() noexcept {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
-}
-
 }  // namespace engine

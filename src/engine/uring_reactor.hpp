@@ -25,7 +25,6 @@ public:
     void wait(std::chrono::nanoseconds timeout) noexcept override;
     void handle() noexcept override;
     void close_file(int fd) noexcept override;
-    void wake() noexcept override;
 
     // Whether a ring can be set up and does what is needed: 0, or the errno for which not.
     static int probe() noexcept;
@@ -45,7 +44,7 @@ private:
     int wake_fd_;
     io_uring ring_{};
     bool is_open_ = false;
-    bool is_listening_ = false;  // for wake()
+    bool is_listening_ = false;  // to wake_fd_
     std::uint64_t wakes_ = 0;    // what the kernel reads of the eventfd
     RequestList waiting_;        // for an entry of the submission queue
 };

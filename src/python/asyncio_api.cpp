@@ -2,7 +2,6 @@
 #include "python/asyncio_api.hpp"
 
 #include "python/exceptions.hpp"
-#include "python/gil.hpp"
 
 namespace python {
 namespace {
@@ -20,10 +19,11 @@ bool ask(PyObject* loop, const char* method) {
 }  // namespace
 
 bool import_asyncio(ModuleState& state) {
-    auto& api = state.asyncio;
-    if (api.future_type) {
+    // acquire: what was found is there
+    if (state.asyncio_is_imported.load(std::memory_order_acquire)) {
         return true;
     }
+    AsyncioApi api;
     const auto module = Ref::steal(PyImport_ImportModule("asyncio"));
     const auto events = Ref::steal(PyImport_ImportModule("asyncio.events"));
     if (!module || !events) {
@@ -32,17 +32,25 @@ bool import_asyncio(ModuleState& state) {
     api.get_running_loop = Ref::steal(PyObject_GetAttrString(module.get(), "get_running_loop"));
     api.get_running_loop_or_none =
         Ref::steal(PyObject_GetAttrString(events.get(), "_get_running_loop"));
-    api.blocking = Ref::steal(PyUnicode_InternFromString("_asyncio_future_blocking"));
-    api.done = Ref::steal(PyUnicode_InternFromString("done"));
+    api.call_soon = Ref::steal(PyUnicode_InternFromString("call_soon"));
+    api.get_debug = Ref::steal(PyUnicode_InternFromString("get_debug"));
     api.thread_id = Ref::steal(PyUnicode_InternFromString("_thread_id"));
-    api.set_result = Ref::steal(PyUnicode_InternFromString("set_result"));
-    api.loop_keyword = Ref::steal(Py_BuildValue("(s)", "loop"));
-    if (!api.get_running_loop || !api.get_running_loop_or_none || !api.blocking || !api.done ||
-        !api.thread_id || !api.set_result || !api.loop_keyword) {
+    api.context_keyword = Ref::steal(Py_BuildValue("(s)", "context"));
+    api.cancelled_error = Ref::steal(PyObject_GetAttrString(module.get(), "CancelledError"));
+    if (!api.get_running_loop || !api.get_running_loop_or_none || !api.call_soon ||
+        !api.get_debug || !api.thread_id || !api.context_keyword || !api.cancelled_error) {
         return false;
     }
-    api.future_type = Ref::steal(PyObject_GetAttrString(module.get(), "Future"));
-    return static_cast<bool>(api.future_type);
+    api.invalid_state_error = Ref::steal(PyObject_GetAttrString(module.get(), "InvalidStateError"));
+    if (!api.invalid_state_error) {
+        return false;
+    }
+    const std::lock_guard lock(state.mutex);
+    if (!state.asyncio_is_imported.load(std::memory_order_relaxed)) {
+        std::swap(state.asyncio, api);
+        state.asyncio_is_imported.store(true, std::memory_order_release);
+    }
+    return true;
 }
 
 Ref running_loop(ModuleState& state) {
@@ -78,25 +86,10 @@ bool may_touch(ModuleState& state, PyObject* loop) {
 
 bool is_closed(PyObject* loop) { return ask(loop, "is_closed"); }
 
-Ref new_future(ModuleState& state, PyObject* loop) {
-    const auto& api = state.asyncio;
-    auto future =
-        Ref::steal(PyObject_Vectorcall(api.future_type.get(), &loop, 0, api.loop_keyword.get()));
-    if (future && PyObject_SetAttr(future.get(), api.blocking.get(), Py_True) != 0) {
-        return {};
-    }
-    return future;
-}
-
-void wake(ModuleState& state, PyObject* future) noexcept {
-    const KeptException kept;
-    const auto& api = state.asyncio;
-    const auto done = Ref::steal(PyObject_CallMethodNoArgs(future, api.done.get()));
-    if (done.get() == Py_False) {
-        // It fails if the loop was closed: then nobody will ever wait again.
-        Ref::steal(PyObject_CallMethodOneArg(future, api.set_result.get(), Py_None));
-    }
+bool is_debugging(const ModuleState& state, PyObject* loop) noexcept {
+    const auto answer = Ref::steal(PyObject_CallMethodNoArgs(loop, state.asyncio.get_debug.get()));
     PyErr_Clear();
+    return answer.get() != Py_False;
 }
 
 bool call_without_context(PyObject* loop, const char* method, PyObject* first, PyObject* second,

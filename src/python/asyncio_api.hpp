@@ -21,11 +21,9 @@ bool may_touch(ModuleState& state, PyObject* loop);
 
 bool is_closed(PyObject* loop);
 
-// A new future of the loop, marked as what a task waits for. Null with an exception set.
-Ref new_future(ModuleState& state, PyObject* loop);
-
-// Wakes who waits for the future; nothing if it is done, or its loop is closed.
-void wake(ModuleState& state, PyObject* future) noexcept;
+// Whether the loop is in debug mode, or can't tell: then everything is to go through call_soon(),
+// where it looks for what takes long.
+bool is_debugging(const ModuleState& state, PyObject* loop) noexcept;
 
 // Calls a method of the loop with two or three arguments, none of the caller's context variables
 // kept by it. False with an exception set.

@@ -6,14 +6,16 @@
 #include <new>
 #include <utility>
 
-#include "python/asyncio_api.hpp"
 #include "python/completion.hpp"
+#include "python/context_lock.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 #include "python/loop_tie.hpp"
 #include "python/operation.hpp"
+#include "python/operation_lock.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
+#include "python/waiter.hpp"
 
 namespace python {
 namespace {
@@ -65,7 +67,7 @@ void finish(AwaitableObject* self) noexcept {
     self->tie_number = 0;
     self->stage = Stage::finished;
     detach(self);
-    self->future.reset();
+    self->waiter.reset();
     self->operation.reset();
     self->failure.reset();
     self->deferred.reset();
@@ -87,33 +89,40 @@ PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
     return nullptr;
 }
 
-// A future for the task to wait for; null, and the awaitable is finished, if it can't be made.
+// A waiter for the task to wait for; null, and the awaitable is finished, if it can't be made.
 PyObject* suspend(AwaitableObject* self) {
     auto* context = context_of(self);
-    self->future = new_future(state_of(context), context->tie.loop.get());
-    if (!self->future) {
+    self->waiter = make_waiter(state_of(context), context->tie.loop.get());
+    if (!self->waiter) {
         const KeptException kept;
         finish(self);
         return nullptr;
     }
     self->stage = Stage::suspended;
-    return self->future.new_ref();
+    return self->waiter.new_ref();
 }
 
 void enqueue(ContextObject* context, OperationObject* operation) noexcept {
     operation->listing = Listing::queued;
     context->tie.queued.push_back(operation);
-    attend_to_queue(context);
+    if (!comes_to_queue(context)) {
+        attend_to_queue(context);
+    }
+}
+
+engine::Pace pace_of(const ContextObject* context, OperationObject* operation) noexcept {
+    if (context->engine == nullptr) {
+        return engine::Pace::asynchronous;  // closed by what reaping ran
+    }
+    operation->request.fd = operation->file.number();
+    return context->engine->guess(operation->request);
 }
 
 // Whether the operation is better submitted together with others of this turn of the loop: the
 // kernel sends off what it gets in one call in one go.
-bool waits_for_company(const ContextObject* context, OperationObject* operation) noexcept {
-    if (!reads(operation->kind) && !writes(operation->kind)) {
-        return false;
-    }
-    operation->request.fd = operation->file.number();
-    return context->engine->guess(operation->request) == engine::Pace::asynchronous;
+bool waits_for_company(const OperationObject* operation, engine::Pace pace) noexcept {
+    return (reads(operation->kind) || writes(operation->kind)) &&
+           pace == engine::Pace::asynchronous;
 }
 
 // Hands the operation to the kernel, if it is its turn; else queues it.
@@ -124,15 +133,16 @@ void submit_or_enqueue(AwaitableObject* self) {
     if (context->room() == 0) {
         reap(context);
     }
-    if (context->tie.queued.empty() && context->room() != 0 && !budget.is_used_up() &&
-        !waits_for_company(context, operation_of(self))) {
+    const auto pace = pace_of(context, operation_of(self));
+    if (context->tie.queued.empty() && context->room() != 0 &&
+        !waits_for_company(operation_of(self), pace) && budget.may_spend(context)) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
-        submit_awaited(context, {&operation, 1}, Landing::likely);
-        reap(context);
+        submit_awaited(context, {&operation, 1}, pace);
+        reap_some(context);
         if (operation_of(self)->state == State::completed && landed_wrong(*operation_of(self))) {
             leave_list(context, operation_of(self));
-            submit_awaited(context, {&operation, 1}, Landing::exact);
-            reap(context);
+            submit_awaited(context, {&operation, 1});
+            reap_some(context);
         }
         if (operation_of(self)->listing == Listing::queued) {
             attend_to_queue(context);
@@ -160,6 +170,16 @@ bool may_be_awaited(const OperationObject* operation) {
     return true;
 }
 
+// The same, and that it was not submitted elsewhere meanwhile.
+bool may_be_awaited(const AwaitableObject* self) {
+    if (self->operation && operation_of(self)->context.get() != self->context.get()) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the operation was submitted to another context before it was awaited");
+        return false;
+    }
+    return may_be_awaited(operation_of(self));
+}
+
 // Whoever awaits it has it: getevents no longer hands it out.
 void collect(ContextObject* context, OperationObject* operation) noexcept {
     if (is_collectable(operation->listing)) {
@@ -172,16 +192,21 @@ void collect(ContextObject* context, OperationObject* operation) noexcept {
 bool take_over(AwaitableObject* self) {
     auto* operation = operation_of(self);
     auto* context = context_of(self);
-    if (!may_be_awaited(operation)) {
+    if (!may_be_awaited(self)) {
         return false;
     }
     reap(context);
+    if (operation->state == State::in_flight && operation->request.eventfd >= 0 &&
+        !borrow_eventfd(context)) {
+        return false;
+    }
+    // Both may have let other threads in.
+    if (!may_be_awaited(self)) {
+        return false;
+    }
     if (operation->state == State::completed) {
         collect(context, operation);
         return true;
-    }
-    if (operation->request.eventfd >= 0 && !borrow_eventfd(context)) {
-        return false;
     }
     context->to_be_kept -= is_to_be_kept(operation) ? 1 : 0;
     context->tie.borrowed += std::exchange(operation->is_borrowed, true) ? 0 : 1;
@@ -194,7 +219,7 @@ PyObject* first_step(AwaitableObject* self) {
     auto* context = context_of(self);
     auto* operation = operation_of(self);
     if (!self->submits && operation->state == State::completed) {
-        if (!may_be_awaited(operation)) {
+        if (!may_be_awaited(self)) {
             return finish_with_exception(self, take_exception());
         }
         collect(context, operation);
@@ -269,14 +294,27 @@ bool check_not_finished(const AwaitableObject* self) {
     return true;
 }
 
-// What to yield (while the stage is `suspended`), or what to return, or null with an exception.
-PyObject* step(AwaitableObject* self) {
-    const ObjectLock lock(self);
+// With the context locked, and the operation, if it is the program's.
+PyObject* locked_step(AwaitableObject* self) {
     if (!check_not_running(self) || !check_not_finished(self)) {
         return nullptr;
     }
     const Running running(self);
     return self->stage == Stage::created ? first_step(self) : next_step(self);
+}
+
+// What to yield (while the stage is `suspended`), or what to return, or null with an exception.
+PyObject* step(AwaitableObject* self) {
+    Ref operation;
+    {
+        const ContextLock lock(context_of(self));
+        if (self->submits || !self->operation) {
+            return locked_step(self);
+        }
+        operation = Ref::borrow(self->operation.get());
+    }
+    const OperationLock lock(static_cast<OperationObject*>(operation.get()));
+    return locked_step(self);
 }
 
 // --- cancellation
@@ -287,7 +325,7 @@ bool uses_mutable_memory(const OperationObject* operation) noexcept {
 }
 
 // The exception ends the awaitable: at once, or if the kernel still uses memory of the program's,
-// when it no longer does. Then returns a future to wait for.
+// when it no longer does. Then returns a waiter to yield.
 PyObject* end_with(AwaitableObject* self, Ref exception) {
     auto* operation = operation_of(self);
     auto* context = context_of(self);
@@ -333,6 +371,7 @@ PySendResult awaitable_am_send(PyObject* object, PyObject* /*value*/, PyObject**
 
 PyObject* awaitable_await(PyObject* object) {
     auto* self = cast(object);
+    const ContextLock lock(context_of(self));
     if (std::exchange(self->was_awaited, true) || self->stage != Stage::created) {
         PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->name);
         return nullptr;
@@ -384,7 +423,7 @@ PyObject* awaitable_throw(PyObject* object, PyObject* const* arguments, Py_ssize
         return nullptr;
     }
     auto exception = exception_of(arguments, count);
-    const ObjectLock lock(object);
+    const ContextLock lock(context_of(self));
     if (!exception || !check_not_running(self) || !check_not_finished(self)) {
         return nullptr;
     }
@@ -397,7 +436,7 @@ PyDoc_STRVAR(close_doc,
              "Give it up, as a coroutine. What is in flight goes on, its memory kept alive.");
 
 PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
-    const ObjectLock lock(object);
+    const ContextLock lock(context_of(cast(object)));
     if (!check_not_running(cast(object))) {
         return nullptr;
     }
@@ -413,6 +452,7 @@ PyObject* awaitable_get_name(PyObject* object, void* /*closure*/) {
 
 PyObject* awaitable_repr(PyObject* object) {
     const auto* self = cast(object);
+    const ContextLock lock(context_of(self));
     return self->operation
                ? PyUnicode_FromFormat("<%s awaiting %R>", self->name, self->operation.get())
                : PyUnicode_FromFormat("<%s, finished>", self->name);
@@ -425,7 +465,7 @@ int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->context.get());
     Py_VISIT(self->operation.get());
-    Py_VISIT(self->future.get());
+    Py_VISIT(self->waiter.get());
     Py_VISIT(self->failure.get());
     Py_VISIT(self->deferred.get());
     return 0;
@@ -433,6 +473,7 @@ int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
 
 int awaitable_clear(PyObject* object) {
     auto* self = cast(object);
+    const ContextLock lock(context_of(self));
     if (self->stage != Stage::finished) {
         finish(self);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way of operations out of a context.
+// The way of operations out of a context. All but signal_eventfd() and collect() is called with the
+// context locked.
 #pragma once
 
 #include "engine/engine.hpp"
@@ -10,6 +11,10 @@ namespace python {
 // Completes every operation whose completion is there. Never waits; may run Python code (that of
 // a buffer that is given back), and the context may be closed after it.
 void reap(ContextObject* context) noexcept;
+
+// The same, but looks once: for who has just submitted something, and can come back for the rest.
+// Returns whether there was any.
+bool reap_some(ContextObject* context) noexcept;
 
 // Puts a completed operation among those that getevents will hand out.
 void remember(ContextObject* context, OperationObject* operation, Listing listing) noexcept;

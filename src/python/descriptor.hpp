@@ -23,6 +23,9 @@ public:
     // May run Python code.
     std::optional<int> ask();
 
+    // Whether ask() may run Python code.
+    bool runs_code() const noexcept { return kind_ == Kind::object; }
+
     // The number as it was last asked for.
     int number() const noexcept { return number_; }
 

@@ -32,7 +32,9 @@ public:
     static void deallocate(FreeList* list, Object* object) noexcept {
         std::destroy_at(static_cast<Fields*>(object));
         auto* type = Py_TYPE(object);
-        if (use && list != nullptr && list->count_ < capacity) {
+        // the mark of one whose finalizer was called would stay
+        const bool fit = list != nullptr && !PyObject_GC_IsFinalized(object);
+        if (use && fit && list->count_ < capacity) {
             list->objects_[list->count_++] = object;
         } else {
             PyObject_GC_Del(object);

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 
 #include <array>
+#include <chrono>
 #include <memory>
 #include <new>
 #include <span>
@@ -14,10 +15,13 @@
 #include "python/awaitable.hpp"
 #include "python/completion.hpp"
 #include "python/context.hpp"
+#include "python/context_lock.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/reference_counts.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
+#include "python/waiter.hpp"
 
 namespace python {
 namespace {
@@ -25,7 +29,7 @@ namespace {
 // --- the watcher
 
 struct Watcher {
-    ContextObject* context = nullptr;  // null once the tie has ended
+    ContextObject* context = nullptr;  // null once the tie has ended; with the watcher locked
     engine::UniqueFd fd;
     engine::UniqueFd borrowed_fd;  // a duplicate of the context's
     Ref loop;
@@ -66,26 +70,47 @@ bool start_watching(PyObject* loop, const engine::UniqueFd& fd, PyObject* watche
            call_without_context(loop, "add_reader", number.get(), watcher);
 }
 
+// Null once the tie has ended.
+Ref context_of(WatcherObject* watcher) noexcept {
+    const ObjectLock lock(watcher);
+    return watcher->context != nullptr ? try_reference(watcher->context) : Ref();
+}
+
+void forget_context(WatcherObject* watcher) noexcept {
+    const ObjectLock lock(watcher);
+    watcher->context = nullptr;
+}
+
 // Called by the loop: for an eventfd; with the number of the turn in which a turn was requested; or
 // with None for a look.
 PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywords*/) {
     auto* watcher = cast(object);
-    if (watcher->context == nullptr) {
+    const auto held = context_of(watcher);
+    auto* context = static_cast<ContextObject*>(held.get());
+    if (context == nullptr) {
         stop_watching(watcher);
         Py_RETURN_NONE;
     }
-    if (watcher->context->is_inherited()) {
+    if (context->is_inherited()) {
         Py_RETURN_NONE;
     }
-    const auto context = Ref::borrow(watcher->context);
+    const ContextLock lock(context);
+    auto& tie = context->tie;
+    auto& budget = TurnBudget::of_this_thread();
     PyObject* reason = PyTuple_GET_SIZE(arguments) == 1 ? PyTuple_GET_ITEM(arguments, 0) : nullptr;
     if (reason == Py_None) {
-        watcher->context->tie.look_is_requested = false;
+        tie.look_is_requested = false;
     } else if (reason != nullptr) {
-        watcher->context->tie.turn_is_requested = false;
-        TurnBudget::of_this_thread().start_next(PyLong_AsUnsignedLongLong(reason));
+        tie.turn_is_requested = false;
+        budget.start_next(PyLong_AsUnsignedLongLong(reason));
+    } else {
+        // The loop comes for an eventfd once in each of its turns.
+        budget.start_next(tie.last_turn);
+        tie.last_turn = budget.turn();
     }
-    run_turn(watcher->context);
+    if (!run_turn(context)) {
+        return nullptr;
+    }
     Py_RETURN_NONE;
 }
 
@@ -167,14 +192,13 @@ std::size_t choose_from_queue(const ContextObject* context,
 void submit_queued(ContextObject* context) noexcept {
     auto& budget = TurnBudget::of_this_thread();
     std::array<PyObject*, 32> operations;
-    while (context->engine != nullptr && !context->closing && !budget.is_used_up()) {
+    while (context->engine != nullptr && !context->closing) {
         const auto count = choose_from_queue(context, operations);
-        if (count == 0) {
+        if (count == 0 || !budget.may_spend(context)) {
             return;
         }
         const TurnBudget::Measure measure(budget, enough_bytes);
-        const bool some_moved =
-            submit_awaited(context, std::span(operations).first(count), Landing::exact);
+        const bool some_moved = submit_awaited(context, std::span(operations).first(count));
         reap(context);
         if (!some_moved) {
             return;
@@ -202,24 +226,133 @@ void request_look(ContextObject* context) noexcept {
         return;
     }
     const KeptException kept;
+    const auto loop = Ref::borrow(tie.loop.get());
+    const auto watcher = Ref::borrow(tie.watcher.get());
     const auto delay = Ref::steal(PyFloat_FromDouble(0.001));
-    if (!delay || !call_without_context(tie.loop.get(), "call_later", delay.get(),
-                                        tie.watcher.get(), Py_None)) {
+    if (!delay ||
+        !call_without_context(loop.get(), "call_later", delay.get(), watcher.get(), Py_None)) {
         tie.look_is_requested = false;
     }
     PyErr_Clear();
 }
 
-void wake_all(ContextObject* context) noexcept {
-    auto& state = state_of(context);
-    while (auto* operation = context->tie.landed.front()) {
-        context->tie.landed.remove(operation);
-        operation->listing = Listing::none;
-        if (operation->awaiter != nullptr && operation->awaiter->future) {
-            const auto future = Ref::borrow(operation->awaiter->future.get());
-            wake(state, future.get());
+// What the first of those that have landed waits for, which leaves the list; null if for nothing.
+Ref take_landed(LoopTie& tie) noexcept {
+    auto* operation = tie.landed.front();
+    tie.landed.remove(operation);
+    operation->listing = Listing::none;
+    return Ref::borrow(operation->awaiter != nullptr ? operation->awaiter->waiter.get() : nullptr);
+}
+
+void wake_all_soon(ContextObject* context) noexcept {
+    while (!context->tie.landed.empty()) {
+        if (const auto waiter = take_landed(context->tie)) {
+            wake_soon(waiter.get());
         }
     }
+}
+
+// How long run_turn() goes on waking before it lets the rest of the loop have its turn. Not always
+// looks at the clock.
+class Patience {
+public:
+    bool is_over() noexcept {
+        if (++questions_ % sample == 0 && !is_over_) {
+            is_over_ = Clock::now() - start_ >= limit;
+        }
+        return is_over_;
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+    static constexpr std::chrono::nanoseconds limit = std::chrono::microseconds(300);
+    static constexpr unsigned sample = 4;
+
+    Clock::time_point start_ = Clock::now();
+    unsigned questions_ = 0;
+    bool is_over_ = false;
+};
+
+// As many are submitted together as keeps both the disk and the tasks busy: more at once is cheaper
+// for the kernel, but leaves the disk idle for as long as it takes to collect them.
+constexpr std::size_t good_company = 8;
+
+void submit_for_turn(ContextObject* context) noexcept {
+    context->tie.is_running = true;
+    submit_queued(context);
+    context->tie.is_running = false;
+}
+
+// The loop calls a reader in the same Python context each time. For the life of this object we are
+// not in it, or a loop that is run inside a callback of ours could not come to us again.
+class OutsideContext {
+public:
+    OutsideContext() noexcept : context_(Ref::borrow(current_context())) {
+        if (context_ && PyContext_Exit(context_.get()) != 0) {
+            PyErr_Clear();
+            context_.reset();
+        }
+    }
+    OutsideContext(const OutsideContext&) = delete;
+    OutsideContext& operator=(const OutsideContext&) = delete;
+    ~OutsideContext() {
+        const KeptException kept;
+        if (context_ && PyContext_Enter(context_.get()) != 0) {
+            PyErr_Clear();
+        }
+    }
+
+private:
+    Ref context_;
+};
+
+// Calls back those whose operations have landed by now, and submits what they queue. False with an
+// exception set.
+bool wake_all_now(ContextObject* context, Patience& patience) {
+    auto& tie = context->tie;
+    // whoever is called back may have the context served by another loop
+    const auto number = tie.number;
+    auto* outer = tie.waking;
+    const OutsideContext outside;
+    bool goes_on = true;
+    for (auto left = tie.landed.size();
+         goes_on && left != 0 && !tie.landed.empty() && tie.number == number; --left) {
+        const auto waiter = take_landed(tie);
+        if (!waiter || static_cast<WaiterObject*>(waiter.get())->loop.get() != tie.loop.get()) {
+            continue;  // of a loop that was closed: nobody will step its tasks again
+        }
+        // held: it may be put back by then, for another callback of the same
+        const auto python_context =
+            Ref::borrow(static_cast<WaiterObject*>(waiter.get())->callback_context.get());
+        tie.waking = python_context.get();
+        goes_on = wake_now(waiter.get());
+        tie.waking = outer;
+        if (goes_on && tie.queued.size() >= good_company) {
+            submit_for_turn(context);
+        }
+        if (patience.is_over()) {
+            break;
+        }
+    }
+    return goes_on;
+}
+
+// False with an exception set.
+bool wake_and_submit(ContextObject* context) {
+    auto& tie = context->tie;
+    if (!tie.loop || TurnBudget::of_this_thread().is_contended() ||
+        is_debugging(state_of(context), tie.loop.get())) {
+        wake_all_soon(context);
+        return true;
+    }
+    Patience patience;
+    do {
+        if (!wake_all_now(context, patience)) {
+            return false;
+        }
+        submit_for_turn(context);
+    } while (!tie.landed.empty() && !patience.is_over());
+    return true;
 }
 
 // Nobody will step the tasks of a closed loop again.
@@ -256,9 +389,16 @@ bool tie_to_running_loop(ContextObject* context) {
         drop_suspended(context);
         untie(context);
     }
+    const auto number = tie.number;
     auto watcher = make_watcher(context, loop.get());
     if (!watcher) {
         return false;
+    }
+    if (tie.loop || tie.number != number) {
+        // Another thread came in between, with its loop.
+        forget_context(cast(watcher.get()));
+        stop_watching(cast(watcher.get()));
+        return tie_to_running_loop(context);
     }
     tie.watcher = std::move(watcher);
     tie.loop = Ref::borrow(loop.get());
@@ -279,8 +419,11 @@ bool borrow_eventfd(ContextObject* context) {
     if (watcher->borrowed_fd.is_open()) {
         return true;
     }
+    // Another thread may end the tie meanwhile.
+    const auto held = Ref::borrow(watcher);
+    const auto loop = Ref::borrow(context->tie.loop.get());
     engine::UniqueFd fd(fcntl(context->eventfd.get(), F_DUPFD_CLOEXEC, 0));
-    if (!start_watching(context->tie.loop.get(), fd, watcher)) {
+    if (!start_watching(loop.get(), fd, watcher)) {
         return false;
     }
     watcher->borrowed_fd = std::move(fd);
@@ -293,6 +436,12 @@ void tell_loop(const ContextObject* context) noexcept {
     }
 }
 
+void hide_from_loop(ContextObject* context) noexcept {
+    if (auto* watcher = watcher_of(context); watcher != nullptr) {
+        forget_context(watcher);
+    }
+}
+
 void untie(ContextObject* context) noexcept {
     auto& tie = context->tie;
     if (!tie.loop) {
@@ -301,7 +450,7 @@ void untie(ContextObject* context) noexcept {
     const KeptException kept;
     const auto loop = std::move(tie.loop);
     const auto watcher = std::move(tie.watcher);
-    cast(watcher.get())->context = nullptr;
+    forget_context(cast(watcher.get()));
     auto* state = state_or_null(context);
     if (context->is_inherited() || state == nullptr) {
         return;  // the loop's epoll instance is the parent's, too; or it is all over
@@ -320,10 +469,12 @@ void request_turn(ContextObject* context) noexcept {
         return;
     }
     const KeptException kept;
+    const auto loop = Ref::borrow(tie.loop.get());
+    const auto watcher = Ref::borrow(tie.watcher.get());
     const auto turn = Ref::steal(PyLong_FromUnsignedLongLong(TurnBudget::of_this_thread().turn()));
     const char* method =
-        may_touch(state_of(context), tie.loop.get()) ? "call_soon" : "call_soon_threadsafe";
-    if (!turn || !call_without_context(tie.loop.get(), method, tie.watcher.get(), turn.get())) {
+        may_touch(state_of(context), loop.get()) ? "call_soon" : "call_soon_threadsafe";
+    if (!turn || !call_without_context(loop.get(), method, watcher.get(), turn.get())) {
         tie.turn_is_requested = false;
     }
     PyErr_Clear();
@@ -337,26 +488,31 @@ void attend_to_queue(ContextObject* context) noexcept {
     }
 }
 
-void run_turn(ContextObject* context) noexcept {
+bool comes_to_queue(const ContextObject* context) noexcept {
+    const auto& tie = context->tie;
+    return tie.is_running || (tie.waking != nullptr && tie.waking == current_context());
+}
+
+bool run_turn(ContextObject* context) {
     auto& tie = context->tie;
-    const ObjectLock lock(context);
-    tie.is_running = true;
     if (context->engine != nullptr) {
+        tie.is_running = true;
         empty_eventfd(eventfd_of_tie(context));
         if (tie.borrowed != 0 && (!context->eventfd_is_watched || context->kept == 0)) {
             empty_eventfd(context->eventfd.get());
         }
         reap(context);
         submit_queued(context);
+        tie.is_running = false;
     }
     if (context->closing) {
         fail_queued(context);  // those that were out of the queue when it was closed
     }
-    wake_all(context);
-    tie.is_running = false;
+    const bool succeeded = tie.landed.empty() || wake_and_submit(context);
     if (context->engine == nullptr) {
+        wake_all_soon(context);
         untie(context);
-        return;
+        return succeeded;
     }
     if (tie.borrowed == 0 && tie.watcher && watcher_of(context)->borrowed_fd.is_open()) {
         stop_watching(tie.loop.get(), std::move(watcher_of(context)->borrowed_fd));
@@ -364,7 +520,11 @@ void run_turn(ContextObject* context) noexcept {
             signal_eventfd(context->eventfd.get());
         }
     }
+    if (!tie.landed.empty()) {
+        request_turn(context);
+    }
     attend_to_queue(context);
+    return succeeded;
 }
 
 void wake_landed(ContextObject* context) noexcept {
@@ -372,7 +532,7 @@ void wake_landed(ContextObject* context) noexcept {
         return;
     }
     if (may_touch(state_of(context), context->tie.loop.get())) {
-        wake_all(context);
+        wake_all_soon(context);
     } else {
         request_turn(context);
     }
@@ -380,13 +540,19 @@ void wake_landed(ContextObject* context) noexcept {
 
 void fail_queued(ContextObject* context) noexcept {
     const KeptException kept;
-    while (auto* operation = context->tie.queued.front()) {
+    while (!context->tie.queued.empty()) {
+        auto failure = Ref::steal(PyObject_CallFunction(
+            PyExc_ValueError, "s", "the AIOContext was closed before the operation's turn came"));
+        PyErr_Clear();
+        // Only now, for making an exception may let other threads in.
+        auto* operation = context->tie.queued.front();
+        if (operation == nullptr) {
+            break;
+        }
         context->tie.queued.remove(operation);
         operation->listing = Listing::landed;
         context->tie.landed.push_back(operation);
-        operation->awaiter->failure = Ref::steal(PyObject_CallFunction(
-            PyExc_ValueError, "s", "the AIOContext was closed before the operation's turn came"));
-        PyErr_Clear();
+        operation->awaiter->failure = std::move(failure);
     }
     wake_landed(context);
 }

@@ -5,9 +5,11 @@
 // own is the program's to watch. (An operation that was submitted first and then awaited signals
 // that one: while there are such, the loop watches a duplicate of it.) What it calls is a small
 // object, the watcher, which knows the context without owning it: the loop keeps no context alive.
-// Everything that touches the loop or a future happens in the loop's thread; a foreign thread that
+// Everything that touches the loop or a waiter happens in the loop's thread; a foreign thread that
 // finds a completion only lists it, and the eventfd brings the loop to it.
 #pragma once
+
+#include <cstdint>
 
 #include "python/operation_list.hpp"
 #include "python/refs.hpp"
@@ -30,7 +32,10 @@ struct LoopTie {
     std::size_t borrowed = 0;   // operations in flight that were submitted first, then awaited
     bool turn_is_requested = false;
     bool look_is_requested = false;  // a turn after a while
-    bool is_running = false;         // in run_turn()
+    bool is_running = false;         // in run_turn(), which comes to the queue by itself
+    // In the callback that run_turn() makes: the Python context that it made it in, not owned.
+    PyObject* waking = nullptr;
+    std::uint64_t last_turn = 0;  // of TurnBudget's, when the loop last came for an eventfd
 };
 
 PyTypeObject* make_watcher_type(PyObject* module);
@@ -38,6 +43,11 @@ PyTypeObject* make_watcher_type(PyObject* module);
 // Ties the context to the loop that runs in this thread. False with RuntimeError if there is none,
 // or somebody in another loop awaits something of the context.
 bool tie_to_running_loop(ContextObject* context);
+
+// What the loop calls finds the context no longer. For a context that ends.
+void hide_from_loop(ContextObject* context) noexcept;
+
+// All that follows is called with the context locked.
 
 // Ends the tie; from another thread, the loop is asked to. Never fails.
 void untie(ContextObject* context) noexcept;
@@ -59,11 +69,15 @@ void attend_to_queue(ContextObject* context) noexcept;
 // Has the loop call run_turn() in its next turn, from any thread.
 void request_turn(ContextObject* context) noexcept;
 
-// In the loop's thread: reaps, submits what is queued as far as there is room and time, and wakes
-// whoever waits for what has completed.
-void run_turn(ContextObject* context) noexcept;
+// In a callback of the loop's: reaps, submits what is queued as far as there is room and time,
+// calls back whoever waits for what has completed, and submits what these queue. False with an
+// exception that is to end the loop: SystemExit and its like.
+bool run_turn(ContextObject* context);
 
-// Wakes those whose operations have landed: in the loop's thread at once, else by way of the loop.
+// Whether run_turn() is on the caller's stack, and will look at the queue before the loop goes on.
+bool comes_to_queue(const ContextObject* context) noexcept;
+
+// Has those called back, by the loop, whose operations have landed. From any thread.
 void wake_landed(ContextObject* context) noexcept;
 
 // Before the context is closed: those that are queued fail with ValueError.

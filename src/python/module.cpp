@@ -16,6 +16,7 @@
 #include "python/refs.hpp"
 #include "python/registry.hpp"
 #include "python/state.hpp"
+#include "python/waiter.hpp"
 
 namespace python {
 
@@ -97,7 +98,9 @@ int module_exec(PyObject* module) {
     }
     state.awaitable_type = make_awaitable_type(module);
     state.watcher_type = make_watcher_type(module);
-    if (state.awaitable_type == nullptr || state.watcher_type == nullptr) {
+    state.waiter_type = make_waiter_type(module);
+    if (state.awaitable_type == nullptr || state.watcher_type == nullptr ||
+        state.waiter_type == nullptr) {
         return -1;
     }
     // The table of libaio calls, for the project's tests to put faults into.
@@ -120,6 +123,7 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.aligned_buffer_type);
     Py_VISIT(state.awaitable_type);
     Py_VISIT(state.watcher_type);
+    Py_VISIT(state.waiter_type);
     return 0;
 }
 
@@ -127,12 +131,16 @@ int module_clear(PyObject* module) {
     auto& state = state_of_module(module);
     state.free_operations.clear();
     state.free_awaitables.clear();
+    state.free_waiters.clear();
+    state.aligned_pool.clear();
     Py_CLEAR(state.eventfd_type);
     Py_CLEAR(state.operation_type);
     Py_CLEAR(state.context_type);
     Py_CLEAR(state.aligned_buffer_type);
     Py_CLEAR(state.awaitable_type);
     Py_CLEAR(state.watcher_type);
+    Py_CLEAR(state.waiter_type);
+    state.asyncio_is_imported = false;
     state.asyncio = {};
     return 0;
 }
@@ -147,6 +155,12 @@ void module_free(void* module) {
 
 PyModuleDef_Slot slots[] = {
     {Py_mod_exec, as_slot(module_exec)},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, nullptr},
 };
 

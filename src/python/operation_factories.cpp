@@ -3,6 +3,7 @@
 
 #include <array>
 #include <climits>
+#include <cstdint>
 
 #include "python/arguments.hpp"
 

@@ -7,7 +7,6 @@
 #include <memory>
 #include <new>
 
-#include "engine/alignment.hpp"
 #include "python/arguments.hpp"
 #include "python/operation.hpp"
 
@@ -123,14 +122,18 @@ bool settle_payload(Operation& operation) {
     return !memory.payload_aligned;
 }
 
+AlignedPool& pool_of(Operation& operation) noexcept {
+    return state_of(static_cast<OperationObject*>(&operation)).aligned_pool;
+}
+
 bool is_aligned(const engine::AlignedMemory& memory, std::uint32_t alignment) noexcept {
     return reinterpret_cast<std::uintptr_t>(memory.data()) % alignment == 0;
 }
 
-bool prepare_aligned(Operation& operation) {
+bool prepare_aligned(Operation& operation, LastAlignment& alignments) {
     auto& memory = operation.memory;
     engine::Alignment alignment;
-    if (const int error = engine::find_alignment(operation.request.fd, alignment); error != 0) {
+    if (const int error = alignments.find(operation.request.fd, alignment); error != 0) {
         errno = error;
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
@@ -144,7 +147,7 @@ bool prepare_aligned(Operation& operation) {
     const auto most = static_cast<std::size_t>(max_transfer);
     range.length = std::min(range.length, most - most % alignment.transfer);
     if (memory.aligned.size() < range.length || !is_aligned(memory.aligned, alignment.memory)) {
-        memory.aligned = engine::AlignedMemory(range.length, alignment.memory);
+        memory.aligned = pool_of(operation).take(range.length, alignment.memory);
         if (memory.aligned.data() == nullptr) {
             PyErr_NoMemory();
             return false;
@@ -161,9 +164,15 @@ bool prepare_aligned(Operation& operation) {
 }  // namespace
 
 BufferVector::~BufferVector() {
-    std::destroy_n(views_, count_);
-    PyMem_Free(views_);
+    release();
     PyMem_Free(parts_);
+}
+
+void BufferVector::destroy(BufferView* views, std::size_t count) noexcept {
+    if (views != nullptr) {
+        std::destroy_n(views, count);
+        PyMem_Free(views);
+    }
 }
 
 bool BufferVector::acquire(PyObject* buffers, int flags) {
@@ -185,14 +194,10 @@ bool BufferVector::acquire(PyObject* buffers, int flags) {
     return true;
 }
 
-void BufferVector::release() noexcept {
-    for (std::size_t i = 0; i < count_; ++i) {
-        views_[i].release();
-    }
-}
+void BufferVector::release() noexcept { destroy(std::exchange(views_, nullptr), count_); }
 
 int BufferVector::traverse(visitproc visit, void* arg) const {
-    for (std::size_t i = 0; i < count_; ++i) {
+    for (std::size_t i = 0; views_ != nullptr && i < count_; ++i) {
         if (const int status = views_[i].traverse(visit, arg); status != 0) {
             return status;
         }
@@ -251,15 +256,27 @@ bool has_mutable_payload(const Operation& operation) noexcept {
 
 bool prepare_payload(Operation& operation) {
     operation.request.offset = operation.offset;
-    if (operation.memory.view.is_held() || operation.memory.vector.is_held()) {
+    if (operation.memory.is_exported()) {
         return true;
     }
     const auto payload = Ref::borrow(operation.memory.payload.get());
     return set_payload(operation, payload.get());
 }
 
-bool prepare_landing(Operation& operation) {
-    return operation.request.is_direct ? prepare_aligned(operation) : prepare_bytes(operation);
+int LastAlignment::find(int fd, engine::Alignment& alignment) noexcept {
+    if (fd != fd_) {
+        if (const int error = engine::find_alignment(fd, alignment_); error != 0) {
+            return error;
+        }
+        fd_ = fd;
+    }
+    alignment = alignment_;
+    return 0;
+}
+
+bool prepare_landing(Operation& operation, LastAlignment& alignments) {
+    return operation.request.is_direct ? prepare_aligned(operation, alignments)
+                                       : prepare_bytes(operation);
 }
 
 bool landed_wrong(const Operation& operation) noexcept {
@@ -280,8 +297,10 @@ std::int64_t land(Operation& operation, std::int64_t result) noexcept {
 }
 
 void release_memory(OperationMemory& memory) noexcept {
-    memory.landing.reset();
-    memory.view.release();
+    // All out first: what is run may submit the operation again.
+    const auto landing = std::move(memory.landing);
+    BufferView view;
+    swap(memory.view, view);
     memory.vector.release();
 }
 
@@ -291,7 +310,7 @@ PyObject* read_result(Operation& operation) {
         if (!settle_payload(operation)) {
             return nullptr;
         }
-        memory.aligned = {};
+        pool_of(operation).put(std::move(memory.aligned));
     }
     const auto length = static_cast<Py_ssize_t>(operation.result);
     PyObject* bytes = memory.payload.get();

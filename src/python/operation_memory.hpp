@@ -5,10 +5,12 @@
 
 #include <sys/uio.h>
 
+#include <cstdint>
 #include <span>
 #include <utility>
 
 #include "engine/aligned_memory.hpp"
+#include "engine/alignment.hpp"
 #include "python/buffer_view.hpp"
 #include "python/refs.hpp"
 
@@ -27,10 +29,11 @@ public:
     // Exports the buffers of the tuple. False with an exception set.
     bool acquire(PyObject* buffers, int flags);
 
-    // May run Python code. The parts stay, for messages.
+    // May run Python code, which may put another vector in the place of this one. The parts stay,
+    // for messages.
     void release() noexcept;
 
-    bool is_held() const noexcept { return count_ != 0 && views_[0].is_held(); }
+    bool is_held() const noexcept { return views_ != nullptr && count_ != 0; }
     std::span<iovec> parts() const noexcept { return {parts_, count_}; }
     std::size_t total() const noexcept { return total_; }
     int traverse(visitproc visit, void* arg) const;
@@ -43,6 +46,8 @@ public:
     }
 
 private:
+    static void destroy(BufferView* views, std::size_t count) noexcept;
+
     BufferView* views_ = nullptr;
     iovec* parts_ = nullptr;
     std::size_t count_ = 0;
@@ -65,6 +70,9 @@ struct OperationMemory {
     bool lands_aligned = false;    // the submission at hand
     bool payload_aligned = false;  // the last result is still in `aligned`
 
+    // Whether the program's memory is exported: it can't be resized.
+    bool is_exported() const noexcept { return view.is_held() || vector.is_held(); }
+
     int traverse(visitproc visit, void* arg) const;
     void clear() noexcept;
 };
@@ -80,9 +88,21 @@ bool has_mutable_payload(const Operation& operation) noexcept;
 // set.
 bool prepare_payload(Operation& operation);
 
+// What direct I/O on files needs, asked once for those that follow each other, while no other code
+// runs.
+class LastAlignment {
+public:
+    // 0, or an errno.
+    int find(int fd, engine::Alignment& alignment) noexcept;
+
+private:
+    int fd_ = -1;
+    engine::Alignment alignment_;
+};
+
 // Gives a read that was planned memory to land in: aligned memory if the file is open for direct
 // I/O, else a bytes object. False with an exception set.
-bool prepare_landing(Operation& operation);
+bool prepare_landing(Operation& operation, LastAlignment& alignments);
 
 // Whether a read failed only because it was planned by a guess.
 bool landed_wrong(const Operation& operation) noexcept;

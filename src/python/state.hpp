@@ -2,6 +2,10 @@
 // What the module keeps for each interpreter that imported it.
 #pragma once
 
+#include <atomic>
+#include <mutex>
+
+#include "python/aligned_pool.hpp"
 #include "python/free_list.hpp"
 #include "python/refs.hpp"
 
@@ -12,20 +16,23 @@ struct AwaitableObject;
 struct ContextObject;
 struct Operation;
 struct OperationObject;
+struct Waiter;
+struct WaiterObject;
 
 using FreeOperations = FreeList<OperationObject, Operation, 256>;
 using FreeAwaitables = FreeList<AwaitableObject, Awaitable, 64>;
+using FreeWaiters = FreeList<WaiterObject, Waiter, 64>;
 
 // What is used of asyncio (see asyncio_api.hpp).
 struct AsyncioApi {
     Ref get_running_loop;
     Ref get_running_loop_or_none;
-    Ref blocking;  // interned: "_asyncio_future_blocking", "done", "set_result", "_thread_id"
-    Ref done;
+    Ref call_soon;  // interned: "call_soon", "get_debug", "_thread_id"
+    Ref get_debug;
     Ref thread_id;
-    Ref set_result;
-    Ref loop_keyword;  // ("loop",)
-    Ref future_type;   // found last: set when all the others are
+    Ref context_keyword;  // ("context",)
+    Ref cancelled_error;
+    Ref invalid_state_error;  // found last: set when all the others are
 };
 
 struct ModuleState {
@@ -35,14 +42,21 @@ struct ModuleState {
     PyTypeObject* aligned_buffer_type = nullptr;
     PyTypeObject* awaitable_type = nullptr;
     PyTypeObject* watcher_type = nullptr;
+    PyTypeObject* waiter_type = nullptr;
 
-    AsyncioApi asyncio;
+    AsyncioApi asyncio;  // constant once it is imported
+    std::atomic<bool> asyncio_is_imported = false;
 
     FreeOperations free_operations;
     FreeAwaitables free_awaitables;
+    FreeWaiters free_waiters;
+    AlignedPool aligned_pool;
 
     // All contexts that are not closed, linked through themselves; not owned (see registry.hpp).
     ContextObject* first_context = nullptr;
+
+    // For `asyncio` and the list of contexts. Nothing of Python's that can wait is called under it.
+    std::mutex mutex;
 };
 
 // Of a type of this module, or of an instance: its types can't be subclassed.

@@ -2,7 +2,7 @@
 // The way of operations into a context.
 #pragma once
 
-#include <cstdint>
+#include <optional>
 #include <span>
 
 #include "python/context.hpp"
@@ -15,11 +15,9 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
 
 // Submits operations that are awaited, and puts those back at the head of the queue for which there
 // is no room. Who can't be submitted lands with the reason. Returns whether any was submitted, or
-// failed.
-enum class Landing : std::uint8_t {
-    exact,
-    likely,  // by a guess: the caller looks at landed_wrong() when the operation has completed
-};
-bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations, Landing landing);
+// failed. If their pace is given, what it makes likely is not asked again: the caller looks at
+// landed_wrong() when the operation has completed.
+bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
+                    std::optional<engine::Pace> pace = std::nullopt);
 
 }  // namespace python

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace python {
 
@@ -21,6 +22,19 @@ public:
 
     bool is_used_up() const noexcept { return spent_ >= limit; }
 
+    // Whether one of those who share the budget, told apart by their address, may spend of it.
+    bool may_spend(const void* who) noexcept {
+        if (is_used_up()) {
+            is_contended_ = is_contended_ || who != last_spender_;
+            return false;
+        }
+        last_spender_ = who;
+        return true;
+    }
+
+    // Whether, lately, one has used up what another one needed. Then nobody should go on and on.
+    bool is_contended() const noexcept { return is_contended_ || was_contended_; }
+
     // Names the turn that runs. Who has to wait for the next one gives it to start_next() there.
     std::uint64_t turn() const noexcept { return turn_; }
 
@@ -29,6 +43,7 @@ public:
         if (past == turn_) {
             ++turn_;
             spent_ = {};
+            was_contended_ = std::exchange(is_contended_, false);
         }
     }
 
@@ -71,6 +86,9 @@ private:
     std::chrono::nanoseconds spent_{};
     std::uint64_t turn_ = 0;
     unsigned small_count_ = 0;
+    const void* last_spender_ = nullptr;
+    bool is_contended_ = false;   // in this turn
+    bool was_contended_ = false;  // in the one before
 };
 
 }  // namespace python

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <climits>
 #include <csignal>
+#include <cstdint>
 #include <future>
 #include <memory>
 #include <string>

@@ -40,14 +40,14 @@ inline int succeeded(int result) {
     return result;
 }
 
-// Whether io_setup(2) is there, and allowed.
+// Whether io_setup(2) is there, is allowed, and has something left of what the machine may have.
 inline bool has_kernel_aio() {
     io_context_t context = nullptr;
     const int status = libaio::calls.setup(1, &context);
     if (status == 0) {
         libaio::calls.destroy(context);
     }
-    return status != -ENOSYS && status != -EPERM;
+    return status != -ENOSYS && status != -EPERM && status != -EAGAIN;
 }
 
 inline std::unique_ptr<engine::Engine> make_engine(unsigned max_requests = 128) {

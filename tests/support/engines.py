@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine that this run of the tests is for, and how engines may differ."""
+"""The engines that tests go through, the one that this run is for, and how they may differ."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
+from linux_aio import engines
 
 # What AIOContext() uses; a test that is about one engine has it for its time (conftest.py).
 ENGINE = os.environ.get("LINUX_AIO_ENGINE") or "auto"
@@ -22,3 +24,8 @@ WAYS_OF_REAPING = [
     "ring",
     pytest.param("system calls", marks=pytest.mark.engine("aio", "auto")),
 ]
+
+
+def available_engines() -> list[str]:
+    """The names of those that work here."""
+    return [name for name, state in engines().items() if state == "available"]

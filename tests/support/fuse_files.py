@@ -8,7 +8,9 @@ import os
 import stat
 import time
 from dataclasses import dataclass, field
+from random import Random
 
+from support.fuse_disk import Disk
 from support.fuse_wire import (
     ROOT_NODE,
     SET_ATIME,
@@ -38,6 +40,7 @@ class Node:
     gid: int = 0
     links: int = 1
     data: bytearray = field(default_factory=bytearray)
+    disk: Disk | None = None  # what of the data would survive a loss of power; None: nobody asks
     lookups: int = 0
     atime_ns: int = field(default_factory=time.time_ns)
     mtime_ns: int = field(default_factory=time.time_ns)
@@ -61,16 +64,23 @@ class Node:
         """The bytes that are there, fewer than `size` at the end of the file."""
         return bytes(memoryview(self.data)[offset : offset + size])
 
-    def write(self, offset: int, payload: bytes) -> None:
+    def write(self, offset: int, payload: bytes, synchronous: bool = False) -> None:
         """Overwrite or extend; a hole reads as zeros."""
+        if self.disk is not None:
+            self.disk.write(offset, payload, synchronous)
         end = offset + len(payload)
         if end > len(self.data):
-            self.truncate(end)
+            self._resize(end)
         self.data[offset:end] = payload
         self._modified()
 
     def truncate(self, size: int) -> None:
         """Cut the file, or extend it with zeros."""
+        self._resize(size)
+        if self.disk is not None:
+            self.disk.replace(bytes(self.data))  # as if with a sync
+
+    def _resize(self, size: int) -> None:
         if size > LARGEST_FILE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         del self.data[size:]
@@ -79,8 +89,16 @@ class Node:
 
     def replace(self, data: bytes) -> None:
         """Other contents for the same file."""
-        self.truncate(0)
+        self._resize(0)
         self.write(0, data)
+        if self.disk is not None:
+            self.disk.replace(data)
+
+    def lose_power(self, chance: Random) -> None:
+        """Be what the disk has of it."""
+        if self.disk is not None:
+            self.disk.lose_power(chance)
+            self.data[:] = self.disk.stable
 
     def change(self, changes: Changes) -> None:
         """SETATTR: chmod, chown, truncate and utime in one."""
@@ -106,7 +124,8 @@ class Node:
 class Directory:
     """All files, by name and by the node number that the kernel uses."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_disks: bool = False) -> None:
+        self._with_disks = with_disks
         self.root = Node(ROOT_NODE, stat.S_IFDIR | 0o755, links=2)
         self._names: dict[str, Node] = {}
         self._nodes = {ROOT_NODE: self.root}
@@ -135,8 +154,15 @@ class Directory:
             return self._names[name]
         node = Node(self._next_number, stat.S_IFREG | stat.S_IMODE(mode), uid, gid)
         self._next_number += 1  # a number is never used twice, so no generations are needed
+        if self._with_disks:
+            node.disk = Disk()
         self._names[name] = self._nodes[node.number] = node
         return node
+
+    def lose_power(self, chance: Random) -> None:
+        """All files become what the disk has of them; names and sizes of files are kept."""
+        for node in self._nodes.values():
+            node.lose_power(chance)
 
     def unlink(self, name: str) -> None:
         """Take the name away, and the file too once the kernel has forgotten it."""

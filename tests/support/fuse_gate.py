@@ -7,12 +7,17 @@ import errno
 import heapq
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from random import Random
 from typing import Literal, NamedTuple, TypeAlias
 
 from support.fuse_files import Node
+from support.fuse_power import PowerSwitch
 from support.fuse_wire import answer, errno_of, refusal, write_answer
+
+LONGEST_LOG = 100_000  # of requests; a soak makes more
 
 Kind: TypeAlias = Literal["read", "write", "fsync"]
 Order: TypeAlias = Literal["fifo", "lifo"]
@@ -38,6 +43,8 @@ class Pending:
     offset: int = 0
     size: int = 0
     payload: bytes = b""
+    synchronous: bool = False
+    covers: int = 0  # an fsync: the writes of the node's disk that it is about
     arrived: float = field(default_factory=time.monotonic)
 
 
@@ -65,19 +72,24 @@ class Gate:
     then, and a held write changes the file only then.
     """
 
-    def __init__(self, send: Callable[[list[bytes]], None], patience: float) -> None:
+    def __init__(
+        self, send: Callable[[list[bytes]], None], patience: float, power: PowerSwitch
+    ) -> None:
         self._send = send
+        self._power = power
+        self._chance = Random(0)
         self._patience = patience
         self._held: list[Pending] = []
         self._delayed: list[tuple[float, int, Pending]] = []  # a heap; the int keeps it stable
         self._sequence = itertools.count()
-        self._log: list[LoggedRequest] = []
+        self._log: deque[LoggedRequest] = deque(maxlen=LONGEST_LOG)
         self.holding: Collection[Kind] = ()
         self.reset()
 
     def reset(self) -> None:
         """From now on answer at once, correctly and in full (what is held stays held)."""
         self.delay_seconds = 0.0
+        self.scatter_seconds = 0.0
         self.fill_byte: int | None = None
         self.failure: Rule | None = None
         self.shortage: Rule | None = None
@@ -89,7 +101,7 @@ class Gate:
 
     @property
     def log(self) -> list[LoggedRequest]:
-        """All requests so far, in the order in which the kernel sent them."""
+        """All requests so far, or the last of many, in the order in which the kernel sent them."""
         return list(self._log)
 
     @property
@@ -100,10 +112,13 @@ class Gate:
     def admit(self, request: Pending) -> None:
         """Take a request from the kernel."""
         self._log.append(LoggedRequest(request.kind, request.offset, request.size))
+        if not self._power.moment():
+            return
         if request.kind in self.holding:
             self._held.append(request)
-        elif self.delay_seconds > 0:
+        elif self.delay_seconds > 0 or self.scatter_seconds > 0:
             due = request.arrived + self.delay_seconds
+            due += self._chance.uniform(0, self.scatter_seconds)
             heapq.heappush(self._delayed, (due, next(self._sequence), request))
         else:
             self._answer(request)
@@ -116,6 +131,11 @@ class Gate:
         for request in released:
             self._answer(request)
         return len(released)
+
+    def forget_everything(self) -> None:
+        """The power is off: nobody waits any more."""
+        self._held.clear()
+        self._delayed.clear()
 
     def release_everything(self) -> None:
         """Let all go that waits, for the end."""
@@ -162,12 +182,16 @@ class Gate:
         self._send(refusal(request.unique, error))
 
     def _answer(self, request: Pending) -> None:
+        if self._power.is_off:
+            return
         try:
             payload = self._carry_out(request)
         except OSError as error:
             self._send(refusal(request.unique, errno_of(error)))
-        else:
+            return
+        if self._power.moment():
             self._send(answer(request.unique, payload))
+            self._power.moment()
 
     def _carry_out(self, request: Pending) -> bytes:
         if self.failure is not None and self.failure.applies_to(request.kind):
@@ -178,8 +202,10 @@ class Gate:
         if request.kind == "read":
             return self._read(request.node, request.offset, size)
         if request.kind == "write":
-            request.node.write(request.offset, request.payload[:size])
+            request.node.write(request.offset, request.payload[:size], request.synchronous)
             return write_answer(size)
+        if request.node.disk is not None:
+            request.node.disk.sync(request.covers)
         return b""
 
     def _read(self, node: Node, offset: int, size: int) -> bytes:

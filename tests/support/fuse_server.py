@@ -23,12 +23,14 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any, ClassVar, TypeAlias
 
 from support import fuse_wire as wire
 from support.fuse_control import Message, Unpacker, pack
 from support.fuse_files import Directory, Node
 from support.fuse_gate import Gate, Kind, Pending, Rule
+from support.fuse_power import PowerSwitch
 from support.mount_calls import MS_NODEV, MS_NOSUID, detach_if_mounted, mount
 
 # How often to look whether the test process is about to end while requests of its wait.
@@ -45,11 +47,13 @@ Handler: TypeAlias = "Callable[[FileSystem, wire.Request], bytes | None]"
 class FileSystem:
     """Answers the kernel's requests, all but the transfers at once."""
 
-    def __init__(self, mountpoint: Path, direct_io: bool, patience: float) -> None:
+    def __init__(self, mountpoint: Path, direct_io: bool, patience: float, disks: bool) -> None:
         self._mountpoint = mountpoint
         self._open_flags = wire.OPENED_NOFLUSH | (wire.OPENED_DIRECT_IO if direct_io else 0)
-        self.directory = Directory()
-        self.gate = Gate(self._send, patience)
+        self.directory = Directory(with_disks=disks)
+        self.power = PowerSwitch(self._lose_power)
+        self.survival = Random(0)  # decides what is left after a cut
+        self.gate = Gate(self._send, patience, self.power)
         self._device = os.open("/dev/fuse", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         options = f"fd={self._device},rootmode=40755,user_id=0,group_id=0"
         options += ",allow_other,default_permissions"
@@ -65,12 +69,25 @@ class FileSystem:
         The other way round the kernel could send requests that only we can answer, while we wait
         inside umount.
         """
-        os.close(self._device)
+        self._disconnect()
         detach_if_mounted(self._mountpoint)
+
+    def _disconnect(self) -> None:
+        """Abort the connection: whoever waits for an answer gets an error, now and later."""
+        device, self._device = self._device, -1
+        if device >= 0:
+            os.close(device)
+
+    def _lose_power(self) -> None:
+        self._disconnect()
+        self.gate.forget_everything()
+        self.directory.lose_power(self.survival)
 
     def serve_waiting(self) -> bool:
         """Serve all requests that have come; False when the file system was unmounted."""
         for _ in range(wire.MAX_BACKGROUND):
+            if self.power.is_off:
+                return True
             try:
                 message = os.read(self._device, wire.READ_BUFFER_SIZE)
             except BlockingIOError:
@@ -98,6 +115,8 @@ class FileSystem:
                 self._send(wire.answer(request.unique, payload))
 
     def _send(self, parts: list[bytes]) -> None:
+        if self.power.is_off:
+            return
         try:
             os.writev(self._device, parts)
         except OSError as error:
@@ -168,10 +187,13 @@ class FileSystem:
         node = self.directory.node(request.node)
         offset, size = wire.parse_transfer(request.body)
         payload = wire.write_payload(request.body)
-        self.gate.admit(Pending(request.unique, "write", node, offset, size, payload))
+        synchronous = wire.is_synchronous(request.body)
+        self.gate.admit(Pending(request.unique, "write", node, offset, size, payload, synchronous))
 
     def _fsync(self, request: wire.Request) -> None:
-        self.gate.admit(Pending(request.unique, "fsync", self.directory.node(request.node)))
+        node = self.directory.node(request.node)
+        covers = node.disk.mark() if node.disk is not None else 0
+        self.gate.admit(Pending(request.unique, "fsync", node, covers=covers))
 
     def _entry(self, node: Node) -> bytes:
         node.lookups += 1
@@ -208,6 +230,7 @@ class Commands:
     """
 
     def __init__(self, file_system: FileSystem) -> None:
+        self._file_system = file_system
         self._directory = file_system.directory
         self._gate = file_system.gate
 
@@ -236,8 +259,18 @@ class Commands:
     def short(self, **rule: Any) -> None:
         self._gate.shortage = Rule(**rule)
 
-    def delay(self, seconds: float) -> None:
+    def delay(self, seconds: float, scatter: float) -> None:
         self._gate.delay_seconds = seconds
+        self._gate.scatter_seconds = scatter
+
+    def cut_power(self, moments: int, seed: int) -> None:
+        self._file_system.survival.seed(seed)
+        if moments == 0:
+            self._file_system.power.cut()
+        self._file_system.power.arm(moments)
+
+    def has_power(self) -> bool:
+        return not self._file_system.power.is_off
 
     def fill_reads(self, byte: int | None) -> None:
         self._gate.fill_byte = byte
@@ -265,6 +298,7 @@ class Server:
         self._controller = controller
         self._selector = selectors.DefaultSelector()
         self._running = True
+        self._serving = True
 
     def run(self) -> None:
         """Serve until the end."""
@@ -281,8 +315,14 @@ class Server:
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
             self._gate.tick()
+            self._notice_power_loss()
             if self._gate.busy and is_ending(self._controller):
                 self._controller_ended()
+
+    def _notice_power_loss(self) -> None:
+        if self._file_system.power.is_off and self._serving:
+            self._serving = False
+            self._selector.unregister(self._file_system)
 
     def _timeout(self) -> float | None:
         due = self._gate.next_due()
@@ -374,12 +414,15 @@ def main() -> int:
     parser.add_argument("--control", type=int, required=True, help="descriptor of a socket")
     parser.add_argument("--controller", type=int, required=True, help="process to end with")
     parser.add_argument("--patience", type=float, required=True, help="seconds to hold at most")
+    parser.add_argument("--disks", action="store_true", help="keep apart what is synced")
     parser.add_argument("--direct-io", action="store_true", help="never use the page cache")
     options = parser.parse_args()
 
     control = socket.socket(fileno=options.control)
     try:
-        file_system = FileSystem(options.mountpoint, options.direct_io, options.patience)
+        file_system = FileSystem(
+            options.mountpoint, options.direct_io, options.patience, options.disks
+        )
     except OSError as error:
         control.sendall(pack(Message({"error": error.errno, "reason": error.strerror})))
         return 1

@@ -169,6 +169,12 @@ def parse_transfer(body: bytes) -> Transfer:
     return Transfer(offset, size)
 
 
+def is_synchronous(body: bytes) -> bool:
+    """Whether what a WRITE brings has to be on the disk when it is answered."""
+    flags: int = _READ_WRITE_IN.unpack_from(body)[5]
+    return bool(flags & os.O_DSYNC)
+
+
 def write_payload(body: bytes) -> bytes:
     """The data behind the fixed part of a WRITE."""
     return body[_READ_WRITE_IN.size :]

@@ -45,6 +45,7 @@ from pathlib import Path
 from support.fuse_control import Message, Unpacker, pack
 from support.fuse_gate import KINDS, Kind, LoggedRequest, Order
 from support.mount_calls import detach_if_mounted
+from support.portable import PORTABLE, REASON
 
 __all__ = ["HoldingFS", "Kind", "LoggedRequest", "Order", "fs_available", "mounted"]
 
@@ -63,6 +64,8 @@ def fs_available() -> str | None:
     """Why the file system can't be mounted here, or None if it can."""
     if sys.platform != "linux":
         return "FUSE's protocol here is that of Linux"
+    if PORTABLE:
+        return REASON
     if os.geteuid() != 0:
         return "mounting needs root"
     if not Path("/dev/fuse").exists():
@@ -76,15 +79,16 @@ def fs_available() -> str | None:
 
 @contextlib.contextmanager
 def mounted(
-    tmp_path: Path, *, direct_io: bool = False, patience: float = 30.0
+    tmp_path: Path, *, direct_io: bool = False, patience: float = 30.0, disks: bool = False
 ) -> Iterator[HoldingFS]:
     """Mount in a new folder below `tmp_path`, and unmount whatever happens.
 
     `direct_io` makes the file system bypass the page cache for files opened without O_DIRECT, too.
+    `disks` keeps apart what was written from what was synced, for `cut_power`.
     """
     mountpoint = Path(tempfile.mkdtemp(prefix="holdingfs-", dir=tmp_path))
     try:
-        file_system = HoldingFS(mountpoint, direct_io=direct_io, patience=patience)
+        file_system = HoldingFS(mountpoint, direct_io=direct_io, patience=patience, disks=disks)
         try:
             yield file_system
         finally:
@@ -102,7 +106,12 @@ class HoldingFS:
     """
 
     def __init__(
-        self, mountpoint: Path, *, direct_io: bool = False, patience: float = 30.0
+        self,
+        mountpoint: Path,
+        *,
+        direct_io: bool = False,
+        patience: float = 30.0,
+        disks: bool = False,
     ) -> None:
         self.mountpoint = mountpoint
         self._owner = os.getpid()
@@ -112,7 +121,9 @@ class HoldingFS:
         self._control, servers_end = socket.socketpair()
         try:
             with servers_end:
-                self._server = _start_server(mountpoint, servers_end, direct_io, patience)
+                self._server = _start_server(
+                    mountpoint, servers_end, patience, direct_io=direct_io, disks=disks
+                )
         except BaseException:
             self._control.close()
             raise
@@ -195,9 +206,27 @@ class HoldingFS:
         """Hold no more, and answer all that is held; returns how many that were."""
         return int(self._command("unhold").head["value"])
 
-    def delay(self, seconds: float) -> None:
-        """Answer requests that come from now on so long after they came, any number at a time."""
-        self._command("delay", seconds=seconds)
+    def delay(self, seconds: float, scatter: float = 0.0) -> None:
+        """Answer requests that come from now on so long after they came, any number at a time.
+
+        Each up to `scatter` seconds later than that, so that they are answered out of order.
+        """
+        self._command("delay", seconds=seconds, scatter=scatter)
+
+    # The power
+
+    def cut_power(self, moments: int = 0, seed: int = 0) -> None:
+        """Lose power, now or so many moments later: three in the life of each request.
+
+        They are its arrival, when it is carried out, and when it is answered. Nothing is answered
+        from then on; the kernel ends what waits with ECONNABORTED, and the rest with ENOTCONN.
+        `contents` tells what the disk has: all that was synced, and of the rest what the seed says.
+        """
+        self._command("cut_power", moments=moments, seed=seed)
+
+    def has_power(self) -> bool:
+        """Whether it is not cut yet."""
+        return bool(self._command("has_power").head["value"])
 
     # What requests are answered with
 
@@ -284,7 +313,7 @@ def _check(answer: Message) -> None:
 
 
 def _start_server(
-    mountpoint: Path, control: socket.socket, direct_io: bool, patience: float
+    mountpoint: Path, control: socket.socket, patience: float, *, direct_io: bool, disks: bool
 ) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
@@ -298,6 +327,8 @@ def _start_server(
     ]
     if direct_io:
         command.append("--direct-io")
+    if disks:
+        command.append("--disks")
     # A sanitizer is preloaded for the test's own process.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     return subprocess.Popen(

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from support.mount_calls import MS_NODEV, MS_NOSUID, detach, mount, unmount
+from support.portable import PORTABLE, REASON
 
 # The least that each mkfs takes, about.
 SMALLEST_MIB = {"ext4": 8, "xfs": 300, "btrfs": 114}
@@ -30,6 +31,8 @@ BUSY_SECONDS = 1.0
 @functools.cache
 def loop_mount_reason(fstype: str) -> str | None:
     """Why such a file system can't be made and mounted here, or None if it can."""
+    if PORTABLE:
+        return REASON
     if os.geteuid() != 0:
         return "mounting needs root"
     if fstype not in _MKFS_OPTIONS:
@@ -49,6 +52,8 @@ def loop_mount_reason(fstype: str) -> str | None:
 @functools.cache
 def tmpfs_mount_reason() -> str | None:
     """Why a tmpfs can't be mounted here, or None if it can."""
+    if PORTABLE:
+        return REASON
     if os.geteuid() != 0:
         return "mounting needs root"
     try:

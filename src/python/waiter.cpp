@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/waiter.hpp"
+
+#include <array>
+#include <cstddef>
+#include <utility>
+
+#include "python/arguments.hpp"
+#include "python/asyncio_api.hpp"
+#include "python/exceptions.hpp"
+#include "python/gil.hpp"
+
+namespace python {
+namespace {
+
+using Outcome = Waiter::Outcome;
+
+WaiterObject* cast(PyObject* self) { return static_cast<WaiterObject*>(self); }
+
+// --- calling back
+
+// False with an exception set.
+bool call_soon(WaiterObject* self, PyObject* callback, PyObject* context) {
+    const auto& api = state_of(self).asyncio;
+    const std::array<PyObject*, 4> arguments{self->loop.get(), callback, self, context};
+    return static_cast<bool>(Ref::steal(PyObject_VectorcallMethod(
+        api.call_soon.get(), arguments.data(), 3, api.context_keyword.get())));
+}
+
+// Those but the first. False with an exception set.
+bool call_more_soon(WaiterObject* self) {
+    const auto more = std::move(self->more_callbacks);
+    for (Py_ssize_t i = 0; more && i < PyList_GET_SIZE(more.get()); ++i) {
+        PyObject* pair = PyList_GET_ITEM(more.get(), i);
+        if (!call_soon(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// False with an exception set.
+bool call_all_soon(WaiterObject* self) {
+    const auto callback = std::move(self->callback);
+    const auto context = std::move(self->callback_context);
+    return (!callback || call_soon(self, callback.get(), context.get())) && call_more_soon(self);
+}
+
+// What a callback raised, as the loop's own handles do it. False with an exception set.
+bool report_exception(WaiterObject* self, PyObject* callback) {
+    if (PyErr_ExceptionMatches(PyExc_SystemExit) != 0 ||
+        PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0) {
+        return false;
+    }
+    const auto exception = take_exception();
+    const auto message = Ref::steal(PyUnicode_FromFormat("Exception in callback %R", callback));
+    const auto about = Ref::steal(
+        message ? Py_BuildValue("{s:O,s:O}", "message", message.get(), "exception", exception.get())
+                : nullptr);
+    return about && Ref::steal(PyObject_CallMethod(self->loop.get(), "call_exception_handler", "O",
+                                                   about.get()));
+}
+
+// False with an exception set.
+bool call_now(WaiterObject* self, PyObject* callback, PyObject* context) {
+    if (PyContext_Enter(context) != 0) {
+        // Entered already, below this on the stack: later it may not be.
+        PyErr_Clear();
+        return call_soon(self, callback, context);
+    }
+    const auto result = Ref::steal(PyObject_CallOneArg(callback, self));
+    {
+        const KeptException kept;
+        PyContext_Exit(context);
+    }
+    return result || report_exception(self, callback);
+}
+
+// --- the methods of a future
+
+bool is_over(const WaiterObject* self) { return self->outcome != Outcome::pending; }
+
+// False with an exception set.
+bool add_callback(WaiterObject* self, PyObject* callback, Ref context) {
+    if (is_over(self)) {
+        return call_soon(self, callback, context.get());
+    }
+    if (!self->callback) {
+        self->callback = Ref::borrow(callback);
+        self->callback_context = std::move(context);
+        return true;
+    }
+    if (!self->more_callbacks) {
+        self->more_callbacks = Ref::steal(PyList_New(0));
+    }
+    const auto pair = Ref::steal(PyTuple_Pack(2, callback, context.get()));
+    return self->more_callbacks && pair &&
+           PyList_Append(self->more_callbacks.get(), pair.get()) == 0;
+}
+
+PyDoc_STRVAR(add_done_callback_doc,
+             "add_done_callback($self, callback, /, *, context=None)\n--\n\n"
+             "Have it called with this object, by the loop, when the wait is over.");
+
+PyObject* add_done_callback(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
+                            PyObject* names) {
+    static constexpr std::array<const char*, 2> parameters{"callback", "context"};
+    std::array<PyObject*, parameters.size()> values{};
+    if (!bind_arguments({"add_done_callback", parameters, 1}, arguments, count, names, values)) {
+        return nullptr;
+    }
+    auto context = values[1] != nullptr && values[1] != Py_None
+                       ? Ref::borrow(values[1])
+                       : Ref::steal(PyContext_CopyCurrent());
+    const ObjectLock lock(object);
+    if (!context || !add_callback(cast(object), values[0], std::move(context))) {
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(remove_done_callback_doc, "remove_done_callback($self, callback, /)\n--\n\n"
+                                       "Take it out again, and return how often it was in.");
+
+// 1 or 0, or -1 with an exception set.
+int is_equal(PyObject* left, PyObject* right) {
+    return left == right ? 1 : PyObject_RichCompareBool(left, right, Py_EQ);
+}
+
+PyObject* remove_done_callback(PyObject* object, PyObject* callback) {
+    const ObjectLock lock(object);
+    auto* self = cast(object);
+    // Comparing runs code of whoever made the callbacks, which may change them: all are set aside.
+    auto pairs = Ref::steal(PyList_New(0));
+    if (!pairs) {
+        return nullptr;
+    }
+    const auto add = [&pairs](PyObject* pair) {
+        return pair != nullptr && PyList_Append(pairs.get(), pair) == 0;
+    };
+    const auto first = Ref::steal(
+        self->callback ? PyTuple_Pack(2, self->callback.get(), self->callback_context.get())
+                       : nullptr);
+    if (self->callback && !add(first.get())) {
+        return nullptr;
+    }
+    for (Py_ssize_t i = 0; self->more_callbacks && i < PyList_GET_SIZE(self->more_callbacks.get());
+         ++i) {
+        if (!add(PyList_GET_ITEM(self->more_callbacks.get(), i))) {
+            return nullptr;
+        }
+    }
+    auto left = Ref::steal(PyList_New(0));
+    if (!left) {
+        return nullptr;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pairs.get()); ++i) {
+        PyObject* pair = PyList_GET_ITEM(pairs.get(), i);
+        const int equal = is_equal(PyTuple_GET_ITEM(pair, 0), callback);
+        if (equal < 0 || (equal == 0 && PyList_Append(left.get(), pair) != 0)) {
+            return nullptr;
+        }
+    }
+    const auto removed = PyList_GET_SIZE(pairs.get()) - PyList_GET_SIZE(left.get());
+    if (removed != 0) {
+        self->callback.reset();
+        self->callback_context.reset();
+        self->more_callbacks = std::move(left);
+    }
+    return PyLong_FromSsize_t(removed);
+}
+
+PyDoc_STRVAR(cancel_doc,
+             "cancel($self, /, msg=None)\n--\n\n"
+             "End the wait, and return whether it was not over yet. The operation goes on.");
+
+PyObject* cancel(PyObject* object, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+    static constexpr std::array<const char*, 1> parameters{"msg"};
+    std::array<PyObject*, parameters.size()> values{};
+    if (!bind_arguments({"cancel", parameters, 0}, arguments, count, names, values)) {
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    auto* self = cast(object);
+    if (is_over(self)) {
+        Py_RETURN_FALSE;
+    }
+    self->outcome = Outcome::cancelled;
+    self->cancel_message = Ref::borrow(values[0]);
+    if (!call_all_soon(self)) {
+        return nullptr;
+    }
+    Py_RETURN_TRUE;
+}
+
+PyObject* cancelled(PyObject* object, PyObject* /*unused*/) {
+    return PyBool_FromLong(cast(object)->outcome == Outcome::cancelled ? 1 : 0);
+}
+
+PyObject* done(PyObject* object, PyObject* /*unused*/) {
+    return PyBool_FromLong(is_over(cast(object)) ? 1 : 0);
+}
+
+PyObject* raise_cancelled(WaiterObject* self) {
+    PyObject* type = state_of(self).asyncio.cancelled_error.get();
+    PyObject* message = self->cancel_message.get();
+    const auto exception =
+        Ref::steal(message != nullptr && message != Py_None ? PyObject_CallOneArg(type, message)
+                                                            : PyObject_CallNoArgs(type));
+    if (exception) {
+        PyErr_SetObject(type, exception.get());
+    }
+    return nullptr;
+}
+
+PyDoc_STRVAR(result_doc, "result($self, /)\n--\n\n"
+                         "None, or CancelledError; InvalidStateError while the wait is not over.");
+
+PyObject* result(PyObject* object, PyObject* /*unused*/) {
+    auto* self = cast(object);
+    switch (self->outcome) {
+        case Outcome::over:
+            break;
+        case Outcome::cancelled:
+            return raise_cancelled(self);
+        case Outcome::pending:
+            PyErr_SetString(state_of(object).asyncio.invalid_state_error.get(),
+                            "the wait is not over");
+            return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* get_blocking(PyObject* object, void* /*closure*/) {
+    return PyBool_FromLong(cast(object)->is_blocking ? 1 : 0);
+}
+
+int set_blocking(PyObject* object, PyObject* value, void* /*closure*/) {
+    const int is_true = value != nullptr ? PyObject_IsTrue(value) : 0;
+    cast(object)->is_blocking = is_true > 0;
+    return is_true < 0 ? -1 : 0;
+}
+
+PyObject* get_loop(PyObject* object, PyObject* /*unused*/) { return cast(object)->loop.new_ref(); }
+
+// For who awaits it: yields itself until the wait is over.
+PyObject* waiter_next(PyObject* object) {
+    auto* self = cast(object);
+    if (!is_over(self)) {
+        self->is_blocking = true;
+        return Py_NewRef(object);
+    }
+    Ref::steal(result(object, nullptr));
+    return nullptr;  // with no exception set: the end, with None
+}
+
+PyObject* waiter_repr(PyObject* object) {
+    static constexpr std::array<const char*, 3> outcomes{"pending", "over", "cancelled"};
+    return PyUnicode_FromFormat("<_Waiter, %s>",
+                                outcomes[static_cast<std::size_t>(cast(object)->outcome)]);
+}
+
+// --- memory
+
+int waiter_traverse(PyObject* object, visitproc visit, void* arg) {
+    const auto* self = cast(object);
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->loop.get());
+    Py_VISIT(self->callback.get());
+    Py_VISIT(self->callback_context.get());
+    Py_VISIT(self->more_callbacks.get());
+    Py_VISIT(self->cancel_message.get());
+    return 0;
+}
+
+int waiter_clear(PyObject* object) {
+    auto* self = cast(object);
+    self->callback.reset();
+    self->callback_context.reset();
+    self->more_callbacks.reset();
+    self->cancel_message.reset();
+    return 0;
+}
+
+void waiter_dealloc(PyObject* object) {
+    PyObject_GC_UnTrack(object);
+    auto* state = state_or_null(object);
+    FreeWaiters::deallocate(state != nullptr ? &state->free_waiters : nullptr, cast(object));
+}
+
+PyMethodDef methods[] = {
+    {"add_done_callback", as_method(add_done_callback), METH_FASTCALL | METH_KEYWORDS,
+     add_done_callback_doc},
+    {"remove_done_callback", remove_done_callback, METH_O, remove_done_callback_doc},
+    {"cancel", as_method(cancel), METH_FASTCALL | METH_KEYWORDS, cancel_doc},
+    {"cancelled", cancelled, METH_NOARGS, "Whether it was cancelled."},
+    {"done", done, METH_NOARGS, "Whether the wait is over."},
+    {"result", result, METH_NOARGS, result_doc},
+    {"exception", result, METH_NOARGS, result_doc},
+    {"get_loop", get_loop, METH_NOARGS, "The event loop."},
+    {},
+};
+
+PyGetSetDef properties[] = {
+    {"_asyncio_future_blocking", get_blocking, set_blocking, nullptr, nullptr},
+    {},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_dealloc, as_slot(waiter_dealloc)},
+    {Py_tp_traverse, as_slot(waiter_traverse)},
+    {Py_tp_clear, as_slot(waiter_clear)},
+    {Py_tp_repr, as_slot(waiter_repr)},
+    {Py_tp_iter, as_slot(PyObject_SelfIter)},
+    {Py_tp_iternext, as_slot(waiter_next)},
+    {Py_am_await, as_slot(PyObject_SelfIter)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_doc, const_cast<char*>("What a task waits for while an operation is in flight.")},
+    {0, nullptr},
+};
+
+PyType_Spec spec{
+    .name = "linux_aio._core._Waiter",
+    .basicsize = sizeof(WaiterObject),
+    .itemsize = 0,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};
+
+}  // namespace
+
+PyTypeObject* make_waiter_type(PyObject* module) {
+    return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
+}
+
+Ref make_waiter(ModuleState& state, PyObject* loop) {
+    auto* waiter = state.free_waiters.allocate(state.waiter_type);
+    if (waiter == nullptr) {
+        return {};
+    }
+    PyObject_GC_Track(waiter);
+    waiter->loop = Ref::borrow(loop);
+    return Ref::steal(waiter);
+}
+
+void wake_soon(PyObject* waiter) noexcept {
+    auto* self = cast(waiter);
+    if (is_over(self)) {
+        return;
+    }
+    const KeptException kept;
+    self->outcome = Outcome::over;
+    call_all_soon(self);  // it fails if the loop was closed: then nobody will ever wait again
+    PyErr_Clear();
+}
+
+bool wake_now(PyObject* waiter) {
+    auto* self = cast(waiter);
+    if (is_over(self)) {
+        return true;
+    }
+    self->outcome = Outcome::over;
+    const auto callback = std::move(self->callback);
+    const auto context = std::move(self->callback_context);
+    // first, for it may fail, and the first callback may do anything
+    if (!call_more_soon(self)) {
+        PyErr_Clear();
+    }
+    return !callback || call_now(self, callback.get(), context.get());
+}
+
+PyObject* current_context() noexcept { return PyThreadState_Get()->context; }
+
+}  // namespace python
