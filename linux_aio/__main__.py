@@ -30,11 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     info.add_argument("path", nargs="?", metavar="PATH", help="a file or a directory")
     info.add_argument("--json", action="store_true", help="for programs")
     options = parser.parse_args(arguments)
-    try:
-        report = system_report(options.path)
-    except OSError as error:
-        print(f"{options.path}: {error.strerror}", file=sys.stderr)
-        return 1
+    report = system_report(options.path)
     print(json.dumps(report, indent=2) if options.json else "\n".join(lines_of(report)))
     return 0
 

@@ -17,8 +17,8 @@ _libaio_calls: CapsuleType
 def build_info() -> dict[str, str]:
     """Return what was chosen when the extension was built.
 
-    "libaio" is "built-in" or the system's library; "uring" is liburing's version or "not built in";
-    "version" is that of linux_aio.
+    "libaio" is "built-in" or the system's library; "uring" is liburing's version or "not built
+    in"; "version" is that of linux_aio.
     """
 
 def engines() -> dict[str, str]:
@@ -282,10 +282,11 @@ class AIOContext:
     """
 
     def __new__(cls, max_requests: SupportsIndex = 128, *, engine: str | None = None) -> Self:
-        """Make one for max_requests (1 to 2**31 - 1) operations; engine as in engines(), None the default.
+        """Make one for max_requests (1 to 2**31 - 1) operations; engine as in engines().
 
-        The default is what the environment variable LINUX_AIO_ENGINE names, else "auto".
-        ValueError beyond limits or for an unknown engine, OSError if the system refuses it.
+        None is the default: what the environment variable LINUX_AIO_ENGINE names,
+        else "auto". ValueError beyond limits or for an unknown engine, OSError if the system
+        refuses it.
         """
 
     @property
@@ -342,12 +343,12 @@ class AIOContext:
         took, "cancelled"; calls to the engine, "submissions", and of these "short_submissions",
         which did not take all; "waits" of threads for completions.
 
-        Which way operations went, unless the engine is "aio": done at once by the submitting thread,
-        "inline"; handed to "aio", "uring" or "threads". Those that "auto" could not do in the shortest
-        way, "rerouted", and why: "rerouted_uncached", a read would have waited for the disk;
-        "rerouted_unsupported", the file can't tell whether it would; "rerouted_large", copying takes
-        long; "rerouted_write", a write may wait; "rerouted_stream", a pipe, socket or terminal was
-        not ready; "rerouted_other".
+        Which way operations went, unless the engine is "aio": done at once by the submitting
+        thread, "inline"; handed to "aio", "uring" or "threads". Those that "auto" could not do in
+        the shortest way, "rerouted", and why: "rerouted_uncached", a read would have waited for
+        the disk; "rerouted_unsupported", the file can't tell whether it would; "rerouted_large",
+        copying takes long; "rerouted_write", a write may wait; "rerouted_stream", a pipe, socket
+        or terminal was not ready; "rerouted_other".
         """
 
     def getevents(

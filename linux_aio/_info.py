@@ -97,15 +97,23 @@ def file_system_of(path: str) -> str:
     found = "unknown"
     longest = -1
     real = os.path.realpath(path)
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
-            before, _, after = line.partition(" - ")
-            point = unescape(before.split()[4])
-            below = os.path.commonpath([point, real]) == point
-            if below and len(point) >= longest:
-                longest = len(point)
-                found = f"{after.split()[0]}, mounted at {point}"
+    for line in mounts():
+        before, _, after = line.partition(" - ")
+        point = unescape(before.split()[4])
+        below = os.path.commonpath([point, real]) == point
+        if below and len(point) >= longest:
+            longest = len(point)
+            found = f"{after.split()[0]}, mounted at {point}"
     return found
+
+
+def mounts() -> list[str]:
+    """The lines of proc(5)'s mountinfo, if there are any."""
+    try:
+        text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return []
+    return text.splitlines()
 
 
 def unescape(point: str) -> str:

@@ -14,6 +14,11 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 STRICT_SKIPS = os.environ.get("LINUX_AIO_STRICT_SKIPS") == "1"
 
+# The engine that this run is for, if it is for one; and whether the tests that use no engine, or
+# name theirs, are left to another run.
+RUN_ENGINE = os.environ.get("LINUX_AIO_ENGINE") or None
+ENGINE_ONLY = os.environ.get("LINUX_AIO_ENGINE_ONLY") == "1"
+
 sys.path.insert(0, str(TESTS))
 sys.path.append(str(TESTS.parent))  # last, since it has linux_aio without its extension module
 if "LINUX_AIO_BUILD" in os.environ:
@@ -32,11 +37,40 @@ if PORTABLE:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_root: skipped unless run as root")
+    config.addinivalue_line(
+        "markers",
+        "engine(name, ...): about these engines. It is run with the first as the default if the "
+        "run is for no engine, and left out if the run is for another",
+    )
+    config.addinivalue_line(
+        "markers",
+        "engine_independent: uses no engine, or names its own: one run of it is enough",
+    )
     if not config.pluginmanager.hasplugin("timeout"):
         config.addinivalue_line("markers", "timeout(seconds): used where pytest-timeout is there")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def belongs_here(item: pytest.Item) -> bool:
+    """Whether this run, if it is for one engine, is the one to run the test."""
+    if ENGINE_ONLY and item.get_closest_marker("engine_independent"):
+        return False
+    about = item.get_closest_marker("engine")
+    return about is None or RUN_ENGINE is None or RUN_ENGINE in about.args
+
+
+@pytest.fixture(autouse=True)
+def engine_of_this_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the marker `engine` asks for, where the run leaves it open."""
+    about = request.node.get_closest_marker("engine")
+    if about is not None and RUN_ENGINE is None:
+        monkeypatch.setenv("LINUX_AIO_ENGINE", about.args[0])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    elsewhere = [item for item in items if not belongs_here(item)]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if belongs_here(item)]
     if PORTABLE and (refused := aio_refused()):
         for item in items:
             item.add_marker(pytest.mark.skip(reason=refused))

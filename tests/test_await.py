@@ -17,6 +17,7 @@ import pytest
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, contents, file_in_memory, refuse_writes
 from support.loops import LOOP_FACTORIES, LoopFactory, run, turns
+from support.operations import wait_done
 from support.workers import finish, start
 
 pytest_plugins = ["support.fixtures"]
@@ -408,7 +409,7 @@ def test_await_completed_operation_that_signalled_an_eventfd(ctx: AIOContext, fd
     operation = AIOOperation.read(4, fd)
     with EventFD() as eventfd:
         operation.submit(ctx, eventfd)
-        assert operation.done
+        wait_done(operation)
         with pytest.raises(RuntimeError, match="EventFD"):
             run(result_of(operation))
 
@@ -440,7 +441,7 @@ def test_looked_at_between_completion_and_wake_up(look: str, ctx: AIOContext, ga
         first = asyncio.create_task(result_of(operation))
         await turns()
         gate.open()
-        assert operation.done  # the loop has not heard of it
+        wait_done(operation)  # the loop has not heard of it
         if look == "get_result":
             assert operation.get_result() == select.POLLIN
         elif look == "await":

@@ -20,6 +20,7 @@ from linux_aio import AIOContext, AIOOperation
 from support.files import Gate, file_in_memory
 from support.fusefs import HoldingFS
 from support.loops import LOOP_FACTORIES, LoopFactory, run, run_briefly, turns, until
+from support.operations import wait_idle
 from support.quarantine import Quarantine
 
 pytest_plugins = ["support.fixtures"]
@@ -124,7 +125,7 @@ def test_cancelled_again_and_again(ctx: AIOContext, fs: HoldingFS, direct: int) 
 
     async def main() -> None:
         task = asyncio.create_task(ctx.readinto(buffer, direct))
-        await turns(2)
+        await until(lambda: fs.held() == 1)
         for number in range(5):
             task.cancel(f"number {number}")
             await turns(3)
@@ -148,7 +149,7 @@ def test_cancelled_twice_in_one_turn_and_answered_before_it(
     async def main() -> None:
         for reap_first in (False, True):
             task = asyncio.create_task(ctx.readinto(buffer, direct))
-            await turns(2)
+            await until(lambda: fs.held() == 1)
             task.cancel()
             await turns(2)
             fs.release()
@@ -175,7 +176,7 @@ def test_answered_while_the_cancellation_waits(
 
     async def main() -> None:
         task = asyncio.create_task(ctx.readinto(buffer, direct))
-        await turns(2)
+        await until(lambda: fs.held() == 1)
         task.cancel("mine")
         await turns(2)
         fs.release()
@@ -195,17 +196,27 @@ def test_timeouts(factory: LoopFactory, ctx: AIOContext, fs: HoldingFS, direct: 
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
+
+        async def expire_when_held(timer: asyncio.Timeout) -> None:
+            await until(lambda: fs.held() == 1)
+            timer.reschedule(loop.time())
+            loop.call_later(0.05, fs.release)
+
+        async def with_timeout(awaitable: Awaitable[Any]) -> None:
+            async with asyncio.timeout(None) as timer:
+                expiring = asyncio.create_task(expire_when_held(timer))
+                try:
+                    await awaitable
+                finally:
+                    await expiring
+
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await ctx.read(NBYTES, direct)
-        assert fs.held() == 1
-        fs.release()
-        loop.call_later(0.05, fs.release)
+            await with_timeout(ctx.read(NBYTES, direct))
+        await until(lambda: fs.held() == 0)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await ctx.readinto(buffer, direct)
+            await with_timeout(ctx.readinto(buffer, direct))
         assert not is_exported(buffer)
-        loop.call_later(0.05, fs.release)
+        loop.call_later(0.05, fs.unhold)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(ctx.readinto(buffer, direct), 0.01)
         assert not is_exported(buffer)
@@ -220,7 +231,7 @@ def test_task_group_waits_for_the_kernel(ctx: AIOContext, fs: HoldingFS, direct:
 
     async def fail() -> None:
         await asyncio.sleep(0.01)
-        asyncio.get_running_loop().call_later(0.03, fs.release)
+        asyncio.get_running_loop().call_later(0.03, fs.unhold)
         raise KeyError
 
     async def read_all() -> None:
@@ -246,11 +257,11 @@ def test_cancelled_gather(ctx: AIOContext, fs: HoldingFS, direct: int) -> None:
     async def main() -> None:
         tasks = [asyncio.create_task(ctx.readinto(buffer, direct)) for buffer in buffers]
         together = asyncio.gather(*tasks)
-        await turns(2)
+        await until(lambda: fs.held() == 10)
         together.cancel()
         await turns(2)
         assert all(map(is_exported, buffers))
-        fs.release()
+        fs.release(10)
         with pytest.raises(asyncio.CancelledError):
             await together
         await asyncio.wait(tasks)
@@ -492,8 +503,7 @@ def test_just_completed(reaped: bool, factory: LoopFactory, ctx: AIOContext, gat
         await turns(2)
         gate.open()
         if reaped:
-            ctx.getevents(0)
-            assert ctx.in_flight == 0
+            wait_idle(ctx)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -565,7 +575,7 @@ def test_operation_with_the_programs_buffer(ctx: AIOContext, fs: HoldingFS, dire
         operation = AIOOperation.readinto(buffer, direct)
         operation.submit(ctx)
         task = asyncio.create_task(result_of(operation))
-        await turns(2)
+        await until(lambda: fs.held() == 1)
         task.cancel()
         await turns(4)
         assert not task.done()
@@ -592,6 +602,7 @@ def test_task_destroyed_while_suspended(
     task = loop.create_task(ctx.readinto(bytearray(ODD), direct))
     run_briefly(loop)
     assert ctx.in_flight == 1
+    fs.wait_held(1)
     loop.close()
     del task, loop
     gc.collect()

@@ -16,7 +16,7 @@ import pytest
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory, is_readable
 from support.fusefs import HoldingFS
-from support.operations import perform
+from support.operations import perform, wait_done
 from support.workers import finish, start, stays_blocked
 
 pytest_plugins = ["support.fixtures"]
@@ -363,6 +363,7 @@ def test_closing_loses_no_result(gate: Gate) -> None:
             other.open()
             ready = poll_of(other)
             ctx.submit(ready, *reads[:10], *polls, *reads[10:])
+            wait_done(ready, *reads)
             ctx.close()
     assert ready.get_result() == select.POLLIN
     assert [op.get_result() for op in reads] == [DATA[start : start + 10] for start in range(20)]

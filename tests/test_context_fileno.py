@@ -11,6 +11,8 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, Numbered, file_in_memory, is_readable
+from support.operations import wait_done
+from support.workers import PATIENCE
 
 
 @pytest.fixture
@@ -62,8 +64,8 @@ def test_readable_from_the_completion_to_the_collection(ctx: AIOContext, gate: G
     number = ctx.fileno
     ctx.submit(poll_of(gate))
     gate.open()
-    assert is_readable(number)
-    assert is_readable(number)
+    assert is_readable(number, PATIENCE)
+    assert is_readable(number, PATIENCE)
     assert len(ctx.getevents()) == 1
     assert not is_readable(number)
 
@@ -72,7 +74,7 @@ def test_readable_though_it_is_first_asked_for_after_the_completion(
     ctx: AIOContext, fd: int
 ) -> None:
     ctx.submit(AIOOperation.read(5, fd))
-    assert is_readable(ctx.fileno)
+    assert is_readable(ctx.fileno, PATIENCE)
     ctx.getevents()
     assert not is_readable(ctx.fileno)
 
@@ -84,7 +86,7 @@ def test_readable_though_it_is_first_asked_for_after_a_completion_that_was_fores
         AIOOperation.read(5, fd).submit(ctx, efd)  # by which ctx learns that the file is in memory
         assert efd.read() == 1
     ctx.submit(AIOOperation.read(5, fd))
-    assert is_readable(ctx.fileno)
+    assert is_readable(ctx.fileno, PATIENCE)
     assert len(ctx.getevents(0)) == 1
     assert not is_readable(ctx.fileno)
 
@@ -105,14 +107,16 @@ def test_readable_after_a_completion_though_it_is_first_asked_for_in_flight(
     number = ctx.fileno
     assert not is_readable(number)
     gate.open()
-    assert is_readable(number)
+    assert is_readable(number, PATIENCE)
 
 
 def test_readable_until_the_last_is_collected(ctx: AIOContext, fd: int) -> None:
     number = ctx.fileno
-    ctx.submit(*(AIOOperation.read(1, fd) for _ in range(3)))
+    operations = [AIOOperation.read(1, fd) for _ in range(3)]
+    ctx.submit(*operations)
+    wait_done(*operations)
     for _ in range(3):
-        assert is_readable(number)
+        assert is_readable(number, PATIENCE)
         assert len(ctx.getevents(1, 1)) == 1
     assert not is_readable(number)
 
@@ -123,11 +127,11 @@ def test_readable_when_some_are_collected_and_others_in_flight(
     number = ctx.fileno
     poll = poll_of(gate)
     ctx.submit(AIOOperation.read(1, fd), poll)
-    assert is_readable(number)
+    assert is_readable(number, PATIENCE)
     ctx.getevents()
     assert not is_readable(number)
     gate.open()
-    assert is_readable(number)
+    assert is_readable(number, PATIENCE)
     assert ctx.getevents() == [poll]
     assert not is_readable(number)
 
@@ -137,7 +141,7 @@ def test_again_and_again(ctx: AIOContext, fd: int) -> None:
     op = AIOOperation.read(1, fd)
     for _ in range(100):
         op.submit(ctx)
-        assert is_readable(number)
+        assert is_readable(number, PATIENCE)
         assert ctx.getevents(0) == [op]
         assert not is_readable(number)
 
@@ -146,16 +150,17 @@ def test_readable_though_whether_it_is_done_was_asked(ctx: AIOContext, fd: int) 
     number = ctx.fileno
     op = AIOOperation.read(1, fd)
     op.submit(ctx)
-    assert op.done
-    assert is_readable(number)
+    wait_done(op)
+    assert is_readable(number, PATIENCE)
 
 
 def test_not_readable_when_the_results_were_asked_for(ctx: AIOContext, fd: int) -> None:
     number = ctx.fileno
     operations = [AIOOperation.read(1, fd) for _ in range(2)]
     ctx.submit(*operations)
+    wait_done(*operations)
     operations[0].get_result()
-    assert is_readable(number)
+    assert is_readable(number, PATIENCE)
     operations[1].get_result()
     assert not is_readable(number)
 
@@ -165,12 +170,12 @@ def test_not_readable_when_the_only_one_is_in_flight_again(ctx: AIOContext, gate
     poll = poll_of(gate)
     poll.submit(ctx)
     gate.open()
-    assert is_readable(number)
+    assert is_readable(number, PATIENCE)
     gate.shut()
     poll.submit(ctx)
     assert not is_readable(number)
     gate.open()
-    assert is_readable(number)
+    assert is_readable(number, PATIENCE)
 
 
 def test_not_readable_when_the_only_one_is_in_flight_elsewhere(ctx: AIOContext, gate: Gate) -> None:
@@ -178,7 +183,7 @@ def test_not_readable_when_the_only_one_is_in_flight_elsewhere(ctx: AIOContext, 
     poll = poll_of(gate)
     poll.submit(ctx)
     gate.open()
-    assert poll.done
+    wait_done(poll)
     gate.shut()
     with AIOContext(1) as other:
         poll.submit(other)
@@ -190,11 +195,11 @@ def test_still_readable_when_submitting_it_again_was_refused(ctx: AIOContext, fd
     file = Numbered(fd)
     op = AIOOperation.read(5, file)
     op.submit(ctx)
-    assert op.done
+    wait_done(op)
     file.number = -1
     with pytest.raises(OSError, match="of fd -1"):
         op.submit(ctx)
-    assert is_readable(number)
+    assert is_readable(number, PATIENCE)
     assert ctx.getevents(0) == [op]
     assert not is_readable(number)
 
@@ -228,7 +233,7 @@ def test_readable_though_the_completion_was_noticed(
     poll.submit(ctx)
     gate.open()
     reap(ctx)
-    assert is_readable(number)
+    assert is_readable(number, PATIENCE)
     assert ctx.getevents(0) == [poll]
 
 

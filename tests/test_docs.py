@@ -15,6 +15,8 @@ import pytest
 
 import linux_aio
 
+pytestmark = pytest.mark.engine_independent
+
 TOP = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*TOP.glob("*.rst"), *TOP.glob("docs/*.rst")])
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -16,6 +16,8 @@ from support.files import is_readable
 from support.measure import is_open
 from support.signals import AlarmError, alarm, raising_alarm
 
+pytestmark = pytest.mark.engine_independent
+
 LARGEST_COUNT = 2**64 - 2
 
 

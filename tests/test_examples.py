@@ -17,6 +17,8 @@ import pytest
 
 from linux_aio import AIOContext
 
+pytestmark = pytest.mark.engine_independent
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 

@@ -23,8 +23,12 @@ import pytest
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.faults import FOR_EVER, Faults, faults_reason, faulty_libaio
 from support.files import Gate, contents, file_in_memory, is_readable, refuse_writes
+from support.operations import wait_done
 
-pytestmark = pytest.mark.skipif(faults_reason() is not None, reason=str(faults_reason()))
+pytestmark = [
+    pytest.mark.skipif(faults_reason() is not None, reason=str(faults_reason())),
+    pytest.mark.engine("aio"),
+]
 
 DATA = bytes(range(256))
 
@@ -174,11 +178,11 @@ def test_what_is_in_use_is_what_the_kernel_says(faults: Faults) -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (errno.ENOMEM, "Cannot allocate memory.*io_setup for 16 requests"),
+        (errno.ENOMEM, "Cannot allocate memory.*engine 'aio'"),
         (errno.EINVAL, "io_setup for 16 requests.*more than the kernel can ever queue"),
-        (errno.ENOSYS, "io_setup for 16 requests.*kernel AIO is not available.*CONFIG_AIO"),
-        (errno.EPERM, "io_setup for 16 requests.*kernel AIO is not available.*sandbox"),
-        (errno.EFAULT, "io_setup for 16 requests"),
+        (errno.ENOSYS, "engine 'aio'.*kernel, or a sandbox, has no io_setup"),
+        (errno.EPERM, "engine 'aio'.*io_setup.*not permitted.*seccomp"),
+        (errno.EFAULT, "engine 'aio'.*refused by the kernel"),
     ],
 )
 def test_a_context_that_is_refused(error: int, text: str, faults: Faults) -> None:
@@ -314,7 +318,7 @@ def test_what_was_not_collected_yet_still_is_and_once(
     kept, noted, new = reads_of(fd, 3)
     noted.prepare(efd)
     assert ctx.submit(kept, noted) == 2
-    assert kept.done
+    wait_done(kept)
     assert noted.done
     faults.inject("submit", error=error)
     with untouched(kept, noted, new), pytest.raises(OSError, match="read of 1 bytes"):

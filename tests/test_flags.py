@@ -26,7 +26,7 @@ from linux_aio import (
 from support.files import contents, file_in_memory
 from support.forked import in_child
 from support.fusefs import HoldingFS
-from support.operations import perform
+from support.operations import perform, wait_idle
 
 pytest_plugins = ["support.fixtures"]
 
@@ -218,6 +218,7 @@ def test_one_refused_flag_in_a_batch(ctx: AIOContext, fd: int) -> None:
         ctx.getevents()
     assert good.get_result() == b"0123"
     assert late.get_result() == b"4567"
+    wait_idle(ctx)
     refused(ctx, bad, errno.EOPNOTSUPP)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory, refuse_writes
+from support.operations import wait_done
 from support.signals import AlarmError, alarm, raising_alarm
 
 
@@ -48,7 +49,7 @@ def poll_of(gate: Gate) -> AIOOperation:
 def completed_reads(ctx: AIOContext, fd: int, count: int) -> list[AIOOperation]:
     operations = [AIOOperation.read(1, fd, offset) for offset in range(count)]
     assert ctx.submit(*operations) == count
-    assert all(op.done for op in operations)
+    wait_done(*operations)
     return operations
 
 
@@ -66,7 +67,7 @@ def test_they_come_in_order_of_completion(ctx: AIOContext, gates: list[Gate]) ->
     ctx.submit(*polls)
     for i in (2, 0, 1):
         gates[i].open()
-        assert polls[i].done
+        wait_done(polls[i])
     assert ctx.getevents(3) == [polls[2], polls[0], polls[1]]
 
 
@@ -106,7 +107,7 @@ def test_one_submitted_again_before_it_was_collected_is_handed_out_once(
 ) -> None:
     (op,) = completed_reads(ctx, fd, 1)
     op.submit(ctx)
-    assert op.done
+    wait_done(op)
     assert ctx.getevents() == [op]
     assert ctx.getevents(0) == []
 
@@ -133,7 +134,7 @@ def test_with_an_eventfd_one_that_the_program_dropped_later_is_gone(
 ) -> None:
     op = AIOOperation.read(5, fd)
     op.submit(ctx, efd)
-    assert op.done
+    wait_done(op)
     del op
     assert ctx.getevents(0) == []
 

@@ -29,13 +29,15 @@ fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
 context, eventfd = AIOContext(4), EventFD()
 operation = AIOOperation.read(50021, fd)
 operation.submit(context)
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.001)
 """
 
 WATCHED = """
 import sys
 from support.quarantine import watch_until_exit
 
-watch_until_exit(int(sys.argv[2]), int(sys.argv[3]))
+watch_until_exit(int(sys.argv[3]), int(sys.argv[4]))
 """
 
 ENDINGS = {
@@ -133,12 +135,20 @@ time.sleep(0.1)
 def submit():
     memory = os.memfd_create("data")
     while True:
-        AIOOperation.write(b"data", memory).submit(context, eventfd)
+        try:
+            AIOOperation.write(b"data", memory).submit(context, eventfd)
+        except BlockingIOError:
+            pass  # none of those in flight is over yet
 
 threading.Thread(target=submit, daemon=True).start()
 time.sleep(0.1)
 """,
 }
+
+
+def go_on(path: Path) -> Path:
+    """What a program waits for whose read is to be on its way before it goes on."""
+    return path.with_name("go-on")
 
 
 class Watched:
@@ -149,7 +159,12 @@ class Watched:
         permission, self._permission = os.pipe()
         try:
             self._program: subprocess.Popen[str] = start_program(
-                WATCHED + source, path, report, permission, pass_fds=(report, permission)
+                WATCHED + source,
+                path,
+                go_on(path),
+                report,
+                permission,
+                pass_fds=(report, permission),
             )
         finally:
             os.close(report)
@@ -177,7 +192,9 @@ class Watched:
 
 @pytest.fixture
 def path(fs: HoldingFS) -> Path:
-    return fs.create("data", b"!" * NBYTES)
+    path = fs.create("data", b"!" * NBYTES)
+    go_on(path).unlink(missing_ok=True)  # of the test before
+    return path
 
 
 @pytest.mark.needs_root
@@ -188,6 +205,8 @@ def test_it_ends_and_the_kernel_writes_to_nothing_given_back(
 ) -> None:
     fs.hold()
     with contextlib.closing(Watched(IN_FLIGHT + ENDINGS[ending], path)) as program:
+        fs.wait_held(1)
+        fs.create(go_on(path).name, b"")
         program.wait_for_the_end_of_the_interpreter()
         assert fs.release() == 1
         assert program.damaged_blocks() == 0
@@ -196,7 +215,10 @@ def test_it_ends_and_the_kernel_writes_to_nothing_given_back(
 @pytest.mark.needs_root
 @pytest.mark.usefixtures("quarantine")
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_it_ends_though_nobody_looked_at_what_completed(ending: str, path: Path) -> None:
+def test_it_ends_though_nobody_looked_at_what_completed(
+    ending: str, fs: HoldingFS, path: Path
+) -> None:
+    fs.create(go_on(path).name, b"")
     completed = IN_FLIGHT + "os.preadv(fd, [bytearray(1)], 0)  # answered after the other\n"
     with contextlib.closing(Watched(completed + ENDINGS[ending], path)) as program:
         program.wait_for_the_end_of_the_interpreter()
@@ -206,7 +228,9 @@ def test_it_ends_though_nobody_looked_at_what_completed(ending: str, path: Path)
 def run_while_held(source: str, fs: HoldingFS, path: Path) -> str:
     """What the program prints whose read is answered once it says that it is about to end."""
     fs.hold()
-    program = start_program(IN_FLIGHT + source, path)
+    program = start_program(IN_FLIGHT + source, path, go_on(path))
+    fs.wait_held(1)
+    fs.create(go_on(path).name, b"")
     assert program.stdout is not None
     assert program.stdout.readline() == "ending\n"
     fs.release()
@@ -278,7 +302,7 @@ def test_a_thread_that_is_stopped_in_code_that_runs_while_completions_are_taken_
 ) -> None:
     """Up to Python 3.13 a daemon thread that wants the GIL back at the end is made to exit."""
     source = f"""
-        import os, sys, threading, time, types
+        import os, select, sys, threading, time, types
         from linux_aio import AIOContext, AIOOperation, EventFD
 
         class Slow(bytearray):
@@ -291,7 +315,9 @@ def test_a_thread_that_is_stopped_in_code_that_runs_while_completions_are_taken_
                 sleep(0.5)  # the interpreter's end takes longer
 
         def run():
-            AIOOperation.write(Slow(b"data"), fd).submit(context, EventFD())
+            eventfd = EventFD()
+            AIOOperation.write(Slow(b"data"), fd).submit(context, eventfd)
+            select.select([eventfd.fileno], [], [])
             {call}
 
         started = threading.Event()

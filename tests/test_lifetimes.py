@@ -25,13 +25,15 @@ from typing import ClassVar
 import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
-from support.files import Gate, file_in_memory
+from support.engines import ENDS_AT_ONCE
+from support.files import Gate, file_in_memory, is_readable
 from support.fusefs import HoldingFS
 from support.measure import open_fds
+from support.operations import wait_done, wait_idle
 from support.programs import run_program
 from support.quarantine import Quarantine
-from support.rings import rings
-from support.workers import finish, start, stays_blocked
+from support.rings import queues
+from support.workers import PATIENCE, finish, start, stays_blocked
 
 pytest_plugins = ["support.fixtures"]
 
@@ -77,13 +79,17 @@ class Flight:
 
     PARTS = ("context", "operation", "eventfd", "file")
 
-    def __init__(self, path: Path, *, with_eventfd: bool, in_cycles: bool = False) -> None:
+    def __init__(
+        self, fs: HoldingFS, path: Path, *, with_eventfd: bool, in_cycles: bool = False
+    ) -> None:
+        held = fs.held()
         self.with_eventfd = with_eventfd
         file = DirectFile(path)
         context = AIOContext(4)
         eventfd = EventFD()
         operation = AIOOperation.read(NBYTES, file)
         assert operation.submit(context, eventfd if with_eventfd else None) == 1
+        fs.wait_held(held + 1)
         parts = zip(self.PARTS, (context, operation, eventfd, file), strict=True)
         self._references = {name: Reference(part, in_cycles) for name, part in parts}
 
@@ -104,13 +110,14 @@ class Flight:
             assert len(found) == (0 if self.with_eventfd else 1)
             assert all(has_read_all(operation) for operation in found)
         if isinstance(context, AIOContext):
-            assert context.in_flight == 0
+            wait_idle(context)
         if isinstance(eventfd, EventFD) and self.with_eventfd:
             assert eventfd.read() == 1
 
 
 def has_read_all(operation: AIOOperation) -> bool:
     """Compared here, for pytest would take minutes to show how so many bytes differ."""
+    wait_done(operation)
     result: bytes = operation.get_result()
     return result == DATA
 
@@ -118,7 +125,7 @@ def has_read_all(operation: AIOOperation) -> bool:
 def let_go() -> None:
     """Let everything go that nobody holds, which may take until the next context is made."""
     gc.collect()
-    if rings():
+    if queues():
         AIOContext(1).close()
         gc.collect()
 
@@ -159,7 +166,7 @@ def test_dropped_in_any_order(
     fs.hold()
     parts = Flight.PARTS if with_eventfd else ("context", "operation", "file")
     for order in beginnings(parts):
-        flight = Flight(path, with_eventfd=with_eventfd, in_cycles=in_cycles)
+        flight = Flight(fs, path, with_eventfd=with_eventfd, in_cycles=in_cycles)
         gc.collect()  # the context before may only now have been let go of
         before = quarantine.given_back(NBYTES)
         for part in order:
@@ -171,7 +178,7 @@ def test_dropped_in_any_order(
         assert quarantine.damaged() == 0
         del flight
     let_go()
-    assert rings() == []
+    assert queues() == 0
     assert quarantine.given_back(NBYTES) >= len(list(beginnings(parts)))
     assert quarantine.damaged() == 0
 
@@ -182,7 +189,7 @@ def test_dropped_and_answered_otherwise_than_asked(
     answer: str, fs: HoldingFS, path: Path, quarantine: Quarantine
 ) -> None:
     fs.hold()
-    flight = Flight(path, with_eventfd=False)
+    flight = Flight(fs, path, with_eventfd=False)
     for part in Flight.PARTS:
         flight.drop(part)
     gc.collect()
@@ -207,6 +214,7 @@ def test_dropped_in_flight_for_the_second_time(
         context.getevents()
     fs.hold()
     operation.submit(context)
+    fs.wait_held(1)
     given_back = quarantine.given_back(NBYTES)
     del operation, context
     gc.collect()
@@ -225,6 +233,7 @@ def test_some_of_many_dropped_and_the_last_answered_first(
     fs.hold()
     operations = [AIOOperation.read(size, file, number * size) for number in range(16)]
     assert ctx.submit(*operations) == 16
+    fs.wait_held(16)
     kept = {operation.offset: operation for operation in operations[::3]}
     del operations
     for _ in range(16):
@@ -245,6 +254,7 @@ def test_a_dropped_operation_goes_when_it_has_completed_and_not_before(
     fs.hold()
     operation = AIOOperation.read(NBYTES, file)
     operation.submit(ctx, EventFD())
+    fs.wait_held(1)
     gone = weakref.ref(operation)
     del operation
     gc.collect()
@@ -260,22 +270,22 @@ def test_contexts_dropped_in_flight_give_everything_back_in_the_end(
 ) -> None:
     fs.hold()
     before = open_fds()
-    flights = [Flight(path, with_eventfd=bool(number % 2)) for number in range(20)]
-    assert len(rings()) == 20
+    flights = [Flight(fs, path, with_eventfd=bool(number % 2)) for number in range(20)]
+    assert queues() == 20
     flights.clear()
     gc.collect()
     assert fs.release() == 20
     let_go()
-    assert rings() == []
+    assert queues() == 0
     assert open_fds() == before
 
 
-def let_go_until_no_ring_is_left() -> bool:
+def let_go_until_no_queue_is_left() -> bool:
     """Cancelling takes the kernel a moment."""
     deadline = time.monotonic() + 10.0
-    while rings() and time.monotonic() < deadline:
+    while queues() and time.monotonic() < deadline:
         let_go()
-    return not rings()
+    return not queues()
 
 
 def test_a_context_dropped_with_a_poll_in_flight_needs_no_event_to_go() -> None:
@@ -284,7 +294,7 @@ def test_a_context_dropped_with_a_poll_in_flight_needs_no_event_to_go() -> None:
     with Gate() as gate:
         AIOOperation.poll(gate, select.POLLIN).submit(context)
         del context
-        assert let_go_until_no_ring_is_left()
+        assert let_go_until_no_queue_is_left()
     assert open_fds() == before
 
 
@@ -310,11 +320,11 @@ def test_a_dropped_object_that_is_the_file_of_its_own_poll_goes_too() -> None:
         before = open_fds()
         Connection(gate)
         try:
-            assert let_go_until_no_ring_is_left()
+            assert let_go_until_no_queue_is_left()
             assert open_fds() == before
         finally:
             gate.open()
-            let_go_until_no_ring_is_left()
+            let_go_until_no_queue_is_left()
 
 
 # Closed
@@ -323,13 +333,14 @@ def test_a_dropped_object_that_is_the_file_of_its_own_poll_goes_too() -> None:
 class Closing:
     """A read in flight of which file, eventfd and context are closed, and the operation dropped."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, fs: HoldingFS, path: Path) -> None:
         self._file = DirectFile(path)
         self._eventfd = EventFD()
         self.signalled = os.dup(self._eventfd.fileno)
         self._context = AIOContext(4)
         self.operation: AIOOperation | None = AIOOperation.read(NBYTES, self._file)
         self.operation.submit(self._context, self._eventfd)
+        fs.wait_held(1)
         self.closer: Future[None] | None = None
 
     def do(self, step: str) -> None:
@@ -351,7 +362,7 @@ def test_closed_in_any_order(
     fs.hold()
     steps = ("file", "eventfd", "context") + (() if keep_operation else ("operation",))
     for order in itertools.permutations(steps):
-        closing = Closing(path)
+        closing = Closing(fs, path)
         for step in order:
             closing.do(step)
         assert closing.closer is not None
@@ -363,7 +374,7 @@ def test_closed_in_any_order(
         if closing.operation is not None:
             assert has_read_all(closing.operation)
     assert quarantine.damaged() == 0
-    assert rings() == []
+    assert queues() == 0
 
 
 @pytest.mark.needs_root
@@ -372,6 +383,7 @@ def test_closed_by_several_threads_at_once(fs: HoldingFS, file: DirectFile) -> N
     context = AIOContext(4)
     operation = AIOOperation.read(NBYTES, file)
     operation.submit(context)
+    fs.wait_held(1)
     closers = [start(context.close) for _ in range(3)]
     assert all(stays_blocked(closer) for closer in closers)
     fs.release()
@@ -388,6 +400,7 @@ def test_closing_waits_for_requests_though_polls_are_cancelled(
     with Gate() as gate:
         poll, read = AIOOperation.poll(gate, 1), AIOOperation.read(NBYTES, file)
         assert context.submit(poll, read) == 2
+        fs.wait_held(1)
         closer = start(context.close)
         assert stays_blocked(closer)
         fs.release()
@@ -417,6 +430,7 @@ def test_a_buffer_in_flight_can_not_be_resized(
     buffer = bytearray(b"#" * NBYTES)
     operation = transfer(kind, buffer, file)
     operation.submit(ctx)
+    fs.wait_held(1)
     del operation
     gc.collect()
     with pytest.raises(BufferError):
@@ -439,6 +453,7 @@ def test_a_buffer_dropped_in_any_order(
         context, buffer = AIOContext(4), bytearray(NBYTES)
         operation = transfer(kind, buffer, file)
         operation.submit(context)
+        fs.wait_held(1)
         references = {
             "context": Reference(context, in_cycles),
             "operation": Reference(operation, in_cycles),
@@ -475,6 +490,7 @@ def test_the_kernel_does_not_write_to_memory_that_a_finalizer_frees(
     context = AIOContext(4)
     buffer, finalizer = buffer_with_a_finalizer()
     AIOOperation.readinto(buffer, file).submit(context)
+    fs.wait_held(1)
     del buffer, context
     gc.collect()
     assert fs.release() == 1
@@ -493,6 +509,7 @@ def test_the_collector_does_not_finalize_what_is_in_flight(
     file, eventfd, context = DirectFile(path), EventFD(), AIOContext(4)
     operation = AIOOperation.read(NBYTES, file)
     operation.submit(context, eventfd)
+    fs.wait_held(1)
     things = {"file": file, "eventfd": eventfd, "operation": operation}
     finalizer = weakref.finalize(things[part], lambda: None)
     del file, eventfd, context, operation, things
@@ -525,6 +542,7 @@ def test_what_a_finalizer_brings_back_still_gets_its_result(
     context = AIOContext(4)
     operation = AIOOperation.read(NBYTES, file)
     operation.submit(context)
+    fs.wait_held(1)
     Phoenix(context, operation)
     del context, operation
     gc.collect()
@@ -544,6 +562,7 @@ def test_a_context_collected_in_flight_warns_once(fs: HoldingFS, file: DirectFil
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         AIOOperation.read(NBYTES, file).submit(AIOContext(4))
+        fs.wait_held(1)
         gc.collect()
         messages = [str(warning.message) for warning in caught]
         caught.clear()  # they have the context
@@ -552,7 +571,7 @@ def test_a_context_collected_in_flight_warns_once(fs: HoldingFS, file: DirectFil
     assert len(messages) == 1
     assert messages[0].startswith("unclosed <linux_aio.AIOContext")
     assert caught == []
-    assert rings() == []
+    assert queues() == 0
 
 
 @pytest.mark.needs_root
@@ -563,6 +582,7 @@ def test_a_context_closed_in_flight_does_not_warn(fs: HoldingFS, file: DirectFil
         context = AIOContext(4)
         operation = AIOOperation.read(NBYTES, file)
         operation.submit(context)
+        fs.wait_held(1)
         closer = start(context.close)
         assert stays_blocked(closer)
         fs.release()
@@ -585,13 +605,19 @@ class Trap(bytearray):
             self.action()
 
 
-def trap(fd: int, action: Callable[[], object]) -> AIOOperation:
+def trap(fd: int, action: Callable[[], object], eventfd: EventFD) -> AIOOperation:
     """An operation that is gone, and its payload with it, when it has completed."""
     payload = Trap(b"trap")
     payload.action = action
     operation = AIOOperation.write(payload, fd, NBYTES)
-    operation.prepare(EventFD())
+    operation.prepare(eventfd)
     return operation
+
+
+def submit_elsewhere(operation: AIOOperation) -> None:
+    context = AIOContext(1)
+    operation.submit(context)
+    wait_done(operation)
 
 
 ACTIONS: dict[str, Callable[[AIOContext, AIOOperation], object]] = {
@@ -599,7 +625,7 @@ ACTIONS: dict[str, Callable[[AIOContext, AIOOperation], object]] = {
     "takes the result": lambda context, operation: operation.get_result(),
     "gets the events": lambda context, operation: context.getevents(0),
     "submits again": lambda context, operation: operation.submit(context),
-    "submits elsewhere": lambda context, operation: operation.submit(AIOContext(1)),
+    "submits elsewhere": lambda context, operation: submit_elsewhere(operation),
     "closes": lambda context, operation: context.close(),
 }
 
@@ -624,13 +650,19 @@ def test_code_that_runs_while_completions_are_taken_in(trigger: str, action: str
 
     context = AIOContext(4)
     operation = AIOOperation.read(NBYTES, fd)
-    assert context.submit(trap(fd, act), operation) == 2
+    eventfd = EventFD()
+    own = -1 if ENDS_AT_ONCE else context.fileno
+    assert context.submit(trap(fd, act, eventfd), operation) == 2
+    assert is_readable(eventfd.fileno, PATIENCE)
+    assert own < 0 or is_readable(own, PATIENCE)
     assert happened == []
     try:
         TRIGGERS[trigger](context, operation)
     except (ValueError, BlockingIOError):
         assert action in ("closes", "submits again", "submits elsewhere")
     assert happened == [action]
+    if not context.closed:
+        wait_idle(context)
     context.close()
     assert has_read_all(operation)
 
@@ -643,6 +675,7 @@ def test_a_collection_in_the_midst_of_getevents() -> None:
     program = """
         import gc, os
         from linux_aio import AIOContext, AIOOperation, EventFD
+        from support.operations import wait_done
 
         gc.disable()
         fd = os.memfd_create("data")
@@ -650,7 +683,7 @@ def test_a_collection_in_the_midst_of_getevents() -> None:
         lists = [[] for _ in range(1000)]  # none is left over to be used again
         operation = AIOOperation.read(10, fd)
         operation.submit(context, EventFD())
-        assert operation.done
+        wait_done(operation)
         cycle = [operation]
         cycle.append(cycle)
         del operation, cycle
@@ -668,6 +701,7 @@ def test_a_context_that_goes_while_a_result_is_taken() -> None:
         import os, warnings
         from linux_aio import AIOContext, AIOOperation, EventFD
         from support import measure, quarantine
+        from support.operations import wait_done
 
         class Trap(bytearray):
             def __del__(self):
@@ -682,9 +716,11 @@ def test_a_context_that_goes_while_a_result_is_taken() -> None:
         context.fileno
         operation = AIOOperation.read(4, fd)
         operation.submit(context)
-        assert operation.done
-        AIOOperation.write(Trap(b"trap"), fd, 4).submit(context, EventFD())
-        del context
+        wait_done(operation)
+        eventfd = EventFD()
+        AIOOperation.write(Trap(b"trap"), fd, 4).submit(context, eventfd)
+        assert eventfd.read() == 1
+        del context, eventfd
         try:
             operation.get_result()
         except BlockingIOError:
@@ -719,7 +755,9 @@ WHEN_A_CONTEXT_GOES = {
                 make_another()
 
         context = AIOContext(4)
+        completed = context.fileno
         AIOOperation.write(Payload(b"data"), os.memfd_create("data")).submit(context)
+        select.select([completed], [], [])
         del context
         gc.collect()
     """,
@@ -746,7 +784,7 @@ WHEN_A_CONTEXT_GOES = {
 def test_a_context_that_is_made_while_another_goes(way: str) -> None:
     """Making one looks after all that there are, among them the one that is just going."""
     begin = """
-        import gc, os, warnings, weakref
+        import gc, os, select, warnings, weakref
         from linux_aio import AIOContext, AIOOperation
 
         def make_another(*_):
@@ -767,6 +805,7 @@ def test_collections_at_every_turn() -> None:
     program = """
         import gc, os, random
         from linux_aio import AIOContext, AIOOperation, EventFD
+        from support.operations import wait_done
 
         def cycle(*things):
             garbage = [*things]
@@ -795,9 +834,11 @@ def test_collections_at_every_turn() -> None:
             elif choice == 1:
                 kept.append(operation)
             elif choice == 2:
+                wait_done(operation)
                 assert operation.get_result() == data[offset:][:50]
                 cycle(operation)
             if len(kept) > 10:
+                wait_done(*kept)
                 assert all(old.get_result() == data[old.offset :][:50] for old in kept)
                 cycle(*kept)
                 kept.clear()

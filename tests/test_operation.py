@@ -18,7 +18,7 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, Numbered, contents, file_in_memory, refuse_writes
-from support.operations import in_flight_elsewhere, perform
+from support.operations import in_flight_elsewhere, perform, wait_done
 
 # The most that the kernel transfers in one request.
 LIMIT = 0x7FFFF000
@@ -579,7 +579,7 @@ def test_a_buffer_is_given_back_when_done_is_asked(ctx: AIOContext, fd: int) -> 
     payload = bytearray(b"payload")
     op = AIOOperation.write(payload, fd)
     op.submit(ctx)
-    assert op.done
+    wait_done(op)
     payload.append(1)  # which an exported bytearray refuses
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory, is_readable, refuse_writes
+from support.operations import wait_done
 
 
 @pytest.fixture
@@ -176,6 +177,7 @@ def test_submitting_with_none_leaves_it_as_prepared(ctx: AIOContext, fd: int, ef
 def test_it_stays_after_completion(ctx: AIOContext, fd: int, efd: EventFD) -> None:
     op = AIOOperation.read(5, fd)
     op.submit(ctx, efd)
+    wait_done(op)
     op.get_result()
     assert op.eventfd is efd
 

@@ -11,7 +11,7 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation
 from support.files import Gate, Numbered, contents, file_in_memory, refuse_writes
-from support.operations import in_flight_elsewhere, perform
+from support.operations import in_flight_elsewhere, perform, wait_done
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_resubmitting_takes_it_out_of_the_first_contexts_getevents(
     op = AIOOperation.read(5, fd)
     op.submit(ctx)
     with AIOContext(1) as other:
-        assert op.done
+        wait_done(op)
         op.submit(other)
         assert ctx.getevents(0) == []
         assert other.getevents() == [op]
@@ -198,7 +198,7 @@ def test_a_refused_submission_keeps_the_last_result(ctx: AIOContext, fd: int) ->
     file.close()
     with pytest.raises(ValueError, match="closed"):
         op.submit(ctx)
-    assert op.done
+    wait_done(op)
     assert op.get_result() == b"first"
     assert op.payload == b"first"
 
@@ -209,7 +209,7 @@ def test_a_result_not_collected_stays_collectable_when_a_submission_is_refused(
     file = open(os.dup(fd), "rb")  # noqa: SIM115 - it is closed on purpose
     op = AIOOperation.read(5, file)
     op.submit(ctx)
-    assert op.done
+    wait_done(op)
     file.close()
     with pytest.raises(ValueError, match="closed"):
         op.submit(ctx)

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
-from support.files import Gate, file_in_memory
+from support.files import Gate, file_in_memory, is_readable
 from support.operations import perform
-from support.workers import finish, start, stays_blocked
+from support.workers import PATIENCE, finish, start, stays_blocked
 
 POLLIN, POLLOUT, POLLPRI = select.POLLIN, select.POLLOUT, select.POLLPRI
 ANYTHING = POLLIN | POLLOUT | POLLPRI | select.POLLRDHUP
@@ -329,6 +329,7 @@ def test_it_completes_once(ctx: AIOContext) -> None:
         gate.hang_up()
         assert ctx.getevents(0) == []
         assert op.get_result() == POLLIN
+        assert is_readable(efd.fileno, PATIENCE)
         assert efd.read() == 1
         with pytest.raises(BlockingIOError):
             efd.read()

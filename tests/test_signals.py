@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.engines import WAYS_OF_REAPING
 from support.files import Gate, file_in_memory
 from support.fusefs import HoldingFS
 from support.signals import AlarmError
@@ -24,7 +25,7 @@ pytest_plugins = ["support.fixtures"]
 DATA = b"!" * 64
 
 
-@pytest.fixture(params=["ring", "system calls"])
+@pytest.fixture(params=WAYS_OF_REAPING)
 def way_of_reaping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "system calls":
         monkeypatch.setenv("LINUX_AIO_USER_RING", "0")
@@ -165,6 +166,7 @@ def test_closing_goes_on_after_a_signal_and_can_be_taken_up_again(
     context = AIOContext(4)
     operation = AIOOperation.read(64, fd)
     operation.submit(context)
+    fs.wait_held(1)
     with ticking(at_tick(1, fail)), pytest.raises(AlarmError):
         context.close()
     assert context.closed

@@ -13,7 +13,7 @@ import pytest
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory, refuse_writes
 from support.forked import in_child
-from support.operations import perform
+from support.operations import perform, wait_done
 
 COUNTS = {
     "submitted",
@@ -191,7 +191,9 @@ def test_waiting(ctx: AIOContext) -> None:
 
 def test_what_is_there_needs_no_waiting(ctx: AIOContext, fd: int) -> None:
     for _ in range(10):
-        AIOOperation.read(4, fd).submit(ctx)
+        op = AIOOperation.read(4, fd)
+        op.submit(ctx)
+        wait_done(op)
         assert len(ctx.getevents()) == 1
     assert ctx.statistics()["waits"] == 0
 

@@ -29,6 +29,8 @@ from support.mounts import (
     tmpfs_mount_reason,
 )
 
+pytestmark = pytest.mark.engine_independent
+
 needs_fuse = pytest.mark.usefixtures("fuse")
 
 PAGE = 4096

@@ -476,6 +476,7 @@ def held_readinto(fs: HoldingFS, ctx: AIOContext, buffer: bytearray) -> Iterator
     try:
         op = AIOOperation.readinto(buffer, fd)
         op.submit(ctx)
+        fs.wait_held(1)
         yield op
         fs.unhold()
         while not op.done:
@@ -524,7 +525,7 @@ def test_after_a_submission_that_was_refused(kind: str, ctx: AIOContext) -> None
         op = VECTORS[kind](buffer, (writing if kind.startswith("read") else reading).fileno())
         for _ in range(2):
             with pytest.raises(OSError, match=f"{kind} of ") as caught:
-                op.submit(ctx)
+                perform(ctx, op)
             assert caught.value.errno == errno.EBADF
     assert not is_exported(buffer)
     del op, caught

@@ -2,12 +2,12 @@
 #include "engine/aio_engine.hpp"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <string_view>
@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "engine/alignment.hpp"
+#include "engine/kernel_order.hpp"
 
 namespace engine {
 namespace {
@@ -85,13 +86,21 @@ void fill_control_block(Request& request) noexcept {
     }
 }
 
+// Atomic, for one thread may cancel a request that another is only about to submit.
+bool is_cancelled(Request& request) noexcept {
+    return std::atomic_ref(request.cancelled).load(std::memory_order_relaxed);
+}
+void set_cancelled(Request& request, bool cancelled) noexcept {
+    std::atomic_ref(request.cancelled).store(cancelled, std::memory_order_relaxed);
+}
+
 // The kernel reports 0 for a poll that was cancelled; and for one that had to wait, events that
 // nobody asked for.
-std::int64_t result_of(const Request& request, std::int64_t result) noexcept {
+std::int64_t result_of(Request& request, std::int64_t result) noexcept {
     if (request.opcode != Opcode::poll) {
         return result;
     }
-    if (request.cancelled) {
+    if (is_cancelled(request)) {
         return -ECANCELED;
     }
     const auto reported = request.poll_events | POLLERR | POLLHUP | POLLNVAL;
@@ -99,6 +108,7 @@ std::int64_t result_of(const Request& request, std::int64_t result) noexcept {
 }
 
 Completion completion_of(void* data, std::int64_t result) noexcept {
+    after_completion();
     auto* request = static_cast<Request*>(data);
     return {.request = request, .result = result_of(*request, result)};
 }
@@ -118,9 +128,6 @@ AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) 
 AioEngine::~AioEngine() {
     // The ring in a child process is the parent's.
     if (!fork_guard_.is_inherited()) {
-        if (alarm_is_set_) {
-            sound();
-        }
         libaio::calls.destroy(context_);
     }
 }
@@ -149,11 +156,12 @@ Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
             requests.subspan(submission.taken, std::min(most, requests.size() - submission.taken));
         std::array<iocb*, batch_size> blocks;
         std::ranges::transform(batch, blocks.begin(), [](Request* request) {
-            request->cancelled = false;
+            set_cancelled(*request, false);
             fill_control_block(*request);
             return &request->control_block;
         });
         const auto released = released_.load(std::memory_order_relaxed);
+        before_submission();
         const int status =
             libaio::calls.submit(context_, static_cast<long>(batch.size()), blocks.data());
         if (status == -EAGAIN && wait_for_places(released)) {
@@ -196,40 +204,34 @@ std::size_t AioEngine::take_from_ring(std::span<Completion> completions) noexcep
 
 // Returns how many are left.
 std::size_t AioEngine::drop_alarm(std::span<Completion> completions) noexcept {
-    if (!alarm_is_set_) {
+    if (!alarm_sounds_.load(std::memory_order_relaxed)) {
         return completions.size();
     }
     const auto found = std::ranges::find(completions, &alarm_, &Completion::request);
     if (found == completions.end()) {
         return completions.size();
     }
-    alarm_is_set_ = false;
-    std::uint64_t count = 0;
-    [[maybe_unused]] const auto emptied = read(alarm_fd_.get(), &count, sizeof count);
+    alarm_sounds_.store(false);
     std::copy(found + 1, completions.end(), found);
     return completions.size() - 1;
 }
 
-bool AioEngine::set_alarm() noexcept {
-    const std::lock_guard lock(mutex_);
-    if (alarm_is_set_) {
-        return true;
-    }
-    if (!alarm_fd_.is_open()) {
-        alarm_fd_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-        alarm_.opcode = Opcode::poll;
-        alarm_.fd = alarm_fd_.get();
-        alarm_.poll_events = POLLIN;
-    }
+void AioEngine::set_alarm(int eventfd) noexcept {
+    alarm_.opcode = Opcode::poll;
+    alarm_.fd = eventfd;
+    alarm_.poll_events = POLLOUT;
     fill_control_block(alarm_);
-    iocb* block = &alarm_.control_block;
-    alarm_is_set_ = libaio::calls.submit(context_, 1, &block) == 1;
-    return alarm_is_set_;
 }
 
 void AioEngine::sound() noexcept {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = write(alarm_fd_.get(), &one, sizeof one);
+    if (alarm_sounds_.exchange(true)) {
+        return;  // whoever sleeps is being woken
+    }
+    iocb* block = &alarm_.control_block;
+    if (libaio::calls.submit(context_, 1, &block) != 1) {
+        // There is no room for its event: then there are others, and nobody sleeps.
+        alarm_sounds_.store(false);
+    }
 }
 
 std::size_t AioEngine::take_by_system_call(std::span<Completion> completions) noexcept {
@@ -373,7 +375,9 @@ bool AioEngine::cancel(Request& request) noexcept {
     io_event unused{};
     const int status = libaio::calls.cancel(context_, &request.control_block, &unused);
     // the kernel's word for "taken: the event comes through the ring"
-    request.cancelled = request.cancelled || status == -EINPROGRESS;
+    if (status == -EINPROGRESS) {
+        set_cancelled(request, true);
+    }
     return status == -EINPROGRESS;
 }
 

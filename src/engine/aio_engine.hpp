@@ -21,7 +21,6 @@
 #include "engine/engine.hpp"
 #include "engine/fork_guard.hpp"
 #include "engine/pace.hpp"
-#include "engine/unique_fd.hpp"
 #include "libaio/calls.hpp"
 #include "libaio/ring.hpp"
 
@@ -46,10 +45,11 @@ public:
     int wait(Ticket ticket, Timeout timeout) noexcept override;
     bool cancel(Request& request) noexcept override;
 
-    // For an engine that has completions from elsewhere, too. After set_alarm(), sound() ends the
-    // wait() of all threads, now or the next time. The alarm is a poll of an eventfd, in flight like
-    // a request, of which nobody hears. False if it can't be set for now.
-    bool set_alarm() noexcept;
+    // For an engine that has completions from elsewhere, too: ends the wait() of all threads that
+    // drew their tickets before. The alarm is the event of a poll that completes at once, of which
+    // nobody hears. It takes a request more than the others, and an eventfd, to be known by that
+    // number in the descriptor table of whoever sounds it.
+    void set_alarm(int eventfd) noexcept;
     void sound() noexcept override;
 
 private:
@@ -75,9 +75,8 @@ private:
     int sleepers_ = 0;  // threads inside io_getevents
     std::atomic<std::uint64_t> released_ = 0;  // times that places were given back
 
-    UniqueFd alarm_fd_;
     Request alarm_;
-    bool alarm_is_set_ = false;
+    std::atomic<bool> alarm_sounds_ = false;  // its event has not been taken yet
 
     // Found by a thread that polled, for the next reap.
     Completion polled_{};

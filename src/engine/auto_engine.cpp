@@ -61,6 +61,9 @@ AutoEngine::AutoEngine(unsigned max_requests)
     : aio_(open_aio(max_requests)),
       crew_(completions_, uring_reactor() != nullptr ? uring_reactor() : make_epoll_reactor,
             uring_reactor() != nullptr ? make_epoll_reactor : nullptr) {
+    if (aio_ != nullptr) {
+        aio_->set_alarm(crew_->wake_number());
+    }
     std::ranges::for_each(far_fds_, [](auto& fd) { fd.store(-1, std::memory_order_relaxed); });
 }
 
@@ -372,15 +375,13 @@ int AutoEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     if (static_cast<std::uint32_t>(of_aio) != ticket >> 32U) {
         return 0;
     }
-    // In this order: if the alarm goes off in between, the ticket is no longer good.
-    constexpr auto slice = std::chrono::milliseconds(1);
-    const bool is_sliced = !aio_->set_alarm() && (!timeout || *timeout > slice);
     if (!completions_.listen(of_queue, *aio_)) {
         return 0;
     }
-    const int status = aio_->wait(of_aio, is_sliced ? Timeout(slice) : timeout);
+    // If the alarm has gone off, and was taken, in between, the ticket is no longer good.
+    const int status = aio_->wait(of_aio, timeout);
     completions_.stop_listening();
-    return is_sliced && status == ETIMEDOUT ? 0 : status;
+    return status;
 }
 
 bool AutoEngine::cancel(Request& request) noexcept {

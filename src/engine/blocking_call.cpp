@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/blocking_call.hpp"
 
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -37,6 +38,15 @@ int set_priority(std::uint16_t priority) noexcept {
 }
 
 }  // namespace
+
+bool is_stream(int fd) noexcept {
+    struct stat status{};
+    if (fstat(fd, &status) != 0 || S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) ||
+        S_ISDIR(status.st_mode)) {
+        return false;
+    }
+    return !S_ISCHR(status.st_mode) || lseek(fd, 0, SEEK_CUR) < 0;
+}
 
 std::int64_t carry_out(const Request& request, int fd, bool is_stream, int extra_flags) noexcept {
     switch (request.opcode) {

@@ -8,6 +8,10 @@
 
 namespace engine {
 
+// Whether the file has no offsets, and may keep who reads it waiting for ever: a pipe, a socket, a
+// terminal. Some devices do have offsets.
+bool is_stream(int fd) noexcept;
+
 // Carries out a read, write or sync with preadv2(2), pwritev2(2), fsync(2) or fdatasync(2) on this
 // fd. Returns what the call did, or a negative errno.
 //

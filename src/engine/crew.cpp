@@ -3,12 +3,12 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <system_error>
 #include <utility>
 
 #include "engine/blocking_call.hpp"
@@ -45,14 +45,6 @@ void close_held(HeldFile* file) noexcept {
     delete file;
 }
 
-HeldFile::Kind kind_of(int fd) noexcept {
-    struct stat status{};
-    const bool is_seekable =
-        fstat(fd, &status) != 0 || S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) ||
-        S_ISDIR(status.st_mode);
-    return is_seekable ? HeldFile::Kind::seekable : HeldFile::Kind::stream;
-}
-
 // Threads of ours take no signals: those are for the program's.
 class SignalsBlocked {
 public:
@@ -72,7 +64,11 @@ private:
 }  // namespace
 
 Crew::Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor second_choice)
-    : completions_(completions), make_reactor_(make_reactor), second_choice_(second_choice) {}
+    : completions_(completions), make_reactor_(make_reactor), second_choice_(second_choice) {
+    if (!files_.is_open()) {
+        throw std::system_error(EMFILE, std::generic_category());
+    }
+}
 
 // --- submission
 
@@ -201,7 +197,7 @@ bool Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
 // Returns 0 or an errno. The thread has opened its table of files when this returns.
 int Crew::start_reactor(Lock& lock) noexcept {
     if (reactor_state_ == ReactorState::none) {
-        if (!files_.is_open() || !start_thread(&Crew::run_reactor)) {
+        if (!start_thread(&Crew::run_reactor)) {
             return ENOMEM;
         }
         reactor_state_ = ReactorState::starting;
@@ -466,11 +462,11 @@ void Crew::work_on(Request& request, Signal& held, Lock& lock) noexcept {
     auto kind = file->kind;
     lock.unlock();
     if (kind == HeldFile::Kind::unknown) {
-        kind = kind_of(fd);
+        kind = is_stream(fd) ? HeldFile::Kind::stream : HeldFile::Kind::seekable;
         DeviceBook::learn(fd);
     }
-    const bool is_stream = kind == HeldFile::Kind::stream;
-    if (is_stream && request.route == Route::workers && transfers_data(request.opcode)) {
+    const bool has_no_offsets = kind == HeldFile::Kind::stream;
+    if (has_no_offsets && request.route == Route::workers && transfers_data(request.opcode)) {
         // it may wait for ever
         lock.lock();
         file->kind = kind;
@@ -480,7 +476,7 @@ void Crew::work_on(Request& request, Signal& held, Lock& lock) noexcept {
         wake_reactor();
         return;
     }
-    const auto result = carry_out_with_priority(request, fd, is_stream);
+    const auto result = carry_out_with_priority(request, fd, has_no_offsets);
     lock.lock();
     file->kind = kind;
     finish_in_worker(request, result, held, lock);

@@ -27,7 +27,8 @@ public:
     // Makes a reactor, which is opened later; null for lack of memory.
     using MakeReactor = std::unique_ptr<Reactor> (*)(ReactorOwner& owner, int wake_fd) noexcept;
 
-    // `second_choice` is made if the reactor can't be opened; null: its requests fail then.
+    // `second_choice` is made if the reactor can't be opened; null: its requests fail then. Throws
+    // std::system_error if there are no file descriptors for it.
     Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor second_choice);
     ~Crew() = default;
     Crew(const Crew&) = delete;
@@ -45,6 +46,9 @@ public:
     // In a child process, which has none of the threads, while the parent may hold the lock. Whoever
     // has the object must not let it go away.
     void abandon() noexcept { files_.close(); }
+
+    // An eventfd's that has this number in the program's table of descriptors and in our threads'.
+    int wake_number() const noexcept { return files_.wake_number(); }
 
     // Whether the reactor is of the second choice.
     bool has_second_choice() const noexcept { return has_second_choice_; }

@@ -69,7 +69,8 @@ int EpollReactor::open() noexcept {
 
 void EpollReactor::start(Request& request) noexcept {
     const int fd = request.file->fd;
-    if (is_sync(request.opcode)) {
+    // (These come where io_uring could not be opened after all.)
+    if (is_sync(request.opcode) || (transfers_data(request.opcode) && !is_stream(fd))) {
         owner_.leave_to_workers(request);
         return;
     }
@@ -87,10 +88,10 @@ void EpollReactor::start(Request& request) noexcept {
     if (error != EPERM) {
         owner_.finish(request, -error);
     } else if (request.opcode == Opcode::poll) {
-        // what can't be watched is always ready
+        // What can't be watched is always ready, or, as other engines say of it, can't be waited for.
         pollfd look{.fd = fd, .events = static_cast<short>(request.poll_events), .revents = 0};
         poll(&look, 1, 0);
-        owner_.finish(request, look.revents);
+        owner_.finish(request, look.revents != 0 ? look.revents : -EINVAL);
     } else {
         owner_.leave_to_workers(request);
     }

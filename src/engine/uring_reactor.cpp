@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/uring_reactor.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <ctime>
 #include <iterator>
 
+#include "engine/blocking_call.hpp"
 #include "engine/private_files.hpp"
 #include "engine/uring_calls.hpp"
 
@@ -55,6 +57,10 @@ __kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
     return {.tv_sec = seconds.count(), .tv_nsec = (time - seconds).count()};
 }
 
+bool is_nonblocking_stream(int fd) noexcept {
+    return (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0 && is_stream(fd);
+}
+
 unsigned length_of(const Request& request) noexcept {
     return static_cast<unsigned>(request.length);
 }
@@ -63,6 +69,7 @@ unsigned length_of(const Request& request) noexcept {
 
 UringReactor::~UringReactor() {
     if (is_open_) {
+        uring_calls.submit(&ring_);  // what is to be closed may be the program's
         io_uring_queue_exit(&ring_);
     }
 }
@@ -136,6 +143,11 @@ void UringReactor::prepare(io_uring_sqe* entry, const Request& request) const no
 }
 
 void UringReactor::start(Request& request) noexcept {
+    // io_uring waits for the likes of these all the same; kernel AIO, as any other call, does not.
+    if (transfers_data(request.opcode) && is_nonblocking_stream(request.file->fd)) {
+        owner_.finish(request, carry_out(request, request.file->fd, true, 0));
+        return;
+    }
     auto* entry = waiting_.empty() ? get_entry() : nullptr;
     if (entry == nullptr) {
         waiting_.push_back(request);

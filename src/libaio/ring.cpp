@@ -17,7 +17,9 @@ Ring::Ring(void* address) noexcept {
     }
     header_ = header;
     size_ = header->nr;
-    seen_ = header->head % size_;
+    // atomic, for ThreadSanitizer, which doesn't see that the kernel has put this ring where there
+    // was another before
+    seen_ = std::atomic_ref(header->head).load(std::memory_order_relaxed) % size_;
 }
 
 // A tail outside the ring can only be garbage; to be safe it counts as "nothing new".

@@ -15,16 +15,17 @@
 
 namespace python {
 
-// Blocks of the sizes that programs commonly read by. Of each size no more than 256 KiB are kept.
+// Blocks of the sizes that programs commonly read by: powers of two from a page on. Of each size no
+// more than 256 KiB are kept.
 class AlignedPool {
 public:
     // At least so much, at a multiple of `alignment`, a power of two. Empty if there is no memory.
     engine::AlignedMemory take(std::size_t size, std::size_t alignment) noexcept {
-        if (size > largest || alignment > page) {
+        // Within whole pages, a block needs the kernel to pin no page more than it fills.
+        size = std::max(size, page);
+        if (!std::has_single_bit(size) || size > largest || alignment > page) {
             return {size, alignment};
         }
-        // Within whole pages, a block needs the kernel to pin no page more than it fills.
-        size = std::bit_ceil(std::max(size, page));
         auto& shelf = shelf_for(size);
         return shelf.count != 0 ? std::move(shelf.blocks[--shelf.count])
                                 : engine::AlignedMemory(size, page);

@@ -19,10 +19,11 @@ bool ask(PyObject* loop, const char* method) {
 }  // namespace
 
 bool import_asyncio(ModuleState& state) {
-    auto& api = state.asyncio;
-    if (api.invalid_state_error) {
+    // acquire: what was found is there
+    if (state.asyncio_is_imported.load(std::memory_order_acquire)) {
         return true;
     }
+    AsyncioApi api;
     const auto module = Ref::steal(PyImport_ImportModule("asyncio"));
     const auto events = Ref::steal(PyImport_ImportModule("asyncio.events"));
     if (!module || !events) {
@@ -41,7 +42,15 @@ bool import_asyncio(ModuleState& state) {
         return false;
     }
     api.invalid_state_error = Ref::steal(PyObject_GetAttrString(module.get(), "InvalidStateError"));
-    return static_cast<bool>(api.invalid_state_error);
+    if (!api.invalid_state_error) {
+        return false;
+    }
+    const std::lock_guard lock(state.mutex);
+    if (!state.asyncio_is_imported.load(std::memory_order_relaxed)) {
+        std::swap(state.asyncio, api);
+        state.asyncio_is_imported.store(true, std::memory_order_release);
+    }
+    return true;
 }
 
 Ref running_loop(ModuleState& state) {

@@ -7,10 +7,12 @@
 #include <utility>
 
 #include "python/completion.hpp"
+#include "python/context_lock.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 #include "python/loop_tie.hpp"
 #include "python/operation.hpp"
+#include "python/operation_lock.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
 #include "python/waiter.hpp"
@@ -168,6 +170,16 @@ bool may_be_awaited(const OperationObject* operation) {
     return true;
 }
 
+// The same, and that it was not submitted elsewhere meanwhile.
+bool may_be_awaited(const AwaitableObject* self) {
+    if (self->operation && operation_of(self)->context.get() != self->context.get()) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the operation was submitted to another context before it was awaited");
+        return false;
+    }
+    return may_be_awaited(operation_of(self));
+}
+
 // Whoever awaits it has it: getevents no longer hands it out.
 void collect(ContextObject* context, OperationObject* operation) noexcept {
     if (is_collectable(operation->listing)) {
@@ -180,16 +192,21 @@ void collect(ContextObject* context, OperationObject* operation) noexcept {
 bool take_over(AwaitableObject* self) {
     auto* operation = operation_of(self);
     auto* context = context_of(self);
-    if (!may_be_awaited(operation)) {
+    if (!may_be_awaited(self)) {
         return false;
     }
     reap(context);
+    if (operation->state == State::in_flight && operation->request.eventfd >= 0 &&
+        !borrow_eventfd(context)) {
+        return false;
+    }
+    // Both may have let other threads in.
+    if (!may_be_awaited(self)) {
+        return false;
+    }
     if (operation->state == State::completed) {
         collect(context, operation);
         return true;
-    }
-    if (operation->request.eventfd >= 0 && !borrow_eventfd(context)) {
-        return false;
     }
     context->to_be_kept -= is_to_be_kept(operation) ? 1 : 0;
     context->tie.borrowed += std::exchange(operation->is_borrowed, true) ? 0 : 1;
@@ -202,7 +219,7 @@ PyObject* first_step(AwaitableObject* self) {
     auto* context = context_of(self);
     auto* operation = operation_of(self);
     if (!self->submits && operation->state == State::completed) {
-        if (!may_be_awaited(operation)) {
+        if (!may_be_awaited(self)) {
             return finish_with_exception(self, take_exception());
         }
         collect(context, operation);
@@ -277,14 +294,27 @@ bool check_not_finished(const AwaitableObject* self) {
     return true;
 }
 
-// What to yield (while the stage is `suspended`), or what to return, or null with an exception.
-PyObject* step(AwaitableObject* self) {
-    const ObjectLock lock(self);
+// With the context locked, and the operation, if it is the program's.
+PyObject* locked_step(AwaitableObject* self) {
     if (!check_not_running(self) || !check_not_finished(self)) {
         return nullptr;
     }
     const Running running(self);
     return self->stage == Stage::created ? first_step(self) : next_step(self);
+}
+
+// What to yield (while the stage is `suspended`), or what to return, or null with an exception.
+PyObject* step(AwaitableObject* self) {
+    Ref operation;
+    {
+        const ContextLock lock(context_of(self));
+        if (self->submits || !self->operation) {
+            return locked_step(self);
+        }
+        operation = Ref::borrow(self->operation.get());
+    }
+    const OperationLock lock(static_cast<OperationObject*>(operation.get()));
+    return locked_step(self);
 }
 
 // --- cancellation
@@ -341,6 +371,7 @@ PySendResult awaitable_am_send(PyObject* object, PyObject* /*value*/, PyObject**
 
 PyObject* awaitable_await(PyObject* object) {
     auto* self = cast(object);
+    const ContextLock lock(context_of(self));
     if (std::exchange(self->was_awaited, true) || self->stage != Stage::created) {
         PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->name);
         return nullptr;
@@ -392,7 +423,7 @@ PyObject* awaitable_throw(PyObject* object, PyObject* const* arguments, Py_ssize
         return nullptr;
     }
     auto exception = exception_of(arguments, count);
-    const ObjectLock lock(object);
+    const ContextLock lock(context_of(self));
     if (!exception || !check_not_running(self) || !check_not_finished(self)) {
         return nullptr;
     }
@@ -405,7 +436,7 @@ PyDoc_STRVAR(close_doc,
              "Give it up, as a coroutine. What is in flight goes on, its memory kept alive.");
 
 PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
-    const ObjectLock lock(object);
+    const ContextLock lock(context_of(cast(object)));
     if (!check_not_running(cast(object))) {
         return nullptr;
     }
@@ -421,6 +452,7 @@ PyObject* awaitable_get_name(PyObject* object, void* /*closure*/) {
 
 PyObject* awaitable_repr(PyObject* object) {
     const auto* self = cast(object);
+    const ContextLock lock(context_of(self));
     return self->operation
                ? PyUnicode_FromFormat("<%s awaiting %R>", self->name, self->operation.get())
                : PyUnicode_FromFormat("<%s, finished>", self->name);
@@ -441,6 +473,7 @@ int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
 
 int awaitable_clear(PyObject* object) {
     auto* self = cast(object);
+    const ContextLock lock(context_of(self));
     if (self->stage != Stage::finished) {
         finish(self);
     }

@@ -22,10 +22,11 @@ public:
         return held_;
     }
 
-    // May run Python code.
+    // May run Python code, which may acquire another buffer.
     void release() noexcept {
         if (std::exchange(held_, false)) {
-            PyBuffer_Release(&view_);
+            auto view = view_;
+            PyBuffer_Release(&view);
         }
     }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "python/completion.hpp"
+#include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
@@ -51,7 +52,6 @@ bool is_idle(const ContextObject* context) noexcept {
 }  // namespace
 
 void start_closing(ContextObject* context) noexcept {
-    const ObjectLock lock(context);
     if (context->is_inherited()) {
         return;
     }
@@ -63,7 +63,7 @@ void start_closing(ContextObject* context) noexcept {
 }
 
 bool close(ContextObject* context) {
-    const ObjectLock lock(context);
+    const ContextLock lock(context);
     if (context->is_inherited()) {
         release_inherited(context);
         return true;

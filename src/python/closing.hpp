@@ -7,7 +7,7 @@
 namespace python {
 
 // The first part of close(), which does not wait: nothing new gets in, what is queued fails, what
-// can be cancelled is.
+// can be cancelled is. Called with the context locked.
 void start_closing(ContextObject* context) noexcept;
 
 // Cancels what can be cancelled, waits for the rest without the GIL, reaps, and lets the engine go.
@@ -18,8 +18,8 @@ bool close(ContextObject* context);
 // ResourceWarning, as Python gives it for files.
 void warn_if_open(ContextObject* context) noexcept;
 
-// For a context that nobody can reach any more. Never waits: nothing but polls is in flight, for all
-// else would hold it.
+// For a context that nobody can reach any more. Never waits: nothing but polls is in flight, for
+// all else would hold it.
 void abandon(ContextObject* context) noexcept;
 
 // For an inherited context in a child process: lets go of the operations that were in flight.

@@ -4,12 +4,15 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <utility>
 
+#include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/gil.hpp"
+#include "python/reference_counts.hpp"
 
 namespace python {
 namespace {
@@ -36,7 +39,7 @@ OperationObject* publish(ContextObject* context, const engine::Completion& compl
         if (!context->is_dropped) {
             remember(context, operation, Listing::kept);
         }
-    } else if (Py_REFCNT(operation) > 1) {
+    } else if (count_references(operation) != 1) {
         remember(context, operation, Listing::noted);
     }
     return operation;
@@ -50,7 +53,7 @@ bool may_hand_out_more(const ContextObject* context) noexcept {
     // Those that signal an EventFD of the program's come out if somebody else holds them by then.
     for (auto* operation = context->in_flight.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
-        if (!operation->is_awaited && Py_REFCNT(operation) > 1) {
+        if (!operation->is_awaited && seems_shared(operation)) {
             return true;
         }
     }
@@ -98,6 +101,15 @@ bool wait_for_enough(ContextObject* context, std::size_t min_nr, engine::Timeout
     }
 }
 
+// Takes out what getevents hands out next. Null if it was only noted, and is just going.
+Ref take_collectable(ContextObject* context) noexcept {
+    auto* operation = context->collectable.front();
+    auto held =
+        operation->listing == Listing::kept ? Ref::borrow(operation) : try_reference(operation);
+    forget(context, operation);
+    return held;
+}
+
 // For the loop, if there is something in its queue that could now be submitted.
 void tell_of_room(const ContextObject* context) noexcept {
     if (!context->tie.queued.empty() && context->room() != 0 && !comes_to_queue(context) &&
@@ -110,7 +122,6 @@ void tell_of_room(const ContextObject* context) noexcept {
 
 bool reap_some(ContextObject* context) noexcept {
     std::array<engine::Completion, 64> completions;
-    const ObjectLock lock(context);
     if (context->engine == nullptr || context->is_inherited()) {
         return false;
     }
@@ -146,9 +157,10 @@ void remember(ContextObject* context, OperationObject* operation, Listing listin
 }
 
 void forget(ContextObject* context, OperationObject* operation) noexcept {
-    const ObjectLock lock(context);
-    const auto listing = std::exchange(operation->listing, Listing::none);
+    const auto listing = operation->listing;
     context->collectable.remove(operation);
+    // release: last, for once it is in no list, its end waits for no lock
+    std::atomic_ref(operation->listing).store(Listing::none, std::memory_order_release);
     if (listing == Listing::kept) {
         --context->kept;
         Py_DECREF(operation);  // never the last: the caller has one
@@ -223,8 +235,8 @@ int wait_for_completions(ContextObject* context, engine::Engine::Ticket ticket,
 
 PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr,
                   engine::Timeout timeout) {
-    const ObjectLock lock(context);
-    if (!wait_for_enough(context, min_nr, timeout)) {
+    const ContextLock lock(context);
+    if (!check_usable(context) || !wait_for_enough(context, min_nr, timeout)) {
         return nullptr;
     }
     const auto wanted = std::min(max_nr, context->collectable.size());
@@ -233,11 +245,12 @@ PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr
         return nullptr;
     }
     // Allocating the list may have collected what was only noted.
-    const auto count = std::min(wanted, context->collectable.size());
-    for (std::size_t i = 0; i < count; ++i) {
-        auto* operation = static_cast<OperationObject*>(Py_NewRef(context->collectable.front()));
-        forget(context, operation);
-        PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(i), operation);
+    std::size_t count = 0;
+    while (count < wanted && !context->collectable.empty()) {
+        auto operation = take_collectable(context);
+        if (operation) {
+            PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(count++), operation.release());
+        }
     }
     if (count < wanted && PyList_SetSlice(list.get(), static_cast<Py_ssize_t>(count),
                                           static_cast<Py_ssize_t>(wanted), nullptr) != 0) {

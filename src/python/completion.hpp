@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way of operations out of a context.
+// The way of operations out of a context. All but signal_eventfd() and collect() is called with the
+// context locked.
 #pragma once
 
 #include "engine/engine.hpp"

@@ -19,10 +19,11 @@
 #include "python/awaitable.hpp"
 #include "python/closing.hpp"
 #include "python/completion.hpp"
+#include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
-#include "python/gil.hpp"
 #include "python/operation_factories.hpp"
+#include "python/operation_lock.hpp"
 #include "python/registry.hpp"
 #include "python/state.hpp"
 #include "python/submission.hpp"
@@ -127,6 +128,7 @@ bool is_open(const Context* context) { return context->engine != nullptr && !con
 
 void context_finalize(PyObject* object) {
     const KeptException kept;
+    const ContextLock lock(cast(object));  // a sweep may have found it
     abandon(cast(object));
 }
 
@@ -141,8 +143,9 @@ int context_traverse(PyObject* object, visitproc visit, void* arg) {
             Py_VISIT(operation);
         }
     }
-    // What is in flight is the kernel's (see registry.hpp); but not in a child process. And of a poll
-    // the kernel uses no memory, while it may never end by itself: until it is cancelled it is ours.
+    // What is in flight is the kernel's (see registry.hpp); but not in a child process. And of a
+    // poll the kernel uses no memory, while it may never end by itself: until it is cancelled it is
+    // ours.
     for (auto* operation = self->in_flight.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
         if (self->is_inherited() || (operation->kind == Kind::poll && !self->closing)) {
@@ -154,8 +157,9 @@ int context_traverse(PyObject* object, visitproc visit, void* arg) {
 
 int context_clear(PyObject* object) {
     auto* self = cast(object);
+    const ContextLock lock(cast(object));
     while (auto* operation = self->collectable.front()) {
-        const auto held = Ref::borrow(operation);
+        const auto held = operation->listing == Listing::kept ? Ref::borrow(operation) : Ref();
         forget(self, operation);
     }
     return 0;
@@ -167,6 +171,7 @@ void context_dealloc(PyObject* object) {
     if (auto* state = state_or_null(object); state != nullptr) {
         leave_registry(*state, self);
     }
+    hide_from_loop(self);
     if (PyObject_CallFinalizerFromDealloc(object) < 0) {
         return;  // a handler of the warning has kept it
     }
@@ -198,6 +203,7 @@ PyObject* context_close(PyObject* object, PyObject* /*unused*/) {
 }
 
 PyObject* context_enter(PyObject* object, PyObject* /*unused*/) {
+    const ContextLock lock(cast(object));
     return check_usable(cast(object)) ? Py_NewRef(object) : nullptr;
 }
 
@@ -222,7 +228,8 @@ PyObject* context_aclose(PyObject* object, PyObject* /*unused*/) {
 }
 
 PyObject* context_aenter(PyObject* object, PyObject* /*unused*/) {
-    return check_usable(cast(object)) ? call_python("aenter", object) : nullptr;
+    const auto self = Ref::steal(context_enter(object, nullptr));
+    return self ? call_python("aenter", object) : nullptr;
 }
 
 PyObject* context_aexit(PyObject* object, PyObject* /*arguments*/) {
@@ -230,6 +237,7 @@ PyObject* context_aexit(PyObject* object, PyObject* /*arguments*/) {
 }
 
 PyObject* context_start_closing(PyObject* object, PyObject* /*unused*/) {
+    const ContextLock lock(cast(object));
     start_closing(cast(object));
     Py_RETURN_NONE;
 }
@@ -348,7 +356,7 @@ PyObject* context_getevents(PyObject* object, PyObject* const* arguments, Py_ssi
         max_nr = *value;
     }
     engine::Timeout timeout;
-    if (!parse_timeout(values[2], timeout) || !check_usable(self)) {
+    if (!parse_timeout(values[2], timeout)) {
         return nullptr;
     }
     return collect(self, static_cast<std::size_t>(min_nr), static_cast<std::size_t>(max_nr),
@@ -371,12 +379,15 @@ PyObject* context_cancel(PyObject* object, PyObject* argument) {
                      Py_TYPE(argument)->tp_name);
         return nullptr;
     }
-    const ObjectLock lock(object);
-    if (!check_usable(self)) {
-        return nullptr;
-    }
-    reap(self);
     auto* operation = static_cast<OperationObject*>(argument);
+    {
+        const ContextLock lock(cast(object));
+        if (!check_usable(self)) {
+            return nullptr;
+        }
+        reap(self);
+    }
+    const OperationLock lock(operation);
     if (operation->state != State::in_flight || context_of(operation) != self) {
         PyErr_Format(PyExc_ValueError, "%R is not in flight in this context", argument);
         return nullptr;
@@ -404,7 +415,7 @@ PyDoc_STRVAR(
 
 PyObject* context_statistics(PyObject* object, PyObject* /*unused*/) {
     auto* self = cast(object);
-    const ObjectLock lock(object);
+    const ContextLock lock(cast(object));
     if (self->is_inherited()) {
         check_usable(self);
         return nullptr;
@@ -452,7 +463,7 @@ PyObject* context_get_max_requests(PyObject* object, void* /*closure*/) {
 
 PyObject* context_get_in_flight(PyObject* object, void* /*closure*/) {
     auto* self = cast(object);
-    const ObjectLock lock(object);
+    const ContextLock lock(cast(object));
     if (self->is_inherited()) {
         check_usable(self);
         return nullptr;
@@ -466,18 +477,20 @@ PyObject* context_get_engine(PyObject* object, void* /*closure*/) {
 }
 
 PyObject* context_get_closed(PyObject* object, void* /*closure*/) {
+    const ContextLock lock(cast(object));
     return PyBool_FromLong(is_open(cast(object)) ? 0 : 1);
 }
 
 PyObject* context_get_fileno(PyObject* object, void* /*closure*/) {
-    const ObjectLock lock(object);
+    const ContextLock lock(cast(object));
     const int fd = fileno_of(cast(object));
     return fd < 0 ? nullptr : PyLong_FromLong(fd);
 }
 
 PyObject* context_get_loop(PyObject* object, void* /*closure*/) {
-    const auto& tie = cast(object)->tie;
     auto running = running_loop(state_of(object));
+    const ContextLock lock(cast(object));
+    const auto& tie = cast(object)->tie;
     if (tie.loop && (tie.suspended != 0 || !running)) {
         PyErr_Clear();
         return tie.loop.new_ref();
@@ -487,6 +500,7 @@ PyObject* context_get_loop(PyObject* object, void* /*closure*/) {
 
 PyObject* context_repr(PyObject* object) {
     const auto* self = cast(object);
+    const ContextLock lock(cast(object));
     return PyUnicode_FromFormat("<linux_aio.AIOContext engine='%s' max_requests=%zu%s>",
                                 self->engine_name, self->max_requests,
                                 is_open(self) ? "" : " closed");

@@ -68,6 +68,10 @@ struct Context {
     LoopTie tie;
 
     // See registry.hpp.
+
+#ifdef Py_GIL_DISABLED
+    engine::ForkGuard lock_guard;  // see context_lock.hpp
+#endif
     ContextObject* previous_context = nullptr;
     ContextObject* next_context = nullptr;
 
@@ -109,7 +113,8 @@ inline void Context::leave_flight(OperationObject* operation) noexcept {
     unsignalled -= operation->request.eventfd < 0 ? 1 : 0;
 }
 
-// False with RuntimeError in a child process, or ValueError once it is closed.
+// Both are called with the context locked. False with RuntimeError in a child process, or
+// ValueError once it is closed.
 bool check_usable(const ContextObject* context);
 
 // The number of its eventfd, which from now on is signalled; -1 with an exception set.

@@ -5,6 +5,7 @@
 
 #include "python/arguments.hpp"
 #include "python/context.hpp"
+#include "python/context_lock.hpp"
 #include "python/eventfd.hpp"
 
 namespace python {
@@ -57,9 +58,11 @@ std::optional<int> File::ask() {
         case Kind::eventfd:
             number = checked(fileno_of(static_cast<EventFDObject*>(object_.get())));
             break;
-        case Kind::context:
+        case Kind::context: {
+            const ContextLock lock(static_cast<ContextObject*>(object_.get()));
             number = checked(fileno_of(static_cast<ContextObject*>(object_.get())));
             break;
+        }
         case Kind::object:
             number = call_fileno(object_.get());
             break;

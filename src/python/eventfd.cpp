@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/eventfd.hpp"
 
+#include <fcntl.h>
 #include <structmember.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
@@ -69,28 +70,48 @@ void eventfd_dealloc(PyObject* object) {
     Py_DECREF(type);
 }
 
+void raise_closed() { PyErr_SetString(PyExc_ValueError, "I/O operation on closed EventFD"); }
+
 enum class Direction : std::uint8_t { read, write };
 
 // eventfd transfers are of 8 bytes, at once or not at all.
-bool transfer_at_once(int fd, std::uint64_t& value, Direction direction) {
+bool transfer_at_once(EventFDObject* eventfd, std::uint64_t& value, Direction direction) {
+    const ObjectLock lock(
+        eventfd);  // it is not closed, and its number not another file's, meanwhile
+    const int fd = eventfd->fd.get();
     iovec vector{.iov_base = &value, .iov_len = sizeof value};
     const auto count = direction == Direction::read ? preadv2(fd, &vector, 1, -1, RWF_NOWAIT)
                                                     : pwritev2(fd, &vector, 1, -1, RWF_NOWAIT);
     return count == sizeof value;
 }
 
-bool transfer_waiting(const EventFDObject* eventfd, std::uint64_t& value, Direction direction) {
+// For a call without the GIL: another thread may close the number meanwhile, and open another file
+// under it. Not open, with an exception set, if that can't be had.
+engine::UniqueFd duplicate(EventFDObject* eventfd) {
+    const ObjectLock lock(eventfd);
+    if (!eventfd->fd.is_open()) {
+        raise_closed();
+        return {};
+    }
+    engine::UniqueFd fd(fcntl(eventfd->fd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!fd.is_open()) {
+        PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return fd;
+}
+
+bool transfer_waiting(EventFDObject* eventfd, std::uint64_t& value, Direction direction) {
     for (;;) {
-        const int fd = fileno_of(eventfd);  // a signal's handler may have closed it
-        if (fd < 0) {
+        const auto fd = duplicate(eventfd);  // a signal's handler may have closed it
+        if (!fd.is_open()) {
             return false;
         }
         ssize_t count = 0;
         int error = 0;
         {
             const GilRelease release;
-            count = direction == Direction::read ? ::read(fd, &value, sizeof value)
-                                                 : ::write(fd, &value, sizeof value);
+            count = direction == Direction::read ? ::read(fd.get(), &value, sizeof value)
+                                                 : ::write(fd.get(), &value, sizeof value);
             error = errno;
         }
         if (count == sizeof value) {
@@ -109,10 +130,9 @@ bool transfer_waiting(const EventFDObject* eventfd, std::uint64_t& value, Direct
 
 // Keeps the GIL where nothing has to be waited for: getting it back can take far longer than the
 // transfer. Where the kernel can't say so (or refuses the attempt), the plain call decides.
-bool transfer(const EventFDObject* eventfd, std::uint64_t& value, Direction direction) {
-    const int fd = fileno_of(eventfd);
-    return fd >= 0 &&
-           (transfer_at_once(fd, value, direction) || transfer_waiting(eventfd, value, direction));
+bool transfer(EventFDObject* eventfd, std::uint64_t& value, Direction direction) {
+    return transfer_at_once(eventfd, value, direction) ||
+           transfer_waiting(eventfd, value, direction);
 }
 
 PyDoc_STRVAR(read_doc,
@@ -170,6 +190,7 @@ PyDoc_STRVAR(
     "its own.");
 
 PyObject* eventfd_close(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
     const engine::UniqueFd closed = std::move(cast(object)->fd);
     Py_RETURN_NONE;
 }
@@ -188,10 +209,12 @@ PyObject* eventfd_get_fileno(PyObject* object, void* /*closure*/) {
 }
 
 PyObject* eventfd_get_closed(PyObject* object, void* /*closure*/) {
+    const ObjectLock lock(object);
     return PyBool_FromLong(cast(object)->fd.is_open() ? 0 : 1);
 }
 
 PyObject* eventfd_repr(PyObject* object) {
+    const ObjectLock lock(object);
     const auto& fd = cast(object)->fd;
     return fd.is_open() ? PyUnicode_FromFormat("<linux_aio.EventFD fileno=%d>", fd.get())
                         : PyUnicode_FromString("<linux_aio.EventFD closed>");
@@ -247,9 +270,10 @@ PyType_Spec spec{
 
 }  // namespace
 
-int fileno_of(const EventFDObject* eventfd) {
+int fileno_of(EventFDObject* eventfd) {
+    const ObjectLock lock(eventfd);
     if (!eventfd->fd.is_open()) {
-        PyErr_SetString(PyExc_ValueError, "I/O operation on closed EventFD");
+        raise_closed();
         return -1;
     }
     return eventfd->fd.get();

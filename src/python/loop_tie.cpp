@@ -15,8 +15,10 @@
 #include "python/awaitable.hpp"
 #include "python/completion.hpp"
 #include "python/context.hpp"
+#include "python/context_lock.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/reference_counts.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
 #include "python/waiter.hpp"
@@ -27,7 +29,7 @@ namespace {
 // --- the watcher
 
 struct Watcher {
-    ContextObject* context = nullptr;  // null once the tie has ended
+    ContextObject* context = nullptr;  // null once the tie has ended; with the watcher locked
     engine::UniqueFd fd;
     engine::UniqueFd borrowed_fd;  // a duplicate of the context's
     Ref loop;
@@ -68,19 +70,32 @@ bool start_watching(PyObject* loop, const engine::UniqueFd& fd, PyObject* watche
            call_without_context(loop, "add_reader", number.get(), watcher);
 }
 
+// Null once the tie has ended.
+Ref context_of(WatcherObject* watcher) noexcept {
+    const ObjectLock lock(watcher);
+    return watcher->context != nullptr ? try_reference(watcher->context) : Ref();
+}
+
+void forget_context(WatcherObject* watcher) noexcept {
+    const ObjectLock lock(watcher);
+    watcher->context = nullptr;
+}
+
 // Called by the loop: for an eventfd; with the number of the turn in which a turn was requested; or
 // with None for a look.
 PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywords*/) {
     auto* watcher = cast(object);
-    if (watcher->context == nullptr) {
+    const auto held = context_of(watcher);
+    auto* context = static_cast<ContextObject*>(held.get());
+    if (context == nullptr) {
         stop_watching(watcher);
         Py_RETURN_NONE;
     }
-    if (watcher->context->is_inherited()) {
+    if (context->is_inherited()) {
         Py_RETURN_NONE;
     }
-    const auto context = Ref::borrow(watcher->context);
-    auto& tie = watcher->context->tie;
+    const ContextLock lock(context);
+    auto& tie = context->tie;
     auto& budget = TurnBudget::of_this_thread();
     PyObject* reason = PyTuple_GET_SIZE(arguments) == 1 ? PyTuple_GET_ITEM(arguments, 0) : nullptr;
     if (reason == Py_None) {
@@ -93,7 +108,7 @@ PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywor
         budget.start_next(tie.last_turn);
         tie.last_turn = budget.turn();
     }
-    if (!run_turn(watcher->context)) {
+    if (!run_turn(context)) {
         return nullptr;
     }
     Py_RETURN_NONE;
@@ -209,9 +224,11 @@ void request_look(ContextObject* context) noexcept {
         return;
     }
     const KeptException kept;
+    const auto loop = Ref::borrow(tie.loop.get());
+    const auto watcher = Ref::borrow(tie.watcher.get());
     const auto delay = Ref::steal(PyFloat_FromDouble(0.001));
-    if (!delay || !call_without_context(tie.loop.get(), "call_later", delay.get(),
-                                        tie.watcher.get(), Py_None)) {
+    if (!delay ||
+        !call_without_context(loop.get(), "call_later", delay.get(), watcher.get(), Py_None)) {
         tie.look_is_requested = false;
     }
     PyErr_Clear();
@@ -370,9 +387,16 @@ bool tie_to_running_loop(ContextObject* context) {
         drop_suspended(context);
         untie(context);
     }
+    const auto number = tie.number;
     auto watcher = make_watcher(context, loop.get());
     if (!watcher) {
         return false;
+    }
+    if (tie.loop || tie.number != number) {
+        // Another thread came in between, with its loop.
+        forget_context(cast(watcher.get()));
+        stop_watching(cast(watcher.get()));
+        return tie_to_running_loop(context);
     }
     tie.watcher = std::move(watcher);
     tie.loop = Ref::borrow(loop.get());
@@ -392,8 +416,11 @@ bool borrow_eventfd(ContextObject* context) {
     if (watcher->borrowed_fd.is_open()) {
         return true;
     }
+    // Another thread may end the tie meanwhile.
+    const auto held = Ref::borrow(watcher);
+    const auto loop = Ref::borrow(context->tie.loop.get());
     engine::UniqueFd fd(fcntl(context->eventfd.get(), F_DUPFD_CLOEXEC, 0));
-    if (!start_watching(context->tie.loop.get(), fd, watcher)) {
+    if (!start_watching(loop.get(), fd, watcher)) {
         return false;
     }
     watcher->borrowed_fd = std::move(fd);
@@ -406,6 +433,12 @@ void tell_loop(const ContextObject* context) noexcept {
     }
 }
 
+void hide_from_loop(ContextObject* context) noexcept {
+    if (auto* watcher = watcher_of(context); watcher != nullptr) {
+        forget_context(watcher);
+    }
+}
+
 void untie(ContextObject* context) noexcept {
     auto& tie = context->tie;
     if (!tie.loop) {
@@ -414,7 +447,7 @@ void untie(ContextObject* context) noexcept {
     const KeptException kept;
     const auto loop = std::move(tie.loop);
     const auto watcher = std::move(tie.watcher);
-    cast(watcher.get())->context = nullptr;
+    forget_context(cast(watcher.get()));
     auto* state = state_or_null(context);
     if (context->is_inherited() || state == nullptr) {
         return;  // the loop's epoll instance is the parent's, too; or it is all over
@@ -433,10 +466,12 @@ void request_turn(ContextObject* context) noexcept {
         return;
     }
     const KeptException kept;
+    const auto loop = Ref::borrow(tie.loop.get());
+    const auto watcher = Ref::borrow(tie.watcher.get());
     const auto turn = Ref::steal(PyLong_FromUnsignedLongLong(TurnBudget::of_this_thread().turn()));
     const char* method =
-        may_touch(state_of(context), tie.loop.get()) ? "call_soon" : "call_soon_threadsafe";
-    if (!turn || !call_without_context(tie.loop.get(), method, tie.watcher.get(), turn.get())) {
+        may_touch(state_of(context), loop.get()) ? "call_soon" : "call_soon_threadsafe";
+    if (!turn || !call_without_context(loop.get(), method, watcher.get(), turn.get())) {
         tie.turn_is_requested = false;
     }
     PyErr_Clear();
@@ -457,7 +492,6 @@ bool comes_to_queue(const ContextObject* context) noexcept {
 
 bool run_turn(ContextObject* context) {
     auto& tie = context->tie;
-    const ObjectLock lock(context);
     if (context->engine != nullptr) {
         tie.is_running = true;
         empty_eventfd(eventfd_of_tie(context));
@@ -503,13 +537,19 @@ void wake_landed(ContextObject* context) noexcept {
 
 void fail_queued(ContextObject* context) noexcept {
     const KeptException kept;
-    while (auto* operation = context->tie.queued.front()) {
+    while (!context->tie.queued.empty()) {
+        auto failure = Ref::steal(PyObject_CallFunction(
+            PyExc_ValueError, "s", "the AIOContext was closed before the operation's turn came"));
+        PyErr_Clear();
+        // Only now, for making an exception may let other threads in.
+        auto* operation = context->tie.queued.front();
+        if (operation == nullptr) {
+            break;
+        }
         context->tie.queued.remove(operation);
         operation->listing = Listing::landed;
         context->tie.landed.push_back(operation);
-        operation->awaiter->failure = Ref::steal(PyObject_CallFunction(
-            PyExc_ValueError, "s", "the AIOContext was closed before the operation's turn came"));
-        PyErr_Clear();
+        operation->awaiter->failure = std::move(failure);
     }
     wake_landed(context);
 }

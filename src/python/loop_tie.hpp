@@ -42,6 +42,11 @@ PyTypeObject* make_watcher_type(PyObject* module);
 // or somebody in another loop awaits something of the context.
 bool tie_to_running_loop(ContextObject* context);
 
+// What the loop calls finds the context no longer. For a context that ends.
+void hide_from_loop(ContextObject* context) noexcept;
+
+// All that follows is called with the context locked.
+
 // Ends the tie; from another thread, the loop is asked to. Never fails.
 void untie(ContextObject* context) noexcept;
 

@@ -140,6 +140,7 @@ int module_clear(PyObject* module) {
     Py_CLEAR(state.awaitable_type);
     Py_CLEAR(state.watcher_type);
     Py_CLEAR(state.waiter_type);
+    state.asyncio_is_imported = false;
     state.asyncio = {};
     return 0;
 }
@@ -154,6 +155,12 @@ void module_free(void* module) {
 
 PyModuleDef_Slot slots[] = {
     {Py_mod_exec, as_slot(module_exec)},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, nullptr},
 };
 

@@ -4,18 +4,22 @@
 #include <structmember.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstddef>
+#include <utility>
 
 #include "python/arguments.hpp"
 #include "python/awaitable.hpp"
 #include "python/completion.hpp"
 #include "python/context.hpp"
+#include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 #include "python/operation_factories.hpp"
+#include "python/operation_lock.hpp"
 #include "python/submission.hpp"
 
 namespace python {
@@ -28,8 +32,10 @@ bool is_busy(const Operation* operation) {
 }
 
 // Takes over the completion if it is there. False with RuntimeError if the operation is in flight
-// in the process that this one was forked from.
+// in the process that this one was forked from. Not to be called with the operation locked: what is
+// run may submit it to another context, whose lock that would not be.
 bool update(OperationObject* self) {
+    const OperationLock lock(self);
     if (self->state != State::in_flight) {
         return true;
     }
@@ -41,11 +47,9 @@ bool update(OperationObject* self) {
     return true;
 }
 
-// For what can't be done while the operation is in flight: ValueError.
-bool check_not_busy(OperationObject* self) {
-    if (!update(self)) {
-        return false;
-    }
+// For what can't be done while the operation is in flight: ValueError. Called with it locked, after
+// update().
+bool check_not_busy(const OperationObject* self) {
     if (is_busy(self)) {
         PyErr_SetString(PyExc_ValueError, "the operation is in flight");
         return false;
@@ -67,11 +71,11 @@ PyDoc_STRVAR(
     "longer comes out of AIOContext.getevents.");
 
 PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
-    const ObjectLock lock(object);
     auto* self = cast(object);
     if (!update(self)) {
         return nullptr;
     }
+    const OperationLock lock(self);
     switch (self->state) {
         case State::created:
             PyErr_SetString(PyExc_RuntimeError, "the operation was never submitted");
@@ -82,22 +86,24 @@ PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
         case State::completed:
             break;
     }
-    auto result = Ref::steal(take_result(self));
-    if (is_collectable(self->listing)) {
-        const KeptException kept;
-        // Held, for settling may run code that gives the operation another context.
-        const auto context = Ref::borrow(self->context.get());
-        forget(context_of(self), self);
-        settle_eventfd(static_cast<ContextObject*>(context.get()));
+    if (!is_collectable(self->listing)) {
+        return take_result(self);
     }
+    // First, for what follows may run code that submits the operation again; held, for that may be
+    // to another context.
+    const auto context = Ref::borrow(self->context.get());
+    forget(context_of(self), self);
+    auto result = Ref::steal(take_result(self));
+    const KeptException kept;
+    settle_eventfd(static_cast<ContextObject*>(context.get()));
     return result.release();
 }
 
 PyObject* operation_get_done(PyObject* object, void* /*closure*/) {
-    const ObjectLock lock(object);
     if (!update(cast(object))) {
         return nullptr;
     }
+    const OperationLock lock(cast(object));
     return PyBool_FromLong(cast(object)->state == State::completed ? 1 : 0);
 }
 
@@ -121,7 +127,10 @@ PyObject* operation_prepare(PyObject* object, PyObject* const* arguments, Py_ssi
         !check_eventfd(object, values[0])) {
         return nullptr;
     }
-    const ObjectLock lock(object);
+    if (!update(cast(object))) {
+        return nullptr;
+    }
+    const OperationLock lock(cast(object));
     if (!check_not_busy(cast(object))) {
         return nullptr;
     }
@@ -153,8 +162,13 @@ PyObject* operation_submit(PyObject* object, PyObject* const* arguments, Py_ssiz
     return taken < 0 ? nullptr : PyLong_FromSsize_t(taken);
 }
 
+Ref context_of_last_submission(OperationObject* self) {
+    const OperationLock lock(self);
+    return Ref::borrow(self->context.get());
+}
+
 PyObject* operation_await(PyObject* object) {
-    const auto context = Ref::borrow(cast(object)->context.get());
+    const auto context = context_of_last_submission(cast(object));
     if (!context) {
         PyErr_SetString(PyExc_RuntimeError,
                         "the operation was not submitted: submit it before awaiting it");
@@ -171,10 +185,12 @@ PyObject* operation_get_opcode(PyObject* object, void* /*closure*/) {
 }
 
 PyObject* operation_get_fileno(PyObject* object, void* /*closure*/) {
+    const OperationLock lock(cast(object));
     return PyLong_FromLong(cast(object)->file.number());
 }
 
 PyObject* operation_get_nbytes(PyObject* object, void* /*closure*/) {
+    const OperationLock lock(cast(object));
     return PyLong_FromSize_t(cast(object)->nbytes);
 }
 
@@ -187,16 +203,17 @@ PyObject* operation_get_flags(PyObject* object, void* /*closure*/) {
 }
 
 PyObject* operation_get_eventfd(PyObject* object, void* /*closure*/) {
-    const ObjectLock lock(object);
+    const OperationLock lock(cast(object));
     return cast(object)->eventfd.new_ref_or_none();
 }
 
 PyObject* operation_get_context(PyObject* object, void* /*closure*/) {
-    const ObjectLock lock(object);
+    const OperationLock lock(cast(object));
     return cast(object)->context.new_ref_or_none();
 }
 
 PyObject* operation_get_offset(PyObject* object, void* /*closure*/) {
+    const OperationLock lock(cast(object));
     return PyLong_FromUnsignedLongLong(cast(object)->offset);
 }
 
@@ -221,7 +238,10 @@ int operation_set_offset(PyObject* object, PyObject* value, void* /*closure*/) {
     if (!offset) {
         return -1;
     }
-    const ObjectLock lock(object);
+    if (!update(self)) {
+        return -1;
+    }
+    const OperationLock lock(self);
     if (!check_not_busy(self)) {
         return -1;
     }
@@ -230,13 +250,13 @@ int operation_set_offset(PyObject* object, PyObject* value, void* /*closure*/) {
 }
 
 PyObject* operation_get_payload(PyObject* object, void* /*closure*/) {
-    const ObjectLock lock(object);
     auto* self = cast(object);
+    if (self->kind == Kind::read && !update(self)) {
+        return nullptr;
+    }
+    const OperationLock lock(self);
     if (self->kind != Kind::read) {
         return self->memory.payload.new_ref_or_none();
-    }
-    if (!update(self)) {
-        return nullptr;
     }
     if (self->state != State::completed || self->result < 0) {
         Py_RETURN_NONE;
@@ -253,11 +273,18 @@ int operation_set_payload(PyObject* object, PyObject* value, void* /*closure*/) 
         PyErr_SetString(PyExc_AttributeError, "only the payload of a write or readinto can be set");
         return -1;
     }
-    const ObjectLock lock(object);
+    if (!update(self)) {
+        return -1;
+    }
+    const OperationLock lock(self);
     if (!check_not_busy(self)) {
         return -1;
     }
-    return set_payload(*self, value) ? 0 : -1;
+    // Claimed: what is run to export the buffer can't submit it.
+    const auto state_before = std::exchange(self->state, State::submitting);
+    const bool is_set = set_payload(*self, value);
+    self->state = state_before;
+    return is_set ? 0 : -1;
 }
 
 PyObject* describe_transfer(const OperationObject* operation, const char* name) {
@@ -280,6 +307,7 @@ const char* state_name(const Operation* operation) {
 }
 
 PyObject* operation_repr(PyObject* object) {
+    const OperationLock lock(cast(object));
     const auto description = Ref::steal(describe(cast(object)));
     return description ? PyUnicode_FromFormat("<linux_aio.AIOOperation: %U, %s>", description.get(),
                                               state_name(cast(object)))
@@ -301,6 +329,11 @@ int operation_traverse(PyObject* object, visitproc visit, void* arg) {
 
 // Leaves the list that does not own it. The other lists own a reference: they let go first.
 void leave_list(OperationObject* self) {
+    // acquire: out of all lists, no other thread looks at it any more
+    if (std::atomic_ref(self->listing).load(std::memory_order_acquire) == Listing::none) {
+        return;
+    }
+    const ContextLock lock(context_of(self));
     if (self->listing == Listing::noted) {
         forget(context_of(self), self);
     }
@@ -309,6 +342,7 @@ void leave_list(OperationObject* self) {
 int operation_clear(PyObject* object) {
     auto* self = cast(object);
     leave_list(self);
+    const OperationLock lock(self);
     self->memory.clear();
     self->eventfd.reset();
     self->file.clear();
@@ -445,10 +479,11 @@ void let_go(OperationObject* operation) noexcept {
     if (is_busy(operation)) {
         return;
     }
+    // First, for what release_memory() runs may submit it again.
+    const auto failed_read = operation->kind == Kind::read && operation->result < 0
+                                 ? std::move(operation->memory.payload)
+                                 : Ref();
     release_memory(operation->memory);
-    if (operation->kind == Kind::read && operation->result < 0) {
-        operation->memory.payload.reset();
-    }
 }
 
 PyObject* describe(const OperationObject* operation) {

@@ -89,6 +89,8 @@ PyTypeObject* add_operation_type(PyObject* module);
 // The object with the request in it, for completions.
 OperationObject* operation_of(engine::Request* request) noexcept;
 
+// The functions below are called with the operation locked (operation_lock.hpp).
+
 // The result arrived. Runs no Python code; let_go() is left to do.
 void complete(OperationObject* operation, std::int64_t result) noexcept;
 

@@ -164,9 +164,15 @@ bool prepare_aligned(Operation& operation, LastAlignment& alignments) {
 }  // namespace
 
 BufferVector::~BufferVector() {
-    std::destroy_n(views_, count_);
-    PyMem_Free(views_);
+    release();
     PyMem_Free(parts_);
+}
+
+void BufferVector::destroy(BufferView* views, std::size_t count) noexcept {
+    if (views != nullptr) {
+        std::destroy_n(views, count);
+        PyMem_Free(views);
+    }
 }
 
 bool BufferVector::acquire(PyObject* buffers, int flags) {
@@ -188,14 +194,10 @@ bool BufferVector::acquire(PyObject* buffers, int flags) {
     return true;
 }
 
-void BufferVector::release() noexcept {
-    for (std::size_t i = 0; i < count_; ++i) {
-        views_[i].release();
-    }
-}
+void BufferVector::release() noexcept { destroy(std::exchange(views_, nullptr), count_); }
 
 int BufferVector::traverse(visitproc visit, void* arg) const {
-    for (std::size_t i = 0; i < count_; ++i) {
+    for (std::size_t i = 0; views_ != nullptr && i < count_; ++i) {
         if (const int status = views_[i].traverse(visit, arg); status != 0) {
             return status;
         }
@@ -295,8 +297,10 @@ std::int64_t land(Operation& operation, std::int64_t result) noexcept {
 }
 
 void release_memory(OperationMemory& memory) noexcept {
-    memory.landing.reset();
-    memory.view.release();
+    // All out first: what is run may submit the operation again.
+    const auto landing = std::move(memory.landing);
+    BufferView view;
+    swap(memory.view, view);
     memory.vector.release();
 }
 

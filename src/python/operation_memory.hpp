@@ -29,10 +29,11 @@ public:
     // Exports the buffers of the tuple. False with an exception set.
     bool acquire(PyObject* buffers, int flags);
 
-    // May run Python code. The parts stay, for messages.
+    // May run Python code, which may put another vector in the place of this one. The parts stay,
+    // for messages.
     void release() noexcept;
 
-    bool is_held() const noexcept { return count_ != 0 && views_[0].is_held(); }
+    bool is_held() const noexcept { return views_ != nullptr && count_ != 0; }
     std::span<iovec> parts() const noexcept { return {parts_, count_}; }
     std::size_t total() const noexcept { return total_; }
     int traverse(visitproc visit, void* arg) const;
@@ -45,6 +46,8 @@ public:
     }
 
 private:
+    static void destroy(BufferView* views, std::size_t count) noexcept;
+
     BufferView* views_ = nullptr;
     iovec* parts_ = nullptr;
     std::size_t count_ = 0;

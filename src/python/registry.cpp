@@ -3,6 +3,8 @@
 
 #include "python/closing.hpp"
 #include "python/completion.hpp"
+#include "python/context_lock.hpp"
+#include "python/reference_counts.hpp"
 
 namespace python {
 namespace {
@@ -12,18 +14,19 @@ Py_ssize_t references_from_flight(const ContextObject* context) noexcept {
     Py_ssize_t count = 0;
     for (auto* operation = context->in_flight.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
-        count += Py_REFCNT(operation) == 1 ? 1 : 0;
+        count += count_references(operation) == 1 ? 1 : 0;
     }
     return count;
 }
 
-// With one reference that is the caller's.
-bool is_dropped(const ContextObject* context) noexcept {
+// With one reference that is the caller's. False, too, while that can't be told.
+bool is_dropped(ContextObject* context) noexcept {
     return !context->in_flight.empty() && !context->closing &&
-           Py_REFCNT(context) == references_from_flight(context) + 1;
+           count_references(context) == references_from_flight(context) + 1;
 }
 
 void look_after(ContextObject* context) noexcept {
+    const ContextLock lock(context);
     reap(context);
     if (is_dropped(context)) {
         warn_if_open(context);
@@ -31,6 +34,12 @@ void look_after(ContextObject* context) noexcept {
         start_closing(context);
     }
 }
+
+#ifdef Py_GIL_DISABLED
+constexpr long first_generation_to_sweep = 0;  // the collector knows no generations
+#else
+constexpr long first_generation_to_sweep = 1;
+#endif
 
 PyDoc_STRVAR(before_collection_doc, "Called by the garbage collector: see gc.callbacks.");
 
@@ -44,7 +53,7 @@ PyObject* before_collection(PyObject* module, PyObject* const* arguments, Py_ssi
     if (number < 0) {
         return nullptr;
     }
-    if (number > 0) {
+    if (number >= first_generation_to_sweep) {
         sweep_registry(*static_cast<ModuleState*>(PyModule_GetState(module)));
     }
     Py_RETURN_NONE;
@@ -52,6 +61,17 @@ PyObject* before_collection(PyObject* module, PyObject* const* arguments, Py_ssi
 
 PyMethodDef before_collection_method{"_before_collection", as_method(before_collection),
                                      METH_FASTCALL, before_collection_doc};
+
+// Of the contexts from there on, as the list is now. Null if there is none.
+Ref first_that_lives(ModuleState& state, ContextObject* const& first) noexcept {
+    const std::lock_guard lock(state.mutex);
+    for (auto* context = first; context != nullptr; context = context->next_context) {
+        if (auto held = try_reference(context)) {
+            return held;
+        }
+    }
+    return {};
+}
 
 }  // namespace
 
@@ -65,6 +85,8 @@ bool sweep_before_collections(PyObject* module) {
 }
 
 void enter_registry(ModuleState& state, ContextObject* context) noexcept {
+    allow_try_reference(context);
+    const std::lock_guard lock(state.mutex);
     context->next_context = state.first_context;
     context->previous_context = nullptr;
     if (state.first_context != nullptr) {
@@ -74,6 +96,7 @@ void enter_registry(ModuleState& state, ContextObject* context) noexcept {
 }
 
 void leave_registry(ModuleState& state, ContextObject* context) noexcept {
+    const std::lock_guard lock(state.mutex);
     auto* previous = context->previous_context;
     auto* next = context->next_context;
     if (previous == nullptr && state.first_context != context) {
@@ -89,11 +112,11 @@ void leave_registry(ModuleState& state, ContextObject* context) noexcept {
 
 void sweep_registry(ModuleState& state) noexcept {
     // Each is held while it is looked after: its end, and that of others, may come of it.
-    auto context = Ref::borrow(state.first_context);
+    auto context = first_that_lives(state, state.first_context);
     while (context) {
         auto* current = static_cast<ContextObject*>(context.get());
         look_after(current);
-        context = Ref::borrow(current->next_context);
+        context = first_that_lives(state, current->next_context);
     }
 }
 

@@ -2,6 +2,9 @@
 // What the module keeps for each interpreter that imported it.
 #pragma once
 
+#include <atomic>
+#include <mutex>
+
 #include "python/aligned_pool.hpp"
 #include "python/free_list.hpp"
 #include "python/refs.hpp"
@@ -41,7 +44,8 @@ struct ModuleState {
     PyTypeObject* watcher_type = nullptr;
     PyTypeObject* waiter_type = nullptr;
 
-    AsyncioApi asyncio;
+    AsyncioApi asyncio;  // constant once it is imported
+    std::atomic<bool> asyncio_is_imported = false;
 
     FreeOperations free_operations;
     FreeAwaitables free_awaitables;
@@ -50,6 +54,9 @@ struct ModuleState {
 
     // All contexts that are not closed, linked through themselves; not owned (see registry.hpp).
     ContextObject* first_context = nullptr;
+
+    // For `asyncio` and the list of contexts. Nothing of Python's that can wait is called under it.
+    std::mutex mutex;
 };
 
 // Of a type of this module, or of an instance: its types can't be subclassed.

@@ -8,9 +8,12 @@
 
 #include "python/awaitable.hpp"
 #include "python/completion.hpp"
+#include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/operation_lock.hpp"
+#include "python/reference_counts.hpp"
 #include "python/small_array.hpp"
 
 namespace python {
@@ -32,8 +35,8 @@ struct Candidate {
     State state_before{};
     Listing listing_before{};
     int eventfd_number = -1;
+    Ref context_before;
     // What is not the operation's: before it is listed what it is to get, then what it had.
-    Ref context;
     Ref eventfd;
 };
 
@@ -56,7 +59,8 @@ public:
     // False with MemoryError if there is no memory for so many.
     bool is_allocated() const noexcept { return slots_.is_allocated() && requests_.is_allocated(); }
 
-    // False with a ValueError if it is in flight, or in the batch already.
+    // False with a ValueError if it is in flight, or in the batch already. Called, as the
+    // destructor is, without the context's lock: that of another context may be needed.
     bool claim(PyObject* object);
 
     // False with an exception set if one can't be submitted as it is.
@@ -82,6 +86,8 @@ private:
     void enlist(Candidate& candidate);
     void withdraw(Candidate& candidate);
     static void unclaim(Candidate& candidate);
+    static void unclaim_awaited(Candidate& candidate);
+    static void restore(OperationObject* operation, const Candidate& candidate);
     engine::Submission hand_over(std::span<Candidate> chosen);
     void name_eventfd(const Candidate& candidate) const;
     void add_candidate(OperationObject* operation);
@@ -93,26 +99,32 @@ private:
     SmallArray<engine::Request*, 32> requests_;
 };
 
-bool Batch::claim(PyObject* object) {
-    auto* operation = static_cast<OperationObject*>(object);
-    const ObjectLock lock(operation);
+// It may be over. By itself, for what is run may submit the operation to another context.
+void look_for_completion(OperationObject* operation) {
+    const OperationLock lock(operation);
     if (operation->state == State::in_flight) {
         const auto context = Ref::borrow(operation->context.get());
-        reap(static_cast<ContextObject*>(context.get()));  // it may be over
+        reap(static_cast<ContextObject*>(context.get()));
     }
+}
+
+bool Batch::claim(PyObject* object) {
+    auto* operation = static_cast<OperationObject*>(object);
+    look_for_completion(operation);
+    const OperationLock lock(operation);
     const auto state = operation->state;
     if (state == State::submitting || state == State::in_flight || operation->awaiter != nullptr) {
         PyErr_Format(PyExc_ValueError, "%R is in flight already, or twice in this batch", object);
         return false;
     }
     add_candidate(operation);
+    operation->is_awaited = false;
     if (is_collectable(operation->listing)) {
         // its last result; with it goes its place
-        const auto context = Ref::borrow(operation->context.get());
-        forget(context_of(operation), operation);
-        settle_eventfd(static_cast<ContextObject*>(context.get()));
+        auto* context = static_cast<ContextObject*>(slots_[count_ - 1].context_before.get());
+        forget(context, operation);
+        settle_eventfd(context);
     }
-    operation->is_awaited = false;
     return true;
 }
 
@@ -121,7 +133,9 @@ void Batch::add_candidate(OperationObject* operation) {
     candidate.operation = static_cast<OperationObject*>(Py_NewRef(operation));
     candidate.state_before = operation->state;
     candidate.listing_before = operation->listing;
+    candidate.context_before = Ref::borrow(context_);
     operation->state = State::submitting;
+    swap(operation->context, candidate.context_before);
 }
 
 bool Batch::prepare(PyObject* eventfd) {
@@ -160,8 +174,8 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
         candidate.eventfd_number = *number;
         operation->request.eventfd_is_checked =
             Py_IS_TYPE(to_signal, state_of(context_).eventfd_type);
+        allow_try_reference(operation);  // it may come to be noted
     }
-    candidate.context = Ref::borrow(context_);
     candidate.eventfd = Ref::borrow(to_signal);
     const auto fd = operation->file.ask();
     if (!fd) {
@@ -202,13 +216,16 @@ Py_ssize_t Batch::submit() {
 }
 
 bool Batch::add_awaited(OperationObject* operation) {
-    add_candidate(operation);
+    {
+        const ObjectLock lock(operation);
+        add_candidate(operation);
+    }
     auto& candidate = slots_[count_ - 1];
     if (prepare(candidate, nullptr)) {
         return true;
     }
     const KeptException kept;
-    unclaim(candidate);
+    unclaim_awaited(candidate);
     candidate = {};
     --count_;
     return false;
@@ -227,7 +244,7 @@ bool Batch::land_awaited(std::optional<engine::Pace> guess) {
             continue;
         }
         fail_awaited(context_, candidate.operation);
-        unclaim(candidate);
+        unclaim_awaited(candidate);
         candidate = {};
     }
     return std::exchange(count_, landed) != landed;
@@ -258,6 +275,11 @@ bool Batch::submit_awaited() {
         if (operation->awaiter != nullptr) {
             operation->listing = Listing::queued;
             context_->tie.queued.push_front(operation);
+        }
+    }
+    for (auto& candidate : candidates()) {
+        if (candidate.operation != nullptr) {
+            unclaim_awaited(candidate);
         }
     }
     return next != 0;
@@ -327,7 +349,6 @@ void Batch::name_eventfd(const Candidate& candidate) const {
 
 void Batch::enlist(Candidate& candidate) {
     auto* operation = candidate.operation;
-    swap(operation->context, candidate.context);
     swap(operation->eventfd, candidate.eventfd);
     name_eventfd(candidate);
     operation->state = State::in_flight;
@@ -340,7 +361,6 @@ void Batch::withdraw(Candidate& candidate) {
     context_->leave_flight(operation);
     operation->state = State::submitting;
     operation->listing = Listing::none;
-    swap(operation->context, candidate.context);
     swap(operation->eventfd, candidate.eventfd);
     Py_DECREF(operation);  // the list's; the candidate has one
 }
@@ -349,34 +369,57 @@ void Batch::unclaim(Candidate& candidate) {
     if (candidate.operation == nullptr) {
         return;
     }
-    candidate.operation->state = candidate.state_before;
+    const auto held = Ref::steal(std::exchange(candidate.operation, nullptr));
+    auto* operation = static_cast<OperationObject*>(held.get());
+    {
+        const OperationLock lock(operation);
+        swap(operation->context, candidate.context_before);
+    }
+    const OperationLock lock(operation);  // another one, if it is another context
+    restore(operation, candidate);
+}
+
+// The same for an operation that is awaited, with the context's lock held.
+void Batch::unclaim_awaited(Candidate& candidate) {
+    const auto held = Ref::steal(std::exchange(candidate.operation, nullptr));
+    auto* operation = static_cast<OperationObject*>(held.get());
+    {
+        const ObjectLock lock(operation);
+        swap(operation->context, candidate.context_before);
+    }
+    restore(operation, candidate);
+}
+
+void Batch::restore(OperationObject* operation, const Candidate& candidate) {
+    operation->state = candidate.state_before;
     if (is_collectable(candidate.listing_before)) {
-        auto* context = context_of(candidate.operation);
-        remember(context, candidate.operation, candidate.listing_before);
+        auto* context = context_of(operation);
+        remember(context, operation, candidate.listing_before);
         if (context->eventfd_is_watched && context->eventfd.is_open() && !context->is_inherited()) {
             signal_eventfd(context->eventfd.get());
         }
     }
-    let_go(candidate.operation);
-    Py_DECREF(candidate.operation);
+    let_go(operation);
 }
 
 }  // namespace
 
 Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
                   PyObject* eventfd) {
-    const ObjectLock lock(context);
-    if (!check_usable(context)) {
-        return -1;
+    {
+        const ContextLock lock(context);
+        if (!check_usable(context)) {
+            return -1;
+        }
+        reap(context);
     }
-    reap(context);
     Batch batch(context, operations);
     const auto claim = [&](PyObject* operation) { return batch.claim(operation); };
-    if (!batch.is_allocated() || !std::ranges::all_of(operations, claim) ||
-        !batch.prepare(eventfd)) {
+    if (!batch.is_allocated() || !std::ranges::all_of(operations, claim)) {
         return -1;
     }
-    return batch.submit();
+    const ContextLock lock(context);
+    return batch.prepare(eventfd) ? batch.submit() : -1;
 }
 
 bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,

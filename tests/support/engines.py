@@ -1,11 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engines that tests and tools go through."""
+"""The engines that tests go through, the one that this run is for, and how they may differ."""
 
 from __future__ import annotations
 
-import linux_aio
+import os
+
+import pytest
+
+from linux_aio import engines
+
+# What AIOContext() uses; a test that is about one engine has it for its time (conftest.py).
+ENGINE = os.environ.get("LINUX_AIO_ENGINE") or "auto"
+
+# The errno of a request itself is raised by submit, or by get_result: as the engine learns of it.
+# Kernel AIO refuses what is no valid request at all; threads of ours carry it out to see.
+REFUSES_AT_ONCE = ENGINE in {"auto", "aio"}
+
+# Requests of files in memory are over when submit returns.
+ENDS_AT_ONCE = ENGINE in {"auto", "aio"}
+
+# For a fixture: with "system calls" it has LINUX_AIO_USER_RING=0 set.
+WAYS_OF_REAPING = [
+    "ring",
+    pytest.param("system calls", marks=pytest.mark.engine("aio", "auto")),
+]
 
 
 def available_engines() -> list[str]:
     """The names of those that work here."""
-    return [name for name, state in linux_aio.engines().items() if state == "available"]
+    return [name for name, state in engines().items() if state == "available"]

@@ -179,11 +179,15 @@ class HoldingFS:
         self._command("hold", kinds=[kind for kind, is_wanted in wanted if is_wanted])
 
     def held(self) -> int:
-        """How many requests are held, among them all whose submission has returned by now."""
+        """How many requests are held.
+
+        Where the kernel's own AIO carries them out, among them are all whose submission has
+        returned by now; where threads do, some may still be on their way.
+        """
         return int(self._command("held").head["value"])
 
     def wait_held(self, count: int, timeout: float = 10.0) -> None:
-        """Wait until at least so many requests are held, for those that other threads make."""
+        """Wait until at least so many requests are held, however they come here."""
         deadline = time.monotonic() + timeout
         while (held := self.held()) < count:
             if time.monotonic() > deadline:
@@ -193,8 +197,9 @@ class HoldingFS:
     def release(self, count: int | None = None, order: Order = "fifo") -> int:
         """Answer the `count` oldest ("lifo": youngest) held requests, or all; how many it were.
 
-        Requests that come later are held as before.
+        Waits until there are so many, or one. Requests that come later are held as before.
         """
+        self.wait_held(1 if count is None else count)
         return int(self._command("release", count=count, order=order).head["value"])
 
     def unhold(self) -> int:

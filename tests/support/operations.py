@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from support.workers import PATIENCE
+
 if TYPE_CHECKING:
-    from linux_aio import AIOContext, AIOOperation
+    from linux_aio import AIOContext, AIOOperation, EventFD
 
 
 def perform(context: AIOContext, operation: AIOOperation) -> Any:
@@ -20,6 +22,30 @@ def perform(context: AIOContext, operation: AIOOperation) -> Any:
     while not operation.done:
         context.getevents()
     return operation.get_result()
+
+
+def wait_done(*operations: AIOOperation) -> None:
+    """Wait until all have completed; they can still be collected then."""
+    deadline = time.monotonic() + PATIENCE
+    while not all(operation.done for operation in operations):
+        assert time.monotonic() < deadline, f"not done: {operations}"
+        time.sleep(0.0005)
+
+
+def wait_idle(context: AIOContext) -> None:
+    """Wait until nothing is in flight."""
+    deadline = time.monotonic() + PATIENCE
+    while context.in_flight != 0:
+        assert time.monotonic() < deadline, f"{context.in_flight} in flight"
+        time.sleep(0.0005)
+
+
+def signals(eventfd: EventFD, count: int) -> int:
+    """What it says once so many signals have arrived, which may come one by one."""
+    seen = 0
+    while seen < count:
+        seen += eventfd.read()
+    return seen
 
 
 @contextlib.contextmanager
@@ -40,3 +66,4 @@ def in_flight_elsewhere(
     finally:
         os.write(write_end, b"!")
         submitter.join()
+        wait_done(operation)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The completion rings of kernel AIO that this process has mapped."""
+"""The queues of contexts that this process has: kernel AIO's rings, and those of our threads."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
+import os
+import socket
 from pathlib import Path
 
 
@@ -12,6 +15,22 @@ def rings() -> list[str]:
     """A digest of each ring, of its header and all events: the kernel and its user write to it."""
     contents = (ctypes.string_at(start, end - start) for start, end in _mappings())
     return [hashlib.sha256(content).hexdigest() for content in contents]
+
+
+def queues() -> int:
+    """How many contexts are not destroyed: each has a ring, or a pair of sockets, or both."""
+    return max(len(_mappings()), _sockets() // 2)
+
+
+def _sockets() -> int:
+    """Those through which threads of ours get their files: of a type that nothing else here has."""
+    count = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            if os.readlink(link).startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(link.name))) as found:
+                    count += found.type == socket.SOCK_SEQPACKET
+    return count
 
 
 def _mappings() -> list[tuple[int, int]]:

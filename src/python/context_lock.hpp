@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeping other threads out of a context, with the GIL and without.
+#pragma once
+
+#include "python/context.hpp"
+#include "python/gil.hpp"
+
+namespace python {
+
+class ContextLock {
+public:
+    explicit ContextLock(ContextObject* context) noexcept : lock_(usable_lock_of(context)) {}
+    ContextLock(const ContextLock&) = delete;
+    ContextLock& operator=(const ContextLock&) = delete;
+    ~ContextLock() = default;
+
+    // The context, whose lock nobody holds who is not there any more: a thread that waits for a
+    // lock can be given it, and before it knows, another one forks.
+    static PyObject* usable_lock_of(ContextObject* context) noexcept {
+#ifdef Py_GIL_DISABLED
+        if (context->lock_guard.is_inherited()) {
+            static std::mutex one_at_a_time;
+            const std::lock_guard lock(one_at_a_time);
+            if (context->lock_guard.is_inherited()) {
+                context->ob_mutex = {};
+                context->lock_guard = {};
+            }
+        }
+#endif
+        return context;
+    }
+
+private:
+    ObjectLock lock_;
+};
+
+}  // namespace python
