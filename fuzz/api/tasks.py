@@ -46,7 +46,9 @@ class Turn:
 
     async def main(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, what: self.complaints.append(repr(what)))
+        # not bound to the turn, and so to the contexts: the last loop of a context lives on in it
+        complaints = self.complaints
+        loop.set_exception_handler(lambda _, what: complaints.append(repr(what)))
         alarm = loop.call_later(PATIENCE / 2, self.complain, "a task hangs")
         try:
             await self.run_tasks()
@@ -185,7 +187,6 @@ def run_a_loop(machine: Machine) -> None:
         runner.run(turn.main())
     assert not turn.complaints, "\n".join(turn.complaints)
     machine.queues_settle()
-    queues.clear()  # the loop has the turn, and a context has the loop that it last served
     for left in turn.left:
         assert left.plan.memory() == left.memory, "a buffer changed after its await was over"
 
