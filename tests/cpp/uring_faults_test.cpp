@@ -143,7 +143,7 @@ void churn(engine::Engine& engine) {
         request.eventfd = signals.get();
     }
     const auto all = fixtures::addresses(requests);
-    engine.plan(all, false);
+    engine.plan(all, {});
     std::size_t taken = 0;
     while (taken < all.size()) {
         const auto submission = engine.submit(std::span(all).subspan(taken));
@@ -241,7 +241,7 @@ void test_a_ring_that_is_refused_later() {
     std::string buffer(4, '.');
     auto read = fixtures::read_request(file.get(), buffer);
     Request* const address = &read;
-    engine->plan({&address, 1}, false);
+    engine->plan({&address, 1}, {});
     check::equal(fixtures::complete(*engine, read), -ENOMEM);
     engine::Completion none;
     check::equal(engine->reap({&none, 1}), 0);
@@ -260,7 +260,7 @@ void test_auto_goes_on_without_it() {
             std::string buffer(4, '.');
             auto read = fixtures::read_request(pipe.reader(), buffer);
             Request* const address = &read;
-            engine->plan({&address, 1}, false);
+            engine->plan({&address, 1}, {});
             check::equal(fixtures::submit(*engine, read).taken, 1);
             pipe.put_byte();
             const auto completions = fixtures::reap(*engine, 1);
