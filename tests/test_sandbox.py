@@ -92,11 +92,7 @@ for name, state in engines().items():
 REPRESENTATIVE = [
     "test_files.py",
     "test_submit.py",
-    "test_statistics.py",
-    "test_getevents.py",
-    "test_context_fileno.py",
     "test_await.py",
-    "test_await_queue.py",
     "test_cancel.py",
     "test_poll.py",
 ]

@@ -12,10 +12,6 @@ from linux_aio import engines
 # What AIOContext() uses; a test that is about one engine has it for its time (conftest.py).
 ENGINE = os.environ.get("LINUX_AIO_ENGINE") or "auto"
 
-# The errno of a request itself is raised by submit, or by get_result: as the engine learns of it.
-# Kernel AIO refuses what is no valid request at all; threads of ours carry it out to see.
-REFUSES_AT_ONCE = ENGINE in {"auto", "aio"}
-
 # Requests of files in memory are over when submit returns.
 ENDS_AT_ONCE = ENGINE in {"auto", "aio"}
 

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Completions that threads of ours push: each is reaped once, and nobody sleeps on.
+#include "engine/completion_queue.hpp"
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+
+namespace {
+
+using engine::Completion;
+using engine::CompletionQueue;
+using engine::Request;
+using std::chrono::milliseconds;
+
+class Bell final : public engine::Alarm {
+public:
+    void sound() noexcept override { ++sounded; }
+    std::atomic<int> sounded = 0;
+};
+
+void test_order() {
+    CompletionQueue queue;
+    std::array<Request, 5> requests;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        queue.push(requests[i], static_cast<std::int64_t>(i) - 2);
+    }
+    std::array<Completion, 3> some;
+    check::equal(queue.reap(some), 3);
+    check::is_true(some[0].request == requests.data(), "the first that was pushed comes first");
+    check::equal(some[0].result, -2);
+    check::equal(queue.reap(some), 2);
+    check::equal(some[1].result, 2);
+    check::equal(queue.reap(some), 0);
+    check::equal(queue.reap({}), 0);
+}
+
+void test_waiting() {
+    CompletionQueue queue;
+    Request request;
+    auto ticket = queue.ticket();
+    check::equal(queue.wait(ticket, milliseconds(1)), ETIMEDOUT);
+    queue.push(request, 0);
+    check::equal(queue.wait(ticket, std::nullopt), 0);
+    ticket = queue.ticket();
+    Completion completion;
+    queue.reap({&completion, 1});
+    check::equal(queue.wait(ticket, std::nullopt), 0);  // somebody else may have waited for it
+}
+
+void test_alarm() {
+    CompletionQueue queue;
+    Bell bell;
+    std::array<Request, 3> requests;
+    const auto ticket = queue.ticket();
+    queue.push(requests[0], 0);
+    check::is_true(!queue.listen(ticket, bell), "it has changed: there is no reason to sleep");
+    check::equal(bell.sounded, 0);
+    check::is_true(queue.listen(queue.ticket(), bell), "nothing has changed");
+    queue.push(requests[1], 0);
+    check::equal(bell.sounded, 1);
+    queue.stop_listening();
+    queue.push(requests[2], 0);
+    check::equal(bell.sounded, 1);
+}
+
+// Several threads push, several wait and reap.
+void test_each_comes_once() {
+    constexpr std::size_t pushers = 3;
+    constexpr std::size_t each = 20'000;
+    CompletionQueue queue;
+    std::vector<Request> requests(pushers * each);
+    std::vector<std::atomic<int>> seen(requests.size());
+    std::atomic<std::size_t> reaped = 0;
+    const auto reap_all = [&] {
+        while (reaped < requests.size()) {
+            const auto ticket = queue.ticket();
+            std::array<Completion, 7> completions;
+            const auto count = queue.reap(completions);
+            for (std::size_t i = 0; i < count; ++i) {
+                ++seen[static_cast<std::size_t>(completions[i].request - requests.data())];
+            }
+            reaped += count;
+            if (count == 0 && reaped < requests.size()) {
+                queue.wait(ticket, std::nullopt);
+            }
+        }
+    };
+    std::vector<std::thread> threads;
+    for (std::size_t first = 0; first < requests.size(); first += each) {
+        threads.emplace_back([&, first] {
+            for (std::size_t i = first; i < first + each; ++i) {
+                queue.push(requests[i], 1);
+            }
+        });
+    }
+    threads.emplace_back(reap_all);
+    threads.emplace_back(reap_all);
+    for (auto& thread : threads) {
+        thread.join();
+    }
+    check::is_true(std::ranges::all_of(seen, [](const auto& count) { return count == 1; }),
+                   "each was reaped once");
+}
+
+}  // namespace
+
+int main() {
+    return check::run({
+        {"in order", test_order},
+        {"waiting", test_waiting},
+        {"an alarm", test_alarm},
+        {"each comes once", test_each_comes_once},
+    });
+}

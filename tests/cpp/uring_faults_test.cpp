@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+// Faults in the calls to io_uring: whatever they are, each request completes exactly once, with its
+// own result, and signals its eventfd once.
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "engine/engine.hpp"
+#include "engine/reactors.hpp"
+#include "engine/uring_calls.hpp"
+#include "fixtures.hpp"
+
+namespace {
+
+using engine::Request;
+
+const engine::UringCalls real = engine::uring_calls;
+
+// What goes wrong; the reactor's thread looks at it.
+struct Faults {
+    std::atomic<int> error = 0;          // of every `every`-th call that submits
+    std::atomic<unsigned> every = 2;
+    std::atomic<unsigned> at_most = ~0U;  // entries that are submitted at once
+    std::atomic<unsigned> ring_size = 0;  // in place of what was asked for
+    std::atomic<int> setup_error = 0;
+    std::atomic<unsigned> setups_until = 0;  // so many succeed first
+    std::atomic<unsigned> calls = 0;
+};
+
+Faults faults;
+
+void clear_faults() {
+    faults.error = 0;
+    faults.every = 2;
+    faults.at_most = ~0U;
+    faults.ring_size = 0;
+    faults.setup_error = 0;
+    faults.setups_until = 0;
+    faults.calls = 0;
+}
+
+bool is_to_fail() { return faults.error != 0 && ++faults.calls % faults.every == 0; }
+
+// Hides the entries beyond the first ones from liburing for the time of a call.
+class Shortened {
+public:
+    explicit Shortened(io_uring* ring) : ring_(ring), tail_(ring->sq.sqe_tail) {
+        if (ring->sq.sqe_tail - ring->sq.sqe_head > faults.at_most) {
+            ring->sq.sqe_tail = ring->sq.sqe_head + faults.at_most;
+        }
+    }
+    Shortened(const Shortened&) = delete;
+    Shortened& operator=(const Shortened&) = delete;
+    ~Shortened() { ring_->sq.sqe_tail = tail_; }
+
+private:
+    io_uring* ring_;
+    unsigned tail_;
+};
+
+int set_up(unsigned entries, io_uring* ring, io_uring_params* parameters) {
+    if (faults.setup_error != 0) {
+        if (faults.setups_until == 0) {
+            return -faults.setup_error;
+        }
+        --faults.setups_until;
+    }
+    if (faults.ring_size != 0) {
+        parameters->cq_entries = faults.ring_size;
+        entries = faults.ring_size;
+    }
+    return real.queue_init_params(entries, ring, parameters);
+}
+
+int submit(io_uring* ring) {
+    if (is_to_fail()) {
+        return -faults.error;
+    }
+    const Shortened shortened(ring);
+    return real.submit(ring);
+}
+
+int submit_and_wait(io_uring* ring, io_uring_cqe** completion, unsigned count,
+                    __kernel_timespec* timeout, sigset_t* signals) {
+    if (is_to_fail()) {
+        return -faults.error;
+    }
+    // With entries left over it is not to sleep long.
+    const Shortened shortened(ring);
+    __kernel_timespec soon{.tv_sec = 0, .tv_nsec = 1'000'000};
+    const bool is_short = faults.at_most != ~0U;
+    return real.submit_and_wait_timeout(ring, completion, count, is_short ? &soon : timeout,
+                                        signals);
+}
+
+std::unique_ptr<engine::Engine> open(std::string_view name) {
+    int error = 0;
+    auto engine = engine::open_engine(name, 1024, error);
+    if (engine == nullptr) {
+        throw check::Skipped("no engine here: errno " + std::to_string(error));
+    }
+    return engine;
+}
+
+std::uint64_t value_of(int eventfd) {
+    std::uint64_t value = 0;
+    const auto deadline = std::chrono::steady_clock::now() + check::patience;
+    pollfd look{.fd = eventfd, .events = POLLIN, .revents = 0};
+    while (value == 0 && std::chrono::steady_clock::now() < deadline) {
+        if (poll(&look, 1, 10) == 1) {
+            [[maybe_unused]] const auto size = read(eventfd, &value, sizeof value);
+        }
+    }
+    return value;
+}
+
+// More reads than there are entries, polls between them, some of which are cancelled.
+void churn(engine::Engine& engine) {
+    constexpr std::size_t size = 600;
+    std::string contents(size, '\0');
+    for (std::size_t i = 0; i < size; ++i) {
+        contents[i] = static_cast<char>('a' + i % 26);
+    }
+    const auto file = fixtures::memory_file(contents);
+    const engine::UniqueFd signals(fixtures::succeeded(eventfd(0, EFD_CLOEXEC)));
+    const fixtures::Pipe pipe;
+    std::string buffer(size, '.');
+    auto requests = fixtures::byte_reads(file.get(), buffer);
+    constexpr std::size_t polls = 40;
+    for (std::size_t i = 0; i < polls; ++i) {
+        requests.push_back(fixtures::poll_request(pipe.reader()));
+    }
+    for (auto& request : requests) {
+        request.eventfd = signals.get();
+    }
+    const auto all = fixtures::addresses(requests);
+    engine.plan(all, {});
+    std::size_t taken = 0;
+    while (taken < all.size()) {
+        const auto submission = engine.submit(std::span(all).subspan(taken));
+        if (submission.taken == 0) {
+            check::equal(submission.error, 0);
+            break;
+        }
+        taken += submission.taken;
+    }
+    std::size_t cancelled = 0;
+    for (std::size_t i = size; i < size + polls / 2; ++i) {
+        cancelled += engine.cancel(requests[i]) ? 1 : 0;
+    }
+    pipe.put_byte();
+    std::map<Request*, int> seen;
+    std::size_t ended_as_cancelled = 0;
+    for (const auto& completion : fixtures::reap(engine, taken)) {
+        ++seen[completion.request];
+        const bool is_poll = completion.request->opcode == engine::Opcode::poll;
+        if (is_poll && completion.result == -ECANCELED) {
+            ++ended_as_cancelled;
+        } else {
+            check::equal(completion.result, is_poll ? POLLIN : 1);
+        }
+    }
+    check::equal(seen.size(), requests.size());
+    check::equal(ended_as_cancelled, cancelled);
+    check::is_true(buffer == contents, "all bytes were read to where they belong");
+    std::uint64_t signalled = 0;
+    while (signalled < seen.size()) {
+        const auto more = value_of(signals.get());
+        if (more == 0) {
+            break;
+        }
+        signalled += more;
+    }
+    check::equal(signalled, requests.size());
+    engine::Completion none;
+    check::equal(engine.reap({&none, 1}), 0);
+}
+
+void test_errors() {
+    for (const int error : {EAGAIN, EBUSY, EINTR, ENOMEM, EINVAL}) {
+        for (const unsigned every : {2U, 3U, 7U}) {
+            clear_faults();
+            const auto engine = open("uring");
+            faults.every = every;
+            faults.error = error;
+            churn(*engine);
+            clear_faults();
+        }
+    }
+}
+
+void test_short_submissions() {
+    for (const unsigned at_most : {1U, 3U, 100U}) {
+        clear_faults();
+        const auto engine = open("uring");
+        faults.at_most = at_most;
+        churn(*engine);
+        faults.error = EAGAIN;
+        churn(*engine);
+        clear_faults();
+    }
+}
+
+void test_overflow_of_completions() {
+    for (const unsigned size : {2U, 8U}) {
+        clear_faults();
+        const auto engine = open("uring");
+        faults.ring_size = size;
+        churn(*engine);
+        clear_faults();
+    }
+}
+
+void test_a_ring_that_is_refused() {
+    for (const int error : {ENOSYS, EPERM, ENOMEM, EMFILE}) {
+        clear_faults();
+        faults.setup_error = error;
+        check::equal(engine::probe_engine("uring"), error);
+        int found = 0;
+        check::is_true(engine::open_engine("uring", 8, found) == nullptr, "it is refused");
+        check::equal(found, error);
+    }
+    clear_faults();
+}
+
+// After it was found to be there.
+void test_a_ring_that_is_refused_later() {
+    clear_faults();
+    const auto engine = open("uring");
+    faults.setup_error = ENOMEM;
+    const auto file = fixtures::memory_file("data");
+    std::string buffer(4, '.');
+    auto read = fixtures::read_request(file.get(), buffer);
+    Request* const address = &read;
+    engine->plan({&address, 1}, {});
+    check::equal(fixtures::complete(*engine, read), -ENOMEM);
+    engine::Completion none;
+    check::equal(engine->reap({&none, 1}), 0);
+    clear_faults();
+}
+
+void test_auto_goes_on_without_it() {
+    for (const int error : {ENOSYS, EPERM, ENOMEM}) {
+        for (const unsigned succeed : {0U, 1U}) {
+            clear_faults();
+            faults.setup_error = error;
+            faults.setups_until = succeed;
+            const auto engine = open("auto");
+            churn(*engine);
+            const fixtures::Pipe pipe;
+            std::string buffer(4, '.');
+            auto read = fixtures::read_request(pipe.reader(), buffer);
+            Request* const address = &read;
+            engine->plan({&address, 1}, {});
+            check::equal(fixtures::submit(*engine, read).taken, 1);
+            pipe.put_byte();
+            const auto completions = fixtures::reap(*engine, 1);
+            check::equal(completions.size(), 1);
+            check::equal(completions.empty() ? 0 : completions[0].result, 1);
+        }
+    }
+    clear_faults();
+}
+
+}  // namespace
+
+int main() {
+    if (engine::probe_uring() != 0) {
+        std::cout << "skipped: no io_uring here\n";
+        return check::skipped_status;
+    }
+    engine::uring_calls = {
+        .queue_init_params = set_up,
+        .submit = submit,
+        .submit_and_wait_timeout = submit_and_wait,
+    };
+    return check::run({
+        {"errors of submissions", test_errors},
+        {"short submissions", test_short_submissions},
+        {"more completions than there is room for", test_overflow_of_completions},
+        {"a ring that is refused", test_a_ring_that_is_refused},
+        {"a ring that is refused later", test_a_ring_that_is_refused_later},
+        {"auto goes on without it", test_auto_goes_on_without_it},
+    });
+}
