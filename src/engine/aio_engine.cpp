@@ -138,8 +138,7 @@ void AioEngine::plan(std::span<Request* const> requests, std::optional<Pace> gue
     DirectFiles files;
     for (auto* request : requests) {
         request->pace = guessed ? *guessed : guess(*request);
-        request->is_direct = is_read(request->opcode) &&
-                             !(guessed && ends_inside(*guessed)) &&
+        request->is_direct = is_read(request->opcode) && !(guessed && ends_inside(*guessed)) &&
                              files.is_direct(request->fd);
     }
 }

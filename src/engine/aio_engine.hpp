@@ -36,8 +36,7 @@ public:
 
     const char* name() const noexcept override { return "aio"; }
     Pace guess(const Request& request) noexcept override;
-    void plan(std::span<Request* const> requests,
-              std::optional<Pace> guessed) noexcept override;
+    void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept override;
     void learn(const Request& request) noexcept override;
     Submission submit(std::span<Request* const> requests) noexcept override;
     std::size_t reap(std::span<Completion> completions) noexcept override;
@@ -71,8 +70,8 @@ private:
     std::mutex
         mutex_;  // for all that follows; held for short, never across a system call that waits
     libaio::Ring ring_;
-    Ticket seen_ = 0;   // events, ever
-    int sleepers_ = 0;  // threads inside io_getevents
+    Ticket seen_ = 0;                          // events, ever
+    int sleepers_ = 0;                         // threads inside io_getevents
     std::atomic<std::uint64_t> released_ = 0;  // times that places were given back
 
     Request alarm_;

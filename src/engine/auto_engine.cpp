@@ -42,9 +42,7 @@ void signal_eventfd(int fd) noexcept {
     [[maybe_unused]] const auto written = write(fd, &one, sizeof one);
 }
 
-bool wants_no_wait(const Request& request) noexcept {
-    return (request.rw_flags & RWF_NOWAIT) != 0;
-}
+bool wants_no_wait(const Request& request) noexcept { return (request.rw_flags & RWF_NOWAIT) != 0; }
 
 // Whether the file ends where a read that was told not to wait came to its end; else more of it is
 // there, but not cached.
@@ -92,8 +90,7 @@ void AutoEngine::note_way(const Request& request, bool is_inside) noexcept {
         return;
     }
     auto& place = far_fd(request);
-    if (const int now = is_inside ? -1 : request.fd;
-        place.load(std::memory_order_relaxed) != now) {
+    if (const int now = is_inside ? -1 : request.fd; place.load(std::memory_order_relaxed) != now) {
         place.store(now, std::memory_order_relaxed);
     }
 }
@@ -302,8 +299,7 @@ int AutoEngine::try_inside(Request& request) noexcept {
 }
 
 int AutoEngine::try_stream(Request& request) noexcept {
-    const bool is_final =
-        wants_no_wait(request) || (fcntl(request.fd, F_GETFL) & O_NONBLOCK) != 0;
+    const bool is_final = wants_no_wait(request) || (fcntl(request.fd, F_GETFL) & O_NONBLOCK) != 0;
     if (is_read(request.opcode) || is_final) {
         const auto result = carry_out(request, request.fd, true, RWF_NOWAIT);
         const bool is_done = result != -EAGAIN && result != -EOPNOTSUPP;

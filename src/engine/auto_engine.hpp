@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `auto` engine: never blocks the caller, whatever the file, and takes the shortest way there is.
+// The `auto` engine: never blocks the caller, whatever the file, and takes the shortest way there
+// is.
 //
 //  - What is in memory, in tmpfs or the page cache, the submitting thread reads itself: preadv2(2)
 //    costs less than io_submit(2). A page cache is asked not to wait (RWF_NOWAIT), and what would
@@ -7,8 +8,8 @@
 //    same.
 //  - Direct reads of local disks, syncs and polls go to kernel AIO, which does not wait for those.
 //  - All else goes to threads of ours: to io_uring what has to wait for a disk and can do so there,
-//    to workers what is a long copy, writes to the page cache, which may have to make room for them,
-//    and files of which nothing is known.
+//    to workers what is a long copy, writes to the page cache, which may have to make room for
+//    them, and files of which nothing is known.
 //  - Where kernel AIO or io_uring are refused, the others do their work.
 #pragma once
 
@@ -31,8 +32,7 @@ public:
 
     const char* name() const noexcept override { return "auto"; }
     Pace guess(const Request& request) noexcept override;
-    void plan(std::span<Request* const> requests,
-              std::optional<Pace> guessed) noexcept override;
+    void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept override;
     void learn(const Request& /*request*/) noexcept override {}
     Submission submit(std::span<Request* const> requests) noexcept override;
     std::size_t reap(std::span<Completion> completions) noexcept override;

@@ -42,8 +42,8 @@ std::size_t CompletionQueue::reap(std::span<Completion> completions) noexcept {
     return count;
 }
 
-// With the lock held. Sequentially consistent, as is what a sleeper does: either it sees the change,
-// or it is seen.
+// With the lock held. Sequentially consistent, as is what a sleeper does: either it sees the
+// change, or it is seen.
 void CompletionQueue::note_change() noexcept {
     changes_.fetch_add(1);
     if (sleepers_.load() != 0) {

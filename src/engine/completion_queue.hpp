@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Completions that don't come from the kernel's ring of events: of requests that threads of ours, or
-// the submitting thread itself, have carried out. Any thread may push, reap and wait.
+// Completions that don't come from the kernel's ring of events: of requests that threads of ours,
+// or the submitting thread itself, have carried out. Any thread may push, reap and wait.
 #pragma once
 
 #include <atomic>
@@ -48,8 +48,8 @@ private:
     Alarm* alarm_ = nullptr;
     unsigned listeners_ = 0;
 
-    std::atomic<std::size_t> count_ = 0;         // spares a look from taking the lock
-    std::atomic<std::uint32_t> changes_ = 0;     // pushes and reaps
+    std::atomic<std::size_t> count_ = 0;      // spares a look from taking the lock
+    std::atomic<std::uint32_t> changes_ = 0;  // pushes and reaps
     std::atomic<std::uint32_t> sleepers_ = 0;
 };
 

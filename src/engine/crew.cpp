@@ -161,8 +161,7 @@ bool Crew::cancel_if_endless(Request& request) noexcept {
 bool Crew::ask_reactor(Cancellation cancellation, Lock& lock) noexcept {
     cancellation.next = std::exchange(cancellations_, &cancellation);
     wake_reactor();
-    state_changed_.wait(lock,
-                        [&] { return cancellation.answer != Cancellation::Answer::none; });
+    state_changed_.wait(lock, [&] { return cancellation.answer != Cancellation::Answer::none; });
     return cancellation.answer == Cancellation::Answer::yes;
 }
 
@@ -374,8 +373,7 @@ void Crew::send_signals(Lock& lock) noexcept {
 }
 
 bool Crew::is_done_with(Clock::time_point idle_since) const noexcept {
-    return workers_ == 0 && queue_.empty() &&
-           (is_closing_ || Clock::now() - idle_since >= linger);
+    return workers_ == 0 && queue_.empty() && (is_closing_ || Clock::now() - idle_since >= linger);
 }
 
 // --- workers
@@ -441,7 +439,8 @@ bool Crew::wait_for_work(Lock& lock) noexcept {
 
 void Crew::run_worker() noexcept {
     Lock lock(mutex_);
-    // Of brief requests that follow each other, which would wake a thread of the program's for each.
+    // Of brief requests that follow each other, which would wake a thread of the program's for
+    // each.
     Signal held;
     for (;;) {
         const bool goes_on = held.count < most_held && !queue_.empty() &&

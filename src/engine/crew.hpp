@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads of ours that carry out requests: a reactor, which waits for many at once, and workers, which
-// each wait for one. They are started when there is work, and end when there was none for a while.
+// Threads of ours that carry out requests: a reactor, which waits for many at once, and workers,
+// which each wait for one. They are started when there is work, and end when there was none for a
+// while.
 //
 // All that they share is behind one lock, which is never held across a call that waits.
 #pragma once
@@ -46,8 +47,8 @@ public:
     // With nothing in flight: waits until the threads are gone.
     void close() noexcept;
 
-    // In a child process, which has none of the threads, while the parent may hold the lock. Whoever
-    // has the object must not let it go away.
+    // In a child process, which has none of the threads, while the parent may hold the lock.
+    // Whoever has the object must not let it go away.
     void abandon() noexcept { files_.close(); }
 
     // An eventfd's that has this number in the program's table of descriptors and in our threads'.
@@ -93,8 +94,7 @@ private:
     void call_for_worker() noexcept;
     void start_wanted_workers() noexcept;
     void work_on(Request& request, Signal& held, Lock& lock) noexcept;
-    void finish_in_worker(Request& request, std::int64_t result, Signal& held,
-                          Lock& lock) noexcept;
+    void finish_in_worker(Request& request, std::int64_t result, Signal& held, Lock& lock) noexcept;
     void send(Signal& signal, Lock& lock) noexcept;
 
     CompletionQueue& completions_;
@@ -123,7 +123,7 @@ private:
     unsigned workers_ = 0;
     unsigned workers_wanted_ = 0;  // to be started by a thread that has the private table
     unsigned idle_ = 0;
-    unsigned brief_ = 0;          // workers on a brief request
+    unsigned brief_ = 0;  // workers on a brief request
     bool stall_is_watched_ = false;
 };
 

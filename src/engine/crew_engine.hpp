@@ -14,8 +14,7 @@ public:
 
     const char* name() const noexcept override { return name_; }
     Pace guess(const Request& request) noexcept override;
-    void plan(std::span<Request* const> requests,
-              std::optional<Pace> guessed) noexcept override;
+    void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept override;
     void learn(const Request& /*request*/) noexcept override {}
     Submission submit(std::span<Request* const> requests) noexcept override;
     std::size_t reap(std::span<Completion> completions) noexcept override;

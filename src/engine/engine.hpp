@@ -68,8 +68,7 @@ public:
     // Sets `pace`, and for reads `is_direct`, of requests that are about to be submitted: no other
     // code of the program's comes between. Given what guess() said of all of them, it need not look
     // again where looking costs more than being wrong.
-    virtual void plan(std::span<Request* const> requests,
-              std::optional<Pace> guessed) noexcept = 0;
+    virtual void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept = 0;
 
     // To be called where blocking is allowed, for a request whose pace is unknown: the next answer
     // may be better.

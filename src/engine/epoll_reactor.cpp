@@ -62,8 +62,8 @@ bool never_waits(const Request& request, int fd) noexcept {
 int EpollReactor::open() noexcept {
     epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
     epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
-    const bool is_open = epoll_.is_open() &&
-                         epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_fd_, &event) == 0;
+    const bool is_open =
+        epoll_.is_open() && epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_fd_, &event) == 0;
     return is_open ? 0 : errno;
 }
 
@@ -88,7 +88,8 @@ void EpollReactor::start(Request& request) noexcept {
     if (error != EPERM) {
         owner_.finish(request, -error);
     } else if (request.opcode == Opcode::poll) {
-        // What can't be watched is always ready, or, as other engines say of it, can't be waited for.
+        // What can't be watched is always ready, or, as other engines say of it, can't be waited
+        // for.
         pollfd look{.fd = fd, .events = static_cast<short>(request.poll_events), .revents = 0};
         poll(&look, 1, 0);
         owner_.finish(request, look.revents != 0 ? look.revents : -EINVAL);
@@ -159,8 +160,7 @@ void EpollReactor::cancel(Cancellation& cancellation) noexcept {
 void EpollReactor::wait(std::chrono::nanoseconds timeout) noexcept {
     std::array<epoll_event, most_events> events;
     const auto time = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
-    const int count =
-        epoll_wait(epoll_.get(), events.data(), most_events, static_cast<int>(time));
+    const int count = epoll_wait(epoll_.get(), events.data(), most_events, static_cast<int>(time));
     event_count_ = count > 0 ? count : 0;
     for (int i = 0; i < event_count_; ++i) {
         events_[i] = {.watch = static_cast<Watch*>(events[static_cast<std::size_t>(i)].data.ptr),

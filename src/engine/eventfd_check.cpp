@@ -18,8 +18,8 @@ std::pair<dev_t, ino_t> identify(const struct stat& status) noexcept {
 
 }  // namespace
 
-// Eventfds have no file type, and with other files of that kind share an inode. Those refuse what is
-// written to them, so that to take one for an eventfd does no harm.
+// Eventfds have no file type, and with other files of that kind share an inode. Those refuse what
+// is written to them, so that to take one for an eventfd does no harm.
 int check_eventfd(int number) noexcept {
     static const auto known = [] {
         const UniqueFd fd(eventfd(0, EFD_CLOEXEC));

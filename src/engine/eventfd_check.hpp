@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a number is that of an eventfd, for those who write to it themselves. The kernel checks for
-// itself, but tells nobody in another way than by io_submit(2).
+// Whether a number is that of an eventfd, for those who write to it themselves. The kernel checks
+// for itself, but tells nobody in another way than by io_submit(2).
 #pragma once
 
 namespace engine {

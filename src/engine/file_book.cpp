@@ -50,8 +50,7 @@ FileBook::Identity FileBook::identify(int fd) noexcept {
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) != 0) {
         return {};
     }
-    return {.device = makedev(status.stx_dev_major, status.stx_dev_minor),
-            .inode = status.stx_ino};
+    return {.device = makedev(status.stx_dev_major, status.stx_dev_minor), .inode = status.stx_ino};
 }
 
 FileBook::Entry& FileBook::entry_of(int fd) noexcept {

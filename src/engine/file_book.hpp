@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the `auto` engine knows of the files behind fd numbers.
 //
-// A number may have been closed and be another file's by now, so what would do harm if it were stale
-// is asked anew each time, by calls that cost a tenth of a read: whether the file is in memory
-// (F_GET_SEALS, which only tmpfs and hugetlbfs know) and whether it is open for direct I/O
+// A number may have been closed and be another file's by now, so what would do harm if it were
+// stale is asked anew each time, by calls that cost a tenth of a read: whether the file is in
+// memory (F_GET_SEALS, which only tmpfs and hugetlbfs know) and whether it is open for direct I/O
 // (F_GETFL). What was learnt is held against the identity of the file before it is used.
 //
 // Nothing here waits, nor asks a server: statx(2) is told not to sync.
@@ -31,8 +31,8 @@ public:
 
     static Look look_at(int fd) noexcept;
 
-    // Whether reads of the file are better not tried without waiting: they missed the page cache, or
-    // the file can't tell. Counts as one read.
+    // Whether reads of the file are better not tried without waiting: they missed the page cache,
+    // or the file can't tell. Counts as one read.
     enum class Advice : std::uint8_t { try_it, misses, unsupported };
     Advice advise(int fd) noexcept;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sleeping until a number changes: futex(2). Unlike std::atomic::wait it ends for a signal, too, whose
-// handler Python may have to run.
+// Sleeping until a number changes: futex(2). Unlike std::atomic::wait it ends for a signal, too,
+// whose handler Python may have to run.
 #pragma once
 
 #include <atomic>

@@ -129,8 +129,7 @@ int PrivateFiles::hold(Parcel& parcel, Request& request) noexcept {
     return error;
 }
 
-int PrivateFiles::hold(Parcel& parcel, int number, std::size_t place,
-                       HeldFile*& file) noexcept {
+int PrivateFiles::hold(Parcel& parcel, int number, std::size_t place, HeldFile*& file) noexcept {
     const auto numbers = std::span(parcel.numbers).first(parcel.count);
     if (const auto found = std::ranges::find(numbers, number); found != numbers.end()) {
         file = parcel.files[static_cast<std::size_t>(found - numbers.begin())];
@@ -155,8 +154,8 @@ int PrivateFiles::hold(Parcel& parcel, int number, std::size_t place,
 
 // What was held for a message that was not sent.
 void PrivateFiles::let_go(Request& request) noexcept {
-    for (auto* file : {std::exchange(request.file, nullptr),
-                       std::exchange(request.signal_file, nullptr)}) {
+    for (auto* file :
+         {std::exchange(request.file, nullptr), std::exchange(request.signal_file, nullptr)}) {
         // one that has arrived has other users
         if (file != nullptr && release(file)) {
             delete file;

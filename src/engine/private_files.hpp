@@ -30,8 +30,8 @@
 namespace engine {
 
 struct HeldFile {
-    int number = -1;  // in the program's table, when it was sent
-    int fd = -1;      // in our threads' table; -1 until it has arrived
+    int number = -1;    // in the program's table, when it was sent
+    int fd = -1;        // in our threads' table; -1 until it has arrived
     int error = EBADF;  // for which it can't be used where it has not arrived
     unsigned users = 0;
     HeldFile* next = nullptr;  // of those on their way
@@ -63,7 +63,8 @@ public:
     void close() noexcept;
 
     // From any other thread: takes hold of the files and eventfds of requests. Returns how many of
-    // them, from the front; `error` tells why no more: EAGAIN if our threads are to receive() first.
+    // them, from the front; `error` tells why no more: EAGAIN if our threads are to receive()
+    // first.
     std::size_t hold(std::span<Request* const> requests, int& error) noexcept;
 
     // In one of our threads: takes over what has been sent.

@@ -20,8 +20,8 @@ enum class Opcode : std::uint16_t {
     writev = IO_CMD_PWRITEV,
 };
 
-// What to expect of the submission of a request: whether it waits, for a disk, a pipe or a server on
-// the network, and whether the request is over when it returns.
+// What to expect of the submission of a request: whether it waits, for a disk, a pipe or a server
+// on the network, and whether the request is over when it returns.
 enum class Pace : std::uint8_t {
     at_once,       // done inside the submission, from memory
     inside,        // done inside the submission, which may wait for a disk
@@ -107,7 +107,9 @@ constexpr bool is_vectored(Opcode opcode) noexcept {
 constexpr bool is_sync(Opcode opcode) noexcept {
     return opcode == Opcode::fsync || opcode == Opcode::fdsync;
 }
-constexpr bool transfers_data(Opcode opcode) noexcept { return is_read(opcode) || is_write(opcode); }
+constexpr bool transfers_data(Opcode opcode) noexcept {
+    return is_read(opcode) || is_write(opcode);
+}
 
 // The bytes that a read or write asks for.
 std::size_t size_of(const Request& request) noexcept;

@@ -72,14 +72,13 @@ PyObject* raise_queue_full(const OperationObject* operation, std::size_t max_req
 
 PyObject* raise_setup_error(std::string_view engine, int error, unsigned max_requests) {
     if (error == EAGAIN) {
-        raise_described(
-            error, "io_setup for " + std::to_string(max_requests) +
-                       " requests: the machine's limit of queued requests, "
-                       "/proc/sys/fs/aio-max-nr, is " +
-                       line_of("/proc/sys/fs/aio-max-nr") + ", of which " +
-                       line_of("/proc/sys/fs/aio-nr") +
-                       " are in use; close contexts, ask for fewer, or raise it with "
-                       "'sysctl fs.aio-max-nr=N'");
+        raise_described(error, "io_setup for " + std::to_string(max_requests) +
+                                   " requests: the machine's limit of queued requests, "
+                                   "/proc/sys/fs/aio-max-nr, is " +
+                                   line_of("/proc/sys/fs/aio-max-nr") + ", of which " +
+                                   line_of("/proc/sys/fs/aio-nr") +
+                                   " are in use; close contexts, ask for fewer, or raise it with "
+                                   "'sysctl fs.aio-max-nr=N'");
     } else if (error == EINVAL) {
         raise_described(error, "io_setup for " + std::to_string(max_requests) +
                                    " requests: more than the kernel can ever queue");

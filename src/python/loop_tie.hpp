@@ -28,8 +28,8 @@ struct LoopTie {
     std::size_t suspended = 0;  // awaitables that have begun and not finished
     // Whether some in flight signal the eventfd of another loop that was served before.
     bool has_strangers = false;
-    std::uint64_t number = 0;   // of the tie: those of an earlier one don't count
-    std::size_t borrowed = 0;   // operations in flight that were submitted first, then awaited
+    std::uint64_t number = 0;  // of the tie: those of an earlier one don't count
+    std::size_t borrowed = 0;  // operations in flight that were submitted first, then awaited
     bool turn_is_requested = false;
     bool look_is_requested = false;  // a turn after a while
     bool is_running = false;         // in run_turn(), which comes to the queue by itself

@@ -328,8 +328,8 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     return submission;
 }
 
-// The program's eventfd, else the tie's or the context's own. Of these the kernel is spared the work
-// where the operation will be over when the submission returns.
+// The program's eventfd, else the tie's or the context's own. Of these the kernel is spared the
+// work where the operation will be over when the submission returns.
 void Batch::name_eventfd(const Candidate& candidate) const {
     const auto* operation = candidate.operation;
     auto& request = candidate.operation->request;
