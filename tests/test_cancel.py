@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import linux_aio
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory, is_readable
 from support.fusefs import HoldingFS
@@ -402,3 +403,25 @@ def test_cancelled_ones_can_be_submitted_elsewhere(ctx: AIOContext, gate: Gate) 
         assert first.cancel(op)
     gate.open()
     assert perform(ctx, op) == select.POLLIN
+
+
+# Found by ./dev fuzz api: io_uring interrupts what runs, and says that it can't be cancelled.
+
+
+@pytest.mark.parametrize("kind", ["fsync", "fdsync"])
+def test_a_sync_that_is_interrupted_was_cancelled(kind: str, fs: HoldingFS) -> None:
+    if linux_aio.engines()["uring"] != "available":
+        pytest.skip("no io_uring here")
+    fd = os.open(fs.create("data", DATA), os.O_RDWR)
+    with AIOContext(4, engine="uring") as context:
+        fs.hold()
+        operation = getattr(AIOOperation, kind)(fd)
+        operation.submit(context)
+        fs.wait_held(1)
+        context.cancel(operation)  # whatever it says
+        wait_done(operation)
+        with pytest.raises(OSError, match=kind) as caught:
+            operation.get_result()
+        assert caught.value.errno == errno.ECANCELED
+    fs.unhold()
+    os.close(fd)
