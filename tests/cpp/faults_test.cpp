@@ -49,7 +49,9 @@ public:
 
     // From the one with that number on.
     engine::Submission submit(Engine& engine, std::size_t first = 0) {
-        return engine.submit(std::span(addresses_).subspan(first));
+        const auto rest = std::span(addresses_).subspan(first);
+        engine.plan(rest, std::nullopt);
+        return engine.submit(rest);
     }
 
     // The first `count`, those of earlier checks included, complete, and no others.

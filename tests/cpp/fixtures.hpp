@@ -152,6 +152,7 @@ inline std::vector<engine::Request*> addresses(std::span<engine::Request> reques
 
 inline engine::Submission submit(engine::Engine& engine, engine::Request& request) {
     engine::Request* const address = &request;
+    engine.plan({&address, 1}, std::nullopt);
     return engine.submit({&address, 1});
 }
 
