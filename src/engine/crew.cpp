@@ -76,11 +76,12 @@ Submission Crew::submit(std::span<Request* const> requests,
                         std::function<void(const Request&)> note) noexcept {
     Lock lock(mutex_);
     Submission submission;
+    ++submitting_;
     submission.error = start_reactor(lock);
-    if (submission.error != 0) {
-        return submission;
+    if (submission.error == 0) {
+        submission.taken = hold(requests, lock, submission.error);
     }
-    submission.taken = hold(requests, lock, submission.error);
+    --submitting_;
     in_flight_ += submission.taken;
     for (auto* request : requests.first(submission.taken)) {
         request->cancelled = false;
@@ -374,7 +375,7 @@ void Crew::send_signals(Lock& lock) noexcept {
 }
 
 bool Crew::is_done_with(Clock::time_point idle_since) const noexcept {
-    return workers_ == 0 && queue_.empty() &&
+    return workers_ == 0 && submitting_ == 0 && queue_.empty() &&
            (is_closing_ || Clock::now() - idle_since >= linger);
 }
 

@@ -108,6 +108,7 @@ private:
     bool is_closing_ = false;
     bool ends_streams_ = false;
     std::size_t in_flight_ = 0;
+    unsigned submitting_ = 0;  // threads in submit(), for which the reactor stays
 
     ReactorState reactor_state_ = ReactorState::none;
     std::unique_ptr<Reactor> reactor_;
