@@ -92,10 +92,9 @@ private:
     bool wait_for_work(Lock& lock) noexcept;
     void call_for_worker() noexcept;
     void start_wanted_workers() noexcept;
-    void work_on(Request& request, Signal& held, Lock& lock) noexcept;
-    void finish_in_worker(Request& request, std::int64_t result, Signal& held,
-                          Lock& lock) noexcept;
-    void send(Signal& signal, Lock& lock) noexcept;
+    void work_on(Request& request, Lock& lock) noexcept;
+    void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
+    void send_held(Lock& lock) noexcept;
 
     CompletionQueue& completions_;
     const MakeReactor make_reactor_;
@@ -124,6 +123,8 @@ private:
     unsigned workers_ = 0;
     unsigned workers_wanted_ = 0;  // to be started by a thread that has the private table
     unsigned idle_ = 0;
+    // Of brief requests that follow each other, which would wake a thread of the program's for each.
+    Signal held_;
     unsigned brief_ = 0;          // workers on a brief request
     bool stall_is_watched_ = false;
 };

@@ -25,7 +25,8 @@ constexpr unsigned completions = 4096;
 // Of the kernel's own threads, for what it can only do by waiting.
 constexpr unsigned most_kernel_workers = 64;
 
-// What completions carry: the address of a request; that of a cancellation, marked; or one of these.
+// What completions carry: the address of a request; that of a cancellation, marked; or one of
+// these.
 constexpr std::uint64_t nobody = 0;
 constexpr std::uint64_t to_wake = 2;
 constexpr std::uint64_t cancellation_mark = 1;
@@ -214,8 +215,7 @@ void UringReactor::wait(std::chrono::nanoseconds timeout) noexcept {
     listen();
     auto time = to_timespec(is_listening_ && waiting_.empty() ? timeout : soon);
     io_uring_cqe* completion = nullptr;
-    const int status =
-        uring_calls.submit_and_wait_timeout(&ring_, &completion, 1, &time, nullptr);
+    const int status = uring_calls.submit_and_wait_timeout(&ring_, &completion, 1, &time, nullptr);
     if (status < 0 && status != -ETIME && status != -EINTR && io_uring_cq_ready(&ring_) == 0) {
         // The kernel lacks memory, or room for completions that we have not taken: what was to be
         // submitted stays in the queue.
@@ -285,8 +285,8 @@ void UringReactor::end_poll(Request& request, std::int64_t result) noexcept {
 int UringReactor::open_proxy(Request& request) noexcept {
     request.poll_proxy = epoll_create1(EPOLL_CLOEXEC);
     epoll_event event{.events = request.poll_events, .data = {.ptr = nullptr}};
-    const bool is_open = request.poll_proxy >= 0 &&
-                         epoll_ctl(request.poll_proxy, EPOLL_CTL_ADD, request.file->fd, &event) == 0;
+    const bool is_open = request.poll_proxy >= 0 && epoll_ctl(request.poll_proxy, EPOLL_CTL_ADD,
+                                                              request.file->fd, &event) == 0;
     return is_open ? 0 : errno;
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A reactor on io_uring(7).
 //
-// The ring belongs to the reactor's thread alone: the kernel cancels what a thread has in it when the
-// thread ends (io_uring_enter(2)), so no thread of the program's may submit to it, and ours ends when
-// there is nothing in it. It has one user, which lets the kernel leave work to the moment when we
-// wait for completions (IORING_SETUP_DEFER_TASKRUN).
+// The ring belongs to the reactor's thread alone: the kernel cancels what a thread has in it when
+// the thread ends (io_uring_enter(2)), so no thread of the program's may submit to it, and ours
+// ends when there is nothing in it. It has one user, which lets the kernel leave work to the moment
+// when we wait for completions (IORING_SETUP_DEFER_TASKRUN).
 #pragma once
 
 #include <liburing.h>

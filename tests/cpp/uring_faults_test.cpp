@@ -27,7 +27,7 @@ const engine::UringCalls real = engine::uring_calls;
 
 // What goes wrong; the reactor's thread looks at it.
 struct Faults {
-    std::atomic<int> error = 0;          // of every `every`-th call that submits
+    std::atomic<int> error = 0;  // of every `every`-th call that submits
     std::atomic<unsigned> every = 2;
     std::atomic<unsigned> at_most = ~0U;  // entries that are submitted at once
     std::atomic<unsigned> ring_size = 0;  // in place of what was asked for
