@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from linux_aio import AIOContext, AIOOperation
+from linux_aio import AIOContext, AIOOperation, EventFD
 from support.engines import ENGINE
 from support.files import Gate, is_readable
 from support.forked import in_child
@@ -126,7 +126,7 @@ def test_closing_waits_for_what_is_queued_and_running(fs: HoldingFS) -> None:
 
 AT_EXIT = """
 import os, sys, threading
-from linux_aio import AIOContext, AIOOperation
+from linux_aio import AIOContext, AIOOperation, EventFD
 
 fd = os.open(sys.argv[1], os.O_RDWR)
 context = AIOContext(1000)
@@ -177,7 +177,7 @@ def test_a_child_does_not_keep_pipes_open() -> None:
 
 OUTLIVES = """
 import os, sys, time
-from linux_aio import AIOContext, AIOOperation
+from linux_aio import AIOContext, AIOOperation, EventFD
 
 fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
 done, context = os.memfd_create("data"), AIOContext(8)
@@ -243,3 +243,22 @@ def test_record_locks_survive(fd: int, tmp_path: Path) -> None:
         wait_for_threads(before)
         assert is_locked_for_others(path)
     assert is_locked_for_others(path)
+
+
+@pytest.mark.needs_root
+def test_a_signal_does_not_wait_for_the_next_request(fd: int, fs: HoldingFS) -> None:
+    """A worker goes from one write to the next, which may take for ever."""
+    slow = os.open(fs.create("data", bytes(PAGE)), os.O_RDWR)
+    fs.hold()
+    with EventFD() as eventfd, AIOContext(8) as context:
+        quick = AIOOperation.write(b"data", fd)
+        quick.prepare(eventfd)
+        held = AIOOperation.write(b"data", slow)
+        assert context.submit(quick, held) == 2
+        fs.wait_held(1)
+        assert is_readable(eventfd.fileno, PATIENCE)
+        assert quick.done
+        assert not held.done
+        fs.unhold()
+        wait_done(held)
+    os.close(slow)

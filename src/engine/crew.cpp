@@ -76,11 +76,12 @@ Submission Crew::submit(std::span<Request* const> requests,
                         std::function<void(const Request&)> note) noexcept {
     Lock lock(mutex_);
     Submission submission;
+    ++submitting_;
     submission.error = start_reactor(lock);
-    if (submission.error != 0) {
-        return submission;
+    if (submission.error == 0) {
+        submission.taken = hold(requests, lock, submission.error);
     }
-    submission.taken = hold(requests, lock, submission.error);
+    --submitting_;
     in_flight_ += submission.taken;
     for (auto* request : requests.first(submission.taken)) {
         request->cancelled = false;
@@ -233,6 +234,7 @@ void Crew::run_reactor() noexcept {
         answer_cancellations();
         start_wanted_workers();
         send_signals(lock);
+        send_held(lock);  // the request that its worker has gone on to may take long
         if (!inbox_.empty() || cancellations_ != nullptr || workers_wanted_ != 0) {
             continue;  // they came while the signals were sent
         }
@@ -373,7 +375,8 @@ void Crew::send_signals(Lock& lock) noexcept {
 }
 
 bool Crew::is_done_with(Clock::time_point idle_since) const noexcept {
-    return workers_ == 0 && queue_.empty() && (is_closing_ || Clock::now() - idle_since >= linger);
+    return workers_ == 0 && submitting_ == 0 && queue_.empty() &&
+           (is_closing_ || Clock::now() - idle_since >= linger);
 }
 
 // --- workers
@@ -439,14 +442,11 @@ bool Crew::wait_for_work(Lock& lock) noexcept {
 
 void Crew::run_worker() noexcept {
     Lock lock(mutex_);
-    // Of brief requests that follow each other, which would wake a thread of the program's for
-    // each.
-    Signal held;
     for (;;) {
-        const bool goes_on = held.count < most_held && !queue_.empty() &&
+        const bool goes_on = held_.count < most_held && !queue_.empty() &&
                              queue_.front()->is_brief && may_take(false);
-        if (!goes_on && held.file != nullptr) {
-            send(held, lock);
+        if (!goes_on) {
+            send_held(lock);
         }
         if (!goes_on && !wait_for_work(lock)) {
             break;
@@ -459,7 +459,7 @@ void Crew::run_worker() noexcept {
             call_for_worker();
             start_wanted_workers();
         }
-        work_on(*request, held, lock);
+        work_on(*request, lock);
         brief_ -= is_brief ? 1 : 0;
     }
     --workers_;
@@ -468,12 +468,12 @@ void Crew::run_worker() noexcept {
     }
 }
 
-void Crew::work_on(Request& request, Signal& held, Lock& lock) noexcept {
+void Crew::work_on(Request& request, Lock& lock) noexcept {
     files_.receive();
     auto* file = request.file;
     const int fd = file->fd;
     if (fd < 0) {
-        finish_in_worker(request, -file->error, held, lock);
+        finish_in_worker(request, -file->error, lock);
         return;
     }
     auto kind = file->kind;
@@ -496,11 +496,10 @@ void Crew::work_on(Request& request, Signal& held, Lock& lock) noexcept {
     const auto result = carry_out_with_priority(request, fd, has_no_offsets);
     lock.lock();
     file->kind = kind;
-    finish_in_worker(request, result, held, lock);
+    finish_in_worker(request, result, lock);
 }
 
-void Crew::finish_in_worker(Request& request, std::int64_t result, Signal& held,
-                            Lock& lock) noexcept {
+void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
     const bool may_be_held = request.is_brief;
     request.stage = Stage::none;
     auto* file = std::exchange(request.file, nullptr);
@@ -516,28 +515,31 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Signal& held,
     if (signal == nullptr) {
         return;
     }
-    if (held.file == signal) {
-        ++held.count;
+    while (held_.file != nullptr && held_.file != signal) {
+        send_held(lock);
+    }
+    if (held_.file == signal) {
+        ++held_.count;
         files_.release(signal);  // not the last
     } else {
-        if (held.file != nullptr) {
-            send(held, lock);
-        }
-        held = {.file = signal, .count = 1};
+        held_ = {.file = signal, .count = 1};
     }
     if (!may_be_held) {
-        send(held, lock);
+        send_held(lock);
     }
 }
 
-void Crew::send(Signal& signal, Lock& lock) noexcept {
+void Crew::send_held(Lock& lock) noexcept {
+    const auto signal = std::exchange(held_, {});
+    if (signal.file == nullptr) {
+        return;
+    }
     lock.unlock();
     signal_file(*signal.file, signal.count);
     lock.lock();
     if (files_.release(signal.file)) {
         close_held(signal.file);
     }
-    signal = {};
 }
 
 }  // namespace engine

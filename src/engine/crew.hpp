@@ -93,9 +93,9 @@ private:
     bool wait_for_work(Lock& lock) noexcept;
     void call_for_worker() noexcept;
     void start_wanted_workers() noexcept;
-    void work_on(Request& request, Signal& held, Lock& lock) noexcept;
-    void finish_in_worker(Request& request, std::int64_t result, Signal& held, Lock& lock) noexcept;
-    void send(Signal& signal, Lock& lock) noexcept;
+    void work_on(Request& request, Lock& lock) noexcept;
+    void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
+    void send_held(Lock& lock) noexcept;
 
     CompletionQueue& completions_;
     const MakeReactor make_reactor_;
@@ -108,6 +108,7 @@ private:
     bool is_closing_ = false;
     bool ends_streams_ = false;
     std::size_t in_flight_ = 0;
+    unsigned submitting_ = 0;  // threads in submit(), for which the reactor stays
 
     ReactorState reactor_state_ = ReactorState::none;
     std::unique_ptr<Reactor> reactor_;
@@ -123,6 +124,9 @@ private:
     unsigned workers_ = 0;
     unsigned workers_wanted_ = 0;  // to be started by a thread that has the private table
     unsigned idle_ = 0;
+    // Of brief requests that follow each other, which would wake a thread of the program's for
+    // each.
+    Signal held_;
     unsigned brief_ = 0;  // workers on a brief request
     bool stall_is_watched_ = false;
 };
