@@ -50,9 +50,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", "timeout(seconds): used where pytest-timeout is there")
 
 
+# Files of tests that go through all engines by themselves, or through none.
+ENGINE_INDEPENDENT = {
+    "test_coverage_report.py",
+    "test_durability.py",
+    "test_fuzz_api.py",
+    "test_sandbox.py",
+    "test_sdist.py",
+    "test_version.py",
+}
+
+
 def belongs_here(item: pytest.Item) -> bool:
     """Whether this run, if it is for one engine, is the one to run the test."""
-    if ENGINE_ONLY and item.get_closest_marker("engine_independent"):
+    independent = item.get_closest_marker("engine_independent")
+    if ENGINE_ONLY and (independent or item.path.name in ENGINE_INDEPENDENT):
         return False
     about = item.get_closest_marker("engine")
     return about is None or RUN_ENGINE is None or RUN_ENGINE in about.args
