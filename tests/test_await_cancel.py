@@ -575,6 +575,7 @@ def test_operation_with_the_programs_buffer(ctx: AIOContext, fs: HoldingFS, dire
         operation = AIOOperation.readinto(buffer, direct)
         operation.submit(ctx)
         task = asyncio.create_task(result_of(operation))
+        await turns(2)
         await until(lambda: fs.held() == 1)
         task.cancel()
         await turns(4)
