@@ -20,7 +20,7 @@ from support.fusefs import fs_available, mounted
 needs_fs = pytest.mark.skipif(fs_available() is not None, reason=str(fs_available()))
 
 SEED = 20240229
-CUTS = 36  # one for each way to sync, layout and way to wait, twice
+CUTS = 18  # one for each way to sync, layout and way to wait
 
 
 @needs_fs
