@@ -555,6 +555,7 @@ def test_operation_awaited_again_after_a_cancellation(
     async def main() -> None:
         operation = AIOOperation.read(NBYTES, direct)
         operation.submit(ctx)
+        await until(lambda: fs.held() == 1)  # until then it could be cancelled
         for _ in range(3):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.005):
