@@ -23,6 +23,7 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory
+from support.operations import wait_done
 from support.workers import PATIENCE, finish, start
 
 NBYTES = 64
@@ -206,6 +207,7 @@ def test_contexts_are_made_dropped_and_collected_by_all(fd: int) -> None:
                     AIOOperation.poll(gate, select.POLLIN).submit(context)
                 cycle: list[object] = [context]
                 cycle.append(cycle)
+                wait_done(operation)
                 check(operation)
                 if turn % 2:
                     context.close()
