@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +10,7 @@
 
 #include "engine/blocking_call.hpp"
 #include "engine/eventfd_check.hpp"
+#include "engine/eventfd_signal.hpp"
 #include "engine/reactors.hpp"
 
 namespace engine {
@@ -34,12 +34,6 @@ std::unique_ptr<AioEngine> open_aio(unsigned max_requests) {
 
 void add(std::atomic<std::uint64_t>& count, std::uint64_t number = 1) noexcept {
     count.fetch_add(number, std::memory_order_relaxed);
-}
-
-void signal_eventfd(int fd) noexcept {
-    const std::uint64_t one = 1;
-    // It fails only where the counter is so high that it is readable anyway.
-    [[maybe_unused]] const auto written = write(fd, &one, sizeof one);
 }
 
 bool wants_no_wait(const Request& request) noexcept { return (request.rw_flags & RWF_NOWAIT) != 0; }

@@ -13,6 +13,7 @@
 
 #include "engine/blocking_call.hpp"
 #include "engine/device_book.hpp"
+#include "engine/eventfd_signal.hpp"
 
 namespace engine {
 namespace {
@@ -32,11 +33,6 @@ constexpr std::uint64_t most_held = 16;
 
 // How long a brief request may take before others no longer wait behind it.
 constexpr milliseconds stall(1);
-
-void signal_file(const HeldFile& file, std::uint64_t count) noexcept {
-    // It fails only where the counter is so high that it is readable anyway.
-    [[maybe_unused]] const auto written = write(file.fd, &count, sizeof count);
-}
 
 void close_held(HeldFile* file) noexcept {
     if (file->fd >= 0) {
@@ -123,8 +119,7 @@ std::size_t Crew::hold(std::span<Request* const> requests, Lock& lock, int& erro
 
 void Crew::wake_reactor() noexcept {
     if (std::exchange(reactor_sleeps_, false)) {
-        const std::uint64_t one = 1;
-        [[maybe_unused]] const auto written = write(files_.wake_number(), &one, sizeof one);
+        signal_eventfd(files_.wake_number());
     }
 }
 
@@ -349,7 +344,7 @@ void Crew::add_signal(HeldFile* file) noexcept {
     } else if (signal_count_ < signals_.size()) {
         signals_[signal_count_++] = {.file = file, .count = 1};
     } else {
-        signal_file(*file, 1);
+        signal_eventfd(file->fd);
         if (files_.release(file)) {
             close_held(file);
         }
@@ -363,7 +358,7 @@ void Crew::send_signals(Lock& lock) noexcept {
     const auto signals = std::span(signals_).first(signal_count_);
     lock.unlock();
     for (const auto& signal : signals) {
-        signal_file(*signal.file, signal.count);
+        signal_eventfd(signal.file->fd, signal.count);
     }
     lock.lock();
     for (const auto& signal : signals) {
@@ -535,7 +530,7 @@ void Crew::send_held(Lock& lock) noexcept {
         return;
     }
     lock.unlock();
-    signal_file(*signal.file, signal.count);
+    signal_eventfd(signal.file->fd, signal.count);
     lock.lock();
     if (files_.release(signal.file)) {
         close_held(signal.file);

@@ -73,8 +73,6 @@ public:
     // One user less. True if it was the last: then it is the caller's, to be closed and deleted.
     bool release(HeldFile* file) noexcept;
 
-    bool has_private_table() const noexcept { return is_private_; }
-
 private:
     static constexpr std::size_t most_files = 64;  // in one message
 

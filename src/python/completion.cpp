@@ -168,12 +168,6 @@ void forget(ContextObject* context, OperationObject* operation) noexcept {
     }
 }
 
-void signal_eventfd(int fd) noexcept {
-    const std::uint64_t one = 1;
-    // It fails only where the counter is so high that it is readable anyway.
-    [[maybe_unused]] const auto written = write(fd, &one, sizeof one);
-}
-
 void empty_eventfd(int fd) noexcept {
     std::uint64_t count = 0;
     [[maybe_unused]] const auto emptied = read(fd, &count, sizeof count);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "engine/engine.hpp"
+#include "engine/eventfd_signal.hpp"
 #include "python/context.hpp"
 
 namespace python {
@@ -23,7 +24,7 @@ void remember(ContextObject* context, OperationObject* operation, Listing listin
 void forget(ContextObject* context, OperationObject* operation) noexcept;
 
 // Makes an eventfd readable, or not. Neither waits.
-void signal_eventfd(int fd) noexcept;
+using engine::signal_eventfd;
 void empty_eventfd(int fd) noexcept;
 
 // After operations were taken from the context: makes its eventfd unreadable if none are left.
