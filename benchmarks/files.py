@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+from array import array
 from pathlib import Path
 
 from .model import Access, Case, Storage
@@ -64,7 +65,8 @@ def warm(path: str) -> None:
 
 def one_pass(case: Case, path: str, seed: int) -> list[int]:
     """Where to read: every block once."""
-    offsets = list(range(0, os.path.getsize(path), case.block))
+    offsets = array("q", range(0, os.path.getsize(path), case.block))
     if not case.sequential:
         random.Random(seed).shuffle(offsets)
-    return offsets
+    # numbers made in the order of their use: else it is a cache miss to look at each
+    return offsets.tolist()
