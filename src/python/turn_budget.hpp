@@ -14,6 +14,8 @@
 namespace python {
 
 class TurnBudget {
+    using Clock = std::chrono::steady_clock;
+
 public:
     static TurnBudget& of_this_thread() noexcept {
         static thread_local TurnBudget budget;
@@ -33,7 +35,9 @@ public:
     }
 
     // Whether, lately, one has used up what another one needed. Then nobody should go on and on.
-    bool is_contended() const noexcept { return is_contended_ || was_contended_; }
+    bool is_contended() const noexcept {
+        return is_contended_ || (was_contended_ && Clock::now() - contended_at_ < memory);
+    }
 
     // Names the turn that runs. Who has to wait for the next one gives it to start_next() there.
     std::uint64_t turn() const noexcept { return turn_; }
@@ -44,6 +48,9 @@ public:
             ++turn_;
             spent_ = {};
             was_contended_ = std::exchange(is_contended_, false);
+            if (was_contended_) {
+                contended_at_ = Clock::now();
+            }
         }
     }
 
@@ -71,7 +78,6 @@ public:
         }
 
     private:
-        using Clock = std::chrono::steady_clock;
         static constexpr std::size_t small_bytes = std::size_t{16} * 1024;
         static constexpr unsigned sample = 8;
 
@@ -82,13 +88,15 @@ public:
 
 private:
     static constexpr std::chrono::nanoseconds limit = std::chrono::microseconds(300);
+    static constexpr std::chrono::nanoseconds memory = std::chrono::milliseconds(10);
 
     std::chrono::nanoseconds spent_{};
     std::uint64_t turn_ = 0;
     unsigned small_count_ = 0;
     const void* last_spender_ = nullptr;
     bool is_contended_ = false;   // in this turn
-    bool was_contended_ = false;  // in the one before
+    bool was_contended_ = false;  // in the one before, which ended then:
+    Clock::time_point contended_at_;
 };
 
 }  // namespace python
