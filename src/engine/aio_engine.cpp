@@ -31,6 +31,19 @@ constexpr std::size_t batch_size = 128;
 // late.
 constexpr std::size_t unplugged_batch_size = 2;
 
+// A disk idles while requests are held back: it is to begin with the first of them while we make
+// the next.
+constexpr std::size_t disk_batch_size = 8;
+
+std::size_t most_at_once(std::span<const Request* const> requests) noexcept {
+    const auto& first = *requests.front();
+    if (first.is_direct) {
+        return disk_batch_size;
+    }
+    const bool sleeps = requests.size() > unplugged_batch_size && first.pace == Pace::inside;
+    return sleeps ? unplugged_batch_size : batch_size;
+}
+
 // A page that nobody can write to, for the life of the process.
 io_event* unwritable_address() {
     static void* const page = mmap(nullptr, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)),
@@ -147,9 +160,7 @@ void AioEngine::learn(const Request& request) noexcept { pace_maker_.learn(reque
 
 Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
     Submission submission;
-    const bool sleeps =
-        requests.size() > unplugged_batch_size && requests.front()->pace == Pace::inside;
-    const auto most = sleeps ? unplugged_batch_size : batch_size;
+    const auto most = requests.empty() ? batch_size : most_at_once(requests);
     while (submission.taken < requests.size()) {
         const auto batch =
             requests.subspan(submission.taken, std::min(most, requests.size() - submission.taken));

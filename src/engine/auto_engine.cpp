@@ -200,10 +200,11 @@ bool AutoEngine::has_uring() noexcept {
 
 Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
     std::size_t taken = 0;
+    FileBook::Known known;
     for (;;) {
         // As many as go elsewhere together; then one that is done here.
         std::size_t end = taken;
-        while (end < requests.size() && !is_worth_a_try(*requests[end])) {
+        while (end < requests.size() && !is_worth_a_try(*requests[end], known)) {
             const bool fits = end == taken || (requests[end]->route == Route::aio) ==
                                                   (requests[taken]->route == Route::aio);
             if (!fits) {
@@ -231,12 +232,12 @@ Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
 }
 
 // False for what goes elsewhere: also, as it turns out, what missed the page cache a moment ago.
-bool AutoEngine::is_worth_a_try(Request& request) noexcept {
+bool AutoEngine::is_worth_a_try(Request& request, FileBook::Known& known) noexcept {
     if (request.route != Route::inside || request.pace == Pace::at_once || wants_no_wait(request)) {
         return request.route == Route::inside;
     }
     const std::lock_guard lock(mutex_);
-    switch (book_.advise(request.fd)) {
+    switch (book_.advise(request.fd, known)) {
         case FileBook::Advice::try_it:
             return true;
         case FileBook::Advice::misses:

@@ -54,7 +54,7 @@ private:
     void send_far(Request& request, Reason reason) noexcept;
     bool has_uring() noexcept;
 
-    bool is_worth_a_try(Request& request) noexcept;
+    bool is_worth_a_try(Request& request, FileBook::Known& known) noexcept;
     int try_inside(Request& request) noexcept;
     int try_stream(Request& request) noexcept;
     void finish_inside(Request& request, std::int64_t result) noexcept;

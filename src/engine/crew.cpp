@@ -68,9 +68,23 @@ Crew::Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor s
 
 // --- submission
 
+// For the program's threads. Who holds the lock gives it up within a few microseconds, most often:
+// to sleep, and be woken, would take longer.
+Crew::Lock Crew::lock_soon() noexcept {
+    constexpr int most_tries = 64;
+    Lock lock(mutex_, std::try_to_lock);
+    for (int tries = 1; !lock.owns_lock() && tries < most_tries; ++tries) {
+        lock.try_lock();
+    }
+    if (!lock.owns_lock()) {
+        lock.lock();
+    }
+    return lock;
+}
+
 Submission Crew::submit(std::span<Request* const> requests,
                         std::function<void(const Request&)> note) noexcept {
-    Lock lock(mutex_);
+    auto lock = lock_soon();
     Submission submission;
     ++submitting_;
     submission.error = start_reactor(lock);

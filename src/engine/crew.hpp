@@ -73,6 +73,7 @@ private:
         std::uint64_t count = 0;
     };
 
+    Lock lock_soon() noexcept;
     bool ask_reactor(Cancellation cancellation, Lock& lock) noexcept;
     int start_reactor(Lock& lock) noexcept;
     bool start_thread(void (Crew::*run)() noexcept) noexcept;

@@ -57,12 +57,16 @@ FileBook::Entry& FileBook::entry_of(int fd) noexcept {
     return entries_[static_cast<std::size_t>(fd) % entries_.size()];
 }
 
-FileBook::Advice FileBook::advise(int fd) noexcept {
+FileBook::Advice FileBook::advise(int fd, Known& known) noexcept {
     auto& entry = entry_of(fd);
     if (entry.fd != fd || (!entry.is_unsupported && entry.left == 0)) {
         return Advice::try_it;
     }
-    if (identify(fd) != entry.identity) {
+    if (known.fd != fd) {
+        known.fd = fd;
+        known.identity = identify(fd);
+    }
+    if (known.identity != entry.identity) {
         entry = {};
         return Advice::try_it;
     }

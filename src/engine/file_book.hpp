@@ -31,10 +31,13 @@ public:
 
     static Look look_at(int fd) noexcept;
 
+    // Which file a number is, for as long as no code of the program's runs.
+    class Known;
+
     // Whether reads of the file are better not tried without waiting: they missed the page cache,
     // or the file can't tell. Counts as one read.
     enum class Advice : std::uint8_t { try_it, misses, unsupported };
-    Advice advise(int fd) noexcept;
+    Advice advise(int fd, Known& known) noexcept;
 
     void note_hit(int fd) noexcept;
     void note_miss(int fd) noexcept;
@@ -59,6 +62,12 @@ private:
     Entry& renew(int fd) noexcept;
 
     std::array<Entry, 256> entries_{};  // by fd modulo its size
+};
+
+class FileBook::Known {
+    friend class FileBook;
+    int fd = -1;
+    Identity identity;
 };
 
 }  // namespace engine

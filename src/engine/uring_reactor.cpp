@@ -22,6 +22,9 @@ namespace {
 constexpr unsigned entries = 256;
 constexpr unsigned completions = 4096;
 
+// How many go to the kernel together. A disk begins with the first while we make the next.
+constexpr unsigned good_company = 8;
+
 // Of the kernel's own threads, for what it can only do by waiting.
 constexpr unsigned most_kernel_workers = 64;
 
@@ -59,8 +62,11 @@ __kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
     return {.tv_sec = seconds.count(), .tv_nsec = (time - seconds).count()};
 }
 
-bool is_nonblocking_stream(int fd) noexcept {
-    return (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0 && is_stream(fd);
+bool is_nonblocking_stream(HeldFile& file) noexcept {
+    if (file.kind == HeldFile::Kind::unknown) {
+        file.kind = is_stream(file.fd) ? HeldFile::Kind::stream : HeldFile::Kind::seekable;
+    }
+    return file.kind == HeldFile::Kind::stream && (fcntl(file.fd, F_GETFL) & O_NONBLOCK) != 0;
 }
 
 unsigned length_of(const Request& request) noexcept {
@@ -150,31 +156,26 @@ void UringReactor::prepare(io_uring_sqe* entry, const Request& request) const no
 
 void UringReactor::start(Request& request) noexcept {
     // io_uring waits for the likes of these all the same; kernel AIO, as any other call, does not.
-    if (transfers_data(request.opcode) && is_nonblocking_stream(request.file->fd)) {
+    if (transfers_data(request.opcode) && is_nonblocking_stream(*request.file)) {
         owner_.finish(request, carry_out(request, request.file->fd, true, 0));
         return;
     }
     request.poll_proxy = -1;
-    start_or_wait(request);
+    waiting_.push_back(request);
 }
 
-void UringReactor::start_or_wait(Request& request) noexcept {
-    auto* entry = waiting_.empty() ? get_entry() : nullptr;
-    if (entry == nullptr) {
-        waiting_.push_back(request);
-    } else {
-        prepare(entry, request);
-    }
-}
-
+// The last of them are not submitted yet.
 void UringReactor::start_waiting() noexcept {
-    while (auto* request = waiting_.front()) {
+    for (unsigned count = 0; !waiting_.empty(); ++count) {
+        if (count == good_company) {
+            uring_calls.submit(&ring_);
+            count = 0;
+        }
         auto* entry = get_entry();
         if (entry == nullptr) {
             return;
         }
-        waiting_.remove(*request);
-        prepare(entry, *request);
+        prepare(entry, *waiting_.pop_front());
     }
 }
 
@@ -275,7 +276,7 @@ void UringReactor::end_poll(Request& request, std::int64_t result) noexcept {
         result = error != 0 ? -error : result;
     }
     if (result == 0) {
-        start_or_wait(request);
+        waiting_.push_back(request);
     } else {
         end(request, result);
     }

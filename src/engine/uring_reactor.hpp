@@ -37,7 +37,6 @@ private:
     void end_poll(Request& request, std::int64_t result) noexcept;
     void end(Request& request, std::int64_t result) noexcept;
     int open_proxy(Request& request) noexcept;
-    void start_or_wait(Request& request) noexcept;
     void handle(const io_uring_cqe& completion) noexcept;
 
     ReactorOwner& owner_;
@@ -46,7 +45,7 @@ private:
     bool is_open_ = false;
     bool is_listening_ = false;  // to wake_fd_
     std::uint64_t wakes_ = 0;    // what the kernel reads of the eventfd
-    RequestList waiting_;        // for an entry of the submission queue
+    RequestList waiting_;        // to go to the kernel with the next wait()
 };
 
 }  // namespace engine

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <memory>
@@ -274,8 +275,13 @@ private:
 };
 
 // As many are submitted together as keeps both the disk and the tasks busy: more at once is cheaper
-// for the kernel, but leaves the disk idle for as long as it takes to collect them.
-constexpr std::size_t good_company = 8;
+// for the kernel, but a disk that has little else to do is idle for as long as it takes to collect
+// them.
+bool is_good_company(const ContextObject* context) noexcept {
+    constexpr std::size_t most = 8;
+    const auto count = std::min(context->tie.queued.size(), context->room());
+    return count != 0 && count >= std::clamp(context->in_flight.size(), std::size_t{4}, most);
+}
 
 void submit_for_turn(ContextObject* context) noexcept {
     context->tie.is_running = true;
@@ -327,7 +333,7 @@ bool wake_all_now(ContextObject* context, Patience& patience) {
         tie.waking = python_context.get();
         goes_on = wake_now(waiter.get());
         tie.waking = outer;
-        if (goes_on && tie.queued.size() >= good_company) {
+        if (goes_on && is_good_company(context)) {
             submit_for_turn(context);
         }
         if (patience.is_over()) {
