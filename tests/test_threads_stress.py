@@ -18,6 +18,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_all_do_everything_with_the_same_operations(contexts: int, fd: int) -> N
 
     def act(number: int) -> None:
         chosen = random.Random(number)
-        for _ in range(400):
+        for _ in range(1500):
             crowd.act(chosen)
 
     try:
@@ -278,6 +279,42 @@ def test_a_loop_in_every_thread(fd: int) -> None:
                     assert result == DATA[first + number :][:NBYTES]
 
     together(4, lambda number: asyncio.run(read_all()))
+
+
+def test_other_threads_call_the_methods_of_waiters() -> None:
+    """Not that they should: what a task waits for can be had from it."""
+    at_end = threading.Event()
+    tasks: list[asyncio.Task[int]] = []
+    called: list[Any] = []
+
+    def look() -> None:
+        while not at_end.is_set():
+            for task in tasks[:]:
+                waiter: Any = getattr(task, "_fut_waiter", None)
+                if waiter is not None:
+                    assert waiter.done() in (True, False)
+                    waiter.add_done_callback(called.append)
+                    waiter.remove_done_callback(called.append)
+                    assert not waiter.cancelled()
+
+    async def await_all() -> None:
+        async with AIOContext(8) as context:
+            with Gate() as gate:
+                for _ in range(100):
+                    tasks[:] = [
+                        asyncio.create_task(context.poll(gate, select.POLLIN)) for _ in range(8)
+                    ]
+                    await asyncio.sleep(0)
+                    gate.open()
+                    assert all(await asyncio.gather(*tasks))
+                    gate.shut()
+
+    looking = [start(look) for _ in range(2)]
+    try:
+        asyncio.run(await_all())
+    finally:
+        at_end.set()
+        finish(*looking)
 
 
 def test_other_threads_use_the_context_of_a_loop(fd: int) -> None:

@@ -498,7 +498,9 @@ void awaitable_dealloc(PyObject* object) {
         PyObject_ClearWeakRefs(object);
     }
     warn_if_never_awaited(self);
-    awaitable_clear(object);
+    if (self->stage != Stage::finished) {
+        awaitable_clear(object);
+    }
     auto* state = state_or_null(object);
     FreeAwaitables::deallocate(state != nullptr ? &state->free_awaitables : nullptr, self);
 }

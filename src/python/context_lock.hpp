@@ -9,10 +9,24 @@ namespace python {
 
 class ContextLock {
 public:
-    explicit ContextLock(ContextObject* context) noexcept : lock_(usable_lock_of(context)) {}
+    explicit ContextLock(ContextObject* context) noexcept
+        : context_(context), lock_(usable_lock_of(context)) {}
     ContextLock(const ContextLock&) = delete;
     ContextLock& operator=(const ContextLock&) = delete;
     ~ContextLock() = default;
+
+    // Lets others in for the life of the object. For calls that may come back to the context: taken
+    // twice by one thread, the lock lets them in all the same, but only after much trying.
+    class Pause {
+    public:
+        explicit Pause(ContextLock& paused) noexcept : paused_(paused) { paused_.lock_.unlock(); }
+        Pause(const Pause&) = delete;
+        Pause& operator=(const Pause&) = delete;
+        ~Pause() { paused_.lock_.lock(usable_lock_of(paused_.context_)); }
+
+    private:
+        ContextLock& paused_;
+    };
 
     // The context, whose lock nobody holds who is not there any more: a thread that waits for a
     // lock can be given it, and before it knows, another one forks.
@@ -31,6 +45,7 @@ public:
     }
 
 private:
+    ContextObject* context_;
     ObjectLock lock_;
 };
 

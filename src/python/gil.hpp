@@ -23,8 +23,8 @@ private:
 class ObjectLock {
 public:
 #ifdef Py_GIL_DISABLED
-    explicit ObjectLock(PyObject* object) noexcept { PyCriticalSection_Begin(&section_, object); }
-    ~ObjectLock() { PyCriticalSection_End(&section_); }
+    explicit ObjectLock(PyObject* object) noexcept { lock(object); }
+    ~ObjectLock() { unlock(); }
 #else
     explicit ObjectLock(PyObject* /*object*/) noexcept {}
     ~ObjectLock() = default;
@@ -32,9 +32,15 @@ public:
     ObjectLock(const ObjectLock&) = delete;
     ObjectLock& operator=(const ObjectLock&) = delete;
 
-private:
 #ifdef Py_GIL_DISABLED
+    void lock(PyObject* object) noexcept { PyCriticalSection_Begin(&section_, object); }
+    void unlock() noexcept { PyCriticalSection_End(&section_); }
+
+private:
     PyCriticalSection section_;
+#else
+    void lock(PyObject* /*object*/) noexcept {}
+    void unlock() noexcept {}
 #endif
 };
 

@@ -95,7 +95,7 @@ PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywor
     if (context->is_inherited()) {
         Py_RETURN_NONE;
     }
-    const ContextLock lock(context);
+    ContextLock lock(context);
     auto& tie = context->tie;
     auto& budget = TurnBudget::of_this_thread();
     PyObject* reason = PyTuple_GET_SIZE(arguments) == 1 ? PyTuple_GET_ITEM(arguments, 0) : nullptr;
@@ -109,7 +109,7 @@ PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywor
         budget.start_next(tie.last_turn);
         tie.last_turn = budget.turn();
     }
-    if (!run_turn(context)) {
+    if (!run_turn(context, lock)) {
         return nullptr;
     }
     Py_RETURN_NONE;
@@ -314,7 +314,7 @@ private:
 
 // Calls back those whose operations have landed by now, and submits what they queue. False with an
 // exception set.
-bool wake_all_now(ContextObject* context, Patience& patience) {
+bool wake_all_now(ContextObject* context, ContextLock& lock, Patience& patience) {
     auto& tie = context->tie;
     // whoever is called back may have the context served by another loop
     const auto number = tie.number;
@@ -328,10 +328,12 @@ bool wake_all_now(ContextObject* context, Patience& patience) {
             continue;  // of a loop that was closed: nobody will step its tasks again
         }
         // held: it may be put back by then, for another callback of the same
-        const auto python_context =
-            Ref::borrow(static_cast<WaiterObject*>(waiter.get())->callback_context.get());
+        const auto python_context = callback_context_of(waiter.get());
         tie.waking = python_context.get();
-        goes_on = wake_now(waiter.get());
+        {
+            const ContextLock::Pause pause(lock);
+            goes_on = wake_now(waiter.get());
+        }
         tie.waking = outer;
         if (goes_on && is_good_company(context)) {
             submit_for_turn(context);
@@ -344,7 +346,7 @@ bool wake_all_now(ContextObject* context, Patience& patience) {
 }
 
 // False with an exception set.
-bool wake_and_submit(ContextObject* context) {
+bool wake_and_submit(ContextObject* context, ContextLock& lock) {
     auto& tie = context->tie;
     if (!tie.loop || TurnBudget::of_this_thread().is_contended() ||
         is_debugging(state_of(context), tie.loop.get())) {
@@ -353,7 +355,7 @@ bool wake_and_submit(ContextObject* context) {
     }
     Patience patience;
     do {
-        if (!wake_all_now(context, patience)) {
+        if (!wake_all_now(context, lock, patience)) {
             return false;
         }
         submit_for_turn(context);
@@ -499,7 +501,7 @@ bool comes_to_queue(const ContextObject* context) noexcept {
     return tie.is_running || (tie.waking != nullptr && tie.waking == current_context());
 }
 
-bool run_turn(ContextObject* context) {
+bool run_turn(ContextObject* context, ContextLock& lock) {
     auto& tie = context->tie;
     if (context->engine != nullptr) {
         tie.is_running = true;
@@ -514,7 +516,7 @@ bool run_turn(ContextObject* context) {
     if (context->closing) {
         fail_queued(context);  // those that were out of the queue when it was closed
     }
-    const bool succeeded = tie.landed.empty() || wake_and_submit(context);
+    const bool succeeded = tie.landed.empty() || wake_and_submit(context, lock);
     if (context->engine == nullptr) {
         wake_all_soon(context);
         untie(context);

@@ -18,6 +18,7 @@
 namespace python {
 
 struct ContextObject;
+class ContextLock;
 
 struct LoopTie {
     Ref loop;     // null: none
@@ -72,7 +73,7 @@ void request_turn(ContextObject* context) noexcept;
 // In a callback of the loop's: reaps, submits what is queued as far as there is room and time,
 // calls back whoever waits for what has completed, and submits what these queue. False with an
 // exception that is to end the loop: SystemExit and its like.
-bool run_turn(ContextObject* context);
+bool run_turn(ContextObject* context, ContextLock& lock);
 
 // Whether run_turn() is on the caller's stack, and will look at the queue before the loop goes on.
 bool comes_to_queue(const ContextObject* context) noexcept;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <utility>
 
 #include "python/arguments.hpp"
@@ -27,11 +28,33 @@ bool call_soon(WaiterObject* self, PyObject* callback, PyObject* context) {
         api.call_soon.get(), arguments.data(), 3, api.context_keyword.get())));
 }
 
+// Who is to be called back, and nobody else: in threads without a GIL, others may yet call the
+// methods of the waiter.
+struct Callbacks {
+    Ref first;
+    Ref context;
+    Ref more;
+};
+
+// Those that waited; none if the wait is over already.
+std::optional<Callbacks> end_wait(WaiterObject* self, Outcome outcome,
+                                  PyObject* cancel_message = nullptr) {
+    const ObjectLock lock(self);
+    if (self->outcome != Outcome::pending) {
+        return std::nullopt;
+    }
+    self->outcome = outcome;
+    self->cancel_message = Ref::borrow(cancel_message);
+    return Callbacks{.first = std::move(self->callback),
+                     .context = std::move(self->callback_context),
+                     .more = std::move(self->more_callbacks)};
+}
+
 // Those but the first. False with an exception set.
-bool call_more_soon(WaiterObject* self) {
-    const auto more = std::move(self->more_callbacks);
-    for (Py_ssize_t i = 0; more && i < PyList_GET_SIZE(more.get()); ++i) {
-        PyObject* pair = PyList_GET_ITEM(more.get(), i);
+bool call_more_soon(WaiterObject* self, const Callbacks& callbacks) {
+    PyObject* more = callbacks.more.get();
+    for (Py_ssize_t i = 0; more != nullptr && i < PyList_GET_SIZE(more); ++i) {
+        PyObject* pair = PyList_GET_ITEM(more, i);
         if (!call_soon(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1))) {
             return false;
         }
@@ -40,10 +63,9 @@ bool call_more_soon(WaiterObject* self) {
 }
 
 // False with an exception set.
-bool call_all_soon(WaiterObject* self) {
-    const auto callback = std::move(self->callback);
-    const auto context = std::move(self->callback_context);
-    return (!callback || call_soon(self, callback.get(), context.get())) && call_more_soon(self);
+bool call_all_soon(WaiterObject* self, const Callbacks& callbacks) {
+    return (!callbacks.first || call_soon(self, callbacks.first.get(), callbacks.context.get())) &&
+           call_more_soon(self, callbacks);
 }
 
 // What a callback raised, as the loop's own handles do it. False with an exception set.
@@ -180,24 +202,24 @@ PyObject* cancel(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
     if (!bind_arguments({"cancel", parameters, 0}, arguments, count, names, values)) {
         return nullptr;
     }
-    const ObjectLock lock(object);
     auto* self = cast(object);
-    if (is_over(self)) {
+    const auto callbacks = end_wait(self, Outcome::cancelled, values[0]);
+    if (!callbacks) {
         Py_RETURN_FALSE;
     }
-    self->outcome = Outcome::cancelled;
-    self->cancel_message = Ref::borrow(values[0]);
-    if (!call_all_soon(self)) {
+    if (!call_all_soon(self, *callbacks)) {
         return nullptr;
     }
     Py_RETURN_TRUE;
 }
 
 PyObject* cancelled(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
     return PyBool_FromLong(cast(object)->outcome == Outcome::cancelled ? 1 : 0);
 }
 
 PyObject* done(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
     return PyBool_FromLong(is_over(cast(object)) ? 1 : 0);
 }
 
@@ -217,6 +239,7 @@ PyDoc_STRVAR(result_doc, "result($self, /)\n--\n\n"
                          "None, or CancelledError; InvalidStateError while the wait is not over.");
 
 PyObject* result(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
     auto* self = cast(object);
     switch (self->outcome) {
         case Outcome::over:
@@ -346,29 +369,30 @@ Ref make_waiter(ModuleState& state, PyObject* loop) {
 }
 
 void wake_soon(PyObject* waiter) noexcept {
-    auto* self = cast(waiter);
-    if (is_over(self)) {
-        return;
-    }
     const KeptException kept;
-    self->outcome = Outcome::over;
-    call_all_soon(self);  // it fails if the loop was closed: then nobody will ever wait again
-    PyErr_Clear();
+    if (const auto callbacks = end_wait(cast(waiter), Outcome::over)) {
+        // it fails if the loop was closed: then nobody will ever wait again
+        call_all_soon(cast(waiter), *callbacks);
+        PyErr_Clear();
+    }
 }
 
 bool wake_now(PyObject* waiter) {
     auto* self = cast(waiter);
-    if (is_over(self)) {
+    const auto callbacks = end_wait(self, Outcome::over);
+    if (!callbacks) {
         return true;
     }
-    self->outcome = Outcome::over;
-    const auto callback = std::move(self->callback);
-    const auto context = std::move(self->callback_context);
     // first, for it may fail, and the first callback may do anything
-    if (!call_more_soon(self)) {
+    if (!call_more_soon(self, *callbacks)) {
         PyErr_Clear();
     }
-    return !callback || call_now(self, callback.get(), context.get());
+    return !callbacks->first || call_now(self, callbacks->first.get(), callbacks->context.get());
+}
+
+Ref callback_context_of(PyObject* waiter) noexcept {
+    const ObjectLock lock(waiter);
+    return Ref::borrow(cast(waiter)->callback_context.get());
 }
 
 PyObject* current_context() noexcept { return PyThreadState_Get()->context; }

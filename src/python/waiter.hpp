@@ -42,6 +42,9 @@ void wake_soon(PyObject* waiter) noexcept;
 // handler raised.
 bool wake_now(PyObject* waiter);
 
+// In which of Python's contexts the first who waits is to be called back; null if nobody waits.
+Ref callback_context_of(PyObject* waiter) noexcept;
+
 // Python's context (of contextvars) that the caller runs in; borrowed, null for the thread's first.
 PyObject* current_context() noexcept;
 
