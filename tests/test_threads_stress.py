@@ -24,6 +24,7 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory
+from support.loops import until
 from support.operations import wait_done
 from support.workers import PATIENCE, finish, start
 
@@ -282,39 +283,39 @@ def test_a_loop_in_every_thread(fd: int) -> None:
 
 
 def test_other_threads_call_the_methods_of_waiters() -> None:
-    """Not that they should: what a task waits for can be had from it."""
+    """Not that they should: whoever is given what is waited for can do so."""
     at_end = threading.Event()
-    tasks: list[asyncio.Task[int]] = []
+    waiters: list[Any] = []
     called: list[Any] = []
 
     def look() -> None:
         while not at_end.is_set():
-            for task in tasks[:]:
-                waiter: Any = getattr(task, "_fut_waiter", None)
-                if waiter is not None:
-                    assert waiter.done() in (True, False)
-                    waiter.add_done_callback(called.append)
-                    waiter.remove_done_callback(called.append)
-                    assert not waiter.cancelled()
+            for waiter in waiters[:]:
+                assert waiter.done() in (True, False)
+                waiter.add_done_callback(called.append)
+                waiter.remove_done_callback(called.append)
+                assert not waiter.cancelled()
 
     async def await_all() -> None:
         async with AIOContext(8) as context:
             with Gate() as gate:
                 for _ in range(100):
-                    tasks[:] = [
-                        asyncio.create_task(context.poll(gate, select.POLLIN)) for _ in range(8)
-                    ]
-                    await asyncio.sleep(0)
+                    coroutines = [context.poll(gate, select.POLLIN) for _ in range(8)]
+                    waiters[:] = [coroutine.send(None) for coroutine in coroutines]
                     gate.open()
-                    assert all(await asyncio.gather(*tasks))
+                    await until(lambda: all(waiter.done() for waiter in waiters))
                     gate.shut()
+                    for coroutine in coroutines:
+                        with pytest.raises(StopIteration):
+                            coroutine.send(None)
+        at_end.set()
+        finish(*looking)  # before the loop is closed, which refuses callbacks
 
     looking = [start(look) for _ in range(2)]
     try:
         asyncio.run(await_all())
     finally:
         at_end.set()
-        finish(*looking)
 
 
 def test_other_threads_use_the_context_of_a_loop(fd: int) -> None:
