@@ -10,6 +10,7 @@ import fcntl
 import gc
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,7 @@ def test_a_block_device(ctx: AIOContext, tmp_path: Path) -> None:
     with loop_mount(tmp_path, "ext4", SMALLEST_MIB["ext4"]) as mounted:
         number = mounted.stat().st_dev
         device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve()
+        skip_for(None if device.exists() else "/sys does not have the device")
         fd = os.open(Path("/dev", device.name), os.O_RDONLY | os.O_DIRECT)
         try:
             memory, transfer = direct_alignment(fd)
@@ -504,7 +506,8 @@ def test_what_is_no_size() -> None:
         aligned_buffer("1")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         aligned_buffer(1, 512.0)  # type: ignore[arg-type]
-    with pytest.raises(MemoryError):
+    has_64_bits = sys.maxsize > 1 << 32
+    with pytest.raises(MemoryError if has_64_bits else ValueError):
         aligned_buffer((1 << 62) - 1)
 
 
