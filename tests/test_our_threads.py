@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import select
 import signal
@@ -39,6 +40,17 @@ def fd(tmp_path: Path) -> Iterator[int]:
 
 def threads() -> int:
     return len(os.listdir("/proc/self/task"))
+
+
+@pytest.fixture(autouse=True)
+def alone() -> None:
+    """What other tests have left behind, and its threads, is gone."""
+    gc.collect()
+    earlier, since = threads(), time.monotonic()
+    while time.monotonic() - since < 0.2:
+        time.sleep(0.01)
+        if threads() != earlier:
+            earlier, since = threads(), time.monotonic()
 
 
 def wait_for_threads(count: int) -> None:
