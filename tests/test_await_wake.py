@@ -250,11 +250,19 @@ def python_task(
     return asyncio.tasks._PyTask(coroutine, loop=loop, **options)  # type: ignore[attr-defined]
 
 
+def eager_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+) -> Any:
+    options.pop("eager_start", None)  # uvloop passes it also where asyncio does not know it yet
+    make: Any = asyncio.eager_task_factory  # type: ignore[attr-defined,unused-ignore]
+    return make(loop, coroutine, **options)
+
+
 TASK_FACTORIES = [
     pytest.param(None, id="in C"),
     pytest.param(python_task, id="in Python"),
     pytest.param(
-        getattr(asyncio, "eager_task_factory", None),
+        eager_task,
         id="eager",
         marks=pytest.mark.skipif(
             sys.version_info < (3, 12), reason="eager tasks came with Python 3.12"

@@ -197,9 +197,9 @@ held = AIOOperation.read(4096, fd)
 held.submit(context)
 while not os.path.exists(sys.argv[2]):
     time.sleep(0.001)
+parent = os.getpid()
 if os.fork() == 0:
     # the parent, with its threads, has gone meanwhile
-    parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(0.001)
     context.close()

@@ -72,14 +72,12 @@ Crew::Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor s
 // to sleep, and be woken, would take longer.
 Crew::Lock Crew::lock_soon() noexcept {
     constexpr int most_tries = 64;
-    Lock lock(mutex_, std::try_to_lock);
-    for (int tries = 1; !lock.owns_lock() && tries < most_tries; ++tries) {
-        lock.try_lock();
+    for (int tries = 0; tries < most_tries; ++tries) {
+        if (Lock lock(mutex_, std::try_to_lock); lock.owns_lock()) {
+            return lock;
+        }
     }
-    if (!lock.owns_lock()) {
-        lock.lock();
-    }
-    return lock;
+    return Lock(mutex_);
 }
 
 Submission Crew::submit(std::span<Request* const> requests,
