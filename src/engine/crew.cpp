@@ -168,8 +168,10 @@ bool Crew::cancel_if_endless(Request& request) noexcept {
 
 bool Crew::ask_reactor(Cancellation cancellation, Lock& lock) noexcept {
     cancellation.next = std::exchange(cancellations_, &cancellation);
+    ++cancelling_;
     wake_reactor();
     state_changed_.wait(lock, [&] { return cancellation.answer != Cancellation::Answer::none; });
+    --cancelling_;
     return cancellation.answer == Cancellation::Answer::yes;
 }
 
@@ -382,7 +384,7 @@ void Crew::send_signals(Lock& lock) noexcept {
 }
 
 bool Crew::is_done_with(Clock::time_point idle_since) const noexcept {
-    return workers_ == 0 && submitting_ == 0 && queue_.empty() &&
+    return workers_ == 0 && submitting_ == 0 && cancelling_ == 0 && queue_.empty() &&
            (is_closing_ || Clock::now() - idle_since >= linger);
 }
 

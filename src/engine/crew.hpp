@@ -109,7 +109,10 @@ private:
     bool is_closing_ = false;
     bool ends_streams_ = false;
     std::size_t in_flight_ = 0;
-    unsigned submitting_ = 0;  // threads in submit(), for which the reactor stays
+    // Threads in submit(), and in cancel() until they have their answer: the reactor stays for
+    // them.
+    unsigned submitting_ = 0;
+    unsigned cancelling_ = 0;
 
     ReactorState reactor_state_ = ReactorState::none;
     std::unique_ptr<Reactor> reactor_;

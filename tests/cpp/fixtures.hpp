@@ -27,6 +27,7 @@
 #include "check.hpp"
 #include "engine/engine.hpp"
 #include "engine/file_system.hpp"
+#include "engine/reactors.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
 #include "libaio/calls.hpp"
@@ -49,6 +50,15 @@ inline bool has_kernel_aio() {
     }
     return status != -ENOSYS && status != -EPERM && status != -EAGAIN;
 }
+
+// Valgrind does not know that io_uring_enter(2) waits, and lets no other thread run meanwhile.
+inline bool is_in_valgrind() {
+    const char* const preloaded = std::getenv("LD_PRELOAD");
+    return preloaded != nullptr &&
+           std::string_view(preloaded).find("vgpreload") != std::string_view::npos;
+}
+
+inline bool has_uring() { return engine::probe_uring() == 0 && !is_in_valgrind(); }
 
 inline std::unique_ptr<engine::Engine> make_engine(unsigned max_requests = 128) {
     int error = 0;

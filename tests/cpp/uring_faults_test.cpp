@@ -4,13 +4,19 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <future>
 #include <map>
+#include <random>
+#include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "check.hpp"
@@ -34,6 +40,7 @@ struct Faults {
     std::atomic<int> setup_error = 0;
     std::atomic<unsigned> setups_until = 0;  // so many succeed first
     std::atomic<unsigned> calls = 0;
+    std::atomic<bool> are_mixed = false;  // any of them, or none, at each call
 };
 
 Faults faults;
@@ -46,9 +53,23 @@ void clear_faults() {
     faults.setup_error = 0;
     faults.setups_until = 0;
     faults.calls = 0;
+    faults.are_mixed = false;
 }
 
 bool is_to_fail() { return faults.error != 0 && ++faults.calls % faults.every == 0; }
+
+// The order differs from call to call, not from run to run.
+void mix_faults() {
+    if (!faults.are_mixed) {
+        return;
+    }
+    static std::minstd_rand random(1);  // the reactor's thread alone comes here
+    constexpr std::array errors{0, 0, 0, EAGAIN, EBUSY, EINTR};
+    constexpr std::array limits{~0U, ~0U, 0U, 1U, 5U};
+    faults.every = 1;
+    faults.error = errors[random() % errors.size()];
+    faults.at_most = limits[random() % limits.size()];
+}
 
 // Hides the entries beyond the first ones from liburing for the time of a call.
 class Shortened {
@@ -82,6 +103,7 @@ int set_up(unsigned entries, io_uring* ring, io_uring_params* parameters) {
 }
 
 int submit(io_uring* ring) {
+    mix_faults();
     if (is_to_fail()) {
         return -faults.error;
     }
@@ -91,6 +113,7 @@ int submit(io_uring* ring) {
 
 int submit_and_wait(io_uring* ring, io_uring_cqe** completion, unsigned count,
                     __kernel_timespec* timeout, sigset_t* signals) {
+    mix_faults();
     if (is_to_fail()) {
         return -faults.error;
     }
@@ -185,6 +208,112 @@ void churn(engine::Engine& engine) {
     check::equal(engine.reap({&none, 1}), 0);
 }
 
+// What one of several threads has in flight. It waits for its eventfd; whoever reaps, counts.
+class Share {
+public:
+    explicit Share(unsigned seed) : random_(seed) {
+        for (std::size_t i = 0; i < size; ++i) {
+            requests_.push_back(i % 8 == 0 ? fixtures::poll_request(pipe_.reader())
+                                           : fixtures::read_request(file_.get(), byte(i), i));
+            requests_.back().eventfd = signals_.get();
+        }
+    }
+
+    // In groups of any size, with a cancellation after each.
+    void submit(engine::Engine& engine) {
+        for (std::size_t done = 0; done < size;) {
+            const auto count = std::min<std::size_t>(1 + random_() % 40, size - done);
+            const auto group = fixtures::addresses(std::span(requests_).subspan(done, count));
+            engine.plan(group, {});
+            const auto submission = engine.submit(group);
+            check::equal(submission.error, 0);
+            if (submission.taken == 0) {
+                return;
+            }
+            done += submission.taken;
+            const auto victim = random_() % done;
+            was_cancelled_[victim] = engine.cancel(requests_[victim]) || was_cancelled_[victim];
+        }
+        pipe_.put_byte();
+    }
+
+    void check_signals() const {
+        std::uint64_t signalled = 0;
+        while (signalled < size) {
+            const auto more = value_of(signals_.get());
+            if (more == 0) {
+                break;
+            }
+            signalled += more;
+        }
+        check::equal(signalled, size);
+    }
+
+    void check_results(const std::map<Request*, std::vector<std::int64_t>>& results) {
+        for (std::size_t i = 0; i < size; ++i) {
+            const auto found = results.find(&requests_[i]);
+            const auto times = found == results.end() ? 0 : found->second.size();
+            check::equal(times, 1);
+            if (times == 1) {
+                check_result(i, found->second[0]);
+            }
+        }
+    }
+
+    static constexpr std::size_t size = 500;
+
+private:
+    void check_result(std::size_t i, std::int64_t result) {
+        if (was_cancelled_[i] || result == -ECANCELED) {
+            check::equal(result, -ECANCELED);
+            return;
+        }
+        check::equal(result, 1);  // a byte, or POLLIN
+        const bool is_read = engine::is_read(requests_[i].opcode);
+        check::is_true(!is_read || byte(i)[0] == contents_[i], "its own byte");
+    }
+
+    std::span<char> byte(std::size_t i) { return std::span(buffer_).subspan(i, 1); }
+
+    static std::string make_contents() {
+        std::string contents(size, '\0');
+        std::ranges::generate(contents, [i = 0]() mutable { return 'a' + i++ % 26; });
+        return contents;
+    }
+
+    std::minstd_rand random_;
+    std::string contents_ = make_contents();
+    engine::UniqueFd file_ = fixtures::memory_file(contents_);
+    engine::UniqueFd signals_{fixtures::succeeded(eventfd(0, EFD_CLOEXEC))};
+    fixtures::Pipe pipe_;
+    std::string buffer_ = std::string(size, '.');
+    std::vector<Request> requests_;
+    std::array<bool, size> was_cancelled_{};
+};
+
+void churn_in_threads(engine::Engine& engine) {
+    constexpr std::size_t count = 3;
+    std::array<Share, count> shares{Share(1), Share(2), Share(3)};
+    std::vector<std::thread> threads;
+    threads.reserve(count);
+    for (auto& share : shares) {
+        threads.emplace_back([&] { share.submit(engine); });
+    }
+    std::map<Request*, std::vector<std::int64_t>> results;
+    for (const auto& completion : fixtures::reap(engine, count * Share::size)) {
+        results[completion.request].push_back(completion.result);
+    }
+    for (auto& thread : threads) {
+        thread.join();
+    }
+    for (auto& share : shares) {
+        share.check_signals();
+        share.check_results(results);
+    }
+    engine::Completion none;
+    check::equal(engine.reap({&none, 1}), 0);
+}
+
 void test_errors() {
     for (const int error : {EAGAIN, EBUSY, EINTR, ENOMEM, EINVAL}) {
         for (const unsigned every : {2U, 3U, 7U}) {
@@ -218,6 +347,40 @@ void test_overflow_of_completions() {
         churn(*engine);
         clear_faults();
     }
+}
+
+// From several threads, and with pauses in which the reactor ends.
+void test_mixed_faults() {
+    clear_faults();
+    const auto engine = open("uring");
+    for (int round = 0; round < 3; ++round) {
+        faults.are_mixed = true;
+        churn_in_threads(*engine);
+        std::this_thread::sleep_for(std::chrono::milliseconds(99 + round));
+    }
+    clear_faults();
+}
+
+// The poll ends first, and the reactor has nothing else to do.
+void test_a_cancellation_that_the_kernel_does_not_take_for_long() {
+    clear_faults();
+    const auto engine = open("uring");
+    const fixtures::Pipe pipe;
+    auto poll = fixtures::poll_request(pipe.reader());
+    check::equal(fixtures::submit(*engine, poll).taken, 1);
+    auto ready = fixtures::poll_request(pipe.writer());
+    ready.poll_events = POLLOUT;
+    check::equal(fixtures::complete(*engine, ready), POLLOUT);
+    faults.at_most = 0;
+    auto cancelled = std::async(std::launch::async, [&] { return engine->cancel(poll); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    pipe.put_byte();
+    const auto completions = fixtures::reap(*engine, 1);
+    check::equal(completions.size(), 1);
+    check::equal(completions.empty() ? 0 : completions[0].result, POLLIN);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    clear_faults();
+    check::is_true(!check::get(cancelled), "the poll was over");
 }
 
 void test_a_ring_that_is_refused() {
@@ -274,7 +437,7 @@ void test_auto_goes_on_without_it() {
 }  // namespace
 
 int main() {
-    if (engine::probe_uring() != 0) {
+    if (!fixtures::has_uring()) {
         std::cout << "skipped: no io_uring here\n";
         return check::skipped_status;
     }
@@ -287,6 +450,9 @@ int main() {
         {"errors of submissions", test_errors},
         {"short submissions", test_short_submissions},
         {"more completions than there is room for", test_overflow_of_completions},
+        {"faults of all kinds in one", test_mixed_faults},
+        {"a cancellation that is not taken for long",
+         test_a_cancellation_that_the_kernel_does_not_take_for_long},
         {"a ring that is refused", test_a_ring_that_is_refused},
         {"a ring that is refused later", test_a_ring_that_is_refused_later},
         {"auto goes on without it", test_auto_goes_on_without_it},
