@@ -182,7 +182,7 @@ int PrivateFiles::send(const Parcel& parcel) noexcept {
     auto payload = static_cast<unsigned char>(parcel.count);
     iovec part{.iov_base = &payload, .iov_len = 1};
     const auto size = parcel.count * sizeof(int);
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(most_files * sizeof(int))> control;
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(most_files * sizeof(int))> control{};
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
