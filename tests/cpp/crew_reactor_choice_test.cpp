@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which reactor a crew has when the one it was to have can't be made or opened.
+#include "engine/crew.hpp"
+
+#include <poll.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include "check.hpp"
+#include "crew_fixtures.hpp"
+#include "engine/completion_queue.hpp"
+#include "engine/engine.hpp"
+#include "engine/reactor.hpp"
+#include "engine/reactors.hpp"
+#include "engine/request.hpp"
+#include "fixtures.hpp"
+
+namespace {
+
+using crew_fixtures::sync_request;
+using engine::Completion;
+using engine::Request;
+using engine::Route;
+using std::chrono::milliseconds;
+
+class RefusedReactor final : public engine::Reactor {
+public:
+    int open() noexcept override { return EPERM; }
+    void start(Request& /*request*/) noexcept override { fail(); }
+    void cancel(engine::Cancellation& /*cancellation*/) noexcept override { fail(); }
+    void wait(std::chrono::nanoseconds /*timeout*/) noexcept override { fail(); }
+    void handle() noexcept override { fail(); }
+    void close_file(int /*fd*/) noexcept override { fail(); }
+
+private:
+    static void fail() { check::fail("it is not open"); }
+};
+
+std::unique_ptr<engine::Reactor> make_refused_reactor(engine::ReactorOwner& /*owner*/,
+                                                      int /*wake_fd*/) noexcept {
+    return std::make_unique<RefusedReactor>();
+}
+
+std::unique_ptr<engine::Reactor> make_none(engine::ReactorOwner& /*owner*/,
+                                           int /*wake_fd*/) noexcept {
+    return nullptr;
+}
+
+// A crew that is closed in the end.
+class OwnCrew {
+public:
+    OwnCrew(engine::Crew::MakeReactor first, engine::Crew::MakeReactor second)
+        : crew_(std::make_shared<engine::Crew>(completions_, first, second)) {}
+    OwnCrew(const OwnCrew&) = delete;
+    OwnCrew& operator=(const OwnCrew&) = delete;
+    ~OwnCrew() { crew_->close(); }
+
+    bool has_second_choice() const { return crew_->has_second_choice(); }
+
+    std::int64_t complete(Request& request, Route route) {
+        request.route = route;
+        Request* const address = &request;
+        check::equal(crew_->submit({&address, 1}).taken, 1);
+        const auto deadline = std::chrono::steady_clock::now() + check::patience;
+        Completion completion;
+        while (completions_.reap({&completion, 1}) == 0) {
+            if (std::chrono::steady_clock::now() > deadline) {
+                check::fail("it does not complete");
+                return 0;
+            }
+            completions_.wait(completions_.ticket(), milliseconds(10));
+        }
+        return completion.result;
+    }
+
+private:
+    engine::CompletionQueue completions_;
+    std::shared_ptr<engine::Crew> crew_;
+};
+
+void test_the_second_choice() {
+    for (const auto first : {make_refused_reactor, make_none}) {
+        OwnCrew crew(first, engine::make_epoll_reactor);
+        const auto file = fixtures::memory_file("data");
+        auto poll = fixtures::poll_request(file.get());
+        check::equal(crew.complete(poll, Route::reactor), POLLIN);
+        check::is_true(crew.has_second_choice(), "the first was refused");
+        // what epoll can't do, workers do
+        auto sync = sync_request(file.get());
+        check::equal(crew.complete(sync, Route::reactor), 0);
+    }
+}
+
+void test_no_reactor() {
+    OwnCrew crew(make_refused_reactor, nullptr);
+    const auto file = fixtures::memory_file("data");
+    auto poll = fixtures::poll_request(file.get());
+    check::equal(crew.complete(poll, Route::reactor), -EPERM);
+    auto sync = sync_request(file.get());
+    check::equal(crew.complete(sync, Route::workers), 0);
+}
+
+}  // namespace
+
+int main() {
+    return check::run({
+        {"the second choice of a reactor", test_the_second_choice},
+        {"no reactor", test_no_reactor},
+    });
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads of ours, with each reactor: a request that waits does not keep others waiting.
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "crew_fixtures.hpp"
+#include "engine/request.hpp"
+#include "engine/unique_fd.hpp"
+#include "fixtures.hpp"
+
+namespace {
+
+using crew_fixtures::go_through_reactor;
+using crew_fixtures::has_workers;
+using crew_fixtures::is_readable;
+using crew_fixtures::open;
+using crew_fixtures::result_of;
+using crew_fixtures::results_of;
+using crew_fixtures::submit_all;
+using crew_fixtures::sync_request;
+using engine::Request;
+using engine::UniqueFd;
+using std::chrono::milliseconds;
+
+// --- streams
+
+void test_streams_that_wait() {
+    constexpr std::size_t count = 100;  // more than there can be threads
+    const auto engine = open();
+    const std::vector<fixtures::Pipe> pipes(count);
+    std::string buffer(count, '.');
+    std::vector<Request> reads;
+    reads.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        reads.push_back(fixtures::read_request(pipes[i].reader(), std::span(buffer).subspan(i, 1)));
+    }
+    check::equal(submit_all(*engine, reads).taken, count);
+    const auto file = fixtures::memory_file("data");
+    std::string data(4, '.');
+    auto read = fixtures::read_request(file.get(), data);
+    auto sync = sync_request(file.get());
+    check::equal(fixtures::complete(*engine, read), 4);
+    check::equal(fixtures::complete(*engine, sync), 0);
+    go_through_reactor(*engine);
+    std::string expected;
+    for (std::size_t i = 0; i < count; ++i) {
+        expected += static_cast<char>('a' + i % 26);
+        fixtures::put(pipes[i].writer(), expected.substr(i));
+    }
+    for (const auto& [request, result] : results_of(*engine, count)) {
+        check::equal(result, 1);
+    }
+    check::equal(buffer, expected);
+}
+
+// --- what is stuck in a worker
+
+// Memory that keeps whoever writes to it waiting.
+class StickyMemory {
+public:
+    explicit StickyMemory(std::size_t pages) : pages_(pages), faults_(open_faults()) {
+        memory_ = static_cast<char*>(
+            mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        uffdio_register range{};
+        range.range = whole();
+        range.mode = UFFDIO_REGISTER_MODE_MISSING;
+        fixtures::succeeded(ioctl(faults_.get(), UFFDIO_REGISTER, &range));
+    }
+    StickyMemory(const StickyMemory&) = delete;
+    StickyMemory& operator=(const StickyMemory&) = delete;
+    ~StickyMemory() {
+        let_go();
+        munmap(memory_, size());
+    }
+
+    std::span<char> page(std::size_t index) const { return {memory_ + index * page_size(), 4}; }
+
+    // Until so many threads are stuck.
+    void await(std::size_t count, check::Where where = check::Where::current()) const {
+        for (std::size_t i = 0; i < count; ++i) {
+            uffd_msg message{};
+            const bool is_stuck = is_readable(faults_.get()) &&
+                                  ::read(faults_.get(), &message, sizeof message) == sizeof message;
+            check::is_true(is_stuck, "a thread is stuck", where);
+        }
+    }
+
+    bool is_quiet() const { return !is_readable(faults_.get(), milliseconds(20)); }
+
+    // From now on it is memory like any other.
+    void let_go() {
+        auto range = whole();
+        ioctl(faults_.get(), UFFDIO_UNREGISTER, &range);
+    }
+
+private:
+    static UniqueFd open_faults() {
+        const auto fd = static_cast<int>(syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK));
+        uffdio_api api{};
+        api.api = UFFD_API;
+        if (fd < 0 || ioctl(fd, UFFDIO_API, &api) != 0) {
+            throw check::Skipped("no userfaultfd(2) here that keeps the kernel waiting, too");
+        }
+        return UniqueFd(fd);
+    }
+    static std::size_t page_size() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+    std::size_t size() const { return pages_ * page_size(); }
+    uffdio_range whole() const {
+        return {.start = reinterpret_cast<std::uintptr_t>(memory_), .len = size()};
+    }
+
+    std::size_t pages_;
+    UniqueFd faults_;
+    char* memory_ = nullptr;
+};
+
+void ask_for_workers() {
+    if (!has_workers()) {
+        throw check::Skipped("this crew has no workers");
+    }
+}
+
+std::vector<Request> sticky_reads(const StickyMemory& memory, int fd, std::size_t count) {
+    std::vector<Request> reads;
+    reads.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        reads.push_back(fixtures::read_request(fd, memory.page(i)));
+    }
+    return reads;
+}
+
+// Those that follow it find another worker, though they need none of their own.
+void test_a_brief_request_that_is_stuck() {
+    ask_for_workers();
+    StickyMemory memory(1);
+    const auto engine = open();
+    const auto file = fixtures::memory_file("data");
+    auto stuck = sticky_reads(memory, file.get(), 1);
+    stuck[0].is_brief = true;
+    check::equal(submit_all(*engine, stuck).taken, 1);
+    memory.await(1);
+    std::string buffer(4, '.');
+    auto reads = fixtures::byte_reads(file.get(), buffer);
+    for (auto& read : reads) {
+        read.is_brief = true;
+    }
+    check::equal(submit_all(*engine, reads).taken, 4);
+    results_of(*engine, 4);
+    check::equal(buffer, "data");
+    check::is_true(!engine->cancel(stuck[0]), "what a worker has begun can't be cancelled");
+    memory.let_go();
+    check::equal(result_of(*engine, stuck[0]), 4);
+}
+
+void test_more_stuck_requests_than_workers() {
+    ask_for_workers();
+    constexpr std::size_t workers = 32;
+    constexpr std::size_t count = workers + 3;
+    StickyMemory memory(count);
+    const auto engine = open();
+    const auto file = fixtures::memory_file("data");
+    auto reads = sticky_reads(memory, file.get(), count);
+    check::equal(submit_all(*engine, reads).taken, count);
+    memory.await(workers);
+    check::is_true(memory.is_quiet(), "there are no more workers");
+    check::is_true(!engine->cancel(reads.front()), "the first has begun");
+    check::is_true(engine->cancel(reads.back()), "the last has not begun");
+    check::equal(result_of(*engine, reads.back()), -ECANCELED);
+    go_through_reactor(*engine);
+    memory.let_go();
+    const auto results = results_of(*engine, count - 1);
+    for (const auto& [request, result] : results) {
+        check::equal(result, 4);
+    }
+    check::is_true(!results.contains(&reads.back()), "the last did not complete again");
+}
+
+}  // namespace
+
+int main() {
+    return crew_fixtures::run_with_each_kind({
+        {"streams that wait", test_streams_that_wait},
+        {"a brief request that is stuck", test_a_brief_request_that_is_stuck},
+        {"more stuck requests than workers", test_more_stuck_requests_than_workers},
+    });
+}
