@@ -3,7 +3,7 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
+#include <new>
 
 #include "engine/crew.hpp"
 #include "engine/fork_guard.hpp"
@@ -25,7 +25,7 @@ public:
         }
         // The parent's threads may have been anywhere in it: it stays as it is.
         crew_->abandon();
-        new std::shared_ptr<Crew>(std::move(crew_));
+        [[maybe_unused]] auto* kept = new (std::nothrow) std::shared_ptr<Crew>(crew_);
     }
 
     Crew& operator*() const noexcept { return *crew_; }

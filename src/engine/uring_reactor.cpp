@@ -115,7 +115,7 @@ io_uring_sqe* UringReactor::get_entry() noexcept {
     return entry;
 }
 
-void UringReactor::prepare(io_uring_sqe* entry, const Request& request) const noexcept {
+void UringReactor::prepare(io_uring_sqe* entry, const Request& request) noexcept {
     const int fd = request.file->fd;
     switch (request.opcode) {
         case Opcode::read:

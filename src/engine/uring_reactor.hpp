@@ -31,12 +31,12 @@ public:
 
 private:
     io_uring_sqe* get_entry() noexcept;
-    void prepare(io_uring_sqe* entry, const Request& request) const noexcept;
+    static void prepare(io_uring_sqe* entry, const Request& request) noexcept;
     void start_waiting() noexcept;
     void listen() noexcept;
     void end_poll(Request& request, std::int64_t result) noexcept;
     void end(Request& request, std::int64_t result) noexcept;
-    int open_proxy(Request& request) noexcept;
+    static int open_proxy(Request& request) noexcept;
     void handle(const io_uring_cqe& completion) noexcept;
 
     ReactorOwner& owner_;
