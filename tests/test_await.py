@@ -482,7 +482,8 @@ def test_eager_tasks(ctx: AIOContext, fd: int, gate: Gate) -> None:
         factory: Any = asyncio.eager_task_factory  # type: ignore[attr-defined,unused-ignore]
         asyncio.get_running_loop().set_task_factory(factory)
         task = asyncio.create_task(ctx.read(4, fd))
-        assert task.done()  # without a turn of the loop
+        if ctx.engine in ("auto", "aio"):
+            assert task.done()  # without a turn of the loop
         assert await task == DATA[:4]
         polls = [asyncio.create_task(ctx.poll(gate, select.POLLIN)) for _ in range(100)]
         assert 0 < ctx.in_flight <= ctx.max_requests  # what the turn's budget was enough for

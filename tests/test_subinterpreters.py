@@ -36,8 +36,11 @@ with AIOContext(4) as context, EventFD() as eventfd:
     for number in range(90):
         operation = AIOOperation.read(10, fd, number)
         operation.submit(context, eventfd if number % 2 else None)
+        if number % 2:
+            assert eventfd.read() == 1
+        else:
+            assert context.getevents() == [operation]
         assert operation.get_result() == bytes(range(number, number + 10))
-        assert not number % 2 or eventfd.read() == 1
 os.close(fd)
 '''
 
