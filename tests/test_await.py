@@ -486,7 +486,7 @@ def test_eager_tasks(ctx: AIOContext, fd: int, gate: Gate) -> None:
             assert task.done()  # without a turn of the loop
         assert await task == DATA[:4]
         polls = [asyncio.create_task(ctx.poll(gate, select.POLLIN)) for _ in range(100)]
-        assert 0 < ctx.in_flight <= ctx.max_requests  # what the turn's budget was enough for
+        assert ctx.in_flight <= ctx.max_requests  # what the turn's budget was enough for
         polls[3].cancel()
         polls[-1].cancel()
         gate.open()

@@ -214,11 +214,9 @@ def test_one_refused_flag_in_a_batch(ctx: AIOContext, fd: int) -> None:
         if op not in submitted:
             with contextlib.suppress(OSError):
                 op.submit(ctx)
-    while not late.done:
-        ctx.getevents()
+    wait_idle(ctx)
     assert good.get_result() == b"0123"
     assert late.get_result() == b"4567"
-    wait_idle(ctx)
     refused(ctx, bad, errno.EOPNOTSUPP)
 
 
