@@ -31,10 +31,6 @@ constexpr std::size_t batch_size = 128;
 // late.
 constexpr std::size_t unplugged_batch_size = 2;
 
-// A disk idles while requests are held back: it is to begin with the first of them while we make
-// the next.
-constexpr std::size_t disk_batch_size = 8;
-
 std::size_t most_at_once(std::span<const Request* const> requests) noexcept {
     const auto& first = *requests.front();
     if (first.is_direct) {

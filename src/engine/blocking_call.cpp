@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 
 namespace engine {
 namespace {
@@ -51,15 +52,29 @@ int set_priority(std::uint16_t priority) noexcept {
     return static_cast<int>(result_of(syscall(__NR_ioprio_set, ioprio_who_process, 0, priority)));
 }
 
+// The type of the file, in the bits of S_IFMT. fstat(2) may ask a server; not every sandbox has
+// statx(2).
+std::optional<unsigned> type_of(int fd) noexcept {
+    struct statx status{};
+    constexpr int asks_no_server = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+    if (statx(fd, "", asks_no_server, STATX_TYPE, &status) == 0) {
+        return status.stx_mode & unsigned{S_IFMT};
+    }
+    struct stat older{};
+    if (fstat(fd, &older) == 0) {
+        return older.st_mode & unsigned{S_IFMT};
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
 bool is_stream(int fd) noexcept {
-    struct statx status{};
-    constexpr int asks_no_server = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
-    if (statx(fd, "", asks_no_server, STATX_TYPE, &status) != 0) {
+    const auto type = type_of(fd);
+    if (!type) {
         return false;
     }
-    switch (status.stx_mode & unsigned{S_IFMT}) {
+    switch (*type) {
         case S_IFREG:
         case S_IFBLK:
         case S_IFDIR:

@@ -488,7 +488,7 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
     auto kind = file->kind;
     lock.unlock();
     if (kind == HeldFile::Kind::unknown) {
-        kind = is_stream(fd) ? HeldFile::Kind::stream : HeldFile::Kind::seekable;
+        kind = kind_of(fd);
         DeviceBook::learn(fd);
     }
     const bool has_no_offsets = kind == HeldFile::Kind::stream;

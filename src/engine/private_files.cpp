@@ -15,6 +15,7 @@
 #include <new>
 #include <utility>
 
+#include "engine/blocking_call.hpp"
 #include "engine/eventfd_check.hpp"
 
 namespace engine {
@@ -39,6 +40,10 @@ bool are_same_file(pid_t left_thread, int left, pid_t right_thread, int right) n
 }
 
 }  // namespace
+
+HeldFile::Kind kind_of(int fd) noexcept {
+    return is_stream(fd) ? HeldFile::Kind::stream : HeldFile::Kind::seekable;
+}
 
 PrivateFiles::PrivateFiles() noexcept {
     int ends[2] = {-1, -1};

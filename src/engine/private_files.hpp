@@ -43,6 +43,9 @@ struct HeldFile {
     void* watch = nullptr;  // an epoll reactor's
 };
 
+// Never `unknown`. Does not wait.
+HeldFile::Kind kind_of(int fd) noexcept;
+
 class PrivateFiles {
 public:
     PrivateFiles() noexcept;

@@ -59,6 +59,10 @@ enum class Stage : std::uint8_t {
 
 struct HeldFile;
 
+// How many requests for a disk go to the kernel together. It holds back what comes in one call, and
+// a disk that has nothing else to do is to begin with the first while we make the next.
+inline constexpr std::size_t disk_batch_size = 8;
+
 // From a successful submission until reap() returns it, an engine and the kernel refer to the
 // request and to all that it points to: it must neither move nor go away.
 struct Request {

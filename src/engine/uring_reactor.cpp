@@ -22,9 +22,6 @@ namespace {
 constexpr unsigned entries = 256;
 constexpr unsigned completions = 4096;
 
-// How many go to the kernel together. A disk begins with the first while we make the next.
-constexpr unsigned good_company = 8;
-
 // Of the kernel's own threads, for what it can only do by waiting.
 constexpr unsigned most_kernel_workers = 64;
 
@@ -64,7 +61,7 @@ __kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
 
 bool is_nonblocking_stream(HeldFile& file) noexcept {
     if (file.kind == HeldFile::Kind::unknown) {
-        file.kind = is_stream(file.fd) ? HeldFile::Kind::stream : HeldFile::Kind::seekable;
+        file.kind = kind_of(file.fd);
     }
     return file.kind == HeldFile::Kind::stream && (fcntl(file.fd, F_GETFL) & O_NONBLOCK) != 0;
 }
@@ -166,8 +163,8 @@ void UringReactor::start(Request& request) noexcept {
 
 // The last of them are not submitted yet.
 void UringReactor::start_waiting() noexcept {
-    for (unsigned count = 0; !waiting_.empty(); ++count) {
-        if (count == good_company) {
+    for (std::size_t count = 0; !waiting_.empty(); ++count) {
+        if (count == disk_batch_size) {
             uring_calls.submit(&ring_);
             count = 0;
         }

@@ -278,9 +278,9 @@ private:
 // for the kernel, but a disk that has little else to do is idle for as long as it takes to collect
 // them.
 bool is_good_company(const ContextObject* context) noexcept {
-    constexpr std::size_t most = 8;
+    constexpr std::size_t fewest = 4;
     const auto count = std::min(context->tie.queued.size(), context->room());
-    return count != 0 && count >= std::clamp(context->in_flight.size(), std::size_t{4}, most);
+    return count >= std::clamp(context->in_flight.size(), fewest, engine::disk_batch_size);
 }
 
 void submit_for_turn(ContextObject* context) noexcept {
