@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <future>
 #include <memory>
 #include <span>
@@ -214,7 +215,7 @@ void test_a_file_of_the_wrong_mode() {
 
 void reap_after_signals(engine::Engine& engine, int eventfd, std::size_t count) {
     std::vector<Completion> completions(count);
-    std::size_t signalled = 0;
+    std::uint64_t signalled = 0;
     std::size_t reaped = 0;
     while (signalled < count && is_readable(eventfd)) {
         signalled += value_of(eventfd);
