@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.fusefs import HoldingFS
-from support.programs import end_of, run_program, start_program
+from support.programs import end_of, line_of, run_program, start_program
 from support.workers import PATIENCE
 
 pytest_plugins = ["support.fixtures"]
@@ -231,8 +231,7 @@ def run_while_held(source: str, fs: HoldingFS, path: Path) -> str:
     program = start_program(IN_FLIGHT + source, path, go_on(path))
     fs.wait_held(1)
     fs.create(go_on(path).name, b"")
-    assert program.stdout is not None
-    assert program.stdout.readline() == "ending\n"
+    assert line_of(program) == "ending"
     fs.release()
     return end_of(program)
 

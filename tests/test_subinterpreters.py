@@ -10,7 +10,7 @@ import pytest
 
 from support import interpreters
 from support.fusefs import HoldingFS
-from support.programs import end_of, run_program, start_program
+from support.programs import end_of, line_of, run_program, start_program
 from support.quarantine import reason_unavailable
 
 pytest_plugins = ["support.fixtures"]
@@ -177,8 +177,7 @@ exec(READ)
     try:
         fs.hold()
         program = start_program(BEGIN + source, path, permission, pass_fds=[permission])
-        assert program.stdout is not None
-        assert program.stdout.readline() == "ended\n", end_of(program)
+        assert line_of(program) == "ended"
         assert fs.release() == 2
         os.write(give, b"!")
         assert end_of(program) == "0\n"

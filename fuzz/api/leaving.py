@@ -88,6 +88,7 @@ def fork(machine: Machine) -> None:
     pid = os.fork()
     if pid == 0:
         status = 1
+        signal.alarm(round(PATIENCE))  # its default action ends a child that hangs
         try:
             if queue is not None:
                 with pytest.raises(RuntimeError, match="child"):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Collection
 from pathlib import Path
 
@@ -29,6 +30,24 @@ def start_program(
         text=True,
         pass_fds=pass_fds,
     )
+
+
+def line_of(program: subprocess.Popen[str]) -> str:
+    """The next line it prints. Fails if it hangs, or has ended."""
+    assert program.stdout is not None
+    watchdog = threading.Timer(PATIENCE, program.kill)
+    watchdog.start()
+    try:
+        line = program.stdout.readline()
+    finally:
+        watchdog.cancel()
+        watchdog.join()
+    if not line:
+        _, complaints = program.communicate()
+        raise AssertionError(
+            f"it printed nothing, and ended with {program.returncode}:\n{complaints}"
+        )
+    return line.rstrip("\n")
 
 
 def end_of(program: subprocess.Popen[str]) -> str:
