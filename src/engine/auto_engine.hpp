@@ -47,10 +47,10 @@ private:
 
     void plan_transfer(Request& request, FileBook::Medium medium) noexcept;
     void plan_buffered(Request& request) noexcept;
-    void send_inside(Request& request, Pace pace) noexcept;
+    static void send_inside(Request& request, Pace pace) noexcept;
     void send_to_kernel(Request& request, Reason otherwise) noexcept;
-    void send_to_reactor(Request& request, Reason reason) noexcept;
-    void send_to_workers(Request& request, Reason reason, bool is_brief) noexcept;
+    static void send_to_reactor(Request& request, Reason reason) noexcept;
+    static void send_to_workers(Request& request, Reason reason, bool is_brief) noexcept;
     void send_far(Request& request, Reason reason) noexcept;
     bool has_uring() noexcept;
 

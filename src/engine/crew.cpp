@@ -81,7 +81,7 @@ Crew::Lock Crew::lock_soon() noexcept {
 }
 
 Submission Crew::submit(std::span<Request* const> requests,
-                        std::function<void(const Request&)> note) noexcept {
+                        const std::function<void(const Request&)>& note) noexcept {
     auto lock = lock_soon();
     Submission submission;
     ++submitting_;
@@ -184,6 +184,11 @@ void Crew::close() noexcept {
     files_.close();
 }
 
+void Crew::abandon() noexcept {
+    files_.close();
+    kept_ = weak_from_this().lock();
+}
+
 // --- threads
 
 // Which run with a reference of their own: the last one to go takes the object with it.
@@ -192,7 +197,7 @@ bool Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
         std::shared_ptr<Crew> crew;
         void (Crew::*run)() noexcept;
     };
-    auto start = std::unique_ptr<Start>(new (std::nothrow) Start{shared_from_this(), run});
+    auto start = std::unique_ptr<Start>(new (std::nothrow) Start{weak_from_this().lock(), run});
     pthread_attr_t attributes;
     if (start == nullptr || pthread_attr_init(&attributes) != 0) {
         return false;
@@ -205,7 +210,7 @@ bool Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
         &thread, &attributes,
         [](void* argument) -> void* {
             const auto begun = std::unique_ptr<Start>(static_cast<Start*>(argument));
-            ((*begun->crew).*(begun->run))();
+            std::invoke(begun->run, *begun->crew);
             return nullptr;
         },
         start.get());
@@ -301,19 +306,28 @@ void Crew::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
 void Crew::take_up_inbox() noexcept {
     while (auto* request = inbox_.pop_front()) {
         request->stage = Stage::in_reactor;
-        if (request->cancelled) {
-            finish(*request, -ECANCELED);
-        } else if (reactor_error_ != 0) {
-            finish(*request, -reactor_error_);
-        } else if (request->file->fd < 0) {
-            finish(*request, -request->file->error);
-        } else if (ends_streams_ && transfers_data(request->opcode) &&
-                   is_stream(request->file->fd)) {
-            finish(*request, -ECANCELED);
+        if (const int error = refusal(*request); error != 0) {
+            finish(*request, -error);
         } else {
             reactor_->start(*request);
         }
     }
+}
+
+// Why the reactor is not to begin with the request: 0 or an errno.
+int Crew::refusal(const Request& request) const noexcept {
+    if (request.cancelled) {
+        return ECANCELED;
+    }
+    if (reactor_error_ != 0) {
+        return reactor_error_;
+    }
+    if (request.file->fd < 0) {
+        return request.file->error;
+    }
+    const bool may_never_end =
+        ends_streams_ && transfers_data(request.opcode) && is_stream(request.file->fd);
+    return may_never_end ? ECANCELED : 0;
 }
 
 void Crew::answer_cancellations() noexcept {

@@ -37,7 +37,7 @@ public:
 
     // By each request's route: reactor or workers. `note` is called for each that is taken.
     Submission submit(std::span<Request* const> requests,
-                      std::function<void(const Request&)> note = {}) noexcept;
+                      const std::function<void(const Request&)>& note = {}) noexcept;
 
     bool cancel(Request& request) noexcept;
 
@@ -48,8 +48,8 @@ public:
     void close() noexcept;
 
     // In a child process, which has none of the threads, while the parent may hold the lock.
-    // Whoever has the object must not let it go away.
-    void abandon() noexcept { files_.close(); }
+    // They may have been anywhere in it: it stays as it is, for good.
+    void abandon() noexcept;
 
     // An eventfd's that has this number in the program's table of descriptors and in our threads'.
     int wake_number() const noexcept { return files_.wake_number(); }
@@ -84,6 +84,7 @@ private:
     void open_reactor() noexcept;
     void wait_in_reactor(std::chrono::nanoseconds timeout) noexcept;
     void take_up_inbox() noexcept;
+    int refusal(const Request& request) const noexcept;
     void answer_cancellations() noexcept;
     void add_signal(HeldFile* file) noexcept;
     void send_signals(Lock& lock) noexcept;
@@ -106,6 +107,7 @@ private:
     std::condition_variable state_changed_;  // for those who submit, cancel and close
     std::condition_variable work_came_;      // for workers
     PrivateFiles files_;
+    std::shared_ptr<Crew> kept_;  // in a child process: by itself
     bool is_closing_ = false;
     bool ends_streams_ = false;
     std::size_t in_flight_ = 0;

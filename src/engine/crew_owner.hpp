@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <new>
 
 #include "engine/crew.hpp"
 #include "engine/fork_guard.hpp"
@@ -19,13 +18,11 @@ public:
     CrewOwner& operator=(const CrewOwner&) = delete;
 
     ~CrewOwner() {
-        if (!fork_guard_.is_inherited()) {
+        if (fork_guard_.is_inherited()) {
+            crew_->abandon();
+        } else {
             crew_->close();
-            return;
         }
-        // The parent's threads may have been anywhere in it: it stays as it is.
-        crew_->abandon();
-        [[maybe_unused]] auto* kept = new (std::nothrow) std::shared_ptr<Crew>(crew_);
     }
 
     Crew& operator*() const noexcept { return *crew_; }

@@ -125,9 +125,12 @@ int EpollReactor::update(Watch& watch) noexcept {
     if (wanted == watch.events) {
         return 0;
     }
-    const int change = wanted == 0         ? EPOLL_CTL_DEL
-                       : watch.events == 0 ? EPOLL_CTL_ADD
-                                           : EPOLL_CTL_MOD;
+    int change = EPOLL_CTL_MOD;
+    if (wanted == 0) {
+        change = EPOLL_CTL_DEL;
+    } else if (watch.events == 0) {
+        change = EPOLL_CTL_ADD;
+    }
     epoll_event event{.events = wanted, .data = {.ptr = &watch}};
     if (epoll_ctl(epoll_.get(), change, watch.fd, &event) != 0) {
         return errno;

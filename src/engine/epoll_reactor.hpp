@@ -32,7 +32,7 @@ private:
     int update(Watch& watch) noexcept;
     void leave(Watch* watch, Request& request) noexcept;
     void serve(Watch* watch, std::uint32_t events) noexcept;
-    bool is_over(Request& request, std::uint32_t events, std::int64_t& result) noexcept;
+    static bool is_over(Request& request, std::uint32_t events, std::int64_t& result) noexcept;
 
     ReactorOwner& owner_;
     int wake_fd_;

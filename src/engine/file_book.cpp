@@ -62,11 +62,11 @@ FileBook::Advice FileBook::advise(int fd, Known& known) noexcept {
     if (entry.fd != fd || (!entry.is_unsupported && entry.left == 0)) {
         return Advice::try_it;
     }
-    if (known.fd != fd) {
-        known.fd = fd;
-        known.identity = identify(fd);
+    if (known.fd_ != fd) {
+        known.fd_ = fd;
+        known.identity_ = identify(fd);
     }
-    if (known.identity != entry.identity) {
+    if (known.identity_ != entry.identity) {
         entry = {};
         return Advice::try_it;
     }

@@ -66,8 +66,8 @@ private:
 
 class FileBook::Known {
     friend class FileBook;
-    int fd = -1;
-    Identity identity;
+    int fd_ = -1;
+    Identity identity_;
 };
 
 }  // namespace engine

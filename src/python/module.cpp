@@ -61,8 +61,10 @@ PyObject* engines(PyObject* /*module*/, PyObject* /*unused*/) {
         if (const int error = engine::probe_engine(name); error != 0) {
             engine::explain_refusal(name, error, reason);
         }
+        const auto key = Ref::steal(
+            PyUnicode_FromStringAndSize(name.data(), static_cast<Py_ssize_t>(name.size())));
         const auto text = Ref::steal(PyUnicode_FromString(reason.data()));
-        if (!text || PyDict_SetItemString(result.get(), name.data(), text.get()) != 0) {
+        if (!key || !text || PyDict_SetItem(result.get(), key.get(), text.get()) != 0) {
             return nullptr;
         }
     }

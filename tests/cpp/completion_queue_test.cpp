@@ -88,10 +88,12 @@ void test_each_comes_once() {
                 ++seen[static_cast<std::size_t>(completions[i].request - requests.data())];
             }
             // The other one may have drawn its ticket after the last reap, and before this.
-            if (count != 0 && (reaped += count) == total) {
-                queue.push(requests.back(), 0);
-            }
-            if (count == 0 && reaped < total) {
+            if (count != 0) {
+                const auto all = reaped += count;
+                if (all == total) {
+                    queue.push(requests.back(), 0);
+                }
+            } else if (reaped < total) {
                 queue.wait(ticket, std::nullopt);
             }
         }

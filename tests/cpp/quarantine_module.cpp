@@ -285,7 +285,7 @@ private:
     static void write(Address place, void* function) {
         const auto page = static_cast<Address>(sysconf(_SC_PAGESIZE));
         mprotect(reinterpret_cast<void*>(place - place % page), page, PROT_READ | PROT_WRITE);
-        std::memcpy(reinterpret_cast<void*>(place), &function, sizeof function);
+        *reinterpret_cast<void**>(place) = function;
     }
 
     const link_map* map_;
@@ -313,7 +313,7 @@ struct Reporting {
 void report() {
     dprintf(reporting.report, "waiting\n");
     char unused = 0;
-    static_cast<void>(!read(reporting.permission, &unused, 1));
+    [[maybe_unused]] const auto permitted = read(reporting.permission, &unused, 1);
     dprintf(reporting.report, "damaged %zu\n", quarantine().damaged());
 }
 
