@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from linux_aio import AIOContext, AIOOperation
+from support import seccomp
 from support.files import file_in_memory
+from support.forked import in_child
 from support.fusefs import HoldingFS
 from support.loops import run
 from support.operations import perform, wait_done
@@ -158,6 +160,55 @@ def test_a_file_whose_reads_miss_is_not_tried_each_time(ctx: AIOContext, fd: int
     for _ in range(1000):
         perform(ctx, AIOOperation.read(PAGE, fd, 0))
     assert ways.changes()["inline"] > 0  # it was tried again in the end
+
+
+def test_reads_that_miss_in_numbers_are_tried_all_the_same(ctx: AIOContext, fd: int) -> None:
+    """Since to try starts the disk. That they were tried shows where they are cached after all."""
+    evict(fd)
+    assert read_pages(ctx, fd, 8) == {"uncached": 8}
+    assert read_pages(ctx, fd, 8) == {}
+
+
+def test_reads_that_miss_in_small_numbers_are_not(ctx: AIOContext, fd: int) -> None:
+    evict(fd)
+    assert read_pages(ctx, fd, 2) == {"uncached": 2}
+    assert read_pages(ctx, fd, 2) == {"uncached": 2}
+
+
+def read_pages(ctx: AIOContext, fd: int, count: int) -> dict[str, int]:
+    """Read the first pages at once, and tell how many went elsewhere, and why."""
+    ways = Ways(ctx)
+    ops = [AIOOperation.read(PAGE, fd, at * PAGE) for at in range(count)]
+    assert ctx.submit(*ops) == count
+    while ctx.in_flight:
+        ctx.getevents()
+    assert [op.get_result() for op in ops] == [DATA[at * PAGE :][:PAGE] for at in range(count)]
+    return ways.reasons()
+
+
+@pytest.mark.skipif(
+    seccomp.reason_unavailable() is not None, reason=str(seccomp.reason_unavailable())
+)
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_nothing_is_done_after_what_is_not_taken(kind: str, fd: int) -> None:
+    """In a batch a read that could be done at once stands after a write that nobody can do."""
+
+    def submit_both() -> None:
+        source, sink = os.pipe()
+        os.write(sink, DATA[:PAGE])
+        seccomp.refuse(["clone", "clone3"], errno.EAGAIN)  # no threads from now on
+        with AIOContext(8) as ctx:
+            write = AIOOperation.write(b"data", fd, SIZE)
+            read = AIOOperation.read(PAGE, fd if kind == "file" else source)
+            with pytest.raises(OSError, match="write of 4 bytes"):
+                ctx.submit(write, read)
+            assert ctx.in_flight == 0
+            assert not read.done
+            assert ctx.submit(read) == 1
+            assert read.get_result() == DATA[:PAGE]
+            assert ctx.statistics()["completed"] == 1
+
+    in_child(submit_both)
 
 
 def test_what_is_known_of_a_number_ends_with_its_file(

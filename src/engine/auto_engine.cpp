@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <system_error>
 
 #include "engine/blocking_call.hpp"
@@ -16,12 +17,10 @@
 namespace engine {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // To copy so much takes some ten microseconds: what is larger is left to others.
 constexpr std::size_t most_inside = std::size_t{256} * 1024;
-
-// What try_inside() returns beside errnos.
-constexpr int is_over = 0;
-constexpr int goes_elsewhere = -1;
 
 std::unique_ptr<AioEngine> open_aio(unsigned max_requests) {
     try {
@@ -199,112 +198,139 @@ bool AutoEngine::has_uring() noexcept {
 // --- submission
 
 Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
-    std::size_t taken = 0;
     FileBook::Known known;
-    for (;;) {
-        // As many as go elsewhere together; then one that is done here.
-        std::size_t end = taken;
-        while (end < requests.size() && !is_worth_a_try(*requests[end], known)) {
-            const bool fits = end == taken || (requests[end]->route == Route::aio) ==
-                                                  (requests[taken]->route == Route::aio);
-            if (!fits) {
-                break;
-            }
-            ++end;
-        }
-        int error = 0;
+    std::size_t taken = 0;
+    std::size_t end = 0;  // those from `taken` to here go elsewhere, together
+    int error = 0;
+    const auto hand_over_together = [&] {
         if (end != taken) {
             const auto submission = hand_over(requests.subspan(taken, end - taken));
             taken += submission.taken;
             error = submission.error;
-        } else if (taken < requests.size()) {
-            error = try_inside(*requests[taken]);
-            if (error == goes_elsewhere) {
+        }
+        return taken == end;
+    };
+    for (; end < requests.size(); ++end) {
+        auto& request = *requests[end];
+        if (const auto chance = chance_of(request, known); chance != Chance::none) {
+            // Nothing is to be done, or undone, of a batch after one that is not taken. A read that
+            // is not reported has done nothing, unless it was of a stream.
+            if (!is_read(request.opcode) && !hand_over_together()) {
+                break;
+            }
+            auto outcome = try_inside(request, chance);
+            if (outcome.kind == Outcome::Kind::stream) {
+                if (!hand_over_together()) {
+                    break;
+                }
+                outcome = try_stream(request);
+            }
+            if (outcome.kind == Outcome::Kind::refused) {
+                error = hand_over_together() ? static_cast<int>(outcome.result) : error;
+                break;
+            }
+            if (outcome.kind == Outcome::Kind::over) {
+                if (!hand_over_together()) {
+                    break;
+                }
+                finish_inside(request, outcome.result);
+                ++taken;
                 continue;
             }
-            taken += error == is_over ? 1 : 0;
-            end = taken;
         }
-        if (taken == requests.size() || taken != end || error != 0) {
-            return {.taken = taken, .error = taken == 0 ? error : 0};
+        const bool fits =
+            end == taken || (request.route == Route::aio) == (requests[taken]->route == Route::aio);
+        if (!fits && !hand_over_together()) {
+            break;
         }
     }
+    if (end == requests.size()) {
+        hand_over_together();
+    }
+    return {.taken = taken, .error = taken == 0 ? error : 0};
 }
 
-// False for what goes elsewhere: also, as it turns out, what missed the page cache a moment ago.
-bool AutoEngine::is_worth_a_try(Request& request, FileBook::Known& known) noexcept {
-    if (request.route != Route::inside || request.pace == Pace::at_once || wants_no_wait(request)) {
-        return request.route == Route::inside;
+// There is none for what goes elsewhere: also, as it turns out, what missed the page cache a moment
+// ago.
+AutoEngine::Chance AutoEngine::chance_of(Request& request, FileBook::Known& known) noexcept {
+    if (request.route != Route::inside) {
+        return Chance::none;
+    }
+    if (request.pace == Pace::at_once || wants_no_wait(request)) {
+        return Chance::sure;
     }
     const std::lock_guard lock(mutex_);
     switch (book_.advise(request.fd, known)) {
         case FileBook::Advice::try_it:
-            return true;
+            return Chance::fair;
         case FileBook::Advice::misses:
+            if (starter_.is_needed()) {
+                return Chance::slight;
+            }
             send_far(request, Reason::uncached);
             break;
         case FileBook::Advice::unsupported:
             send_to_workers(request, Reason::unsupported, false);
             break;
     }
-    return false;
+    return Chance::none;
 }
 
-// Does it, returns an errno that refuses it, or sends it elsewhere.
-int AutoEngine::try_inside(Request& request) noexcept {
+AutoEngine::Outcome AutoEngine::try_inside(Request& request, Chance chance) noexcept {
     if (request.eventfd >= 0 && !request.eventfd_is_checked) {
         if (const int error = check_eventfd(request.eventfd); error != 0) {
-            return error;
+            return {.kind = Outcome::Kind::refused, .result = error};
         }
     }
-    const bool is_final = request.pace == Pace::at_once || wants_no_wait(request);
+    const bool is_final = chance == Chance::sure;
+    const auto begun = chance == Chance::slight ? Clock::now() : Clock::time_point();
     const auto result = carry_out(request, request.fd, false, is_final ? 0 : RWF_NOWAIT);
+    if (chance == Chance::slight) {
+        starter_.note_time(Clock::now() - begun);
+    }
     if (result == -EBADF) {
-        return EBADF;
+        return {.kind = Outcome::Kind::refused, .result = EBADF};
     }
     if (result == -ESPIPE) {
-        return try_stream(request);
+        return {.kind = Outcome::Kind::stream};
     }
     if (is_final) {
-        finish_inside(request, result);
-        return is_over;
+        return {.kind = Outcome::Kind::over, .result = result};
     }
+    const bool is_short = result > 0 && static_cast<std::size_t>(result) < size_of(request);
+    const bool misses =
+        result == -EAGAIN ||
+        (is_short && !ends_at(request.fd, request.offset + static_cast<std::uint64_t>(result)));
+    const std::lock_guard lock(mutex_);
     if (result == -EOPNOTSUPP) {
-        const std::lock_guard lock(mutex_);
         if (request.rw_flags == 0) {
             book_.note_unsupported(request.fd);
         }
         send_to_workers(request, Reason::unsupported, false);
-        return goes_elsewhere;
+        return {};
     }
-    const bool is_short = result > 0 && static_cast<std::size_t>(result) < size_of(request);
-    if (result == -EAGAIN ||
-        (is_short && !ends_at(request.fd, request.offset + static_cast<std::uint64_t>(result)))) {
-        const std::lock_guard lock(mutex_);
-        book_.note_miss(request.fd);
+    if (misses) {
+        if (chance == Chance::fair) {
+            book_.note_miss(request.fd);
+        }
         send_far(request, Reason::uncached);
-        return goes_elsewhere;
+        return {};
     }
-    {
-        const std::lock_guard lock(mutex_);
-        book_.note_hit(request.fd);
-    }
-    finish_inside(request, result);
-    return is_over;
+    book_.note_hit(request.fd);
+    return {.kind = Outcome::Kind::over, .result = result};
 }
 
-int AutoEngine::try_stream(Request& request) noexcept {
+AutoEngine::Outcome AutoEngine::try_stream(Request& request) noexcept {
     const bool is_final = wants_no_wait(request) || (fcntl(request.fd, F_GETFL) & O_NONBLOCK) != 0;
     if (is_read(request.opcode) || is_final) {
         const auto result = carry_out(request, request.fd, true, RWF_NOWAIT);
         const bool is_done = result != -EAGAIN && result != -EOPNOTSUPP;
         if (is_done || wants_no_wait(request) || (is_final && result == -EAGAIN)) {
-            finish_inside(request, result);
-            return is_over;
+            return {.kind = Outcome::Kind::over, .result = result};
         }
     }
     send_to_reactor(request, Reason::stream);
-    return goes_elsewhere;
+    return {};
 }
 
 void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
@@ -335,6 +361,9 @@ Submission AutoEngine::hand_over(std::span<Request* const> requests) noexcept {
     std::array<std::uint64_t, std::tuple_size_v<decltype(by_reason_)>> reasons{};
     const auto count = [&](const Request& request) {
         to_workers += request.route == Route::workers ? 1 : 0;
+        if (request.reason == Reason::uncached) {
+            starter_.note_sent();
+        }
         ++reasons[static_cast<std::size_t>(request.reason)];
     };
     const auto submission = crew_->submit(requests, count);
@@ -356,6 +385,12 @@ std::uint64_t AutoEngine::count_of(Reason reason) const noexcept {
 
 std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
     const auto count = completions_.reap(completions);
+    for (const auto& completion : completions.first(count)) {
+        const auto& request = *completion.request;
+        if (request.route != Route::inside && request.reason == Reason::uncached) {
+            starter_.note_returned();
+        }
+    }
     return aio_ == nullptr ? count : count + aio_->reap(completions.subspan(count));
 }
 

@@ -15,12 +15,14 @@
 
 #include <array>
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 
 #include "engine/aio_engine.hpp"
 #include "engine/crew_owner.hpp"
+#include "engine/disk_starter.hpp"
 #include "engine/engine.hpp"
 #include "engine/file_book.hpp"
 
@@ -54,9 +56,22 @@ private:
     void send_far(Request& request, Reason reason) noexcept;
     bool has_uring() noexcept;
 
-    bool is_worth_a_try(Request& request, FileBook::Known& known) noexcept;
-    int try_inside(Request& request) noexcept;
-    int try_stream(Request& request) noexcept;
+    // Whether the submitting thread does a request itself.
+    enum class Chance : std::uint8_t {
+        none,
+        slight,  // to try starts the disk
+        fair,
+        sure,  // whatever comes of it is the result
+    };
+    struct Outcome {
+        enum class Kind : std::uint8_t { elsewhere, stream, over, refused };
+        Kind kind = Kind::elsewhere;
+        std::int64_t result = 0;  // or an errno, if refused
+    };
+
+    Chance chance_of(Request& request, FileBook::Known& known) noexcept;
+    Outcome try_inside(Request& request, Chance chance) noexcept;
+    static Outcome try_stream(Request& request) noexcept;
     void finish_inside(Request& request, std::int64_t result) noexcept;
     std::uint64_t count_of(Reason reason) const noexcept;
     Submission hand_over(std::span<Request* const> requests) noexcept;
@@ -70,6 +85,8 @@ private:
     std::mutex mutex_;  // for what follows
     FileBook book_;
     std::optional<bool> has_uring_;
+
+    DiskStarter starter_;
 
     // For guess(), by fd modulo the size: the number whose last read, or write, did not end inside.
     using FarFds = std::array<std::atomic<int>, 256>;

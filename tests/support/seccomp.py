@@ -10,18 +10,32 @@ import struct
 from collections.abc import Collection
 from typing import Literal
 
-Call = Literal["io_setup", "io_uring_setup", "close_range", "kcmp"]
+Call = Literal["io_setup", "io_uring_setup", "close_range", "kcmp", "clone", "clone3"]
 
 # By the architecture of the caller, which may be another one than the kernel's: its number for
 # seccomp(2), and those of its calls.
 _ARCHITECTURES: dict[str, tuple[int, dict[Call, int]]] = {
     "x86_64": (
         0xC000003E,
-        {"io_setup": 206, "io_uring_setup": 425, "close_range": 436, "kcmp": 312},
+        {
+            "io_setup": 206,
+            "io_uring_setup": 425,
+            "close_range": 436,
+            "kcmp": 312,
+            "clone": 56,
+            "clone3": 435,
+        },
     ),
     "i386": (
         0x40000003,
-        {"io_setup": 245, "io_uring_setup": 425, "close_range": 436, "kcmp": 349},
+        {
+            "io_setup": 245,
+            "io_uring_setup": 425,
+            "close_range": 436,
+            "kcmp": 349,
+            "clone": 120,
+            "clone3": 435,
+        },
     ),
 }
 

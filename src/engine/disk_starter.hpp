@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a read that is going to miss the page cache is tried all the same, told not to wait
+// (RWF_NOWAIT): before the kernel refuses it (from Linux 5.12 on) it begins to read ahead. So the
+// disk is at work while the read goes to a thread of ours, which has to wake up first.
+//
+// This is worth its price where several reads follow each other, and the disk has little to do.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+namespace engine {
+
+class DiskStarter {
+public:
+    // Counts as one read.
+    bool is_needed() noexcept {
+        const auto now = in_flight_.load(std::memory_order_relaxed);
+        const auto most = most_.load(std::memory_order_relaxed);
+        const auto before = most_before_.load(std::memory_order_relaxed);
+        if (now >= enough || std::max(most, now == 0 ? 0 : before) < several) {
+            return false;
+        }
+        const auto rest = rest_.load(std::memory_order_relaxed);
+        if (rest != 0) {
+            rest_.store(rest - 1, std::memory_order_relaxed);
+        }
+        return rest == 0;
+    }
+
+    // What is to be started may itself have to wait: for where the data of a file lies, say.
+    void note_time(std::chrono::nanoseconds time) noexcept {
+        if (time > longest) {
+            rest_.store(long_rest, std::memory_order_relaxed);
+        }
+    }
+
+    // A read that missed has gone to another thread, or come back.
+    void note_sent() noexcept {
+        const auto before = in_flight_.fetch_add(1, std::memory_order_relaxed);
+        if (before == 0) {
+            most_before_.store(most_.exchange(0, std::memory_order_relaxed),
+                               std::memory_order_relaxed);
+        }
+        const auto most = most_.load(std::memory_order_relaxed);
+        most_.store(std::max(most, before + 1), std::memory_order_relaxed);
+    }
+    void note_returned() noexcept { in_flight_.fetch_sub(1, std::memory_order_relaxed); }
+
+private:
+    static constexpr std::uint32_t enough = 32;
+    static constexpr std::uint32_t several = 4;
+    static constexpr std::chrono::microseconds longest{500};
+    static constexpr std::uint32_t long_rest = 256;
+
+    std::atomic<std::uint32_t> in_flight_ = 0;
+    std::atomic<std::uint32_t> most_ = 0;         // of these since there last was none
+    std::atomic<std::uint32_t> most_before_ = 0;  // the time before
+    std::atomic<std::uint32_t> rest_ = 0;         // so many reads are not tried
+};
+
+}  // namespace engine

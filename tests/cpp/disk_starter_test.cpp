@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/disk_starter.hpp"
+
+#include <chrono>
+
+#include "check.hpp"
+
+namespace {
+
+using engine::DiskStarter;
+using std::chrono::microseconds;
+
+void send(DiskStarter& starter, int count) {
+    for (int i = 0; i < count; ++i) {
+        starter.note_sent();
+    }
+}
+
+void take_back(DiskStarter& starter, int count) {
+    for (int i = 0; i < count; ++i) {
+        starter.note_returned();
+    }
+}
+
+void test_alone() {
+    DiskStarter starter;
+    check::is_true(!starter.is_needed(), "at first");
+    for (int i = 0; i < 10; ++i) {
+        send(starter, 1);
+        check::is_true(!starter.is_needed(), "beside one other");
+        take_back(starter, 1);
+        check::is_true(!starter.is_needed(), "after one at a time");
+    }
+}
+
+void test_several() {
+    DiskStarter starter;
+    send(starter, 8);
+    check::is_true(starter.is_needed(), "beside several");
+    take_back(starter, 8);
+    check::is_true(starter.is_needed(), "after several, when there is none");
+    send(starter, 1);
+    check::is_true(starter.is_needed(), "after several, beside the next one");
+    take_back(starter, 1);
+    check::is_true(!starter.is_needed(), "after one");
+}
+
+void test_a_disk_with_enough_to_do() {
+    DiskStarter starter;
+    send(starter, 31);
+    check::is_true(starter.is_needed(), "beside 31");
+    send(starter, 1);
+    check::is_true(!starter.is_needed(), "beside 32");
+    take_back(starter, 1);
+    check::is_true(starter.is_needed(), "beside 31 again");
+}
+
+void test_a_slow_start() {
+    DiskStarter starter;
+    send(starter, 8);
+    starter.note_time(microseconds(100));
+    check::is_true(starter.is_needed(), "after a fast one");
+    starter.note_time(microseconds(2000));
+    int reads = 0;
+    while (!starter.is_needed()) {
+        ++reads;
+    }
+    check::equal(reads, 256);
+    check::is_true(starter.is_needed(), "after the rest");
+}
+
+}  // namespace
+
+int main() {
+    return check::run({
+        {"alone", test_alone},
+        {"several", test_several},
+        {"a disk with enough to do", test_a_disk_with_enough_to_do},
+        {"a slow start", test_a_slow_start},
+    });
+}
