@@ -198,56 +198,77 @@ bool AutoEngine::has_uring() noexcept {
 // --- submission
 
 Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
+    Batch batch{.requests = requests};
     FileBook::Known known;
-    std::size_t taken = 0;
-    std::size_t end = 0;  // those from `taken` to here go elsewhere, together
-    int error = 0;
-    const auto hand_over_together = [&] {
-        if (end != taken) {
-            const auto submission = hand_over(requests.subspan(taken, end - taken));
-            taken += submission.taken;
-            error = submission.error;
-        }
-        return taken == end;
-    };
-    for (; end < requests.size(); ++end) {
-        auto& request = *requests[end];
-        if (const auto chance = chance_of(request, known); chance != Chance::none) {
-            // Nothing is to be done, or undone, of a batch after one that is not taken. A read that
-            // is not reported has done nothing, unless it was of a stream.
-            if (!is_read(request.opcode) && !hand_over_together()) {
-                break;
+    while (batch.end < requests.size() && go_on(batch, known)) {
+    }
+    if (batch.end == requests.size()) {
+        hand_over_waiting(batch);
+    }
+    return {.taken = batch.taken, .error = batch.taken == 0 ? batch.error : 0};
+}
+
+// With the next request. False if it is not taken, or one before it.
+bool AutoEngine::go_on(Batch& batch, FileBook::Known& known) noexcept {
+    auto& request = *batch.requests[batch.end];
+    switch (const auto outcome = try_next(batch, known); outcome.kind) {
+        case Outcome::Kind::over:
+            if (!hand_over_waiting(batch)) {
+                return false;
             }
-            auto outcome = try_inside(request, chance);
-            if (outcome.kind == Outcome::Kind::stream) {
-                if (!hand_over_together()) {
-                    break;
-                }
-                outcome = try_stream(request);
+            finish_inside(request, outcome.result);
+            ++batch.taken;
+            break;
+        case Outcome::Kind::elsewhere: {
+            const bool fits =
+                batch.end == batch.taken ||
+                (request.route == Route::aio) == (batch.requests[batch.taken]->route == Route::aio);
+            if (!fits && !hand_over_waiting(batch)) {
+                return false;
             }
-            if (outcome.kind == Outcome::Kind::refused) {
-                error = hand_over_together() ? static_cast<int>(outcome.result) : error;
-                break;
-            }
-            if (outcome.kind == Outcome::Kind::over) {
-                if (!hand_over_together()) {
-                    break;
-                }
-                finish_inside(request, outcome.result);
-                ++taken;
-                continue;
-            }
-        }
-        const bool fits =
-            end == taken || (request.route == Route::aio) == (requests[taken]->route == Route::aio);
-        if (!fits && !hand_over_together()) {
             break;
         }
+        case Outcome::Kind::refused:
+            if (hand_over_waiting(batch)) {
+                batch.error = static_cast<int>(outcome.result);
+            }
+            return false;
+        case Outcome::Kind::stream:
+        case Outcome::Kind::out_of_turn:
+            return false;
     }
-    if (end == requests.size()) {
-        hand_over_together();
+    ++batch.end;
+    return true;
+}
+
+// Nothing is to be done, or undone, of a batch after a request that is not taken. A read that is
+// not reported has done nothing, unless it was of a stream.
+AutoEngine::Outcome AutoEngine::try_next(Batch& batch, FileBook::Known& known) noexcept {
+    auto& request = *batch.requests[batch.end];
+    const auto chance = chance_of(request, known);
+    if (chance == Chance::none) {
+        return {};
     }
-    return {.taken = taken, .error = taken == 0 ? error : 0};
+    if (!is_read(request.opcode) && !hand_over_waiting(batch)) {
+        return {.kind = Outcome::Kind::out_of_turn};
+    }
+    const auto outcome = try_inside(request, chance);
+    if (outcome.kind != Outcome::Kind::stream) {
+        return outcome;
+    }
+    return hand_over_waiting(batch) ? try_stream(request)
+                                    : Outcome{.kind = Outcome::Kind::out_of_turn};
+}
+
+// False if they were not all taken.
+bool AutoEngine::hand_over_waiting(Batch& batch) noexcept {
+    if (batch.end != batch.taken) {
+        const auto submission =
+            hand_over(batch.requests.subspan(batch.taken, batch.end - batch.taken));
+        batch.taken += submission.taken;
+        batch.error = submission.error;
+    }
+    return batch.taken == batch.end;
 }
 
 // There is none for what goes elsewhere: also, as it turns out, what missed the page cache a moment

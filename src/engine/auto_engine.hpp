@@ -19,6 +19,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 
 #include "engine/aio_engine.hpp"
 #include "engine/crew_owner.hpp"
@@ -64,10 +65,27 @@ private:
         sure,  // whatever comes of it is the result
     };
     struct Outcome {
-        enum class Kind : std::uint8_t { elsewhere, stream, over, refused };
+        enum class Kind : std::uint8_t {
+            elsewhere,
+            stream,
+            over,
+            refused,
+            out_of_turn,  // since one before it was not taken
+        };
         Kind kind = Kind::elsewhere;
         std::int64_t result = 0;  // or an errno, if refused
     };
+    // On its way: the first are taken; those from there to `end` are to be handed over together.
+    struct Batch {
+        std::span<Request* const> requests;
+        std::size_t taken = 0;
+        std::size_t end = 0;
+        int error = 0;
+    };
+
+    bool go_on(Batch& batch, FileBook::Known& known) noexcept;
+    Outcome try_next(Batch& batch, FileBook::Known& known) noexcept;
+    bool hand_over_waiting(Batch& batch) noexcept;
 
     Chance chance_of(Request& request, FileBook::Known& known) noexcept;
     Outcome try_inside(Request& request, Chance chance) noexcept;

@@ -274,13 +274,13 @@ private:
     bool is_over_ = false;
 };
 
-// As many are submitted together as keeps both the disk and the tasks busy: more at once is cheaper
-// for the kernel, but a disk that has little else to do is idle for as long as it takes to collect
-// them.
+// As many are submitted together as keeps both the disk and the tasks busy: more at once is cheaper,
+// but a disk that has little else to do is idle for as long as it takes to collect them.
 bool is_good_company(const ContextObject* context) noexcept {
     constexpr std::size_t fewest = 4;
+    constexpr std::size_t most = 32;
     const auto count = std::min(context->tie.queued.size(), context->room());
-    return count >= std::clamp(context->in_flight.size(), fewest, engine::disk_batch_size);
+    return count >= std::clamp(context->in_flight.size(), fewest, most);
 }
 
 void submit_for_turn(ContextObject* context) noexcept {
