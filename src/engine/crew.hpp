@@ -66,6 +66,9 @@ private:
     using Lock = std::unique_lock<std::mutex>;
     using Clock = std::chrono::steady_clock;
 
+    // How long a thread stays that has nothing to do.
+    static constexpr std::chrono::milliseconds linger{100};
+
     enum class ReactorState : std::uint8_t { none, starting, running };
 
     struct Signal {
@@ -73,6 +76,7 @@ private:
         std::uint64_t count = 0;
     };
 
+    // crew.cpp: called by the program's threads
     Lock lock_soon() noexcept;
     bool ask_reactor(Cancellation cancellation, Lock& lock) noexcept;
     int start_reactor(Lock& lock) noexcept;
@@ -80,6 +84,7 @@ private:
     std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
     void wake_reactor() noexcept;
 
+    // crew_reactor.cpp
     void run_reactor() noexcept;
     void open_reactor() noexcept;
     void wait_in_reactor(std::chrono::nanoseconds timeout) noexcept;
@@ -90,6 +95,7 @@ private:
     void send_signals(Lock& lock) noexcept;
     bool is_done_with(Clock::time_point idle_since) const noexcept;
 
+    // crew_workers.cpp
     void run_worker() noexcept;
     bool may_take(bool is_stalled) const noexcept;
     bool wait_for_work(Lock& lock) noexcept;

@@ -41,6 +41,13 @@ bool are_same_file(pid_t left_thread, int left, pid_t right_thread, int right) n
 
 }  // namespace
 
+void close_held(HeldFile* file) noexcept {
+    if (file->fd >= 0) {
+        ::close(file->fd);
+    }
+    delete file;
+}
+
 HeldFile::Kind kind_of(int fd) noexcept {
     return is_stream(fd) ? HeldFile::Kind::stream : HeldFile::Kind::seekable;
 }

@@ -43,6 +43,9 @@ struct HeldFile {
     void* watch = nullptr;  // an epoll reactor's
 };
 
+// Also what it has open. Nobody uses it any more.
+void close_held(HeldFile* file) noexcept;
+
 // Never `unknown`. Does not wait.
 HeldFile::Kind kind_of(int fd) noexcept;
 

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// A crew's reactor thread: what it takes up, finishes and signals.
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "engine/blocking_call.hpp"
+#include "engine/crew.hpp"
+#include "engine/eventfd_signal.hpp"
+
+namespace engine {
+
+void Crew::run_reactor() noexcept {
+    Lock lock(mutex_);
+    files_.open_private_table();
+    open_reactor();
+    reactor_state_ = ReactorState::running;
+    state_changed_.notify_all();
+    auto idle_since = Clock::now();
+    for (;;) {
+        files_.receive();
+        take_up_inbox();
+        answer_cancellations();
+        start_wanted_workers();
+        send_signals(lock);
+        send_held(lock);  // the request that its worker has gone on to may take long
+        if (!inbox_.empty() || cancellations_ != nullptr || workers_wanted_ != 0) {
+            continue;  // they came while the signals were sent
+        }
+        if (in_flight_ != 0) {
+            idle_since = Clock::now();
+        } else if (is_done_with(idle_since)) {
+            break;
+        }
+        // What only the reactor can end wakes it; the last worker to go does so, too.
+        const bool is_needed = in_flight_ != 0 && workers_ == 0;
+        reactor_sleeps_ = true;
+        lock.unlock();
+        wait_in_reactor(is_needed ? std::chrono::hours(1) : Clock::duration(linger));
+        lock.lock();
+        reactor_sleeps_ = false;
+        if (reactor_error_ == 0) {
+            reactor_->handle();
+        }
+    }
+    reactor_.reset();
+    files_.forget_private_table();
+    reactor_state_ = ReactorState::none;
+    state_changed_.notify_all();
+}
+
+void Crew::open_reactor() noexcept {
+    reactor_error_ = ENOMEM;
+    has_second_choice_ = false;
+    for (const auto make : {make_reactor_, second_choice_}) {
+        if (make == nullptr) {
+            continue;
+        }
+        has_second_choice_ = make == second_choice_;
+        reactor_ = make(*this, files_.wake_number());
+        reactor_error_ = reactor_ != nullptr ? reactor_->open() : ENOMEM;
+        if (reactor_error_ == 0) {
+            return;
+        }
+    }
+}
+
+void Crew::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
+    if (reactor_error_ == 0) {
+        reactor_->wait(timeout);
+        return;
+    }
+    pollfd wake{.fd = files_.wake_number(), .events = POLLIN, .revents = 0};
+    const auto time = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
+    if (poll(&wake, 1, static_cast<int>(time)) > 0) {
+        std::uint64_t count = 0;
+        [[maybe_unused]] const auto emptied = read(wake.fd, &count, sizeof count);
+    }
+}
+
+void Crew::take_up_inbox() noexcept {
+    while (auto* request = inbox_.pop_front()) {
+        request->stage = Stage::in_reactor;
+        if (const int error = refusal(*request); error != 0) {
+            finish(*request, -error);
+        } else {
+            reactor_->start(*request);
+        }
+    }
+}
+
+// Why the reactor is not to begin with the request: 0 or an errno.
+int Crew::refusal(const Request& request) const noexcept {
+    if (request.cancelled) {
+        return ECANCELED;
+    }
+    if (reactor_error_ != 0) {
+        return reactor_error_;
+    }
+    if (request.file->fd < 0) {
+        return request.file->error;
+    }
+    const bool may_never_end =
+        ends_streams_ && transfers_data(request.opcode) && is_stream(request.file->fd);
+    return may_never_end ? ECANCELED : 0;
+}
+
+void Crew::answer_cancellations() noexcept {
+    while (auto* cancellation = cancellations_) {
+        cancellations_ = cancellation->next;
+        const auto& request = *cancellation->request;
+        if (request.stage == Stage::in_reactor &&
+            (!cancellation->only_if_stream || is_stream(request.file->fd))) {
+            reactor_->cancel(*cancellation);
+        } else {
+            cancellation->answer = Cancellation::Answer::no;
+        }
+        answered();
+    }
+}
+
+void Crew::finish(Request& request, std::int64_t result) noexcept {
+    request.stage = Stage::none;
+    auto* file = std::exchange(request.file, nullptr);
+    auto* signal = std::exchange(request.signal_file, nullptr);
+    // before anybody knows that the request is over
+    if (files_.release(file)) {
+        if (file->fd >= 0 && reactor_error_ == 0) {
+            reactor_->close_file(std::exchange(file->fd, -1));
+        }
+        close_held(file);
+    }
+    --in_flight_;
+    completions_.push(request, result);
+    if (signal != nullptr) {
+        add_signal(signal);
+    }
+}
+
+// Signals wait until the lock is given up, those of one eventfd for each other.
+void Crew::add_signal(HeldFile* file) noexcept {
+    const auto signals = std::span(signals_).first(signal_count_);
+    const auto found = std::ranges::find(signals, file, &Signal::file);
+    if (found != signals.end()) {
+        ++found->count;
+        files_.release(file);
+    } else if (signal_count_ < signals_.size()) {
+        signals_[signal_count_++] = {.file = file, .count = 1};
+    } else {
+        signal_eventfd(file->fd);
+        if (files_.release(file)) {
+            close_held(file);
+        }
+    }
+}
+
+void Crew::send_signals(Lock& lock) noexcept {
+    if (signal_count_ == 0) {
+        return;
+    }
+    const auto signals = std::span(signals_).first(signal_count_);
+    lock.unlock();
+    for (const auto& signal : signals) {
+        signal_eventfd(signal.file->fd, signal.count);
+    }
+    lock.lock();
+    for (const auto& signal : signals) {
+        if (files_.release(signal.file)) {
+            close_held(signal.file);
+        }
+    }
+    signal_count_ = 0;
+}
+
+bool Crew::is_done_with(Clock::time_point idle_since) const noexcept {
+    return workers_ == 0 && submitting_ == 0 && cancelling_ == 0 && queue_.empty() &&
+           (is_closing_ || Clock::now() - idle_since >= linger);
+}
+
+}  // namespace engine

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// A crew's workers: how many there are, and what each does with a request.
+#include <cerrno>
+#include <utility>
+
+#include "engine/blocking_call.hpp"
+#include "engine/crew.hpp"
+#include "engine/device_book.hpp"
+#include "engine/eventfd_signal.hpp"
+
+namespace engine {
+namespace {
+
+// Enough to have a disk's queue full.
+constexpr unsigned most_workers = 32;
+
+// How many signals of brief requests may wait for each other: a matter of some ten microseconds.
+constexpr std::uint64_t most_held = 16;
+
+// How long a brief request may take before others no longer wait behind it.
+constexpr std::chrono::milliseconds stall(1);
+
+}  // namespace
+
+void Crew::leave_to_workers(Request& request) noexcept {
+    request.stage = Stage::in_queue;
+    queue_.push_back(request);
+    call_for_worker();
+}
+
+// For what stands in the queue.
+void Crew::call_for_worker() noexcept {
+    if (!may_take(false) && stall_is_watched_) {
+        return;
+    }
+    if (idle_ != 0) {
+        work_came_.notify_one();
+    } else if (workers_ + workers_wanted_ < most_workers) {
+        ++workers_wanted_;
+    }
+}
+
+// In a thread that has the private table, which the new one inherits.
+void Crew::start_wanted_workers() noexcept {
+    for (; workers_wanted_ != 0; --workers_wanted_) {
+        workers_ += start_thread(&Crew::run_worker) ? 1 : 0;
+    }
+    if (workers_ == 0) {
+        while (auto* request = queue_.pop_front()) {
+            finish(*request, -ENOMEM);
+        }
+    }
+}
+
+// One worker is enough for requests that are a matter of microseconds, unless it got stuck.
+bool Crew::may_take(bool is_stalled) const noexcept {
+    return !queue_.empty() && (!queue_.front()->is_brief || brief_ == 0 || is_stalled);
+}
+
+// False when it is time to go.
+bool Crew::wait_for_work(Lock& lock) noexcept {
+    bool is_stalled = false;
+    while (!may_take(is_stalled)) {
+        if (is_closing_) {
+            return false;
+        }
+        const auto* front = queue_.front();
+        const bool watches = front != nullptr && !stall_is_watched_;
+        stall_is_watched_ = stall_is_watched_ || watches;
+        ++idle_;
+        const auto status = work_came_.wait_for(lock, watches ? stall : linger);
+        --idle_;
+        stall_is_watched_ = stall_is_watched_ && !watches;
+        if (status == std::cv_status::timeout) {
+            if (queue_.empty() && !watches) {
+                return false;
+            }
+            is_stalled = watches && front == queue_.front();
+        }
+    }
+    return true;
+}
+
+void Crew::run_worker() noexcept {
+    Lock lock(mutex_);
+    for (;;) {
+        const bool goes_on = held_.count < most_held && !queue_.empty() &&
+                             queue_.front()->is_brief && may_take(false);
+        if (!goes_on) {
+            send_held(lock);
+        }
+        if (!goes_on && !wait_for_work(lock)) {
+            break;
+        }
+        auto* request = queue_.pop_front();
+        request->stage = Stage::in_worker;
+        const bool is_brief = request->is_brief;
+        brief_ += is_brief ? 1 : 0;
+        if (!queue_.empty()) {
+            call_for_worker();
+            start_wanted_workers();
+        }
+        work_on(*request, lock);
+        brief_ -= is_brief ? 1 : 0;
+    }
+    --workers_;
+    if (workers_ == 0) {
+        wake_reactor();
+    }
+}
+
+void Crew::work_on(Request& request, Lock& lock) noexcept {
+    files_.receive();
+    auto* file = request.file;
+    const int fd = file->fd;
+    if (fd < 0) {
+        finish_in_worker(request, -file->error, lock);
+        return;
+    }
+    auto kind = file->kind;
+    lock.unlock();
+    if (kind == HeldFile::Kind::unknown) {
+        kind = kind_of(fd);
+        DeviceBook::learn(fd);
+    }
+    const bool has_no_offsets = kind == HeldFile::Kind::stream;
+    if (has_no_offsets && request.route == Route::workers && transfers_data(request.opcode)) {
+        // it may wait for ever
+        lock.lock();
+        file->kind = kind;
+        request.route = Route::reactor;
+        request.stage = Stage::in_inbox;
+        inbox_.push_back(request);
+        wake_reactor();
+        return;
+    }
+    const auto result = carry_out_with_priority(request, fd, has_no_offsets);
+    lock.lock();
+    file->kind = kind;
+    finish_in_worker(request, result, lock);
+}
+
+void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
+    const bool may_be_held = request.is_brief;
+    request.stage = Stage::none;
+    auto* file = std::exchange(request.file, nullptr);
+    auto* signal = std::exchange(request.signal_file, nullptr);
+    const bool was_last = files_.release(file);
+    --in_flight_;
+    lock.unlock();
+    if (was_last) {
+        close_held(file);
+    }
+    completions_.push(request, result);
+    lock.lock();
+    if (signal == nullptr) {
+        return;
+    }
+    while (held_.file != nullptr && held_.file != signal) {
+        send_held(lock);
+    }
+    if (held_.file == signal) {
+        ++held_.count;
+        files_.release(signal);  // not the last
+    } else {
+        held_ = {.file = signal, .count = 1};
+    }
+    if (!may_be_held) {
+        send_held(lock);
+    }
+}
+
+void Crew::send_held(Lock& lock) noexcept {
+    const auto signal = std::exchange(held_, {});
+    if (signal.file == nullptr) {
+        return;
+    }
+    lock.unlock();
+    signal_eventfd(signal.file->fd, signal.count);
+    lock.lock();
+    if (files_.release(signal.file)) {
+        close_held(signal.file);
+    }
+}
+
+}  // namespace engine
