@@ -16,6 +16,16 @@ bool ask(PyObject* loop, const char* method) {
     return answer.get() == Py_True;
 }
 
+// Each of these: false with an exception set.
+bool set(Ref& place, PyObject* object) {
+    place = Ref::steal(object);
+    return static_cast<bool>(place);
+}
+bool get(Ref& place, const Ref& module, const char* name) {
+    return set(place, PyObject_GetAttrString(module.get(), name));
+}
+bool intern(Ref& place, const char* text) { return set(place, PyUnicode_InternFromString(text)); }
+
 }  // namespace
 
 bool import_asyncio(ModuleState& state) {
@@ -25,24 +35,17 @@ bool import_asyncio(ModuleState& state) {
     }
     AsyncioApi api;
     const auto module = Ref::steal(PyImport_ImportModule("asyncio"));
-    const auto events = Ref::steal(PyImport_ImportModule("asyncio.events"));
-    if (!module || !events) {
-        return false;
-    }
-    api.get_running_loop = Ref::steal(PyObject_GetAttrString(module.get(), "get_running_loop"));
-    api.get_running_loop_or_none =
-        Ref::steal(PyObject_GetAttrString(events.get(), "_get_running_loop"));
-    api.call_soon = Ref::steal(PyUnicode_InternFromString("call_soon"));
-    api.get_debug = Ref::steal(PyUnicode_InternFromString("get_debug"));
-    api.thread_id = Ref::steal(PyUnicode_InternFromString("_thread_id"));
-    api.context_keyword = Ref::steal(Py_BuildValue("(s)", "context"));
-    api.cancelled_error = Ref::steal(PyObject_GetAttrString(module.get(), "CancelledError"));
-    if (!api.get_running_loop || !api.get_running_loop_or_none || !api.call_soon ||
-        !api.get_debug || !api.thread_id || !api.context_keyword || !api.cancelled_error) {
-        return false;
-    }
-    api.invalid_state_error = Ref::steal(PyObject_GetAttrString(module.get(), "InvalidStateError"));
-    if (!api.invalid_state_error) {
+    const auto events = Ref::steal(module ? PyImport_ImportModule("asyncio.events") : nullptr);
+    // one after the other, each only if those before it are there
+    const bool is_complete =
+        events && get(api.get_running_loop, module, "get_running_loop") &&
+        get(api.get_running_loop_or_none, events, "_get_running_loop") &&
+        intern(api.call_soon, "call_soon") && intern(api.get_debug, "get_debug") &&
+        intern(api.thread_id, "_thread_id") &&
+        set(api.context_keyword, Py_BuildValue("(s)", "context")) &&
+        get(api.cancelled_error, module, "CancelledError") &&
+        get(api.invalid_state_error, module, "InvalidStateError");
+    if (!is_complete) {
         return false;
     }
     const std::lock_guard lock(state.mutex);

@@ -37,11 +37,13 @@ bool File::assign(const ModuleState& state, PyObject* given) {
     } else if (Py_IS_TYPE(given, state.context_type)) {
         kind_ = Kind::context;
     } else {
-        if (PyObject_HasAttrString(given, "fileno") == 0) {
-            PyErr_Format(PyExc_TypeError,
-                         "fd must be an int, an EventFD, an AIOContext or an object with a "
-                         "fileno() method, not %.200s",
-                         Py_TYPE(given)->tp_name);
+        if (const auto method = Ref::steal(PyObject_GetAttrString(given, "fileno")); !method) {
+            if (PyErr_ExceptionMatches(PyExc_AttributeError) != 0) {
+                PyErr_Format(PyExc_TypeError,
+                             "fd must be an int, an EventFD, an AIOContext or an object with a "
+                             "fileno() method, not %.200s",
+                             Py_TYPE(given)->tp_name);
+            }
             return false;
         }
         kind_ = Kind::object;

@@ -233,6 +233,7 @@ void request_look(ContextObject* context) noexcept {
     if (!delay ||
         !call_without_context(loop.get(), "call_later", delay.get(), watcher.get(), Py_None)) {
         tie.look_is_requested = false;
+        tell_loop(context);  // which takes no memory
     }
     PyErr_Clear();
 }
@@ -484,6 +485,7 @@ void request_turn(ContextObject* context) noexcept {
         may_touch(state_of(context), loop.get()) ? "call_soon" : "call_soon_threadsafe";
     if (!turn || !call_without_context(loop.get(), method, watcher.get(), turn.get())) {
         tie.turn_is_requested = false;
+        tell_loop(context);  // which takes no memory
     }
     PyErr_Clear();
 }

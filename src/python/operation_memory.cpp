@@ -320,12 +320,15 @@ PyObject* read_result(Operation& operation) {
     // Cut to what was read.
     if (Py_REFCNT(bytes) == 1) {
         bytes = memory.payload.release();
-        _PyBytes_Resize(&bytes, length);  // null, and an exception, if it fails
+        if (_PyBytes_Resize(&bytes, length) != 0) {
+            operation.result = -ENOMEM;  // they are gone
+            return nullptr;
+        }
     } else {
         bytes = PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes), length);
-    }
-    if (bytes == nullptr) {
-        return nullptr;
+        if (bytes == nullptr) {
+            return nullptr;
+        }
     }
     memory.payload = Ref::steal(bytes);
     return memory.payload.new_ref();

@@ -32,7 +32,7 @@ struct AsyncioApi {
     Ref thread_id;
     Ref context_keyword;  // ("context",)
     Ref cancelled_error;
-    Ref invalid_state_error;  // found last: set when all the others are
+    Ref invalid_state_error;
 };
 
 struct ModuleState {
