@@ -9,6 +9,8 @@ import gc
 import inspect
 import select
 import sys
+import warnings
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, contents, file_in_memory, refuse_writes
-from support.loops import LOOP_FACTORIES, LoopFactory, run, turns
+from support.loops import LOOP_FACTORIES, LoopFactory, run, turns, until
 from support.operations import wait_done
 from support.workers import finish, start
 
@@ -495,5 +497,140 @@ def test_eager_tasks(ctx: AIOContext, fd: int, gate: Gate) -> None:
         failing = asyncio.create_task(ctx.read(4, 1 << 20))
         with pytest.raises(OSError):  # noqa: PT011  # at once, or if the machine is slow, next turn
             await failing
+
+    run(main())
+
+
+# What is no use of a coroutine
+
+
+def test_stepped_before_its_time(ctx: AIOContext, gate: Gate) -> None:
+    async def main() -> None:
+        coroutine = ctx.poll(gate, select.POLLIN)
+        coroutine.send(None)
+        with pytest.raises(RuntimeError, match="before what it waits for has happened"):
+            coroutine.send(None)
+        with pytest.raises(RuntimeError, match="already awaited"):
+            coroutine.send(None)
+        gate.open()
+        await until(lambda: ctx.in_flight == 0)
+
+    run(main())
+
+
+THROWN: list[tuple[tuple[Any, ...], BaseException]] = [
+    ((ValueError("mine"),), ValueError("mine")),
+    ((ValueError,), ValueError()),
+    ((ValueError, None), ValueError()),
+    ((ValueError, "mine"), ValueError("mine")),
+    ((ValueError, ValueError("mine")), ValueError("mine")),
+    ((ValueError, ValueError("mine"), None), ValueError("mine")),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), THROWN)
+def test_an_exception_thrown_in_any_form(
+    arguments: tuple[Any, ...], expected: BaseException, ctx: AIOContext, fd: int
+) -> None:
+    coroutine: Any = ctx.read(5, fd)
+    with pytest.raises(type(expected)) as raised:
+        coroutine.throw(*arguments)
+    assert repr(raised.value) == repr(expected)
+    with pytest.raises(RuntimeError, match="already awaited"):
+        coroutine.throw(*arguments)
+    assert ctx.statistics()["submitted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), r"throw\(\) takes from 1 to 3 arguments \(0 given\)"),
+        ((ValueError, 1, None, 2), r"throw\(\) takes from 1 to 3 arguments \(4 given\)"),
+        ((1,), "must be classes or instances deriving from BaseException, not int"),
+        ((int,), "must be classes or instances deriving from BaseException, not type"),
+    ],
+)
+def test_what_can_not_be_thrown(
+    arguments: tuple[Any, ...], text: str, ctx: AIOContext, fd: int
+) -> None:
+    coroutine: Any = ctx.read(5, fd)
+    with pytest.raises(TypeError, match=text):
+        coroutine.throw(*arguments)
+    assert run(result_of(coroutine)) == DATA[:5]  # it is none the worse for it
+
+
+def test_what_refers_to_one_weakly(ctx: AIOContext, fd: int) -> None:
+    coroutine: Any = ctx.read(5, fd)
+    reference = weakref.ref(coroutine)
+    assert reference() is coroutine
+    coroutine.close()
+    del coroutine
+    assert reference() is None
+
+
+def test_one_never_awaited_where_warnings_are_errors(
+    ctx: AIOContext, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ignored: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: ignored.append(what.exc_value))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ctx.read(5, fd)
+        gc.collect()
+    assert [type(error) for error in ignored] == [RuntimeWarning]
+    assert "AIOContext.read' was never awaited" in str(ignored[0])
+
+
+# An operation that goes elsewhere before it is awaited
+
+
+def test_submitted_to_another_context_before_it_is_awaited(ctx: AIOContext, fd: int) -> None:
+    async def main() -> None:
+        operation = AIOOperation.read(5, fd)
+        operation.submit(ctx)
+        wait_done(operation)
+        late = result_of(operation)
+        coroutine: Any = operation.__await__()
+        with AIOContext(4) as other:
+            operation.submit(other)
+            wait_done(operation)
+            with pytest.raises(RuntimeError, match="submitted to another context before"):
+                coroutine.send(None)
+            assert await late == DATA[:5]
+        assert ctx.getevents(0) == []
+
+    run(main())
+
+
+class Asked:
+    """A file that does something when it is asked for its number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.action: Callable[[], object] = int
+
+    def fileno(self) -> int:
+        self.action()
+        return self.number
+
+
+def test_awaited_while_it_is_being_submitted(ctx: AIOContext, fd: int) -> None:
+    async def main() -> None:
+        file = Asked(fd)
+        operation = AIOOperation.read(5, file)
+        operation.submit(ctx)
+        wait_done(operation)
+        coroutine: Any = operation.__await__()
+
+        def step() -> None:
+            with pytest.raises(RuntimeError, match="was not submitted"):
+                coroutine.send(None)
+
+        file.action = step
+        assert operation.submit(ctx) == 1
+        file.action = int
+        with pytest.raises(RuntimeError, match="already awaited"):
+            coroutine.send(None)
+        assert await operation == DATA[:5]
 
     run(main())

@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -39,19 +40,24 @@ private:
 };
 static_assert(sizeof(struct statx) == 0x100);
 
-std::optional<Alignment> of_block_device(int fd) noexcept {
+// Nothing is known: no device asks for more than this.
+Alignment of_pages() noexcept {
+    const auto page = static_cast<std::uint32_t>(sysconf(_SC_PAGESIZE));
+    return {.memory = page, .transfer = page};
+}
+
+Alignment of_block_device(int fd) noexcept {
     int size = 0;
     if (ioctl(fd, BLKSSZGET, &size) != 0 || size <= 0) {
-        return std::nullopt;
+        return of_pages();
     }
     const auto block = static_cast<std::uint32_t>(size);
-    return Alignment{.memory = block, .transfer = block};
+    return {.memory = block, .transfer = block};
 }
 
 // The logical block size of the device that the file is on.
-std::optional<Alignment> of_device_below(const struct statx& status) {
-    const auto device =
-        std::to_string(status.stx_dev_major) + ":" + std::to_string(status.stx_dev_minor);
+std::optional<Alignment> of_device_below(dev_t number) {
+    const auto device = std::to_string(major(number)) + ":" + std::to_string(minor(number));
     // a partition has no queue of its own
     for (const auto* queue : {"/queue", "/../queue"}) {
         std::ifstream file("/sys/dev/block/" + device + queue + "/logical_block_size");
@@ -69,28 +75,33 @@ Alignment of_file_system(int fd) noexcept {
         takes_any_alignment(static_cast<std::uint32_t>(file_system.f_type))) {
         return {};
     }
-    // Nothing is known: no device asks for more than this.
-    const auto page = static_cast<std::uint32_t>(sysconf(_SC_PAGESIZE));
-    return {.memory = page, .transfer = page};
+    return of_pages();
 }
 
 }  // namespace
 
 int find_alignment(int fd, Alignment& alignment) noexcept {
     StatxWithAlignment status{};
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | statx_dioalign, &status.known) != 0) {
-        return errno;
-    }
-    if ((status.known.stx_mask & statx_dioalign) != 0) {
+    // not every sandbox has it
+    const bool is_known =
+        statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | statx_dioalign, &status.known) == 0;
+    if (is_known && (status.known.stx_mask & statx_dioalign) != 0) {
         // 0: not for this file, which the kernel then reads and writes through its cache
         alignment = status.transfer() == 0
                         ? Alignment{}
                         : Alignment{.memory = status.memory(), .transfer = status.transfer()};
         return 0;
     }
+    struct stat older{};
+    if (fstat(fd, &older) != 0) {
+        return errno;
+    }
+    if (S_ISBLK(older.st_mode)) {
+        alignment = of_block_device(fd);
+        return 0;
+    }
     try {
-        auto found =
-            S_ISBLK(status.known.stx_mode) ? of_block_device(fd) : of_device_below(status.known);
+        const auto found = of_device_below(older.st_dev);
         alignment = found ? *found : of_file_system(fd);
     } catch (const std::bad_alloc&) {
         return ENOMEM;

@@ -35,8 +35,9 @@ std::unique_ptr<Engine> open(std::string_view name, unsigned max_requests) {
 }
 
 std::string first_line_of(const char* path) {
+    std::ifstream file(path);
     std::string line;
-    std::getline(std::ifstream(path), line);
+    std::getline(file, line);
     return line;
 }
 

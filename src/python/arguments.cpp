@@ -96,9 +96,6 @@ std::optional<std::int64_t> to_integer(PyObject* object, const char* parameter, 
     if (overflow == 0 && value >= least && value <= most) {
         return value;
     }
-    if (value == -1 && PyErr_Occurred() != nullptr) {
-        return std::nullopt;
-    }
     if (most == INT64_MAX && (overflow < 0 || (overflow == 0 && value < least))) {
         PyErr_Format(PyExc_ValueError, "%s must be at least %lld, not %S", parameter,
                      static_cast<long long>(least), integer.get());

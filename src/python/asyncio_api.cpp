@@ -80,11 +80,9 @@ bool runs_here(ModuleState& state, PyObject* loop) {
 }
 
 bool may_touch(ModuleState& state, PyObject* loop) {
-    if (!import_asyncio(state)) {
-        PyErr_Clear();
-        return false;
-    }
-    return runs_here(state, loop) || !ask(loop, "is_running");
+    // not where the module's end has let go of asyncio
+    return state.asyncio_is_imported.load(std::memory_order_acquire) &&
+           (runs_here(state, loop) || !ask(loop, "is_running"));
 }
 
 bool is_closed(PyObject* loop) { return ask(loop, "is_closed"); }

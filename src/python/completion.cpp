@@ -246,10 +246,7 @@ PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr
             PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(count++), operation.release());
         }
     }
-    if (count < wanted && PyList_SetSlice(list.get(), static_cast<Py_ssize_t>(count),
-                                          static_cast<Py_ssize_t>(wanted), nullptr) != 0) {
-        return nullptr;
-    }
+    Py_SET_SIZE(list.get(), static_cast<Py_ssize_t>(count));  // the places beyond are null
     settle_eventfd(context);
     return list.release();
 }

@@ -192,7 +192,7 @@ std::size_t choose_from_queue(const ContextObject* context,
 
 void submit_queued(ContextObject* context) noexcept {
     auto& budget = TurnBudget::of_this_thread();
-    std::array<PyObject*, 32> operations;
+    std::array<PyObject*, most_awaited> operations;
     while (context->engine != nullptr && !context->closing) {
         const auto count = choose_from_queue(context, operations);
         if (count == 0 || !budget.may_spend(context)) {

@@ -301,9 +301,9 @@ const char* state_name(const Operation* operation) {
         case State::in_flight:
             return "in flight";
         case State::completed:
-            return operation->result < 0 ? "failed" : "done";
+            break;
     }
-    return "";
+    return operation->result < 0 ? "failed" : "done";
 }
 
 PyObject* operation_repr(PyObject* object) {

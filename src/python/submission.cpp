@@ -94,9 +94,9 @@ private:
     std::span<Candidate> candidates() noexcept { return slots_.span().first(count_); }
 
     ContextObject* context_;
-    SmallArray<Candidate, 32> slots_;
+    SmallArray<Candidate, most_awaited> slots_;
     std::size_t count_ = 0;  // of the slots, how many are candidates
-    SmallArray<engine::Request*, 32> requests_;
+    SmallArray<engine::Request*, most_awaited> requests_;
 };
 
 // It may be over. By itself, for what is run may submit the operation to another context.
@@ -427,11 +427,7 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
     Batch batch(context, operations);
     bool some_failed = false;
     // Out of the queue, they are held here: preparing one may run code that drops another.
-    SmallArray<Ref, 32> held(operations.size());
-    if (!batch.is_allocated() || !held.is_allocated()) {
-        PyErr_Clear();
-        return false;
-    }
+    SmallArray<Ref, most_awaited> held(operations.size());
     std::ranges::transform(operations, held.span().begin(), Ref::borrow);
     for (auto* object : operations) {
         auto* operation = static_cast<OperationObject*>(object);

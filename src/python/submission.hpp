@@ -2,6 +2,7 @@
 // The way of operations into a context.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <span>
 
@@ -12,6 +13,9 @@ namespace python {
 // Submits operations (checked to be of that type), each to signal `eventfd`, or if that is null
 // what it was prepared for. Returns how many the engine took, or -1 with an exception set.
 Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations, PyObject* eventfd);
+
+// So many at once, for which no memory is allocated.
+inline constexpr std::size_t most_awaited = 32;
 
 // Submits operations that are awaited, and puts those back at the head of the queue for which there
 // is no room. Who can't be submitted lands with the reason. Returns whether any was submitted, or
