@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from linux_aio import AIOContext, AIOOperation
-from support.files import Gate, file_in_memory
+from support.files import Gate, file_in_memory, is_readable
 from support.fusefs import HoldingFS
 from support.loops import LOOP_FACTORIES, LoopFactory, run, run_briefly, turns, until
 from support.measure import open_fds
-from support.workers import finish, start
+from support.workers import PATIENCE, finish, start
 
 pytest_plugins = ["support.fixtures"]
 
@@ -378,6 +378,41 @@ def test_another_loop_that_comes_in_the_middle_of_the_first_step(
     run(main())
 
 
+class IntrudedLoop(asyncio.SelectorEventLoop):
+    """Does something in the midst of being told what to watch."""
+
+    intrude: Callable[[], object] = int
+
+    def add_reader(self, *arguments: Any) -> None:
+        super().add_reader(*arguments)
+        intrude, self.intrude = self.intrude, int
+        intrude()
+
+
+def test_another_loop_that_comes_while_the_first_is_told(ctx: AIOContext, gate: Gate) -> None:
+    """The context serves the one that was faster; the other is told to forget it."""
+    loop, intruder = IntrudedLoop(), asyncio.new_event_loop()
+    tasks: list[asyncio.Task[int]] = []
+
+    def intrude() -> None:
+        asyncio._set_running_loop(None)
+        tasks.append(intruder.create_task(ctx.poll(gate, select.POLLIN)))
+        run_briefly(intruder)
+        asyncio._set_running_loop(loop)
+
+    async def main() -> None:
+        watched = len(loop._selector.get_map())  # type: ignore[attr-defined]
+        loop.intrude = intrude
+        with pytest.raises(RuntimeError, match="serves another event loop"):
+            await ctx.poll(gate, select.POLLIN)
+        assert len(loop._selector.get_map()) == watched  # type: ignore[attr-defined]
+
+    run(main(), lambda: loop)
+    gate.open()
+    assert intruder.run_until_complete(tasks[0]) == select.POLLIN
+    intruder.close()
+
+
 # Threads that reap
 
 
@@ -622,6 +657,39 @@ def test_program_that_watches_the_context_itself(
         loop.remove_reader(ctx.fileno)
         # threads of ours may complete them in another order
         assert sorted(collected, key=mine.index) == mine
+
+    run(main(), factory)
+
+
+@every_loop
+@pytest.mark.parametrize("collected_first", [True, False])
+def test_program_that_watches_while_its_operation_is_awaited(
+    collected_first: bool, factory: LoopFactory, ctx: AIOContext, fd: int, gate: Gate
+) -> None:
+    """One number tells of both: neither the program nor the loop misses what is its own."""
+
+    async def main() -> None:
+        number = ctx.fileno
+        awaited = AIOOperation.poll(gate, select.POLLIN)
+        mine = AIOOperation.read(4, fd)
+        awaited.submit(ctx)
+        waiting = asyncio.create_task(result_of(awaited))
+        await turns(3)
+        mine.submit(ctx)
+        await until(lambda: mine.done)
+        assert is_readable(number, PATIENCE)
+        if collected_first:
+            gate.open()
+            assert ctx.getevents(0) == [mine]
+            assert await waiting == select.POLLIN
+        else:
+            gate.open()
+            assert await waiting == select.POLLIN
+            await turns(2)
+            assert is_readable(number, PATIENCE)
+            assert ctx.getevents(0) == [mine]
+        await turns(2)
+        assert not is_readable(number)
 
     run(main(), factory)
 

@@ -238,6 +238,9 @@ USES: dict[str, Callable[[Scene], object]] = {
     "operation.submit": lambda scene: AIOOperation.fsync(1).submit(scene.context),
     "operation.done": lambda scene: scene.operations[0].done,
     "operation.get_result": lambda scene: scene.operations[0].get_result(),
+    "operation.payload": lambda scene: scene.operations[0].payload,
+    "operation.prepare": lambda scene: scene.operations[0].prepare(scene.eventfd),
+    "operation.offset": lambda scene: setattr(scene.operations[0], "offset", 0),
     "a poll of the context": lambda scene: AIOOperation.poll(scene.context, 1),
 }
 

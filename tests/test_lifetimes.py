@@ -7,6 +7,7 @@ given back meanwhile is in quarantine, where a write of the kernel shows.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import errno
@@ -20,7 +21,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -664,6 +665,49 @@ def test_code_that_runs_while_completions_are_taken_in(trigger: str, action: str
         wait_idle(context)
     context.close()
     assert has_read_all(operation)
+
+
+def test_a_context_that_is_closed_when_its_number_is_first_asked_for(fd: int) -> None:
+    context, eventfd = AIOContext(4), EventFD()
+    assert trap(fd, context.close, eventfd).submit(context) == 1
+    assert is_readable(eventfd.fileno, PATIENCE)
+    with pytest.raises(ValueError, match="closed AIOContext"):
+        assert context.fileno
+    assert context.closed
+
+
+def test_a_context_that_is_closed_by_the_first_step_of_an_await(fd: int) -> None:
+    async def main() -> None:
+        context, eventfd = AIOContext(1), EventFD()
+        assert trap(fd, context.close, eventfd).submit(context) == 1
+        assert is_readable(eventfd.fileno, PATIENCE)
+        coroutine = context.read(NBYTES, fd)  # for which there is no room yet
+        with pytest.raises(ValueError, match="closed AIOContext"):
+            await coroutine
+        assert context.closed
+        assert "finished" in repr(coroutine)
+
+    asyncio.run(main())
+
+
+def test_an_operation_that_is_awaited_by_the_first_step_of_another_await(fd: int) -> None:
+    async def main() -> None:
+        with AIOContext(4) as context, EventFD() as eventfd, Gate() as gate:
+            operation = AIOOperation.poll(gate, select.POLLIN)
+            operation.submit(context)
+            first: Any = operation.__await__()
+            second: Any = operation.__await__()
+            assert trap(fd, lambda: second.send(None), eventfd).submit(context) == 1
+            assert is_readable(eventfd.fileno, PATIENCE)
+            with pytest.raises(RuntimeError, match="awaited already"):
+                first.send(None)
+            gate.open()
+            wait_idle(context)
+            with pytest.raises(StopIteration) as stop:
+                second.send(None)
+            assert stop.value.value == select.POLLIN
+
+    asyncio.run(main())
 
 
 # What follows crashes the process when it goes wrong, so it has one of its own.

@@ -31,6 +31,19 @@ def fd() -> Iterator[int]:
         yield number
 
 
+def test_the_collector_finds_all_that_an_operation_refers_to(fd: int) -> None:
+    file = Numbered(fd)
+    buffers = [bytearray(2), bytearray(3)]
+    payload = bytearray(5)
+    vector = AIOOperation.readv(buffers, file)
+    single = AIOOperation.readinto(payload, file)
+    assert vector in gc.get_referrers(file)
+    assert single in gc.get_referrers(file)
+    assert single in gc.get_referrers(payload)
+    for buffer in buffers:
+        assert vector in gc.get_referrers(buffer)
+
+
 class Things:
     """All that an operation can refer to."""
 

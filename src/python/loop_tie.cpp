@@ -305,7 +305,7 @@ public:
     ~OutsideContext() {
         const KeptException kept;
         if (context_ && PyContext_Enter(context_.get()) != 0) {
-            PyErr_Clear();
+            PyErr_Clear();  // not covered: only if another thread has entered the loop's own context
         }
     }
 
@@ -508,10 +508,15 @@ bool run_turn(ContextObject* context, ContextLock& lock) {
     if (context->engine != nullptr) {
         tie.is_running = true;
         empty_eventfd(eventfd_of_tie(context));
-        if (tie.borrowed != 0 && (!context->eventfd_is_watched || context->kept == 0)) {
+        const bool is_emptied =
+            tie.borrowed != 0 && (!context->eventfd_is_watched || context->kept == 0);
+        if (is_emptied) {
             empty_eventfd(context->eventfd.get());
         }
         reap(context);
+        if (is_emptied && context->eventfd_is_watched && context->kept != 0) {
+            signal_eventfd(context->eventfd.get());  // that was for the program, too
+        }
         submit_queued(context);
         tie.is_running = false;
     }
@@ -557,7 +562,7 @@ void fail_queued(ContextObject* context) noexcept {
         // Only now, for making an exception may let other threads in.
         auto* operation = context->tie.queued.front();
         if (operation == nullptr) {
-            break;
+            break;  // not covered: needs another thread, or a collection, at that very moment
         }
         context->tie.queued.remove(operation);
         operation->listing = Listing::landed;
