@@ -619,6 +619,60 @@ def test_the_woken_run_the_loop_inside(ctx: AIOContext, direct: int, gate: Gate)
     run(main(), NestableLoop)
 
 
+def test_a_callback_whose_context_is_entered_below(ctx: AIOContext, gate: Gate) -> None:
+    """It can't be called at once, from within itself, but is all the same."""
+    context = contextvars.copy_context()
+    called: list[int] = []
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        wait = Wait(ctx, gate)
+        context.run(Number.set, 7)
+        wait.waiter.add_done_callback(lambda _: called.append(Number.get()), context=context)
+
+        def run_inside() -> None:
+            give_up = time.monotonic() + 10
+            while not wait.waiter.done():
+                loop._run_once()
+                assert time.monotonic() < give_up
+            assert called == []
+
+        gate.open()
+        context.run(run_inside)
+        await turns(2)
+        assert called == [7]
+        wait.end()
+
+    run(main(), NestableLoop)
+
+
+def test_a_loop_that_can_not_say_whether_it_is_closed(gate: Gate) -> None:
+    """It is taken for open: the context has itself forgotten by it."""
+
+    class Mute(asyncio.SelectorEventLoop):
+        def is_closed(self) -> bool:
+            if sys._getframe(1).f_code.co_name == "close_it":
+                raise ValueError("mute")
+            return super().is_closed()
+
+    async def main() -> None:
+        context = AIOContext(4)
+        loop: Any = asyncio.get_running_loop()
+        watched = len(loop._selector.get_map())
+        wait = Wait(context, gate)
+        assert len(loop._selector.get_map()) == watched + 1
+
+        def close_it() -> None:
+            context.close()
+
+        close_it()
+        assert len(loop._selector.get_map()) == watched
+        with contextlib.suppress(OSError):
+            wait.end()
+
+    run(main(), Mute)
+
+
 # Memory that direct reads land in
 
 

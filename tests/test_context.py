@@ -7,6 +7,8 @@ import errno
 import gc
 import os
 import select
+import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -266,6 +268,20 @@ def test_one_that_is_dropped_while_open_warns() -> None:
     dropped = [AIOContext(5)]
     with pytest.warns(ResourceWarning, match=r"unclosed.*AIOContext.*max_requests=5"):
         dropped.clear()
+
+
+def test_one_that_is_dropped_while_open_where_warnings_are_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ignored: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: ignored.append(what.exc_value))
+    before = open_fds()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AIOContext(5)
+    assert [type(error) for error in ignored] == [ResourceWarning]
+    assert "max_requests=5" in str(ignored[0])
+    assert open_fds() == before
 
 
 def test_one_that_is_collected_while_open_warns() -> None:

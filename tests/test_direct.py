@@ -499,6 +499,13 @@ def test_what_is_no_alignment(alignment: int) -> None:
         aligned_buffer(10, alignment)
 
 
+def test_wrong_arguments() -> None:
+    wrong: Any = aligned_buffer
+    for call in (lambda: wrong(), lambda: wrong(1, 2, 3), lambda: wrong(1, nonsense=2)):
+        with pytest.raises(TypeError, match="aligned_buffer"):
+            call()
+
+
 def test_what_is_no_size() -> None:
     with pytest.raises(ValueError, match="nbytes"):
         aligned_buffer(-1)

@@ -135,6 +135,14 @@ def test_wrong_arguments_are_a_type_error(
         make(*arguments, **keywords)
 
 
+@pytest.mark.parametrize("arguments", [{"nonsense": 1}, {"value": 1, "nonsense": 2}])
+def test_wrong_arguments_of_write_are_a_type_error(arguments: dict[str, Any]) -> None:
+    with EventFD(5) as eventfd:
+        with pytest.raises(TypeError, match="write.*nonsense"):
+            eventfd.write(**arguments)
+        assert eventfd.read() == 5
+
+
 def test_programs_that_are_executed_do_not_get_it_unless_told() -> None:
     with EventFD() as by_default, EventFD(flags=os.EFD_CLOEXEC) as told_not, EventFD(0, 0) as told:
         assert not os.get_inheritable(by_default.fileno)

@@ -6,12 +6,14 @@ The completion ring is shared memory: a child that looked for events there would
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import select
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from support.engines import WAYS_OF_REAPING
 from support.files import Gate, file_in_memory, is_readable
 from support.forked import in_child, report_of, start_child
 from support.fusefs import HoldingFS
+from support.loops import run, turns
 from support.measure import open_fds
 from support.operations import signals, wait_done
 from support.programs import end_of, line_of, start_program
@@ -293,6 +296,40 @@ def test_a_context_is_inherited_by_grandchildren_too(memory: int) -> None:
         scene.context.close()
 
     in_child(be_a_parent)
+
+
+class WatchingLoop(asyncio.SelectorEventLoop):
+    """Remembers what it is to call."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Callable[[], object]] = []
+        super().__init__()
+
+    def add_reader(self, fd: Any, callback: Any, *arguments: Any) -> None:
+        super().add_reader(fd, callback, *arguments)
+        self.callbacks.append(callback)
+
+
+def test_the_loop_that_a_context_serves_is_the_parents(gate: Gate) -> None:
+    """What the child's copy of the loop calls does nothing; and the parent's is not disturbed."""
+    loop = WatchingLoop()
+
+    async def main() -> None:
+        context = AIOContext(4)
+        waiting = asyncio.create_task(context.poll(gate, select.POLLIN))
+        await turns(3)
+
+        def be_called() -> object:
+            gate.open()
+            result = loop.callbacks[-1]()
+            context.close()
+            return result
+
+        assert in_child(be_called) is None
+        assert await waiting == select.POLLIN
+        await context.aclose()
+
+    run(main(), lambda: loop)
 
 
 # What is allowed, in the child

@@ -57,6 +57,9 @@ refuse(calls, error)
 """
 
 
+ENTER_LATER = ENTER.replace("refuse(calls, error)\n", "")
+
+
 def run_in(sandbox: Sandbox, source: str) -> str:
     return run_program(ENTER + source, "+".join(sandbox.calls), sandbox.error)
 
@@ -152,3 +155,93 @@ with tempfile.TemporaryFile() as file:
 print("done")
 """
     assert run_in(Sandbox(calls, errno.EPERM), source) == "done\n"
+
+
+USE_ALL_KINDS_OF_FILES = """
+import os, select, socket
+from linux_aio import AIOContext, AIOOperation, direct_alignment
+from support.files import file_in_memory
+from support.operations import perform
+
+path = sys.argv[3]
+data = bytes(range(256)) * 64
+flags = os.O_RDWR | os.O_CREAT
+buffered = os.open(path, flags)
+os.pwrite(buffered, data, 0)
+os.fsync(buffered)
+try:
+    direct = os.open(path, flags | os.O_DIRECT)
+except OSError:
+    direct = buffered
+alignment = direct_alignment(direct)
+refuse(calls, error)
+
+memory_alignment, transfer_alignment = direct_alignment(direct)
+assert memory_alignment >= alignment[0] and transfer_alignment >= alignment[1]
+for engine in ("threads", "uring", "aio", "auto"):
+    with AIOContext(8, engine=engine) as context, file_in_memory(data) as memory:
+        for number in range(30):
+            for fd in (memory, buffered, direct):
+                read = AIOOperation.read(100, fd, 100 + number)
+                assert perform(context, read) == data[100 + number : 200 + number]
+        assert perform(context, AIOOperation.write(b"data", buffered, 5000)) == 4
+        assert perform(context, AIOOperation.read(4, buffered, 5000)) == b"data"
+        assert perform(context, AIOOperation.write(data[5000:5004], buffered, 5000)) == 4
+        assert perform(context, AIOOperation.fsync(buffered)) is None
+        reader, writer = os.pipe()
+        near, far = socket.socketpair()
+        for sender, receiver in ((writer, reader), (near.fileno(), far.fileno())):
+            assert perform(context, AIOOperation.write(b"hello", sender)) == 5
+            assert perform(context, AIOOperation.poll(receiver, select.POLLIN)) == select.POLLIN
+            assert perform(context, AIOOperation.read(10, receiver)) == b"hello"
+        if engine != "aio":  # which waits in submit
+            # it ends when the context is closed, as what may wait for ever does
+            waiting = AIOOperation.read(10, reader)
+            waiting.submit(context)
+    if engine != "aio":
+        try:
+            raise AssertionError(waiting.get_result())
+        except OSError as ended:
+            assert ended.errno == 125, ended
+    os.close(reader)
+    os.close(writer)
+    near.close()
+    far.close()
+print("done")
+"""
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM], ids=errno.errorcode.get)
+def test_files_are_known_without_statx(error: int, tmp_path: Path) -> None:
+    output = run_program(ENTER_LATER + USE_ALL_KINDS_OF_FILES, "statx", error, tmp_path / "data")
+    assert output == "done\n"
+
+
+def test_a_direct_read_of_a_file_that_can_not_be_looked_at(tmp_path: Path) -> None:
+    """How it is to be aligned can't be known: it is refused, and can be made again."""
+    source = """
+import os
+from linux_aio import AIOContext, AIOOperation
+
+try:
+    fd = os.open(sys.argv[3], os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+except OSError:
+    print([error] * 4)
+    sys.exit()
+contexts = [AIOContext(4, engine=engine) for engine in ("threads", "uring", "aio", "auto")]
+operation = AIOOperation.read(100, fd, 100)
+refuse(calls, error)
+found = []
+for context in contexts:
+    try:
+        operation.submit(context)
+    except OSError as refusal:
+        found.append(refusal.errno)
+    assert operation.context is None
+    assert context.in_flight == 0
+    context.close()
+print(found)
+"""
+    path = tmp_path / "data"
+    output = run_program(ENTER_LATER + source, "statx+fstat+fstatat", errno.EPERM, path)
+    assert output == f"{[errno.EPERM] * 4}\n"

@@ -10,7 +10,17 @@ import struct
 from collections.abc import Collection
 from typing import Literal
 
-Call = Literal["io_setup", "io_uring_setup", "close_range", "kcmp", "clone", "clone3"]
+Call = Literal[
+    "io_setup",
+    "io_uring_setup",
+    "close_range",
+    "kcmp",
+    "statx",
+    "fstat",
+    "fstatat",
+    "clone",
+    "clone3",
+]
 
 # By the architecture of the caller, which may be another one than the kernel's: its number for
 # seccomp(2), and those of its calls.
@@ -22,6 +32,9 @@ _ARCHITECTURES: dict[str, tuple[int, dict[Call, int]]] = {
             "io_uring_setup": 425,
             "close_range": 436,
             "kcmp": 312,
+            "statx": 332,
+            "fstat": 5,
+            "fstatat": 262,
             "clone": 56,
             "clone3": 435,
         },
@@ -33,6 +46,9 @@ _ARCHITECTURES: dict[str, tuple[int, dict[Call, int]]] = {
             "io_uring_setup": 425,
             "close_range": 436,
             "kcmp": 349,
+            "statx": 383,
+            "fstat": 197,
+            "fstatat": 300,
             "clone": 120,
             "clone3": 435,
         },

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""File descriptors are used up: an OSError with EMFILE, and nothing is lost by it, or left over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import os
+import resource
+import select
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from linux_aio import AIOContext, AIOOperation, EventFD, engines
+from support.engines import available_engines
+from support.files import Gate, file_in_memory
+from support.loops import run, until
+from support.measure import open_fds
+from support.operations import perform
+
+pytest_plugins = ["support.fixtures"]
+
+DATA = b"Hello world"
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    with Gate() as a_gate:
+        yield a_gate
+
+
+@contextlib.contextmanager
+def few_numbers(free: int) -> Iterator[None]:
+    """Inside the block this process can have so many more descriptors."""
+    numbers = [os.dup(0) for _ in range(free + 1)]
+    for number in numbers:
+        os.close(number)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (numbers[-1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.engine_independent
+@pytest.mark.parametrize("engine", available_engines())
+def test_contexts(engine: str) -> None:
+    before = open_fds()
+    failures = 0
+    for free in range(50):
+        try:
+            with few_numbers(free):
+                context = AIOContext(4, engine=engine)
+        except OSError as error:
+            assert error.errno == errno.EMFILE
+            assert open_fds() == before
+            failures += 1
+        else:
+            break
+    assert failures >= 1
+    with context, file_in_memory(DATA) as fd:
+        assert perform(context, AIOOperation.read(5, fd)) == DATA[:5]
+    gc.collect()
+    assert open_fds() == before
+
+
+@pytest.mark.engine_independent
+def test_what_there_is_is_told_all_the_same() -> None:
+    found = engines()
+    with few_numbers(0):
+        limited = engines()
+    assert list(limited) == list(found)
+    assert engines() == found
+
+
+@pytest.mark.engine_independent
+def test_eventfds() -> None:
+    with few_numbers(0), pytest.raises(OSError) as raised:
+        EventFD()
+    assert raised.value.errno == errno.EMFILE
+    with EventFD() as eventfd:
+        # to wait takes a number, for another thread may close its own meanwhile
+        with few_numbers(0), pytest.raises(OSError) as raised:
+            eventfd.read()
+        assert raised.value.errno == errno.EMFILE
+        eventfd.write(3)
+        with few_numbers(0):
+            assert eventfd.read() == 3
+
+
+def test_the_first_await_of_a_context(ctx: AIOContext, gate: Gate) -> None:
+    async def main() -> None:
+        coroutine = ctx.poll(gate, select.POLLIN)
+        with few_numbers(0), pytest.raises(OSError) as raised:
+            coroutine.send(None)
+        assert raised.value.errno == errno.EMFILE
+        assert ctx.statistics()["submitted"] == 0
+        gate.open()
+        assert await ctx.poll(gate, select.POLLIN) == select.POLLIN
+
+    run(main())
+
+
+def test_an_await_of_what_was_submitted_before(ctx: AIOContext, gate: Gate) -> None:
+    """It can be awaited again, and until then is the program's, in getevents."""
+
+    async def main() -> None:
+        with file_in_memory(DATA) as fd:
+            await ctx.read(1, fd)
+        operation = AIOOperation.poll(gate, select.POLLIN)
+        operation.submit(ctx)
+        coroutine: Any = operation.__await__()
+        with few_numbers(0), pytest.raises(OSError) as raised:
+            coroutine.send(None)
+        assert raised.value.errno == errno.EMFILE
+        asyncio.get_running_loop().call_soon(gate.open)
+        assert await operation == select.POLLIN
+        await until(lambda: ctx.in_flight == 0)
+
+    run(main())
