@@ -50,6 +50,7 @@ def few_numbers(free: int) -> Iterator[None]:
 @pytest.mark.engine_independent
 @pytest.mark.parametrize("engine", available_engines())
 def test_contexts(engine: str) -> None:
+    gc.collect()
     before = open_fds()
     failures = 0
     for free in range(50):
@@ -58,7 +59,7 @@ def test_contexts(engine: str) -> None:
                 context = AIOContext(4, engine=engine)
         except OSError as error:
             assert error.errno == errno.EMFILE
-            assert open_fds() == before
+            assert open_fds() <= before
             failures += 1
         else:
             break
@@ -66,7 +67,7 @@ def test_contexts(engine: str) -> None:
     with context, file_in_memory(DATA) as fd:
         assert perform(context, AIOOperation.read(5, fd)) == DATA[:5]
     gc.collect()
-    assert open_fds() == before
+    assert open_fds() <= before
 
 
 @pytest.mark.engine_independent

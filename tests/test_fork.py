@@ -271,6 +271,26 @@ def test_any_other_use_is_a_runtime_error(closed: bool, fs: HoldingFS, direct: i
 
 
 @pytest.mark.needs_root
+def test_a_buffer_in_flight_can_not_be_replaced(fs: HoldingFS, direct: int) -> None:
+    fs.hold()
+    buffer = bytearray(NBYTES)
+    operation = AIOOperation.readinto(buffer, direct)
+    with AIOContext(4) as context:
+        operation.submit(context)
+
+        def replace() -> None:
+            with pytest.raises(RuntimeError, match="belongs to the process that made it"):
+                operation.payload = bytearray(1)
+
+        in_child(replace)
+        fs.release(1)
+        assert context.getevents() == [operation]
+        assert operation.payload is buffer
+        assert operation.get_result() == NBYTES
+        assert buffer == DATA[:NBYTES]
+
+
+@pytest.mark.needs_root
 def test_what_is_in_flight_can_not_be_submitted_elsewhere(fs: HoldingFS, direct: int) -> None:
     fs.hold()
     scene = Scene(direct)

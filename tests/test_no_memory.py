@@ -14,6 +14,7 @@ import gc
 import itertools
 import select
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ from linux_aio import (
 from support.direct import PAGE, direct_file, direct_reason
 from support.faults import faults_reason
 from support.files import Gate, file_in_memory, is_readable
-from support.measure import open_fds
+from support.measure import UNDER_ADDRESS_SANITIZER, open_fds
 from support.operations import perform
 from support.programs import run_program
 from support.workers import PATIENCE
@@ -639,6 +640,78 @@ def test_a_loop_that_has_no_memory_for_a_callback(
         waiter: Any = coroutine.send(None)
         loop.run_until(waiter.done)
         assert end_of(coroutine) == DATA[5:15]
+
+
+def test_waiting_beside_many_others(loop: Loop, gate: Gate) -> None:
+    """So that none of what was used before is left to be used again."""
+    with AIOContext(200) as ctx:
+        others = [ctx.poll(gate, select.POLLIN) for _ in range(100)]
+        waiters: list[Any] = [coroutine.send(None) for coroutine in others]
+
+        def step() -> Any:
+            coroutine = ctx.poll(gate, select.POLLIN)
+            return coroutine, coroutine.send(None)
+
+        coroutine, waiter = at_each_allocation(step)
+        gate.open()
+        loop.run_until(lambda: waiter.done() and all(other.done() for other in waiters))
+        for one in (coroutine, *others):
+            assert end_of(one) == select.POLLIN
+
+
+class ClingingLoop(Loop):
+    """Does not let go of what it was told to call."""
+
+    context: AIOContext
+
+    def remove_reader(self, fd: int) -> bool:
+        return False
+
+
+def test_a_loop_that_goes_with_its_context(fd: int) -> None:
+    loop: Any = ClingingLoop()
+    asyncio._set_running_loop(loop)
+    loop.context = AIOContext(4)
+    with contextlib.suppress(StopIteration):
+        loop.context.read(1, fd).send(None)
+    asyncio._set_running_loop(None)
+    assert len(loop.readers) == 1
+    gone = weakref.ref(loop)
+    del loop
+    deadline = time.monotonic() + PATIENCE
+    while gone() is not None:
+        assert time.monotonic() < deadline
+        gc.collect()
+
+
+def test_direct_reads_for_which_there_is_no_aligned_memory(tmp_path: Path) -> None:
+    source = """
+import os, resource, sys
+from linux_aio import AIOContext, AIOOperation
+
+try:
+    fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+except OSError:
+    print("True True b''")
+    sys.exit()
+operation = AIOOperation.read(1 << 30, fd)
+with AIOContext(4) as context:
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), most))
+    try:
+        operation.submit(context)
+    except MemoryError:
+        refused = True
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    untouched = operation.context is None
+    operation.submit(context)
+    context.getevents()
+    print(refused, untouched, operation.get_result())
+"""
+    if UNDER_ADDRESS_SANITIZER:
+        pytest.skip("AddressSanitizer needs more memory than a limit allows")
+    assert run_program(source, tmp_path / "data") == "True True b''\n"
 
 
 def test_throw(loop: Loop, ctx: AIOContext, gate: Gate) -> None:

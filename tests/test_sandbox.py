@@ -181,6 +181,7 @@ assert memory_alignment >= alignment[0] and transfer_alignment >= alignment[1]
 for engine in ("threads", "uring", "aio", "auto"):
     with AIOContext(8, engine=engine) as context, file_in_memory(data) as memory:
         for number in range(30):
+            os.posix_fadvise(buffered, 0, 0, os.POSIX_FADV_DONTNEED)
             for fd in (memory, buffered, direct):
                 read = AIOOperation.read(100, fd, 100 + number)
                 assert perform(context, read) == data[100 + number : 200 + number]

@@ -110,6 +110,25 @@ void test_polls() {
     check::equal(fixtures::complete(*engine, of_file), POLLIN);
 }
 
+// Unknown is here how long nothing takes.
+void test_what_is_learnt_changes_no_plan() {
+    const auto file = fixtures::memory_file("data");
+    std::string buffer(4, '.');
+    int error = 0;
+    for (const auto& engine : {std::shared_ptr(open()),
+                               std::shared_ptr(engine::open_engine("auto", 8, error))}) {
+        auto read = fixtures::read_request(file.get(), buffer);
+        Request* const address = &read;
+        engine->plan({&address, 1}, {});
+        const auto route = read.route;
+        const auto pace = read.pace;
+        engine->learn(read);
+        engine->plan({&address, 1}, {});
+        check::is_true(read.route == route && read.pace == pace, "the same plan");
+        check::equal(fixtures::complete(*engine, read), 4);
+    }
+}
+
 class Sockets {
 public:
     Sockets() {
@@ -147,6 +166,25 @@ void test_polls_of_what_does_not_come() {
     sockets.close_far_end();
     check::equal(result_of(*engine, poll), POLLHUP);
     nothing_more(*engine);
+}
+
+// One's event is not the other's.
+void test_polls_of_one_file_for_different_events() {
+    const auto engine = open();
+    const Sockets sockets;
+    auto in = fixtures::poll_request(sockets.near_end());
+    auto urgent = fixtures::poll_request(sockets.near_end());
+    urgent.poll_events = POLLPRI;
+    check::equal(fixtures::submit(*engine, urgent).taken, 1);
+    check::equal(fixtures::submit(*engine, in).taken, 1);
+    go_through_reactor(*engine);
+    nothing_more(*engine);
+    fixtures::put(sockets.far_end(), "x");
+    check::equal(result_of(*engine, in), POLLIN);
+    go_through_reactor(*engine);
+    nothing_more(*engine);
+    check::is_true(engine->cancel(urgent), "it is in flight");
+    check::equal(result_of(*engine, urgent), -ECANCELED);
 }
 
 void test_streams() {
@@ -320,8 +358,10 @@ int main() {
         {"reads and writes", test_reads_and_writes},
         {"vectors", test_vectors},
         {"syncs", test_syncs},
+        {"what is learnt changes no plan", test_what_is_learnt_changes_no_plan},
         {"polls", test_polls},
         {"polls of what does not come", test_polls_of_what_does_not_come},
+        {"polls of one file for different events", test_polls_of_one_file_for_different_events},
         {"streams", test_streams},
         {"what is refused at once", test_what_is_refused_at_once},
         {"a file of the wrong mode", test_a_file_of_the_wrong_mode},

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <chrono>
+#include <filesystem>
 #include <string_view>
 #include <thread>
 
@@ -70,6 +71,27 @@ private:
 
 // Longer than what is known of a number stays fresh.
 void let_knowledge_grow_old() { std::this_thread::sleep_for(std::chrono::milliseconds(40)); }
+
+// One that can be opened.
+UniqueFd block_device() {
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator("/sys/block", none)) {
+        UniqueFd fd(open(("/dev/" + entry.path().filename().string()).c_str(),
+                         O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+        if (fd.is_open()) {
+            return fd;
+        }
+    }
+    throw check::Skipped("no block device that can be opened");
+}
+
+void test_block_device() {
+    const auto fd = block_device();
+    PaceMaker pace_maker;
+    File file(pace_maker, fd.get());
+    file.expect_transfers(Pace::inside);
+    file.expect_transfers(Pace::at_once, RWF_NOWAIT);
+}
 
 void test_file_in_memory() {
     const auto fd = fixtures::memory_file("contents");
@@ -197,6 +219,7 @@ void test_predicates() {
 int main() {
     return check::run({
         {"a file in memory, once that is known", test_file_in_memory},
+        {"a block device", test_block_device},
         {"a pipe", test_pipe},
         {"direct I/O on a disk", test_direct_file},
         {"buffered I/O on a disk", test_buffered_file},

@@ -4,11 +4,8 @@
 #include "engine/private_files.hpp"
 
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <linux/kcmp.h>
-#include <linux/seccomp.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -33,6 +30,7 @@
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
 #include "fixtures.hpp"
+#include "sandbox.hpp"
 
 namespace {
 
@@ -82,15 +80,7 @@ private:
 // Where the kernel or a sandbox has no close_range(2): for the thread that calls it.
 void refuse_close_range() {
 #ifdef __NR_close_range
-    std::array<sock_filter, 4> program{{
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_close_range, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    }};
-    const sock_fprog filter{.len = program.size(), .filter = program.data()};
-    fixtures::succeeded(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-    fixtures::succeeded(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter));
+    sandbox::refuse(__NR_close_range, ENOSYS);
 #endif
 }
 
@@ -136,6 +126,9 @@ public:
     void receive() {
         ours_.run([this] { files_.receive(); });
     }
+
+    // In the thread that calls, while ours is idle.
+    void receive_here() { files_.receive(); }
 
     void in_our_thread(std::function<void()> action) { ours_.run(std::move(action)); }
 
@@ -489,6 +482,23 @@ void test_a_socket_that_becomes_full() {
     release_all(files, fillers);
 }
 
+// Where receiving is refused for a time, nothing is taken for received.
+void test_what_can_not_be_received() {
+    Files files;
+    const auto file = fixtures::memory_file("data");
+    auto request = request_of(file.get());
+    check::equal(files.hold(request), 0);
+    std::thread([&] {
+        sandbox::refuse(__NR_recvmsg, ENOMEM);
+        files.receive_here();
+    }).join();
+    check::equal(request.file->fd, -1);
+    check::equal(request.file->error, EBADF);
+    files.receive();
+    check::equal(files.read(request.file), "data");
+    files.release(request.file);
+}
+
 void test_no_room_in_our_table() {
     ask_for_limit();
     Files files;
@@ -721,6 +731,7 @@ int main() {
         {"many numbers", test_many_numbers},
         {"a full socket", test_a_full_socket},
         {"a socket that becomes full", test_a_socket_that_becomes_full},
+        {"what can't be received", test_what_can_not_be_received},
         {"no room in our table", test_no_room_in_our_table},
         {"bad numbers", test_bad_numbers},
         {"half a batch", test_half_a_batch},

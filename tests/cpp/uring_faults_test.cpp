@@ -17,11 +17,13 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "check.hpp"
 #include "engine/engine.hpp"
 #include "engine/reactors.hpp"
+#include "engine/unique_fd.hpp"
 #include "engine/uring_calls.hpp"
 #include "fixtures.hpp"
 
@@ -384,6 +386,53 @@ void test_a_cancellation_that_the_kernel_does_not_take_for_long() {
     check::is_true(!check::get(cancelled), "the poll was over");
 }
 
+// Nothing is submitted, until all entries are used.
+void test_a_full_ring() {
+    clear_faults();
+    const auto engine = open("uring");
+    const fixtures::Pipe pipe;
+    std::array<int, 2> ends{};
+    fixtures::succeeded(::pipe(ends.data()));
+    const engine::UniqueFd reader(ends[0]);
+    engine::UniqueFd writer(ends[1]);
+    std::vector<Request> polls(300, fixtures::poll_request(pipe.reader()));
+    auto& last = polls.back();
+    last = fixtures::poll_request(writer.get());
+    auto first = fixtures::poll_request(pipe.reader());
+    check::equal(fixtures::submit(*engine, first).taken, 1);
+    faults.every = 1;
+    faults.error = EAGAIN;
+    const auto all = fixtures::addresses(polls);
+    engine->plan(all, {});
+    std::size_t taken = 0;
+    while (taken < all.size()) {
+        taken += engine->submit(std::span(all).subspan(taken)).taken;
+    }
+    {
+        const engine::UniqueFd closed = std::move(writer);
+    }
+    // it is full once as much was to be submitted, eight by eight
+    const auto deadline = std::chrono::steady_clock::now() + check::patience;
+    while (faults.calls < 100 && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    check::is_true(engine->cancel(last), "it waits for an entry");
+    // the last of its file is closed without an entry
+    pollfd look{.fd = reader.get(), .events = POLLIN, .revents = 0};
+    check::equal(poll(&look, 1, 20'000), 1);  // POLLHUP
+    check::is_true(!engine->cancel(first), "there is no entry to cancel it with");
+    clear_faults();
+    pipe.put_byte();
+    std::map<Request*, std::int64_t> results;
+    for (const auto& completion : fixtures::reap(*engine, polls.size() + 1)) {
+        results[completion.request] = completion.result;
+    }
+    check::equal(results.size(), polls.size() + 1);
+    for (const auto& [request, result] : results) {
+        check::equal(result, request == &last ? -ECANCELED : POLLIN);
+    }
+}
+
 void test_a_ring_that_is_refused() {
     for (const int error : {ENOSYS, EPERM, ENOMEM, EMFILE}) {
         clear_faults();
@@ -454,6 +503,7 @@ int main() {
         {"faults of all kinds in one", test_mixed_faults},
         {"a cancellation that is not taken for long",
          test_a_cancellation_that_the_kernel_does_not_take_for_long},
+        {"a full ring", test_a_full_ring},
         {"a ring that is refused", test_a_ring_that_is_refused},
         {"a ring that is refused later", test_a_ring_that_is_refused_later},
         {"auto goes on without it", test_auto_goes_on_without_it},

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// System calls that are refused to our threads: what they have of a request is the call's error, or
+// another way is gone.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "check.hpp"
+#include "crew_fixtures.hpp"
+#include "engine/crew.hpp"
+#include "engine/crew_engine.hpp"
+#include "engine/reactors.hpp"
+#include "engine/request.hpp"
+#include "engine/unique_fd.hpp"
+#include "fixtures.hpp"
+#include "sandbox.hpp"
+
+namespace {
+
+using crew_fixtures::part_of;
+using crew_fixtures::result_of;
+using crew_fixtures::vector_request;
+using engine::CrewEngine;
+using engine::Opcode;
+using engine::Reactor;
+using engine::ReactorOwner;
+using engine::Route;
+using engine::UniqueFd;
+
+// A crew whose threads are refused what this refuses, from the reactor's first step on.
+template <auto refuse>
+std::unique_ptr<engine::Engine> open() {
+    return std::make_unique<CrewEngine>(
+        "crew",
+        [](ReactorOwner& owner, int wake_fd) noexcept -> std::unique_ptr<Reactor> {
+            refuse();
+            return engine::make_epoll_reactor(owner, wake_fd);
+        },
+        Route::workers);
+}
+
+void refuse_threads() {
+#ifdef __NR_clone3
+    sandbox::refuse(__NR_clone3, EAGAIN);
+#endif
+    sandbox::refuse(__NR_clone, EAGAIN);
+}
+
+void test_no_workers() {
+    const auto engine = open<refuse_threads>();
+    const auto file = fixtures::memory_file("data");
+    std::string buffer(4, '.');
+    auto read = fixtures::read_request(file.get(), buffer);
+    check::equal(fixtures::complete(*engine, read), -ENOMEM);
+    auto poll = fixtures::poll_request(file.get());
+    check::equal(fixtures::complete(*engine, poll), POLLIN);
+}
+
+// As kernels do on which not all files know the flag.
+void refuse_nowait() {
+    sandbox::refuse_if(__NR_preadv2, 5, RWF_NOWAIT, EOPNOTSUPP);
+    sandbox::refuse_if(__NR_pwritev2, 5, RWF_NOWAIT, EOPNOTSUPP);
+}
+
+void test_sockets_without_nowait() {
+    const auto engine = open<refuse_nowait>();
+    std::array<int, 2> ends{};
+    fixtures::succeeded(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()));
+    const UniqueFd near(ends[0]);
+    UniqueFd far(ends[1]);
+    std::string text = "hello world";
+    auto write = fixtures::write_request(near.get(), "hello");
+    check::equal(fixtures::complete(*engine, write), 5);
+    std::array parts{part_of(text, 5, 1), part_of(text, 6, 5)};
+    auto writev = vector_request(Opcode::writev, near.get(), parts, 0);
+    check::equal(fixtures::complete(*engine, writev), 6);
+    std::string buffer(11, '.');
+    auto read = fixtures::read_request(far.get(), std::span(buffer).first(4));
+    check::equal(fixtures::complete(*engine, read), 4);
+    std::array into{part_of(buffer, 4, 1), part_of(buffer, 5, 6)};
+    auto readv = vector_request(Opcode::readv, far.get(), into, 0);
+    check::equal(fixtures::complete(*engine, readv), 7);
+    check::equal(buffer, text);
+    auto late = fixtures::read_request(far.get(), std::span(buffer).first(2));
+    check::equal(fixtures::submit(*engine, late).taken, 1);
+    crew_fixtures::go_through_reactor(*engine);
+    crew_fixtures::nothing_more(*engine);
+    fixtures::put(near.get(), "ab");
+    check::equal(result_of(*engine, late), 2);
+    check::equal(buffer, "abllo world");
+    {
+        const UniqueFd closed = std::move(far);
+    }
+    check::equal(fixtures::complete(*engine, write), -EPIPE);  // and no signal
+}
+
+void test_pipes_without_nowait() {
+    const auto engine = open<refuse_nowait>();
+    const fixtures::Pipe pipe;
+    std::string buffer(4, '.');
+    auto read = fixtures::read_request(pipe.reader(), buffer);
+    check::equal(fixtures::submit(*engine, read).taken, 1);
+    crew_fixtures::go_through_reactor(*engine);
+    crew_fixtures::nothing_more(*engine);
+    auto write = fixtures::write_request(pipe.writer(), "abc");
+    check::equal(fixtures::submit(*engine, write).taken, 1);
+    const auto results = crew_fixtures::results_of(*engine, 2);
+    check::equal(results.at(&read), 3);
+    check::equal(results.at(&write), 3);
+    check::equal(buffer, "abc.");
+}
+
+// Watches nothing but what wakes it.
+template <int error>
+class RefusedWatches final : public Reactor {
+public:
+    RefusedWatches(ReactorOwner& owner, int wake_fd)
+        : real_(engine::make_epoll_reactor(owner, wake_fd)) {}
+
+    int open() noexcept override {
+        const int failure = real_->open();
+        sandbox::refuse(__NR_epoll_ctl, error);
+        return failure;
+    }
+    void start(engine::Request& request) noexcept override { real_->start(request); }
+    void cancel(engine::Cancellation& cancellation) noexcept override {
+        real_->cancel(cancellation);
+    }
+    void wait(std::chrono::nanoseconds timeout) noexcept override { real_->wait(timeout); }
+    void handle() noexcept override { real_->handle(); }
+    void close_file(int fd) noexcept override { real_->close_file(fd); }
+
+private:
+    std::unique_ptr<Reactor> real_;
+};
+
+template <int error>
+std::unique_ptr<engine::Engine> open_without_watches() {
+    return std::make_unique<CrewEngine>(
+        "crew",
+        [](ReactorOwner& owner, int wake_fd) noexcept -> std::unique_ptr<Reactor> {
+            return std::make_unique<RefusedWatches<error>>(owner, wake_fd);
+        },
+        Route::workers);
+}
+
+// As /proc/sys/fs/epoll/max_user_watches does it.
+void test_no_more_watches() {
+    const auto engine = open_without_watches<ENOSPC>();
+    const fixtures::Pipe pipe;
+    auto poll = fixtures::poll_request(pipe.reader());
+    check::equal(fixtures::complete(*engine, poll), -ENOSPC);
+    std::string buffer(4, '.');
+    auto read = fixtures::read_request(pipe.reader(), buffer);
+    check::equal(fixtures::complete(*engine, read), -ENOSPC);
+    fixtures::put(pipe.writer(), "abc");
+    check::equal(fixtures::complete(*engine, read), 3);
+}
+
+// A worker waits for what can't be watched.
+void test_streams_that_can_not_be_watched() {
+    const auto engine = open_without_watches<EPERM>();
+    const fixtures::Pipe pipe;
+    std::string buffer(4, '.');
+    auto read = fixtures::read_request(pipe.reader(), buffer);
+    check::equal(fixtures::submit(*engine, read).taken, 1);
+    fixtures::put(pipe.writer(), "abc");
+    check::equal(result_of(*engine, read), 3);
+    check::equal(buffer, "abc.");
+}
+
+// Lowers the limit of numbers for a time.
+class NoNumbers {
+public:
+    NoNumbers() {
+        fixtures::succeeded(getrlimit(RLIMIT_NOFILE, &before_));
+        auto limit = before_;
+        limit.rlim_cur = 3;
+        fixtures::succeeded(setrlimit(RLIMIT_NOFILE, &limit));
+    }
+    NoNumbers(const NoNumbers&) = delete;
+    NoNumbers& operator=(const NoNumbers&) = delete;
+    ~NoNumbers() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+private:
+    rlimit before_{};
+};
+
+void test_no_room_in_our_table() {
+    if (fixtures::is_in_valgrind()) {
+        throw check::Skipped("no limit of numbers that the kernel knows of");
+    }
+    const auto engine = open<[] {}>();
+    const auto known = fixtures::memory_file("known");
+    const auto file = fixtures::memory_file("data");
+    std::string buffer(4, '.');
+    auto first = fixtures::read_request(known.get(), buffer);
+    check::equal(fixtures::complete(*engine, first), 4);
+    auto read = fixtures::read_request(file.get(), buffer);
+    auto poll = fixtures::poll_request(file.get());
+    {
+        const NoNumbers none;
+        check::equal(fixtures::complete(*engine, read), -EMFILE);
+        check::equal(fixtures::complete(*engine, poll), -EMFILE);
+    }
+    check::equal(fixtures::complete(*engine, read), 4);
+    check::equal(buffer, "data");
+    check::equal(fixtures::complete(*engine, poll), POLLIN);
+}
+
+}  // namespace
+
+int main() {
+    return check::run({
+        {"no workers", test_no_workers},
+        {"sockets without RWF_NOWAIT", test_sockets_without_nowait},
+        {"pipes without RWF_NOWAIT", test_pipes_without_nowait},
+        {"no more watches", test_no_more_watches},
+        {"streams that can't be watched", test_streams_that_can_not_be_watched},
+        {"no room in our table", test_no_room_in_our_table},
+    });
+}
