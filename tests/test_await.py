@@ -562,9 +562,10 @@ def test_what_can_not_be_thrown(
 def test_what_refers_to_one_weakly(ctx: AIOContext, fd: int) -> None:
     coroutine: Any = ctx.read(5, fd)
     reference = weakref.ref(coroutine)
-    assert reference() is coroutine
+    found: Any = reference()
+    assert found is coroutine
     coroutine.close()
-    del coroutine
+    del coroutine, found
     assert reference() is None
 
 
@@ -575,7 +576,8 @@ def test_one_never_awaited_where_warnings_are_errors(
     monkeypatch.setattr(sys, "unraisablehook", lambda what: ignored.append(what.exc_value))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ctx.read(5, fd)
+        _ = ctx.read(5, fd)
+        del _
         gc.collect()
     assert [type(error) for error in ignored] == [RuntimeWarning]
     assert "AIOContext.read' was never awaited" in str(ignored[0])

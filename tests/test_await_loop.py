@@ -383,7 +383,7 @@ class IntrudedLoop(asyncio.SelectorEventLoop):
 
     intrude: Callable[[], object] = int
 
-    def add_reader(self, *arguments: Any) -> None:
+    def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
         super().add_reader(*arguments)
         intrude, self.intrude = self.intrude, int
         intrude()

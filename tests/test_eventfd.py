@@ -138,7 +138,7 @@ def test_wrong_arguments_are_a_type_error(
 @pytest.mark.parametrize("arguments", [{"nonsense": 1}, {"value": 1, "nonsense": 2}])
 def test_wrong_arguments_of_write_are_a_type_error(arguments: dict[str, Any]) -> None:
     with EventFD(5) as eventfd:
-        with pytest.raises(TypeError, match="write.*nonsense"):
+        with pytest.raises(TypeError, match=r"write.*nonsense"):
             eventfd.write(**arguments)
         assert eventfd.read() == 5
 

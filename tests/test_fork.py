@@ -325,7 +325,9 @@ class WatchingLoop(asyncio.SelectorEventLoop):
         self.callbacks: list[Callable[[], object]] = []
         super().__init__()
 
-    def add_reader(self, fd: Any, callback: Any, *arguments: Any) -> None:
+    def add_reader(  # type: ignore[override]
+        self, fd: Any, callback: Any, *arguments: Any
+    ) -> None:
         super().add_reader(fd, callback, *arguments)
         self.callbacks.append(callback)
 

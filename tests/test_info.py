@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from linux_aio import __version__, build_info, direct_alignment, engines
+from linux_aio import __version__, _info, build_info, direct_alignment, engines
 
 pytestmark = pytest.mark.engine_independent
 
@@ -74,6 +75,44 @@ def test_of_a_file_system_in_memory() -> None:
     found = report(shm)[str(shm)]
     assert found["file system"].startswith("tmpfs")
     assert "does not work" in found["RWF_NOWAIT"]
+
+
+def test_of_a_file_that_takes_no_direct_io() -> None:
+    found = report("/proc/version")["/proc/version"]
+    assert found["file system"].startswith("proc")
+    assert found["O_DIRECT"] == "not supported"
+
+
+def test_of_a_file_that_is_not_cached(tmp_path: Path) -> None:
+    """What a read that is told not to wait says then is no sign that it can't be told."""
+    path = tmp_path / "data"
+    path.write_bytes(b"data" * 5000)
+    with path.open("rb") as file:
+        os.fsync(file)
+        before = _info.takes_nowait(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert _info.takes_nowait(file.fileno()) == before
+
+
+def test_settings_that_there_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "setting"
+    assert _info.setting(str(path)) == "unknown"
+    path.write_text("many\n")
+    assert _info.setting(str(path)) == "unknown"
+    path.write_text("12\n")
+    assert _info.setting(str(path)) == 12
+
+
+def test_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **_options: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    found = _info.system_report(str(tmp_path))
+    assert found["kernel AIO"] == {"aio-nr": "unknown", "aio-max-nr": "unknown"}
+    about_path = found[str(tmp_path)]
+    assert isinstance(about_path, dict)
+    assert about_path["file system"] == "unknown"
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:

@@ -711,13 +711,14 @@ def test_an_operation_that_is_awaited_by_the_first_step_of_another_await(fd: int
 
 
 def test_what_the_collector_calls_takes_what_it_is_given() -> None:
+    callback: Any
     (callback,) = [call for call in gc.callbacks if "_before_collection" in repr(call)]
     assert callback("stop", {}) is None
     assert callback("start", {"generation": 0}) is None
     with pytest.raises(KeyError):
         callback("start", {})
     with pytest.raises(TypeError):
-        callback("start", {"generation": "young"})
+        callback("start", {"generation": None})
 
 
 # What follows crashes the process when it goes wrong, so it has one of its own.

@@ -368,7 +368,7 @@ def at_each_allocation(prepare, action):
         refuse_allocations(granted, 1)
         try:
             result = action(prepared)
-        except (MemoryError, SystemError):  # this one where Python itself forgets to set an exception
+        except (MemoryError, SystemError):  # where Python itself forgets to set one
             failures += 1
         else:
             if not allow_allocations():
@@ -648,9 +648,13 @@ def test_waiting_beside_many_others(loop: Loop, gate: Gate) -> None:
         others = [ctx.poll(gate, select.POLLIN) for _ in range(100)]
         waiters: list[Any] = [coroutine.send(None) for coroutine in others]
 
+        kept: list[Any] = []
+
         def step() -> Any:
             coroutine = ctx.poll(gate, select.POLLIN)
-            return coroutine, coroutine.send(None)
+            waiter = coroutine.send(None)
+            kept.append((coroutine, waiter))
+            return coroutine, waiter
 
         coroutine, waiter = at_each_allocation(step)
         gate.open()

@@ -37,14 +37,14 @@ bool import_asyncio(ModuleState& state) {
     const auto module = Ref::steal(PyImport_ImportModule("asyncio"));
     const auto events = Ref::steal(module ? PyImport_ImportModule("asyncio.events") : nullptr);
     // one after the other, each only if those before it are there
-    const bool is_complete =
-        events && get(api.get_running_loop, module, "get_running_loop") &&
-        get(api.get_running_loop_or_none, events, "_get_running_loop") &&
-        intern(api.call_soon, "call_soon") && intern(api.get_debug, "get_debug") &&
-        intern(api.thread_id, "_thread_id") &&
-        set(api.context_keyword, Py_BuildValue("(s)", "context")) &&
-        get(api.cancelled_error, module, "CancelledError") &&
-        get(api.invalid_state_error, module, "InvalidStateError");
+    const bool is_complete = events && get(api.get_running_loop, module, "get_running_loop") &&
+                             get(api.get_running_loop_or_none, events, "_get_running_loop") &&
+                             intern(api.call_soon, "call_soon") &&
+                             intern(api.get_debug, "get_debug") &&
+                             intern(api.thread_id, "_thread_id") &&
+                             set(api.context_keyword, Py_BuildValue("(s)", "context")) &&
+                             get(api.cancelled_error, module, "CancelledError") &&
+                             get(api.invalid_state_error, module, "InvalidStateError");
     if (!is_complete) {
         return false;
     }

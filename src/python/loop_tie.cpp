@@ -305,7 +305,7 @@ public:
     ~OutsideContext() {
         const KeptException kept;
         if (context_ && PyContext_Enter(context_.get()) != 0) {
-            PyErr_Clear();  // not covered: only if another thread has entered the loop's own context
+            PyErr_Clear();  // not covered: another thread would have to be in that context
         }
     }
 

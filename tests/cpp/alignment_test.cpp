@@ -26,8 +26,7 @@
 extern "C" int statx(int folder, const char* path, int flags, unsigned mask,
                      struct statx* status) noexcept {
     constexpr unsigned dioalign = 0x2000;
-    const auto result =
-        static_cast<int>(syscall(__NR_statx, folder, path, flags, mask, status));
+    const auto result = static_cast<int>(syscall(__NR_statx, folder, path, flags, mask, status));
     status->stx_mask &= ~dioalign;
     return result;
 }

@@ -153,7 +153,7 @@ std::unique_ptr<engine::Engine> open_without_watches() {
         [](ReactorOwner& owner, int wake_fd) noexcept -> std::unique_ptr<Reactor> {
             return std::make_unique<RefusedWatches<error>>(owner, wake_fd);
         },
-        Route::workers);
+        Route::reactor);
 }
 
 // As /proc/sys/fs/epoll/max_user_watches does it.
@@ -176,6 +176,8 @@ void test_streams_that_can_not_be_watched() {
     std::string buffer(4, '.');
     auto read = fixtures::read_request(pipe.reader(), buffer);
     check::equal(fixtures::submit(*engine, read).taken, 1);
+    crew_fixtures::go_through_reactor(*engine);
+    crew_fixtures::nothing_more(*engine);
     fixtures::put(pipe.writer(), "abc");
     check::equal(result_of(*engine, read), 3);
     check::equal(buffer, "abc.");

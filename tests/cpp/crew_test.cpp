@@ -115,8 +115,8 @@ void test_what_is_learnt_changes_no_plan() {
     const auto file = fixtures::memory_file("data");
     std::string buffer(4, '.');
     int error = 0;
-    for (const auto& engine : {std::shared_ptr(open()),
-                               std::shared_ptr(engine::open_engine("auto", 8, error))}) {
+    for (const auto& engine :
+         {std::shared_ptr(open()), std::shared_ptr(engine::open_engine("auto", 8, error))}) {
         auto read = fixtures::read_request(file.get(), buffer);
         Request* const address = &read;
         engine->plan({&address, 1}, {});
@@ -172,11 +172,11 @@ void test_polls_of_what_does_not_come() {
 void test_polls_of_one_file_for_different_events() {
     const auto engine = open();
     const Sockets sockets;
-    auto in = fixtures::poll_request(sockets.near_end());
-    auto urgent = fixtures::poll_request(sockets.near_end());
+    std::array polls{fixtures::poll_request(sockets.near_end()),
+                     fixtures::poll_request(sockets.near_end())};
+    auto& [urgent, in] = polls;
     urgent.poll_events = POLLPRI;
-    check::equal(fixtures::submit(*engine, urgent).taken, 1);
-    check::equal(fixtures::submit(*engine, in).taken, 1);
+    check::equal(submit_all(*engine, polls).taken, 2);
     go_through_reactor(*engine);
     nothing_more(*engine);
     fixtures::put(sockets.far_end(), "x");

@@ -167,7 +167,8 @@ PyModuleDef_Slot slots[] = {
 PyModuleDef definition{
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "_faults",
-    .m_doc = "Faults in the libaio calls of linux_aio._core, and in allocations; see support.faults.",
+    .m_doc =
+        "Faults in the libaio calls of linux_aio._core, and in allocations; see support.faults.",
     .m_methods = methods,
     .m_slots = slots,
 };

@@ -37,10 +37,9 @@ void install(std::array<sock_filter, size>& program) {
 // For ever.
 inline void refuse(long call, int error) {
     using namespace detail;
-    std::array program{load(offsetof(seccomp_data, nr)),
-                       skip_unless(static_cast<std::uint32_t>(call), 1),
-                       give(SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error)),
-                       give(SECCOMP_RET_ALLOW)};
+    std::array program{
+        load(offsetof(seccomp_data, nr)), skip_unless(static_cast<std::uint32_t>(call), 1),
+        give(SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error)), give(SECCOMP_RET_ALLOW)};
     install(program);
 }
 
