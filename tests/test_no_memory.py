@@ -399,6 +399,9 @@ def another_module():
 """
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="types of Python 3.13 and later are broken by a refusal"
+)
 def test_importing_it() -> None:
     source = """
 import os
