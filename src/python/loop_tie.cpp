@@ -275,8 +275,8 @@ private:
     bool is_over_ = false;
 };
 
-// As many are submitted together as keeps both the disk and the tasks busy: more at once is cheaper,
-// but a disk that has little else to do is idle for as long as it takes to collect them.
+// As many are submitted together as keeps both the disk and the tasks busy: more at once is
+// cheaper, but a disk that has little else to do is idle for as long as it takes to collect them.
 bool is_good_company(const ContextObject* context) noexcept {
     constexpr std::size_t fewest = 4;
     constexpr std::size_t most = 32;
