@@ -22,7 +22,8 @@
 #include "no_memory.hpp"
 #include "sandbox.hpp"
 
-// In place of the C library's.
+// In place of the C library's, whose names for these are reserved.
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name)
 extern "C" int statx(int folder, const char* path, int flags, unsigned mask,
                      struct statx* status) noexcept {
     constexpr unsigned dioalign = 0x2000;

@@ -10,8 +10,8 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-
-#include "fixtures.hpp"
+#include <cstdio>
+#include <cstdlib>
 
 namespace sandbox {
 
@@ -26,16 +26,19 @@ constexpr auto skip_unless(std::uint32_t value, std::uint8_t count) {
 }
 
 template <std::size_t size>
-void install(std::array<sock_filter, size>& program) {
+void install(std::array<sock_filter, size>& program) noexcept {
     const sock_fprog filter{.len = size, .filter = program.data()};
-    fixtures::succeeded(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-    fixtures::succeeded(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter));
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+        std::perror("prctl(2)");
+        std::abort();  // what comes then would show nothing
+    }
 }
 
 }  // namespace detail
 
 // For ever.
-inline void refuse(long call, int error) {
+inline void refuse(long call, int error) noexcept {
     using namespace detail;
     std::array program{
         load(offsetof(seccomp_data, nr)), skip_unless(static_cast<std::uint32_t>(call), 1),
@@ -44,7 +47,7 @@ inline void refuse(long call, int error) {
 }
 
 // Only where the low-order half of one of the arguments, which count from 0, has this value.
-inline void refuse_if(long call, std::size_t argument, std::uint32_t value, int error) {
+inline void refuse_if(long call, std::size_t argument, std::uint32_t value, int error) noexcept {
     using namespace detail;
     constexpr bool is_big = std::endian::native == std::endian::big;
     const auto place = offsetof(seccomp_data, args) + argument * sizeof(std::uint64_t) +
