@@ -68,7 +68,7 @@ def at_each_allocation(
         before()
         # what lists of free objects hold needs no allocation
         gc.collect()
-        held = [[{}, (held,)] for held in range(3)]  # noqa: F841
+        held = [[{}, (held,)] for held in range(100)]  # noqa: F841
         tracer = sys.gettrace()
         sys.settrace(None)  # coverage.py's takes it no better
         refuse_allocations(granted, 1)
@@ -751,6 +751,22 @@ def test_throw(loop: Loop, ctx: AIOContext, gate: Gate) -> None:
     assert repr(at_each_allocation(throw)) == "OSError('enough')"
     gate.open()
     loop.run_until(lambda: ctx.in_flight == 0)
+
+
+def test_a_loop_that_has_no_memory_when_a_wait_is_cancelled(
+    loop: Loop, ctx: AIOContext, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **_options: object) -> None:
+        raise MemoryError
+
+    coroutine = ctx.poll(gate, select.POLLIN)
+    waiter: Any = coroutine.send(None)
+    waiter.add_done_callback(print)
+    monkeypatch.setattr(loop, "call_soon", refuse)
+    with pytest.raises(MemoryError):
+        waiter.cancel()
+    assert waiter.cancelled()
+    coroutine.close()
 
 
 def test_a_loop_that_has_no_memory_for_a_timer(

@@ -19,7 +19,6 @@
 #include "check.hpp"
 #include "engine/unique_fd.hpp"
 #include "fixtures.hpp"
-#include "no_memory.hpp"
 #include "sandbox.hpp"
 
 // In place of the C library's, whose names for these are reserved.
@@ -104,18 +103,6 @@ void test_what_is_not_open() {
     check::equal(engine::find_alignment(-1, found), EBADF);
 }
 
-void test_no_memory() {
-    const auto file = fixtures::memory_file("data");
-    Alignment found;
-    int error = 0;
-    {
-        const no_memory::Refused refused(no_memory::Whose::this_threads);
-        error = engine::find_alignment(file.get(), found);
-    }
-    check::equal(error, ENOMEM);
-    expect(file.get(), 1);
-}
-
 }  // namespace
 
 int main() {
@@ -124,6 +111,5 @@ int main() {
         {"files on a disk", test_files_on_a_disk},
         {"files of which nothing is known", test_files_of_which_nothing_is_known},
         {"what is not open", test_what_is_not_open},
-        {"no memory", test_no_memory},
     });
 }

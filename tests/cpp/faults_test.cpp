@@ -2,6 +2,7 @@
 // The aio engine when libaio's calls fail, or do less than they were asked to.
 #include "faulty_libaio.hpp"
 
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,7 +20,9 @@
 #include <vector>
 
 #include "check.hpp"
+#include "engine/aio_engine.hpp"
 #include "engine/engine.hpp"
+#include "engine/unique_fd.hpp"
 #include "fixtures.hpp"
 
 namespace {
@@ -401,6 +404,25 @@ void test_failed_cancellation() {
     check::equal(fixtures::reap(*engine, 1).at(0).result, POLLIN);
 }
 
+// One that found no room does not keep the next from being heard.
+void test_an_alarm_that_is_refused() {
+    faulty_libaio::clear();
+    const engine::UniqueFd ready(fixtures::succeeded(eventfd(0, EFD_CLOEXEC)));
+    engine::AioEngine engine(8);
+    engine.set_alarm(ready.get());
+    inject(Call::submit, {.error = EAGAIN});
+    engine.sound();
+    check::equal(faulty_libaio::count(Call::submit), 1);
+    const auto ticket = engine.ticket();
+    check::equal(engine.wait(ticket, 1ms), ETIMEDOUT);
+    engine.sound();
+    check::equal(faulty_libaio::count(Call::submit), 2);
+    check::equal(engine.wait(ticket, check::patience), 0);
+    engine::Completion none;
+    check::equal(engine.reap({&none, 1}), 0);  // nobody's
+    faulty_libaio::clear();
+}
+
 }  // namespace
 
 int main() {
@@ -426,5 +448,6 @@ int main() {
         {"a waiter waits for another one to be out", test_second_waiter},
         {"io_destroy is not called in a child process", test_child},
         {"io_cancel fails", test_failed_cancellation},
+        {"an alarm that is refused", test_an_alarm_that_is_refused},
     });
 }

@@ -9,12 +9,14 @@
 
 #include <array>
 #include <cerrno>
-#include <chrono>
+#include <cstdlib>
+#include <iostream>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "check.hpp"
+#include "engine/alignment.hpp"
 #include "engine/engine.hpp"
 #include "fixtures.hpp"
 #include "sandbox.hpp"
@@ -53,7 +55,7 @@ void test_no_page() {
 
 void test_engines() {
     for (const auto name : engine::engine_names) {
-        if (engine::probe_engine(name) != 0) {
+        if (name == "uring" ? !fixtures::has_uring() : engine::probe_engine(name) != 0) {
             continue;
         }
         std::unique_ptr<engine::Engine> engine;
@@ -91,6 +93,20 @@ void test_explanations() {
         engine::explain_refusal("uring", EPERM, text);
     }
     check::equal(std::string_view(text.data()), "refused by the kernel");
+}
+
+// Of a file of which statx(2) says nothing.
+void test_alignments() {
+    const auto file = fixtures::memory_file("data");
+    engine::Alignment found;
+    int error = 0;
+    {
+        const Refused refused(Whose::this_threads);
+        error = engine::find_alignment(file.get(), found);
+    }
+    check::equal(error, ENOMEM);
+    check::equal(engine::find_alignment(file.get(), found), 0);
+    check::equal(found.transfer, 1);
 }
 
 // In the thread that submits: for the first of our threads, and for what is held of a file.
@@ -154,10 +170,15 @@ void test_reactors() {
 }  // namespace
 
 int main() {
+    if (fixtures::is_in_valgrind()) {
+        std::cout << "skipped: valgrind has operators of its own\n";
+        return check::skipped_status;
+    }
     return check::run({
         {"no page", test_no_page},  // first, while the process has none
         {"engines", test_engines},
         {"explanations", test_explanations},
+        {"alignments", test_alignments},
         {"submissions", test_submissions},
         {"watches", test_watches},
         {"reactors", test_reactors},
