@@ -65,11 +65,13 @@ def at_each_allocation(
     before: Callable[[], object] = int,
 ) -> Result:
     """What it returns once all its allocations are granted: before, each is refused once."""
+    held: list[Any] = []
     for granted in itertools.count():
         before()
         # what lists of free objects hold needs no allocation
+        held.clear()
         gc.collect()
-        held = [[{}, (held,)] for held in range(100)]  # noqa: F841
+        held += [[{}, (number,)] for number in range(100)]
         tracer = sys.gettrace()
         sys.settrace(None)  # coverage.py's takes it no better
         refuse_allocations(granted, 1)
@@ -590,13 +592,14 @@ def test_an_operation_that_is_awaited(loop: Loop, ctx: AIOContext, gate: Gate) -
 
 def test_what_a_task_asks_of_a_waiter(loop: Loop, ctx: AIOContext, gate: Gate) -> None:
     calls: list[Any] = []
+    callbacks = (calls.append, *[print] * 8, calls.append)
     coroutines = []
 
     def ask() -> Any:
         coroutine = ctx.poll(gate, select.POLLIN)
         coroutines.append(coroutine)
         waiter: Any = coroutine.send(None)
-        for callback in (calls.append, *[print] * 8, calls.append):
+        for callback in callbacks:
             waiter.add_done_callback(callback)
         waiter.remove_done_callback(print)
         waiter.cancel("enough")
@@ -611,6 +614,20 @@ def test_what_a_task_asks_of_a_waiter(loop: Loop, ctx: AIOContext, gate: Gate) -
         coroutine.close()
     gate.open()
     loop.run_until(lambda: ctx.in_flight == 0)
+
+
+def test_callbacks_that_can_not_be_taken_out_stay(loop: Loop, ctx: AIOContext, gate: Gate) -> None:
+    calls: list[Any] = []
+    coroutine = ctx.poll(gate, select.POLLIN)
+    waiter: Any = coroutine.send(None)
+    for callback in (calls.append, *[print] * 8, calls.append):
+        waiter.add_done_callback(callback)
+    assert at_each_allocation(lambda: waiter.remove_done_callback(print)) == 8
+    assert waiter.remove_done_callback(print) == 0
+    assert waiter.cancel()
+    loop.turn()
+    assert calls == [waiter, waiter]
+    coroutine.close()
 
 
 def test_being_woken(loop: Loop, ctx: AIOContext, gate: Gate) -> None:

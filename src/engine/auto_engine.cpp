@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <functional>
 #include <system_error>
 
 #include "engine/blocking_call.hpp"
@@ -387,7 +388,8 @@ Submission AutoEngine::hand_over(std::span<Request* const> requests) noexcept {
         }
         ++reasons[static_cast<std::size_t>(request.reason)];
     };
-    const auto submission = crew_->submit(requests, count);
+    // by reference: to copy it would take memory
+    const auto submission = crew_->submit(requests, std::ref(count));
     add(by_workers_, to_workers);
     add(by_reactor_, submission.taken - to_workers);
     for (std::size_t i = 0; i < reasons.size(); ++i) {

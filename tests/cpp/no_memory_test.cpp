@@ -2,8 +2,10 @@
 // Memory is used up: what is asked for is refused with ENOMEM, and goes well once there is some.
 #include "no_memory.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -132,6 +134,41 @@ void test_submissions() {
     check::equal(buffer, "data");
 }
 
+// A read that has to go elsewhere, and can't, keeps the write behind it from being done.
+void test_what_stands_behind_a_read_that_is_refused() {
+    const auto engine = open("auto");
+    const auto file = fixtures::file_on_disk();
+    const std::string contents(65536, 'a');
+    fixtures::put(file.get(), contents);
+    fixtures::succeeded(fsync(file.get()));
+    fixtures::succeeded(posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED) == 0 ? 0 : -1);
+    std::string buffer(4, '.');
+    std::array requests{fixtures::read_request(file.get(), buffer, 32768),
+                        fixtures::write_request(file.get(), "b")};
+    requests[1].rw_flags = RWF_NOWAIT;
+    const auto all = fixtures::addresses(requests);
+    engine->plan(all, {});
+    engine::Submission submission;
+    {
+        const Refused refused(Whose::this_threads);
+        submission = engine->submit(all);
+    }
+    if (submission.taken != 0) {
+        throw check::Skipped("what was written stays in the page cache here");
+    }
+    check::equal(submission.error, ENOMEM);
+    engine->plan(all, {});
+    check::equal(engine->submit(all).taken, 2);
+    for (const auto& completion : fixtures::reap(*engine, 2)) {
+        const bool is_read = completion.request == all[0];
+        // not every file system can be told not to wait
+        check::is_true(completion.result == (is_read ? 4 : 1) ||
+                           (!is_read && completion.result == -EOPNOTSUPP),
+                       "each has its result");
+    }
+    check::equal(buffer, "aaaa");
+}
+
 // In our threads.
 void test_watches() {
     const auto engine = open("threads");
@@ -180,6 +217,8 @@ int main() {
         {"explanations", test_explanations},
         {"alignments", test_alignments},
         {"submissions", test_submissions},
+        {"what stands behind a read that is refused",
+         test_what_stands_behind_a_read_that_is_refused},
         {"watches", test_watches},
         {"reactors", test_reactors},
     });
