@@ -760,6 +760,35 @@ with AIOContext(4) as context:
     assert run_program(source, tmp_path / "data") == "True True b''\n"
 
 
+def test_an_awaited_read_for_which_there_is_no_memory() -> None:
+    source = """
+import asyncio, os, resource
+from linux_aio import AIOContext
+
+fd = os.memfd_create("data")
+os.write(fd, b"data")
+
+async def main():
+    with AIOContext(4) as context:
+        assert await context.read(4, fd) == b"data"
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), most))
+        try:
+            await context.read(1 << 30, fd)
+        except MemoryError:
+            print("refused")
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        assert context.statistics()["submitted"] == 1
+        print(await context.read(1 << 20, fd))
+
+asyncio.run(main())
+"""
+    if UNDER_ADDRESS_SANITIZER:
+        pytest.skip("AddressSanitizer needs more memory than a limit allows")
+    assert run_program(source) == "refused\nb'data'\n"
+
+
 def test_throw(loop: Loop, ctx: AIOContext, gate: Gate) -> None:
     def throw() -> Exception:
         coroutine = ctx.poll(gate, select.POLLIN)

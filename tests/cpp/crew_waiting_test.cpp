@@ -2,17 +2,22 @@
 // Threads of ours, with each reactor: a request that waits does not keep others waiting.
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "check.hpp"
@@ -188,6 +193,37 @@ void test_more_stuck_requests_than_workers() {
     check::is_true(!results.contains(&reads.back()), "the last did not complete again");
 }
 
+// More files than the reactor can be sent at once: the submission goes on when it has received.
+void test_submissions_wait_for_the_reactor_to_receive() {
+    const auto engine = open();
+    const std::array files{fixtures::memory_file("even"), fixtures::memory_file("odd")};
+    std::vector<Request> polls;
+    for (std::size_t i = 0; i < 400; ++i) {
+        polls.push_back(fixtures::poll_request(files[i % 2].get()));
+    }
+    std::atomic<std::size_t> taken = 0;
+    std::future<void> submitted;
+    {
+        const crew_fixtures::StoppedReactor stopped(*engine);
+        submitted = std::async(std::launch::async, [&] {
+            for (auto& poll : polls) {
+                taken += fixtures::submit(*engine, poll).taken;
+            }
+        });
+        // until it comes to a standstill, or its end
+        for (std::size_t before = ~std::size_t{0}; before != taken;) {
+            before = taken;
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        }
+        crew_fixtures::StoppedReactor::go_on();
+        check::get(submitted);
+        check::equal(taken.load(), polls.size());
+        for (const auto& [request, result] : results_of(*engine, polls.size() + 1)) {
+            check::equal(result, POLLIN);
+        }
+    }
+}
+
 }  // namespace
 
 int main() {
@@ -195,5 +231,7 @@ int main() {
         {"streams that wait", test_streams_that_wait},
         {"a brief request that is stuck", test_a_brief_request_that_is_stuck},
         {"more stuck requests than workers", test_more_stuck_requests_than_workers},
+        {"submissions wait for the reactor to receive",
+         test_submissions_wait_for_the_reactor_to_receive},
     });
 }
