@@ -62,6 +62,11 @@ PrivateFiles::PrivateFiles() noexcept {
 }
 
 void PrivateFiles::close() noexcept {
+    while (first_underway_ != nullptr) {
+        if (auto* file = next_underway(); file->users == 0) {
+            delete file;
+        }
+    }
     near_end_ = {};
     far_end_ = {};
     wake_ = {};
@@ -213,6 +218,7 @@ int PrivateFiles::send(const Parcel& parcel) noexcept {
     for (auto* file : std::span(parcel.files).first(parcel.count)) {
         (last_underway_ != nullptr ? last_underway_->next : first_underway_) = file;
         last_underway_ = file;
+        file->is_underway = true;
     }
     return 0;
 }
@@ -254,18 +260,28 @@ void PrivateFiles::receive() noexcept {
             std::memcpy(numbers.data(), CMSG_DATA(header), arrived * sizeof(int));
         }
         for (std::size_t i = 0; i < count && first_underway_ != nullptr; ++i) {
-            auto* file = std::exchange(first_underway_, first_underway_->next);
             // what our table has no room for is lost
-            arrive(file, i < arrived ? numbers[i] : -1);
+            arrive(next_underway(), i < arrived ? numbers[i] : -1);
         }
     }
-    last_underway_ = nullptr;
+}
+
+// There is one, and it is no longer.
+HeldFile* PrivateFiles::next_underway() noexcept {
+    auto* file = first_underway_;
+    first_underway_ = std::exchange(file->next, nullptr);
+    if (first_underway_ == nullptr) {
+        last_underway_ = nullptr;
+    }
+    file->is_underway = false;
+    return file;
 }
 
 void PrivateFiles::arrive(HeldFile* file, int fd) noexcept {
-    file->next = nullptr;
     file->fd = fd;
-    if (fd < 0) {
+    if (file->users == 0) {
+        close_held(file);
+    } else if (fd < 0) {
         file->error = EMFILE;
     } else {
         recent_[static_cast<std::size_t>(file->number) % recent_.size()] = file;
@@ -273,7 +289,7 @@ void PrivateFiles::arrive(HeldFile* file, int fd) noexcept {
 }
 
 bool PrivateFiles::release(HeldFile* file) noexcept {
-    if (--file->users != 0) {
+    if (--file->users != 0 || file->is_underway) {
         return false;
     }
     if (file->number >= 0) {

@@ -34,6 +34,7 @@ struct HeldFile {
     int fd = -1;        // in our threads' table; -1 until it has arrived
     int error = EBADF;  // for which it can't be used where it has not arrived
     unsigned users = 0;
+    bool is_underway = false;
     HeldFile* next = nullptr;  // of those on their way
 
     // Known once somebody asked.
@@ -76,7 +77,8 @@ public:
     // In one of our threads: takes over what has been sent.
     void receive() noexcept;
 
-    // One user less. True if it was the last: then it is the caller's, to be closed and deleted.
+    // One user less. True if it was the last, and then it is the caller's, to be closed and deleted.
+    // What is still on its way, since our threads could not receive it, is left to receive().
     bool release(HeldFile* file) noexcept;
 
 private:
@@ -98,6 +100,7 @@ private:
     HeldFile* find_recent(int number, HeldFile*& last) const noexcept;
     int send(const Parcel& parcel) noexcept;
     static int duplicate(const Parcel& parcel) noexcept;
+    HeldFile* next_underway() noexcept;
     void arrive(HeldFile* file, int fd) noexcept;
 
     UniqueFd near_end_;

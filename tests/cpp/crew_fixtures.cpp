@@ -228,6 +228,12 @@ void go_through_reactor(engine::Engine& engine, check::Where where) {
     check::equal(fixtures::complete(engine, poll, where), POLLIN, where);
 }
 
+void submit_to_wait(engine::Engine& engine, Request& request, check::Where where) {
+    check::equal(fixtures::submit(engine, request).taken, 1, where);
+    go_through_reactor(engine, where);
+    nothing_more(engine, where);
+}
+
 Results results_of(engine::Engine& engine, std::size_t count, check::Where where) {
     Results results;
     for (const auto& completion : fixtures::reap(engine, count)) {

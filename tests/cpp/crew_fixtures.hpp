@@ -83,6 +83,10 @@ std::int64_t result_of(engine::Engine& engine, const engine::Request& request,
 // Whatever was submitted before has come to the reactor when this returns.
 void go_through_reactor(engine::Engine& engine, check::Where where = check::Where::current());
 
+// It waits: it is not over when it has come to the reactor.
+void submit_to_wait(engine::Engine& engine, engine::Request& request,
+                    check::Where where = check::Where::current());
+
 using Results = std::unordered_map<const engine::Request*, std::int64_t>;
 
 // Of the next completions, each of another request.

@@ -3,7 +3,6 @@
 // another way is gone.
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -24,6 +23,7 @@
 #include "engine/reactors.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
+#include "few_numbers.hpp"
 #include "fixtures.hpp"
 #include "sandbox.hpp"
 
@@ -94,9 +94,7 @@ void test_sockets_without_nowait() {
     check::equal(fixtures::complete(*engine, readv), 7);
     check::equal(buffer, text);
     auto late = fixtures::read_request(far.get(), std::span(buffer).first(2));
-    check::equal(fixtures::submit(*engine, late).taken, 1);
-    crew_fixtures::go_through_reactor(*engine);
-    crew_fixtures::nothing_more(*engine);
+    crew_fixtures::submit_to_wait(*engine, late);
     fixtures::put(near.get(), "ab");
     check::equal(result_of(*engine, late), 2);
     check::equal(buffer, "abllo world");
@@ -111,9 +109,7 @@ void test_pipes_without_nowait() {
     const fixtures::Pipe pipe;
     std::string buffer(4, '.');
     auto read = fixtures::read_request(pipe.reader(), buffer);
-    check::equal(fixtures::submit(*engine, read).taken, 1);
-    crew_fixtures::go_through_reactor(*engine);
-    crew_fixtures::nothing_more(*engine);
+    crew_fixtures::submit_to_wait(*engine, read);
     auto write = fixtures::write_request(pipe.writer(), "abc");
     check::equal(fixtures::submit(*engine, write).taken, 1);
     const auto results = crew_fixtures::results_of(*engine, 2);
@@ -175,30 +171,11 @@ void test_streams_that_can_not_be_watched() {
     const fixtures::Pipe pipe;
     std::string buffer(4, '.');
     auto read = fixtures::read_request(pipe.reader(), buffer);
-    check::equal(fixtures::submit(*engine, read).taken, 1);
-    crew_fixtures::go_through_reactor(*engine);
-    crew_fixtures::nothing_more(*engine);
+    crew_fixtures::submit_to_wait(*engine, read);
     fixtures::put(pipe.writer(), "abc");
     check::equal(result_of(*engine, read), 3);
     check::equal(buffer, "abc.");
 }
-
-// Lowers the limit of numbers for a time.
-class NoNumbers {
-public:
-    NoNumbers() {
-        fixtures::succeeded(getrlimit(RLIMIT_NOFILE, &before_));
-        auto limit = before_;
-        limit.rlim_cur = 3;
-        fixtures::succeeded(setrlimit(RLIMIT_NOFILE, &limit));
-    }
-    NoNumbers(const NoNumbers&) = delete;
-    NoNumbers& operator=(const NoNumbers&) = delete;
-    ~NoNumbers() { setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-    rlimit before_{};
-};
 
 void test_no_room_in_our_table() {
     if (fixtures::is_in_valgrind()) {
@@ -213,7 +190,7 @@ void test_no_room_in_our_table() {
     auto read = fixtures::read_request(file.get(), buffer);
     auto poll = fixtures::poll_request(file.get());
     {
-        const NoNumbers none;
+        const FewNumbers none(3);
         check::equal(fixtures::complete(*engine, read), -EMFILE);
         check::equal(fixtures::complete(*engine, poll), -EMFILE);
     }

@@ -192,9 +192,7 @@ void test_streams() {
     const fixtures::Pipe pipe;
     std::string buffer(4, '.');
     auto read = fixtures::read_request(pipe.reader(), buffer, 100);  // no offsets there
-    check::equal(fixtures::submit(*engine, read).taken, 1);
-    go_through_reactor(*engine);
-    nothing_more(*engine);
+    crew_fixtures::submit_to_wait(*engine, read);
     auto write = fixtures::write_request(pipe.writer(), "ab", 100);
     check::equal(fixtures::submit(*engine, write).taken, 1);
     const auto results = results_of(*engine, 2);

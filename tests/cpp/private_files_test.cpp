@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -29,6 +28,7 @@
 #include "check.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
+#include "few_numbers.hpp"
 #include "fixtures.hpp"
 #include "sandbox.hpp"
 
@@ -130,6 +130,8 @@ public:
     // In the thread that calls, while ours is idle.
     void receive_here() { files_.receive(); }
 
+    void close() { files_.close(); }
+
     void in_our_thread(std::function<void()> action) { ours_.run(std::move(action)); }
 
     // Whether it was the last user.
@@ -139,8 +141,7 @@ public:
             auto* file = std::exchange(held, nullptr);
             was_last = files_.release(file);
             if (was_last) {
-                close(file->fd);
-                delete file;
+                engine::close_held(file);
             }
         });
         return was_last;
@@ -216,23 +217,6 @@ bool is_limit_of_numbers(int count) {
     }
     return false;
 }
-
-// Lowers the limit of numbers for a time.
-class FewNumbers {
-public:
-    explicit FewNumbers(int count) {
-        fixtures::succeeded(getrlimit(RLIMIT_NOFILE, &before_));
-        auto limit = before_;
-        limit.rlim_cur = static_cast<rlim_t>(count);
-        fixtures::succeeded(setrlimit(RLIMIT_NOFILE, &limit));
-    }
-    FewNumbers(const FewNumbers&) = delete;
-    FewNumbers& operator=(const FewNumbers&) = delete;
-    ~FewNumbers() { setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-    rlimit before_{};
-};
 
 void ask_for_limit() {
     constexpr int enough = 100;
@@ -482,11 +466,15 @@ void test_a_socket_that_becomes_full() {
     release_all(files, fillers);
 }
 
-// Where receiving is refused for a time, nothing is taken for received.
+// Where receiving is refused for a time, nothing is taken for received, and what nobody wants any
+// more by then goes when it arrives.
 void test_what_can_not_be_received() {
     Files files;
     const auto file = fixtures::memory_file("data");
+    const auto unwanted = fixtures::memory_file("unwanted");
     auto request = request_of(file.get());
+    auto over = request_of(unwanted.get());
+    check::equal(files.hold(over), 0);
     check::equal(files.hold(request), 0);
     std::thread([&] {
         sandbox::refuse(__NR_recvmsg, ENOMEM);
@@ -494,9 +482,22 @@ void test_what_can_not_be_received() {
     }).join();
     check::equal(request.file->fd, -1);
     check::equal(request.file->error, EBADF);
+    check::equal(files.release(over.file), false);
     files.receive();
     check::equal(files.read(request.file), "data");
+    const auto status = status_of(unwanted.get());
+    files.in_our_thread([&] { check::equal(count_numbers(status), 0); });
     files.release(request.file);
+}
+
+// Nor when all ends before that.
+void test_what_never_arrives() {
+    Files files;
+    const auto file = fixtures::memory_file("data");
+    auto request = request_of(file.get());
+    check::equal(files.hold(request), 0);
+    check::equal(files.release(request.file), false);
+    files.close();
 }
 
 void test_no_room_in_our_table() {
@@ -732,6 +733,7 @@ int main() {
         {"a full socket", test_a_full_socket},
         {"a socket that becomes full", test_a_socket_that_becomes_full},
         {"what can't be received", test_what_can_not_be_received},
+        {"what never arrives", test_what_never_arrives},
         {"no room in our table", test_no_room_in_our_table},
         {"bad numbers", test_bad_numbers},
         {"half a batch", test_half_a_batch},
