@@ -35,12 +35,6 @@ def fd() -> Iterator[int]:
         yield number
 
 
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as gate:
-        yield gate
-
-
 async def result_of(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 

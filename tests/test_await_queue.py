@@ -43,12 +43,6 @@ def fd() -> Iterator[int]:
 
 
 @pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as gate:
-        yield gate
-
-
-@pytest.fixture
 def faults() -> Iterator[Faults]:
     reason = faults_reason()
     if reason is not None:

@@ -39,12 +39,6 @@ Number: contextvars.ContextVar[int] = contextvars.ContextVar("Number", default=0
 
 
 @pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as gate:
-        yield gate
-
-
-@pytest.fixture
 def direct(tmp_path: Path) -> Iterator[int]:
     """A file whose reads are asynchronous, where the tests' files are on a disk."""
     reason = direct_reason(tmp_path)

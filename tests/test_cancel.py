@@ -26,12 +26,6 @@ DATA = bytes(number % 251 for number in range(4096))
 
 
 @pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as pipe:
-        yield pipe
-
-
-@pytest.fixture
 def held(fs: HoldingFS) -> Iterator[int]:
     """A file of `DATA` whose reads and writes wait until the test unholds them."""
     fs.create("data", DATA)

@@ -10,7 +10,7 @@ import select
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,11 +22,7 @@ from support.measure import mapped_rings, open_fds
 from support.operations import wait_done, wait_idle
 from support.signals import AlarmError, raising_alarm
 
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as a_gate:
-        yield a_gate
+pytest_plugins = ["support.fixtures"]
 
 
 def poll_of(gate: Gate) -> AIOOperation:

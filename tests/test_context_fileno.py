@@ -14,6 +14,8 @@ from support.files import Gate, Numbered, file_in_memory, is_readable
 from support.operations import wait_done
 from support.workers import PATIENCE
 
+pytest_plugins = ["support.fixtures"]
+
 
 @pytest.fixture
 def ctx() -> Iterator[AIOContext]:
@@ -25,12 +27,6 @@ def ctx() -> Iterator[AIOContext]:
 def fd() -> Iterator[int]:
     with file_in_memory(b"Hello world") as number:
         yield number
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as a_gate:
-        yield a_gate
 
 
 def poll_of(gate: Gate) -> AIOOperation:

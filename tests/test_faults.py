@@ -25,6 +25,8 @@ from support.faults import FOR_EVER, Faults, faults_reason, faulty_libaio
 from support.files import Gate, contents, file_in_memory, is_readable, refuse_writes
 from support.operations import wait_done
 
+pytest_plugins = ["support.fixtures"]
+
 pytestmark = [
     pytest.mark.skipif(faults_reason() is not None, reason=str(faults_reason())),
     pytest.mark.engine("aio"),
@@ -60,12 +62,6 @@ def fd() -> Iterator[int]:
 def efd() -> Iterator[EventFD]:
     with EventFD() as eventfd:
         yield eventfd
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as a_gate:
-        yield a_gate
 
 
 @contextlib.contextmanager

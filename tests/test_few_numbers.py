@@ -28,12 +28,6 @@ DATA = b"Hello world"
 EMFILE = os.strerror(errno.EMFILE)
 
 
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as a_gate:
-        yield a_gate
-
-
 @contextlib.contextmanager
 def few_numbers(free: int) -> Iterator[None]:
     """Inside the block this process can have so many more descriptors."""

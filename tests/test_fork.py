@@ -64,12 +64,6 @@ def memory() -> Iterator[int]:
         yield number
 
 
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as gate:
-        yield gate
-
-
 class Scene:
     """A context with reads of each part of the file; a child can let go of all of it."""
 

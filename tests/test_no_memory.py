@@ -96,12 +96,6 @@ def fd() -> Iterator[int]:
         yield number
 
 
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as a_gate:
-        yield a_gate
-
-
 def wait_for(ctx: AIOContext, operation: AIOOperation) -> None:
     while not operation.done:
         ctx.getevents(timeout=1)

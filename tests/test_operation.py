@@ -20,6 +20,8 @@ from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, Numbered, contents, file_in_memory, refuse_writes
 from support.operations import in_flight_elsewhere, perform, wait_done
 
+pytest_plugins = ["support.fixtures"]
+
 # The most that the kernel transfers in one request.
 LIMIT = 0x7FFFF000
 
@@ -53,12 +55,6 @@ def ctx() -> Iterator[AIOContext]:
 def fd() -> Iterator[int]:
     with file_in_memory(b"Hello world") as number:
         yield number
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as a_gate:
-        yield a_gate
 
 
 # Making one

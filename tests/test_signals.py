@@ -37,12 +37,6 @@ def ctx(way_of_reaping: None) -> Iterator[AIOContext]:
         yield context
 
 
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as gate:
-        yield gate
-
-
 def poll_of(gate: Gate) -> AIOOperation:
     """An operation that stays in flight until the gate is opened."""
     return AIOOperation.poll(gate, select.POLLIN)

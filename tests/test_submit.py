@@ -14,6 +14,8 @@ from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory
 from support.operations import perform, signals, wait_done
 
+pytest_plugins = ["support.fixtures"]
+
 
 @pytest.fixture
 def ctx() -> Iterator[AIOContext]:
@@ -31,12 +33,6 @@ def fd() -> Iterator[int]:
 def efd() -> Iterator[EventFD]:
     with EventFD() as eventfd:
         yield eventfd
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as a_gate:
-        yield a_gate
 
 
 def polls_of(gate: Gate, count: int) -> list[AIOOperation]:

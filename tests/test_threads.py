@@ -70,12 +70,6 @@ def fd() -> Iterator[int]:
         yield number
 
 
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    with Gate() as gate:
-        yield gate
-
-
 def read_at(fd: int, number: int) -> AIOOperation:
     return AIOOperation.read(NBYTES, fd, number % (len(DATA) - NBYTES))
 

@@ -234,7 +234,6 @@ bool AutoEngine::go_on(Batch& batch, FileBook::Known& known) noexcept {
                 batch.error = static_cast<int>(outcome.result);
             }
             return false;
-        case Outcome::Kind::stream:
         case Outcome::Kind::out_of_turn:
             return false;
     }
@@ -253,12 +252,7 @@ AutoEngine::Outcome AutoEngine::try_next(Batch& batch, FileBook::Known& known) n
     if (!is_read(request.opcode) && !hand_over_waiting(batch)) {
         return {.kind = Outcome::Kind::out_of_turn};
     }
-    const auto outcome = try_inside(request, chance);
-    if (outcome.kind != Outcome::Kind::stream) {
-        return outcome;
-    }
-    return hand_over_waiting(batch) ? try_stream(request)
-                                    : Outcome{.kind = Outcome::Kind::out_of_turn};
+    return try_inside(batch, chance);
 }
 
 // False if they were not all taken.
@@ -298,7 +292,8 @@ AutoEngine::Chance AutoEngine::chance_of(Request& request, FileBook::Known& know
     return Chance::none;
 }
 
-AutoEngine::Outcome AutoEngine::try_inside(Request& request, Chance chance) noexcept {
+AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept {
+    auto& request = *batch.requests[batch.end];
     if (request.eventfd >= 0 && !request.eventfd_is_checked) {
         if (const int error = check_eventfd(request.eventfd); error != 0) {
             return {.kind = Outcome::Kind::refused, .result = error};
@@ -314,7 +309,8 @@ AutoEngine::Outcome AutoEngine::try_inside(Request& request, Chance chance) noex
         return {.kind = Outcome::Kind::refused, .result = EBADF};
     }
     if (result == -ESPIPE) {
-        return {.kind = Outcome::Kind::stream};
+        return hand_over_waiting(batch) ? try_stream(request)
+                                        : Outcome{.kind = Outcome::Kind::out_of_turn};
     }
     if (is_final) {
         return {.kind = Outcome::Kind::over, .result = result};

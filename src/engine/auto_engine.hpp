@@ -67,7 +67,6 @@ private:
     struct Outcome {
         enum class Kind : std::uint8_t {
             elsewhere,
-            stream,
             over,
             refused,
             out_of_turn,  // since one before it was not taken
@@ -88,7 +87,7 @@ private:
     bool hand_over_waiting(Batch& batch) noexcept;
 
     Chance chance_of(Request& request, FileBook::Known& known) noexcept;
-    Outcome try_inside(Request& request, Chance chance) noexcept;
+    Outcome try_inside(Batch& batch, Chance chance) noexcept;
     static Outcome try_stream(Request& request) noexcept;
     void finish_inside(Request& request, std::int64_t result) noexcept;
     std::uint64_t count_of(Reason reason) const noexcept;

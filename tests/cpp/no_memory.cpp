@@ -6,6 +6,7 @@
 #include <new>
 
 namespace no_memory {
+namespace {
 
 bool is_refused() noexcept {
     const auto refused = whose.load();
@@ -20,6 +21,7 @@ bool is_refused() noexcept {
     return true;
 }
 
+}  // namespace
 }  // namespace no_memory
 
 void* operator new(std::size_t size, const std::nothrow_t& /*tag*/) noexcept {

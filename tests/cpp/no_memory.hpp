@@ -13,8 +13,6 @@ inline std::atomic<Whose> whose = Whose::nobodys;
 inline std::atomic<unsigned> granted = 0;  // before they fail
 inline thread_local bool is_the_tests = false;
 
-bool is_refused() noexcept;
-
 // For its life, allocations of this thread, or of all others, fail after so many that don't.
 class Refused {
 public:

@@ -13,6 +13,7 @@ import pytest
 
 from linux_aio import AIOContext
 from support import quarantine as quarantines
+from support.files import Gate
 from support.fusefs import HoldingFS, fs_available, mounted
 from support.workers import finish, start
 
@@ -42,6 +43,13 @@ def quarantine() -> Iterator[quarantines.Quarantine]:
         pytest.skip(reason)
     with quarantines.watching() as watched:
         yield watched
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """What a poll waits for, until the test opens it."""
+    with Gate() as gate:
+        yield gate
 
 
 @pytest.fixture(scope="module")
