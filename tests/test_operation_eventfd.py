@@ -219,9 +219,17 @@ def test_a_closed_number_is_no_eventfd(ctx: AIOContext, fd: int) -> None:
     number = os.eventfd(0)
     os.close(number)
     op = AIOOperation.read(5, fd)
-    with pytest.raises(OSError, match="read of 5 bytes") as raised:
+    with pytest.raises(OSError, match=f"read of 5 .*eventfd, {number}, is closed") as raised:
         op.submit(ctx, number)
     assert raised.value.errno == errno.EBADF
+
+
+def test_a_closed_file_is_not_blamed_on_the_eventfd(ctx: AIOContext, efd: EventFD) -> None:
+    op = AIOOperation.read(5, 1 << 20)
+    with pytest.raises(OSError, match="is it open, and for reading") as raised:
+        op.submit(ctx, efd)
+    assert raised.value.errno == errno.EBADF
+    assert "eventfd" not in str(raised.value)
 
 
 def test_a_closed_eventfd_is_a_value_error(ctx: AIOContext, fd: int) -> None:

@@ -77,8 +77,9 @@ public:
     // In one of our threads: takes over what has been sent.
     void receive() noexcept;
 
-    // One user less. True if it was the last, and then it is the caller's, to be closed and deleted.
-    // What is still on its way, since our threads could not receive it, is left to receive().
+    // One user less. True if it was the last, and then it is the caller's, to be closed and
+    // deleted. What is still on its way, since our threads could not receive it, is left to
+    // receive().
     bool release(HeldFile* file) noexcept;
 
 private:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/errors.hpp"
 
+#include <fcntl.h>
+
 #include <array>
 #include <cerrno>
 #include <fstream>
@@ -25,13 +27,25 @@ std::string line_of(const char* path) {
     return line.empty() ? "unknown" : line;
 }
 
+// Which of the two is meant, the kernel doesn't tell.
+std::string questions_about_numbers(const OperationObject* operation) {
+    std::string text;
+    if (reads(operation->kind)) {
+        text = " (is it open, and for reading?)";
+    } else if (writes(operation->kind)) {
+        text = " (is it open, and for writing?)";
+    }
+    const int eventfd = operation->request.eventfd;
+    if (eventfd >= 0 && fcntl(eventfd, F_GETFD) < 0) {
+        text += " (its eventfd, " + std::to_string(eventfd) + ", is closed)";
+    }
+    return text;
+}
+
 // What is known of the cause beyond the errno, or nothing.
 std::string remedy(const OperationObject* operation, int error) {
-    if (error == EBADF && reads(operation->kind)) {
-        return " (is it open, and for reading?)";
-    }
-    if (error == EBADF && writes(operation->kind)) {
-        return " (is it open, and for writing?)";
+    if (error == EBADF) {
+        return questions_about_numbers(operation);
     }
     if (error == EINVAL) {
         const auto misalignment = describe_misalignment(*operation);
