@@ -1,0 +1,111 @@
+# tests.sh: runs the tests of a build, with what its sanitizers need. For ./dev, which sources it.
+# shellcheck shell=bash
+
+# Tells, in the caller's array environment, what a program built with sanitizers runs with. Python,
+# which is not, has their runtime loaded before anything else, and libstdc++, whose functions
+# AddressSanitizer looks up at its start. Their reports would get lost in what pytest holds back:
+# AddressSanitizer's go to files; UBSan's, which beside it heeds no log_path, past pytest.
+sanitizer_environment() {  # SANITIZERS cpp|python
+    local -A runtimes=([address]=libasan.so [undefined]=libubsan.so [thread]=libtsan.so)
+    local common=abort_on_error=1:halt_on_error=1:print_stacktrace=1 name libraries=()
+    common+=:log_path=$top/$logs/sanitizer  # threads of ours have no standard error
+    if [[ $2 == python ]]; then
+        # leaks are not looked for: Python itself doesn't free everything at its end
+        common+=:detect_leaks=0
+        for name in ${1//,/ }; do libraries+=("${runtimes[$name]}"); done
+        libraries+=(libstdc++.so.6)
+        for name in "${!libraries[@]}"; do
+            libraries[name]=$("$cxx" -print-file-name="${libraries[name]}")
+        done
+        environment=("LD_PRELOAD=${libraries[*]}" PYTHONMALLOC=malloc PYTEST_ADDOPTS=--capture=sys)
+    fi
+    environment+=("UBSAN_OPTIONS=$common")
+    common+=:allocator_may_return_null=1  # tests ask for too much
+    environment+=("ASAN_OPTIONS=$common")
+    # What ThreadSanitizer keeps of each number, to see who waits for whom by files, is of no use, and
+    # makes it crash, where threads have different files of one number, as ours and the program's.
+    common+=:die_after_fork=0:io_sync=0:suppressions=$top/tests/sanitizers/thread.supp
+    environment+=("TSAN_OPTIONS=$common")
+}
+
+test_cpp() {  # VARIANT SANITIZERS
+    local environment=()
+    if [[ -n $2 ]]; then sanitizer_environment "$2" cpp; fi
+    rm -f "$logs"/sanitizer.*
+    env "${environment[@]}" meson test -C "build/$1" --no-rebuild --suite cpp --print-errorlogs \
+        --timeout-multiplier 4 && return
+    cat "$logs"/sanitizer.* 2>/dev/null
+    return 1
+}
+
+# What the extension leaks, beside what Python itself doesn't free at its end: the records of
+# LeakSanitizer that name its sources. Unwinding the stacks of all allocations, so that they do, is slow:
+# hence not all tests, and none that end with operations in flight, whose memory is left on purpose.
+test_leaks() {
+    local environment=() build=$top/build/asan leaks
+    sanitizer_environment address,undefined python
+    environment=("${environment[@]/detect_leaks=0/detect_leaks=1:fast_unwind_on_malloc=0:exitcode=0}")
+    rm -f "$logs"/sanitizer.*
+    env "${environment[@]}" PYTHONPATH="$build" LINUX_AIO_BUILD="$build" python -P -m pytest \
+        --rootdir="$top" -p no:cacheprovider -q tests/test_eventfd.py tests/test_getevents.py \
+        tests/test_operation.py tests/test_vectors.py || return
+    grep -q 'leak of' "$logs"/sanitizer.* || fail "LeakSanitizer has not looked"
+    leaks=$(awk -v RS= '/leak of/ && / [.\/]*src\/(python|engine|libaio)\//' "$logs"/sanitizer.*)
+    [[ -z $leaks ]] || { echo "$leaks"; return 1; }
+}
+
+# valgrind must see events pass through io_getevents to know that the kernel wrote to a buffer.
+test_valgrind() {
+    LINUX_AIO_USER_RING=0 meson test -C build/builtin --no-rebuild --suite cpp --print-errorlogs \
+        --timeout-multiplier 20 --wrap "valgrind -q --error-exitcode=9 --leak-check=full \
+        --errors-for-leak-kinds=definite,possible \
+        --suppressions=$top/tests/sanitizers/valgrind.supp"
+}
+
+# Hangs end: pytest-timeout fails a test that still takes signals, else faulthandler ends the run;
+# a hang outside the tests, as of a thread left over at the end, is ended by timeout.
+# A report in a file fails the run even if it came from a child process that nobody asked about.
+# Tests that use no engine are run with `auto` only.
+test_python() {  # VARIANT SANITIZERS ENGINE [ARGS]
+    local build=$top/build/$1 path=$top/build/$1 engine=$3 environment=() status=0 report
+    if [[ -n $2 ]]; then sanitizer_environment "$2" python; fi
+    if [[ $2 == *address* ]]; then path+=:$top/tests/sanitizers; fi  # for sitecustomize.py
+    if [[ $engine != auto ]]; then environment+=(LINUX_AIO_ENGINE_ONLY=1); fi
+    shift 3
+    rm -f "$logs"/sanitizer.*
+    timeout --foreground --kill-after=30 25m \
+        env "${environment[@]}" PYTHONPATH="$path" LINUX_AIO_BUILD="$build" \
+        LINUX_AIO_ENGINE="$engine" LINUX_AIO_SKIP_REPORT="$build/skips-$engine" \
+        python -P -m pytest --rootdir="$top" -o testpaths=tests -o cache_dir=build/cache/pytest \
+        --timeout=300 -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true "$@" ||
+        status=$?
+    # none of those that are named uses an engine
+    if ((status == 5)) && [[ $engine != auto ]]; then status=0; fi
+    for report in "$logs"/sanitizer.*; do
+        [[ -e $report ]] || continue
+        # a refused allocation is a MemoryError, which tests provoke, and no finding
+        grep -qv 'WARNING: [A-Za-z]*Sanitizer failed to allocate' "$report" || continue
+        cat "$report"
+        status=1
+    done
+    return "$status"
+}
+
+test_variant() {  # VARIANT [ARGS]
+    local variant=$1 title options sanitizers engines engine skips
+    shift
+    describe "$variant"
+    rm -f "build/$variant"/skips-*
+    step "$title: build" build "$variant"
+    ((step_ok)) || return 0
+    if (($# == 0)); then step "$title: C++ tests" test_cpp "$variant" "$sanitizers"; fi
+    for engine in "${engines[@]}"; do
+        step "$title, engine $engine: pytest" test_python "$variant" "$sanitizers" "$engine" "$@"
+        skips=build/$variant/skips-$engine
+        if [[ -s $skips ]]; then
+            mapfile -t -O "${#skipped[@]}" skipped < <(
+                sed "s/^skipped:/skipped with $title, $engine:/" "$skips"
+            )
+        fi
+    done
+}
