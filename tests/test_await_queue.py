@@ -8,19 +8,22 @@ import errno
 import gc
 import os
 import select
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from linux_aio import AIOContext, AIOOperation, EventFD
+from linux_aio import RWF_ATOMIC, AIOContext, AIOOperation, EventFD
 from support.faults import FOR_EVER, Faults, faults_reason, faulty_libaio
 from support.files import Gate, contents, file_in_memory
 from support.fusefs import HoldingFS
 from support.loops import LOOP_FACTORIES, LoopFactory, run, turns, until
 from support.operations import wait_done
+from support.workers import PATIENCE, finish, start
 
 pytest_plugins = ["support.fixtures"]
 
@@ -499,6 +502,36 @@ def test_closed_by_a_thread_while_a_submission_blocks(
                 await closing
 
         run(main())
+
+
+@pytest.mark.engine("aio")  # whose submission of buffered reads may wait
+def test_the_kernel_refuses_all_that_another_thread_submits(tmp_path: Path) -> None:
+    """The places that they had are given back, and the loop is told of it: no completion does."""
+    (tmp_path / "data").write_bytes(DATA)
+    enough = 1000  # refusals
+    interval = sys.getswitchinterval()
+    with open(tmp_path / "data", "rb", buffering=0) as file, AIOContext(PLACES) as context:
+        assert context.fileno >= 0  # where they are watched for, completions signal only that
+        refused = [AIOOperation.read(4, file, flags=RWF_ATOMIC) for _ in range(PLACES)]
+
+        def submit() -> None:
+            for _ in range(enough):
+                with pytest.raises(OSError, match="not supported"):
+                    context.submit(*refused)
+                time.sleep(0.0005)
+
+        async def main() -> None:
+            submission = start(submit)
+            async with asyncio.timeout(PATIENCE):
+                while not submission.done():
+                    assert await context.read(4, file, 8) == DATA[8:12]
+            finish(submission)
+
+        sys.setswitchinterval(0.005)
+        try:
+            run(main())
+        finally:
+            sys.setswitchinterval(interval)
 
 
 # Right bytes

@@ -13,6 +13,7 @@ import gc
 import heapq
 import io
 import logging
+import os
 import select
 import sys
 import time
@@ -23,11 +24,12 @@ from typing import Any
 
 import pytest
 
-from linux_aio import AIOContext, AIOOperation
+from linux_aio import AIOContext, AIOOperation, EventFD
 from support.direct import PAGE, direct_file, direct_reason
 from support.files import Gate
 from support.loops import LOOP_FACTORIES, LoopFactory, run, run_briefly, turns, until
 from support.quarantine import Quarantine
+from support.workers import PATIENCE
 
 pytest_plugins = ["support.fixtures"]
 
@@ -82,6 +84,35 @@ def test_before_it_is_over(ctx: AIOContext, gate: Gate) -> None:
         coroutine.close()
 
     run(main())
+
+
+@pytest.mark.engine("auto", "uring", "threads")  # which don't wait for a pipe in submit
+@every_loop
+def test_what_is_over_at_once_behind_many_that_nobody_collected(
+    factory: LoopFactory, tmp_path: Path
+) -> None:
+    (tmp_path / "cached").write_bytes(DATA)
+
+    async def main(file: io.FileIO) -> None:
+        with AIOContext(300) as context, EventFD() as eventfd:
+            reader, writer = os.pipe()
+            for number in range(4):
+                assert await context.read(4, file, number) == DATA[number : number + 4]
+                older = [AIOOperation.read(1, reader) for _ in range(200)]
+                for operation in older:
+                    operation.submit(context, eventfd)
+                os.write(writer, bytes(len(older)))
+                told = 0
+                while told < len(older):
+                    told += eventfd.read()
+                async with asyncio.timeout(PATIENCE):
+                    assert await context.read(4, file, 8) == DATA[8:12]
+                context.getevents(0, timeout=0)
+            os.close(reader)
+            os.close(writer)
+
+    with io.FileIO(tmp_path / "cached") as file:
+        run(main(file), factory)
 
 
 @every_loop

@@ -125,6 +125,13 @@ bool waits_for_company(const OperationObject* operation, engine::Pace pace) noex
            pace == engine::Pace::asynchronous;
 }
 
+// What is over when the submission returns has signalled nobody: who submits it looks for it,
+// behind all that completed before.
+void reap_until_over(ContextObject* context, const OperationObject* operation) noexcept {
+    while (reap_some(context) && operation->state == State::in_flight) {
+    }
+}
+
 // Hands the operation to the kernel, if it is its turn; else queues it.
 void submit_or_enqueue(AwaitableObject* self) {
     auto* context = context_of(self);
@@ -138,11 +145,11 @@ void submit_or_enqueue(AwaitableObject* self) {
         !waits_for_company(operation_of(self), pace) && budget.may_spend(context)) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
         submit_awaited(context, {&operation, 1}, pace);
-        reap_some(context);
+        reap_until_over(context, operation_of(self));
         if (operation_of(self)->state == State::completed && landed_wrong(*operation_of(self))) {
             leave_list(context, operation_of(self));
             submit_awaited(context, {&operation, 1});
-            reap_some(context);
+            reap_until_over(context, operation_of(self));
         }
         if (operation_of(self)->listing == Listing::queued) {
             attend_to_queue(context);

@@ -110,15 +110,14 @@ Ref take_collectable(ContextObject* context) noexcept {
     return held;
 }
 
-// For the loop, if there is something in its queue that could now be submitted.
+}  // namespace
+
 void tell_of_room(const ContextObject* context) noexcept {
     if (!context->tie.queued.empty() && context->room() != 0 && !comes_to_queue(context) &&
         !context->is_inherited()) {
         tell_loop(context);
     }
 }
-
-}  // namespace
 
 bool reap_some(ContextObject* context) noexcept {
     std::array<engine::Completion, 64> completions;

@@ -17,6 +17,9 @@ void reap(ContextObject* context) noexcept;
 // Returns whether there was any.
 bool reap_some(ContextObject* context) noexcept;
 
+// For the loop, if there is something in its queue that could now be submitted.
+void tell_of_room(const ContextObject* context) noexcept;
+
 // Puts a completed operation among those that getevents will hand out.
 void remember(ContextObject* context, OperationObject* operation, Listing listing) noexcept;
 

@@ -321,6 +321,9 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     for (auto& candidate : chosen.subspan(submission.taken)) {
         withdraw(candidate);
     }
+    if (submission.taken < chosen.size()) {
+        tell_of_room(context_);  // no completion will: the places of those have been given back
+    }
     // Those that were taken may have completed, and more, by now: they are not ours any more.
     for (auto& candidate : chosen.first(submission.taken)) {
         Py_CLEAR(candidate.operation);

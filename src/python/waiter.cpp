@@ -279,6 +279,7 @@ PyObject* waiter_next(PyObject* object) {
 
 PyObject* waiter_repr(PyObject* object) {
     static constexpr std::array<const char*, 3> outcomes{"pending", "over", "cancelled"};
+    const ObjectLock lock(object);
     return PyUnicode_FromFormat("<_Waiter, %s>",
                                 outcomes[static_cast<std::size_t>(cast(object)->outcome)]);
 }
