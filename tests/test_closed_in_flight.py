@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +19,7 @@ import pytest
 from linux_aio import AIOContext, AIOOperation, EventFD, aligned_buffer
 from support.files import Gate, file_in_memory
 from support.fusefs import HoldingFS
+from support.operations import wait_done
 from support.workers import finish, start
 
 pytest_plugins = ["support.fixtures"]
@@ -237,6 +241,55 @@ def test_the_number_of_its_eventfd_is_another_eventfds(scene: Scene, ctx: AIOCon
         finally:
             os.close(number)
             os.close(kept)
+
+
+@pytest.mark.engine("threads", "uring", "auto")  # the kernel's own lets go when it has told
+def test_its_lock_is_gone_when_it_is_over(tmp_path: Path, ctx: AIOContext) -> None:
+    path = tmp_path / "locked"
+    path.write_bytes(OLD * 64)
+    os.sync()
+    for number in range(300):
+        fd = os.open(path, os.O_RDWR)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        operation = AIOOperation.read(SIZE, fd, SIZE * (number % 64))
+        operation.submit(ctx)
+        ctx.getevents()
+        os.close(fd)
+        with open(path, "rb") as another:
+            fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert operation.get_result() == OLD
+
+
+@pytest.mark.engine("threads", "uring", "auto")
+def test_a_socket_whose_closing_takes_long(ctx: AIOContext, gate: Gate) -> None:
+    """Our reference is the last, and what was sent is not read: nobody but its closing waits."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+    linger = struct.pack("ii", 1, 600)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    near.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            near.send(bytes(1 << 16))
+    near.setblocking(True)
+    operation = AIOOperation.read(10, near.fileno())
+    poll = AIOOperation.poll(gate, select.POLLIN)
+    ctx.submit(operation, poll)
+    os.close(near.detach())
+    assert ctx.cancel(operation)
+    reading = AIOOperation.read(10, gate)
+    reading.submit(ctx)
+    gate.open()
+    wait_done(poll)
+    wait_done(reading)
+    assert not operation.done
+    far.close()
+    wait_done(operation)
+    with pytest.raises(OSError, match="read of 10 bytes") as raised:
+        operation.get_result()
+    assert raised.value.errno == errno.ECANCELED
 
 
 def test_a_poll(ctx: AIOContext) -> None:

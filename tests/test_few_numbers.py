@@ -11,6 +11,7 @@ import os
 import resource
 import select
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from support.files import Gate, file_in_memory
 from support.loops import run, until
 from support.measure import open_fds
 from support.operations import perform
+from support.programs import run_program
 
 pytest_plugins = ["support.fixtures"]
 
@@ -116,3 +118,41 @@ def test_an_await_of_what_was_submitted_before(ctx: AIOContext, gate: Gate) -> N
         await until(lambda: ctx.in_flight == 0)
 
     run(main())
+
+
+USE_UP_WHAT_MAY_BE_UNDERWAY = """
+import os, resource, socket, sys
+from linux_aio import AIOContext, AIOOperation
+from support.operations import perform
+from support.programs import run_program
+
+file = os.open(sys.argv[1], os.O_RDWR)
+os.setgid(65534)
+os.setuid(65534)  # whom the limit holds for
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+near, far = socket.socketpair()
+try:
+    while True:
+        socket.send_fds(near, [b"x"], [file] * 50)
+except OSError:
+    pass
+with AIOContext(8) as context:
+    try:
+        context.submit(AIOOperation.fsync(file), AIOOperation.write(b"data", file))
+    except OSError as refusal:
+        print(refusal)
+    near.close()
+    far.close()
+    print(perform(context, AIOOperation.write(b"data", file)))
+"""
+
+
+@pytest.mark.needs_root
+@pytest.mark.engine("threads", "uring")  # all of whose files go through a socket
+def test_descriptors_of_the_user_s_that_are_underway(tmp_path: Path) -> None:
+    """Nobody waits for others to receive what is theirs."""
+    (tmp_path / "data").write_bytes(DATA)
+    refusal, result = run_program(USE_UP_WHAT_MAY_BE_UNDERWAY, tmp_path / "data").splitlines()
+    assert os.strerror(errno.ETOOMANYREFS) in refusal
+    assert "ulimit -n" in refusal
+    assert result == "4"

@@ -13,7 +13,7 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory, is_readable, refuse_writes
-from support.operations import wait_done
+from support.operations import perform, wait_done
 
 
 @pytest.fixture
@@ -205,6 +205,33 @@ def test_none_is_nothing_to_prepare_for(fd: int) -> None:
     op: Any = AIOOperation.read(5, fd)
     with pytest.raises(TypeError):
         op.prepare(None)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_counter_that_is_full(
+    make: Callable[[int], AIOOperation], ctx: AIOContext, fd: int, efd: EventFD
+) -> None:
+    """Nobody waits for room in it: it is readable anyway."""
+    full = (1 << 64) - 2
+    efd.write(full)
+    op = make(fd)
+    op.submit(ctx, efd)
+    wait_done(op)
+    assert efd.read() >= full
+    assert perform(ctx, AIOOperation.read(5, fd)) is not None
+
+
+def test_a_counter_with_room_for_some(ctx: AIOContext, gate: Gate, efd: EventFD) -> None:
+    full = (1 << 64) - 2
+    efd.write(full - 2)
+    ops = [AIOOperation.poll(gate, select.POLLIN) for _ in range(8)]
+    for op in ops:
+        op.submit(ctx, efd)
+    gate.open()
+    for op in ops:
+        wait_done(op)
+    ctx.close()  # all signals have been sent
+    assert efd.read() >= full
 
 
 def test_another_file_is_no_eventfd(ctx: AIOContext, fd: int) -> None:

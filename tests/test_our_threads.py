@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import fcntl
 import gc
 import os
+import pty
 import select
 import signal
 import time
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -237,6 +241,81 @@ def is_locked_for_others(path: Path) -> bool:
         return False
 
     return in_child(try_to_lock)
+
+
+class Terminal:
+    """Of whose reads each is given a byte."""
+
+    def __init__(self) -> None:
+        self._far, self.fd = pty.openpty()
+        tty.setraw(self.fd)
+
+    def put(self) -> None:
+        os.write(self._far, b"x")
+
+    def close(self) -> None:
+        os.close(self._far)
+        os.close(self.fd)
+
+
+class Watch:
+    """An inotify(7), of whose reads each is given an event."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.inotify_init1(os.O_CLOEXEC)
+        in_create = 0x100
+        assert libc.inotify_add_watch(self.fd, os.fsencode(folder), in_create) > 0
+
+    def put(self) -> None:
+        (self._folder / str(time.monotonic_ns())).touch()
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def wait_until_left(count: int, reads: list[AIOOperation]) -> list[AIOOperation]:
+    """Those that are not done, when there are no more than so many."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        left = [read for read in reads if not read.done]
+        if len(left) <= count:
+            return left
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["together", "apart"])
+@pytest.mark.parametrize("kind", ["terminal", "inotify"])
+def test_two_reads_of_what_can_not_be_tried(kind: str, together: bool, tmp_path: Path) -> None:
+    """The one that finds nothing can still be cancelled, or ended by closing."""
+    size = 1 if kind == "terminal" else 32
+    with (
+        contextlib.closing(Terminal() if kind == "terminal" else Watch(tmp_path)) as file,
+        AIOContext(8) as context,
+    ):
+        for _ in range(20):
+            reads = [AIOOperation.read(size, file.fd) for _ in range(3)]
+            if together:
+                context.submit(*reads)
+            else:
+                for read in reads:
+                    context.submit(read)
+            for count in (2, 1):
+                file.put()
+                left = wait_until_left(count, reads)
+                assert len(left) == count
+            (last,) = left
+            deadline = time.monotonic() + PATIENCE
+            while not last.done:
+                with contextlib.suppress(ValueError):  # it has ended meanwhile
+                    context.cancel(last)  # which does nothing while a worker looks at it
+                assert time.monotonic() < deadline
+            with pytest.raises(OSError, match="canceled"):
+                last.get_result()
+            context.getevents(0)
+        context.submit(AIOOperation.read(size, file.fd))
 
 
 def test_record_locks_survive(fd: int, tmp_path: Path) -> None:

@@ -36,7 +36,12 @@ class Sandbox(NamedTuple):
     @property
     def refused(self) -> set[str]:
         """The engines that there are not."""
-        named = {"io_setup": "aio", "io_uring_setup": "uring"}
+        named = {
+            "io_setup": "aio",
+            "io_submit": "aio",
+            "io_uring_setup": "uring",
+            "io_uring_enter": "uring",
+        }
         return {named[call] for call in self.calls if call in named}
 
 
@@ -62,7 +67,15 @@ def run_in(sandbox: Sandbox, source: str) -> str:
     return run_program(ENTER + source, "+".join(sandbox.calls), sandbox.error)
 
 
-@each_sandbox
+# What was set up can't be used.
+HALF_CLOSED = [
+    Sandbox(calls, error)
+    for error in (errno.ENOSYS, errno.EPERM)
+    for calls in (("io_uring_enter",), ("io_submit",), ("io_submit", "io_uring_enter"))
+]
+
+
+@pytest.mark.parametrize("sandbox", SANDBOXES + HALF_CLOSED, ids=lambda sandbox: sandbox.name)
 def test_what_there_is_and_what_not(sandbox: Sandbox) -> None:
     source = """
 from linux_aio import AIOContext, engines
@@ -213,6 +226,13 @@ print("done")
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM], ids=errno.errorcode.get)
 def test_files_are_known_without_statx(error: int, tmp_path: Path) -> None:
     output = run_program(ENTER_LATER + USE_ALL_KINDS_OF_FILES, "statx", error, tmp_path / "data")
+    assert output == "done\n"
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM], ids=errno.errorcode.get)
+def test_all_is_transferred_without_the_calls_that_take_flags(error: int, tmp_path: Path) -> None:
+    calls = "preadv2+pwritev2"
+    output = run_program(ENTER_LATER + USE_ALL_KINDS_OF_FILES, calls, error, tmp_path / "data")
     assert output == "done\n"
 
 

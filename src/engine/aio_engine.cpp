@@ -50,6 +50,12 @@ io_event* unwritable_address() {
     return static_cast<io_event*>(page);
 }
 
+// Whether anything can be submitted: a sandbox may grant io_setup(2) and no more.
+int try_out(io_context_t context) noexcept {
+    const int status = libaio::calls.submit(context, 0, nullptr);
+    return status == -EPERM || status == -EACCES || status == -ENOSYS ? status : 0;
+}
+
 // LINUX_AIO_USER_RING=0 is for valgrind, which must see events pass through io_getevents to know
 // that the kernel wrote to a buffer.
 bool may_read_ring() {
@@ -128,6 +134,10 @@ AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) 
     const int status = libaio::calls.setup(static_cast<int>(max_requests), &context_);
     if (status < 0) {
         throw std::system_error(-status, std::generic_category());
+    }
+    if (const int refusal = try_out(context_); refusal < 0) {
+        libaio::calls.destroy(context_);
+        throw std::system_error(-refusal, std::generic_category());
     }
     if (may_read_ring()) {
         ring_ = libaio::Ring(context_);

@@ -356,7 +356,9 @@ void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
     note_way(request, true);
     const int to_signal = request.signals_only_later ? -1 : request.eventfd;
     completions_.push(request, result);
-    if (to_signal >= 0) {
+    if (to_signal >= 0 && request.eventfd_may_block) {
+        signal_full_eventfd(to_signal);
+    } else if (to_signal >= 0) {
         signal_eventfd(to_signal);
     }
 }

@@ -8,10 +8,6 @@
 
 namespace engine {
 
-// Whether the file has no offsets, and may keep who reads it waiting for ever: a pipe, a socket, a
-// terminal. Some devices do have offsets. To find out does not wait, where the kernel has statx(2).
-bool is_stream(int fd) noexcept;
-
 // Carries out a read, write or sync with preadv2(2), pwritev2(2), fsync(2) or fdatasync(2) on this
 // fd. Returns what the call did, or a negative errno.
 //

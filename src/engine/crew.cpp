@@ -43,6 +43,14 @@ Crew::Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor s
     }
 }
 
+void Crew::Signal::send() const noexcept {
+    if (file->may_block) {
+        signal_full_eventfd(file->fd, count);
+    } else {
+        signal_eventfd(file->fd, count);
+    }
+}
+
 // --- submission
 
 // For the program's threads. Who holds the lock gives it up within a few microseconds, most often:
@@ -70,6 +78,7 @@ Submission Crew::submit(std::span<Request* const> requests,
     in_flight_ += submission.taken;
     for (auto* request : requests.first(submission.taken)) {
         request->cancelled = false;
+        request->is_reactors = false;
         if (note) {
             note(*request);
         }
@@ -117,6 +126,7 @@ bool Crew::cancel(Request& request) noexcept {
     switch (request.stage) {
         case Stage::none:
         case Stage::in_worker:
+        case Stage::over:
             return false;
         case Stage::in_inbox:
         case Stage::in_queue:

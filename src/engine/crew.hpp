@@ -74,6 +74,8 @@ private:
     struct Signal {
         HeldFile* file = nullptr;
         std::uint64_t count = 0;
+
+        void send() const noexcept;
     };
 
     // crew.cpp: called by the program's threads
@@ -91,6 +93,9 @@ private:
     void take_up_inbox() noexcept;
     int refusal(const Request& request) const noexcept;
     void answer_cancellations() noexcept;
+    void let_go_of_file(Request& request) noexcept;
+    void complete(Request& request) noexcept;
+    void complete_over(Lock& lock) noexcept;
     void add_signal(HeldFile* file) noexcept;
     void send_signals(Lock& lock) noexcept;
     bool is_done_with(Clock::time_point idle_since) const noexcept;
@@ -101,6 +106,7 @@ private:
     bool wait_for_work(Lock& lock) noexcept;
     void call_for_worker() noexcept;
     void start_wanted_workers() noexcept;
+    void finish_without_worker(Request& request) noexcept;
     void work_on(Request& request, Lock& lock) noexcept;
     void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
     void send_held(Lock& lock) noexcept;
@@ -128,6 +134,7 @@ private:
     bool has_second_choice_ = false;
     bool reactor_sleeps_ = false;
     RequestList inbox_;
+    RequestList over_;  // but their files are yet to be closed
     Cancellation* cancellations_ = nullptr;
     std::array<Signal, 64> signals_{};
     std::size_t signal_count_ = 0;

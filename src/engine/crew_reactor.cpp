@@ -7,9 +7,9 @@
 #include <cerrno>
 #include <utility>
 
-#include "engine/blocking_call.hpp"
 #include "engine/crew.hpp"
 #include "engine/eventfd_signal.hpp"
+#include "engine/file_type.hpp"
 
 namespace engine {
 
@@ -25,6 +25,7 @@ void Crew::run_reactor() noexcept {
         take_up_inbox();
         answer_cancellations();
         start_wanted_workers();
+        complete_over(lock);
         send_signals(lock);
         send_held(lock);  // the request that its worker has gone on to may take long
         if (!inbox_.empty() || cancellations_ != nullptr || workers_wanted_ != 0) {
@@ -83,8 +84,12 @@ void Crew::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
 
 void Crew::take_up_inbox() noexcept {
     while (auto* request = inbox_.pop_front()) {
+        const bool is_over = request->stage == Stage::over;
         request->stage = Stage::in_reactor;
-        if (const int error = refusal(*request); error != 0) {
+        const bool comes_back = std::exchange(request->is_reactors, false);
+        if (comes_back && reactor_->take_back(*request) && is_over) {
+            finish(*request, request->result);
+        } else if (const int error = refusal(*request); error != 0) {
             finish(*request, -error);
         } else {
             reactor_->start(*request);
@@ -122,21 +127,59 @@ void Crew::answer_cancellations() noexcept {
     }
 }
 
+// Its file is closed before anybody knows that the request is over. If the program has closed it
+// meanwhile, its locks go with ours, and its other side sees the end.
 void Crew::finish(Request& request, std::int64_t result) noexcept {
-    request.stage = Stage::none;
+    request.stage = Stage::over;
+    request.result = result;
+    auto* file = request.file;
+    auto closing = Closing::at_once;
+    if (PrivateFiles::is_last(file)) {
+        const bool is_seekable = file->kind == HeldFile::Kind::seekable;
+        closing = is_seekable ? Closing::on_disk : closing_of(file->fd);
+    }
+    if (closing == Closing::at_once) {
+        let_go_of_file(request);
+        complete(request);
+    } else if (closing == Closing::on_disk && reactor_error_ == 0 &&
+               reactor_->close_later(file->fd)) {
+        file->fd = -1;
+        let_go_of_file(request);
+        over_.push_back(request);
+    } else {
+        request.is_brief = false;
+        queue_.push_front(request);
+        call_for_worker();
+    }
+}
+
+void Crew::let_go_of_file(Request& request) noexcept {
     auto* file = std::exchange(request.file, nullptr);
-    auto* signal = std::exchange(request.signal_file, nullptr);
-    // before anybody knows that the request is over
     if (files_.release(file)) {
-        if (file->fd >= 0 && reactor_error_ == 0) {
-            reactor_->close_file(std::exchange(file->fd, -1));
-        }
         close_held(file);
     }
+}
+
+void Crew::complete(Request& request) noexcept {
+    request.stage = Stage::none;
     --in_flight_;
-    completions_.push(request, result);
+    auto* signal = std::exchange(request.signal_file, nullptr);
+    completions_.push(request, request.result);
     if (signal != nullptr) {
         add_signal(signal);
+    }
+}
+
+// Those whose files the reactor closes.
+void Crew::complete_over(Lock& lock) noexcept {
+    if (over_.empty()) {
+        return;
+    }
+    lock.unlock();
+    reactor_->close_files();
+    lock.lock();
+    while (auto* request = over_.pop_front()) {
+        complete(*request);
     }
 }
 
@@ -150,7 +193,7 @@ void Crew::add_signal(HeldFile* file) noexcept {
     } else if (signal_count_ < signals_.size()) {
         signals_[signal_count_++] = {.file = file, .count = 1};
     } else {
-        signal_eventfd(file->fd);
+        Signal{.file = file, .count = 1}.send();
         if (files_.release(file)) {
             close_held(file);
         }
@@ -164,7 +207,7 @@ void Crew::send_signals(Lock& lock) noexcept {
     const auto signals = std::span(signals_).first(signal_count_);
     lock.unlock();
     for (const auto& signal : signals) {
-        signal_eventfd(signal.file->fd, signal.count);
+        signal.send();
     }
     lock.lock();
     for (const auto& signal : signals) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A crew's workers: how many there are, and what each does with a request.
+#include <poll.h>
+
 #include <cerrno>
 #include <utility>
 
@@ -47,9 +49,22 @@ void Crew::start_wanted_workers() noexcept {
     }
     if (workers_ == 0) {
         while (auto* request = queue_.pop_front()) {
-            finish(*request, -ENOMEM);
+            finish_without_worker(*request);
         }
     }
+}
+
+void Crew::finish_without_worker(Request& request) noexcept {
+    if (request.stage == Stage::over) {
+        let_go_of_file(request);
+        complete(request);
+        return;
+    }
+    request.result = -ENOMEM;
+    if (std::exchange(request.is_reactors, false)) {
+        reactor_->take_back(request);
+    }
+    finish(request, -ENOMEM);
 }
 
 // One worker is enough for requests that are a matter of microseconds, unless it got stuck.
@@ -93,6 +108,7 @@ void Crew::run_worker() noexcept {
             break;
         }
         auto* request = queue_.pop_front();
+        const bool is_over = request->stage == Stage::over;
         request->stage = Stage::in_worker;
         const bool is_brief = request->is_brief;
         brief_ += is_brief ? 1 : 0;
@@ -100,7 +116,11 @@ void Crew::run_worker() noexcept {
             call_for_worker();
             start_wanted_workers();
         }
-        work_on(*request, lock);
+        if (is_over) {
+            finish_in_worker(*request, request->result, lock);
+        } else {
+            work_on(*request, lock);
+        }
         brief_ -= is_brief ? 1 : 0;
     }
     --workers_;
@@ -134,9 +154,18 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
         wake_reactor();
         return;
     }
-    const auto result = carry_out_with_priority(request, fd, has_no_offsets);
+    pollfd look{.fd = fd, .events = POLLIN, .revents = 0};
+    const bool is_late = request.is_reactors && poll(&look, 1, 0) == 0;
+    const auto result = is_late ? -EAGAIN : carry_out_with_priority(request, fd, has_no_offsets);
     lock.lock();
     file->kind = kind;
+    if (request.is_reactors) {
+        request.stage = Stage::over;
+        request.result = result;
+        inbox_.push_back(request);
+        wake_reactor();
+        return;
+    }
     finish_in_worker(request, result, lock);
 }
 
@@ -176,7 +205,7 @@ void Crew::send_held(Lock& lock) noexcept {
         return;
     }
     lock.unlock();
-    signal_eventfd(signal.file->fd, signal.count);
+    signal.send();
     lock.lock();
     if (files_.release(signal.file)) {
         close_held(signal.file);

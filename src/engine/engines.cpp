@@ -72,15 +72,15 @@ void explain_refusal(std::string_view name, int error, std::span<char> text) noe
         if (error == ENOTSUP && is_uring) {
             reason = "not built in: the extension was built without liburing";
         } else if (error == ENOSYS) {
-            reason = is_uring ? "the kernel, or a sandbox, has no io_uring_setup(2)"
-                              : "the kernel, or a sandbox, has no io_setup(2)";
+            reason = is_uring ? "the kernel, or a sandbox, has no io_uring(7)"
+                              : "the kernel, or a sandbox, has no io_setup(2) or io_submit(2)";
         } else if (error == EPERM && is_uring) {
             const auto setting = first_line_of("/proc/sys/kernel/io_uring_disabled");
             reason = setting == "2" || setting == "1"
                          ? "kernel.io_uring_disabled forbids it"
-                         : "io_uring_setup(2) is not permitted, as by a seccomp filter";
+                         : "io_uring(7) is not permitted, as by a seccomp filter";
         } else if (error == EPERM) {
-            reason = "io_setup(2) is not permitted, as by a seccomp filter";
+            reason = "io_setup(2) or io_submit(2) is not permitted, as by a seccomp filter";
         } else if (error == EAGAIN) {
             reason = "/proc/sys/fs/aio-max-nr is used up";
         }

@@ -13,6 +13,7 @@
 #include <new>
 
 #include "engine/blocking_call.hpp"
+#include "engine/file_type.hpp"
 #include "engine/private_files.hpp"
 
 namespace engine {
@@ -154,7 +155,11 @@ void EpollReactor::leave(Watch* watch, Request& request) noexcept {
 
 void EpollReactor::cancel(Cancellation& cancellation) noexcept {
     auto& request = *cancellation.request;
-    leave(static_cast<Watch*>(request.file->watch), request);
+    if (behind_.has(request)) {
+        behind_.remove(request);
+    } else {
+        leave(static_cast<Watch*>(request.file->watch), request);
+    }
     request.cancelled = true;
     owner_.finish(request, -ECANCELED);
     cancellation.answer = Cancellation::Answer::yes;
@@ -209,7 +214,7 @@ void EpollReactor::serve(Watch* watch, std::uint32_t events) noexcept {
         const bool is_last = next == nullptr;
         leave(watch, *request);
         if (result == -EOPNOTSUPP) {
-            owner_.leave_to_workers(*request);
+            leave_to_workers(*request);
         } else {
             owner_.finish(*request, result);
         }
@@ -219,6 +224,24 @@ void EpollReactor::serve(Watch* watch, std::uint32_t events) noexcept {
     }
 }
 
-void EpollReactor::close_file(int fd) noexcept { ::close(fd); }
+// Where a read can't be tried, a worker sees whether there still is something, and takes it. One at
+// a time: of two, which may be of one file, one could find nothing left, and wait for ever.
+void EpollReactor::leave_to_workers(Request& request) noexcept {
+    request.is_reactors = is_read(request.opcode);
+    if (request.is_reactors && in_worker_ != nullptr) {
+        behind_.push_back(request);
+        return;
+    }
+    in_worker_ = request.is_reactors ? &request : in_worker_;
+    owner_.leave_to_workers(request);
+}
+
+bool EpollReactor::take_back(Request& request) noexcept {
+    in_worker_ = nullptr;
+    if (auto* next = behind_.pop_front(); next != nullptr) {
+        leave_to_workers(*next);
+    }
+    return !would_block(request.result);
+}
 
 }  // namespace engine

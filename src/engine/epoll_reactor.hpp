@@ -18,7 +18,7 @@ public:
     void cancel(Cancellation& cancellation) noexcept override;
     void wait(std::chrono::nanoseconds timeout) noexcept override;
     void handle() noexcept override;
-    void close_file(int fd) noexcept override;
+    bool take_back(Request& request) noexcept override;
 
 private:
     // The requests that wait for one file.
@@ -32,11 +32,14 @@ private:
     int update(Watch& watch) noexcept;
     void leave(Watch* watch, Request& request) noexcept;
     void serve(Watch* watch, std::uint32_t events) noexcept;
+    void leave_to_workers(Request& request) noexcept;
     static bool is_over(Request& request, std::uint32_t events, std::int64_t& result) noexcept;
 
     ReactorOwner& owner_;
     int wake_fd_;
     UniqueFd epoll_;
+    Request* in_worker_ = nullptr;  // a read that can't be tried
+    RequestList behind_;            // the next ones
     static constexpr int most_events = 64;
     int event_count_ = 0;
     struct Event {

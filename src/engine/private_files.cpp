@@ -15,8 +15,8 @@
 #include <new>
 #include <utility>
 
-#include "engine/blocking_call.hpp"
 #include "engine/eventfd_check.hpp"
+#include "engine/file_type.hpp"
 
 namespace engine {
 namespace {
@@ -124,7 +124,24 @@ std::size_t PrivateFiles::hold_in_one_message(std::span<Request* const> requests
     for (auto* request : requests.first(taken)) {
         let_go(*request);
     }
-    return 0;
+    const bool is_ones = error == EINVAL || error == EBADF;
+    return is_ones ? hold_in_two_messages(requests.first(taken), error) : 0;
+}
+
+// One of the files is what can't be sent, as an io_uring's, or was closed just now: those before it
+// are taken.
+std::size_t PrivateFiles::hold_in_two_messages(std::span<Request* const> requests,
+                                               int& error) noexcept {
+    if (requests.size() < 2) {
+        return 0;
+    }
+    const auto half = requests.size() / 2;
+    error = 0;
+    const auto taken = hold_in_one_message(requests.first(half), error);
+    if (taken < half) {
+        return taken;
+    }
+    return taken + hold_in_one_message(requests.subspan(half), error);
 }
 
 int PrivateFiles::hold(Parcel& parcel, Request& request) noexcept {
@@ -138,6 +155,9 @@ int PrivateFiles::hold(Parcel& parcel, Request& request) noexcept {
     int error = request.eventfd_is_checked ? 0 : check_eventfd(request.eventfd);
     if (error == 0) {
         error = hold(parcel, request.eventfd, 1, request.signal_file);
+    }
+    if (error == 0) {
+        request.signal_file->may_block = request.eventfd_may_block;
     }
     if (error != 0) {
         let_go(request);
@@ -211,9 +231,13 @@ int PrivateFiles::send(const Parcel& parcel) noexcept {
     header->cmsg_len = CMSG_LEN(size);
     std::memcpy(CMSG_DATA(header), parcel.numbers.data(), size);
     if (sendmsg(near_end_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-        // too many that our threads have not received yet
+        // There may be too many that our threads have not received yet. If there are none, there is
+        // nothing to wait for: ETOOMANYREFS also counts what else the user has in sockets.
         const bool is_full = errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS;
-        return is_full ? EAGAIN : errno;
+        if (is_full && first_underway_ != nullptr) {
+            return receive_error_ != 0 ? receive_error_ : EAGAIN;
+        }
+        return errno;
     }
     for (auto* file : std::span(parcel.files).first(parcel.count)) {
         (last_underway_ != nullptr ? last_underway_->next : first_underway_) = file;
@@ -250,8 +274,10 @@ void PrivateFiles::receive() noexcept {
         message.msg_control = control.data();
         message.msg_controllen = control.size();
         if (recvmsg(far_end_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) {
+            receive_error_ = errno;
             return;
         }
+        receive_error_ = 0;
         std::array<int, most_files> numbers;
         std::size_t arrived = 0;
         if (const auto* header = CMSG_FIRSTHDR(&message);

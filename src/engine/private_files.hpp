@@ -41,6 +41,8 @@ struct HeldFile {
     enum class Kind : std::uint8_t { unknown, seekable, stream };
     Kind kind = Kind::unknown;
 
+    bool may_block = true;  // an eventfd: see Request::eventfd_may_block
+
     void* watch = nullptr;  // an epoll reactor's
 };
 
@@ -62,6 +64,9 @@ public:
 
     // When there are no threads left that have the table: it is gone, with all that is in it.
     void forget_private_table() noexcept;
+
+    // Whether the next release() is the last, and the file has arrived.
+    static bool is_last(const HeldFile* file) noexcept { return file->users == 1 && file->fd >= 0; }
 
     // Readable once somebody has written to it: the same number in both tables.
     int wake_number() const noexcept { return wake_.get(); }
@@ -95,6 +100,7 @@ private:
     };
 
     std::size_t hold_in_one_message(std::span<Request* const> requests, int& error) noexcept;
+    std::size_t hold_in_two_messages(std::span<Request* const> requests, int& error) noexcept;
     int hold(Parcel& parcel, Request& request) noexcept;
     int hold(Parcel& parcel, int number, std::size_t place, HeldFile*& file) noexcept;
     void let_go(Request& request) noexcept;
@@ -108,7 +114,8 @@ private:
     UniqueFd far_end_;
     UniqueFd wake_;
     bool is_private_ = false;
-    pid_t far_thread_ = 0;  // one that has the table
+    pid_t far_thread_ = 0;   // one that has the table
+    int receive_error_ = 0;  // for which nothing can be received
 
     HeldFile* first_underway_ = nullptr;
     HeldFile* last_underway_ = nullptr;

@@ -16,7 +16,7 @@ public:
     ReactorOwner(const ReactorOwner&) = delete;
     ReactorOwner& operator=(const ReactorOwner&) = delete;
 
-    // The request is over. With the lock held.
+    // The request is over: this completes it once its file is closed. With the lock held.
     virtual void finish(Request& request, std::int64_t result) noexcept = 0;
 
     // The request would block this thread. With the lock held.
@@ -64,8 +64,16 @@ public:
     // What has happened. With the lock held.
     virtual void handle() noexcept = 0;
 
-    // Closes a file that may take its time for it. With the lock held.
-    virtual void close_file(int fd) noexcept = 0;
+    // A request that was left to the workers with `is_reactors` comes back, maybe since it was
+    // cancelled before. False if a worker found that it is to be started again. With the lock held.
+    virtual bool take_back(Request& /*request*/) noexcept { return true; }
+
+    // Takes a file whose closing may take its time, to be closed with close_files(). False if this
+    // reactor could not but wait for it. With the lock held.
+    virtual bool close_later(int /*fd*/) noexcept { return false; }
+
+    // Without the lock.
+    virtual void close_files() noexcept {}
 };
 
 }  // namespace engine

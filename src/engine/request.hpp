@@ -55,6 +55,7 @@ enum class Stage : std::uint8_t {
     in_queue,  // waiting for a worker
     in_reactor,
     in_worker,
+    over,  // but for what the reactor or a worker does with its file: in the inbox or the queue
 };
 
 struct HeldFile;
@@ -77,6 +78,8 @@ struct Request {
     int eventfd = -1;            // to be signalled upon completion; -1: none
     // Whether the signal may be left out if the request is over when submit() returns.
     bool signals_only_later = false;
+    // Whether writing to `eventfd` may wait: one that others may fill.
+    bool eventfd_may_block = true;
     // Whether `eventfd` is known to be one.
     bool eventfd_is_checked = false;
 
@@ -89,7 +92,8 @@ struct Request {
     Route route{};
     Stage stage{};
     Reason reason{};
-    bool is_brief = false;  // for a worker: most likely a matter of microseconds
+    bool is_brief = false;     // for a worker: most likely a matter of microseconds
+    bool is_reactors = false;  // a worker is not to wait for it, and gives it back to the reactor
     iocb control_block{};
     std::int64_t result = 0;
     HeldFile* file = nullptr;         // what threads of ours use instead of `fd`

@@ -11,11 +11,26 @@ public:
     bool empty() const noexcept { return first_ == nullptr; }
     Request* front() const noexcept { return first_; }
 
+    bool has(const Request& request) const noexcept {
+        const auto* found = first_;
+        while (found != nullptr && found != &request) {
+            found = found->next;
+        }
+        return found != nullptr;
+    }
+
     void push_back(Request& request) noexcept {
         request.previous = last_;
         request.next = nullptr;
         (last_ != nullptr ? last_->next : first_) = &request;
         last_ = &request;
+    }
+
+    void push_front(Request& request) noexcept {
+        request.previous = nullptr;
+        request.next = first_;
+        (first_ != nullptr ? first_->previous : last_) = &request;
+        first_ = &request;
     }
 
     void remove(Request& request) noexcept {

@@ -35,6 +35,19 @@ std::uint64_t name_of(const void* object) noexcept {
     return reinterpret_cast<std::uintptr_t>(object);
 }
 
+// Whether anything can be submitted: a sandbox may grant io_uring_setup(2) and no more.
+int try_out(io_uring* ring) noexcept {
+    auto* entry = io_uring_get_sqe(ring);
+    io_uring_prep_nop(entry);
+    entry->user_data = nobody;
+    const int status = uring_calls.submit(ring);
+    if (status != -EPERM && status != -EACCES && status != -ENOSYS) {
+        return 0;
+    }
+    io_uring_queue_exit(ring);
+    return status;
+}
+
 int set_up(io_uring* ring, unsigned entry_count, unsigned completion_count) noexcept {
     constexpr std::array choices{
         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
@@ -51,7 +64,7 @@ int set_up(io_uring* ring, unsigned entry_count, unsigned completion_count) noex
             break;
         }
     }
-    return status;
+    return status < 0 ? status : try_out(ring);
 }
 
 __kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
@@ -178,13 +191,11 @@ void UringReactor::start_waiting() noexcept {
 
 void UringReactor::cancel(Cancellation& cancellation) noexcept {
     auto& request = *cancellation.request;
-    for (auto* waiting = waiting_.front(); waiting != nullptr; waiting = waiting->next) {
-        if (waiting == &request) {
-            waiting_.remove(request);
-            end(request, -ECANCELED);
-            cancellation.answer = Cancellation::Answer::yes;
-            return;
-        }
+    if (waiting_.has(request)) {
+        waiting_.remove(request);
+        end(request, -ECANCELED);
+        cancellation.answer = Cancellation::Answer::yes;
+        return;
     }
     auto* entry = get_entry();
     if (entry == nullptr) {
@@ -295,14 +306,21 @@ void UringReactor::end(Request& request, std::int64_t result) noexcept {
     owner_.finish(request, result);
 }
 
-// Later, by the kernel, which does not wait where a file system takes its time to close.
-void UringReactor::close_file(int fd) noexcept {
-    if (auto* entry = get_entry(); entry != nullptr) {
-        io_uring_prep_close(entry, fd);
-        entry->user_data = nobody;
-    } else {
-        ::close(fd);
+// By the kernel, which does so at once, but where a file system asks a server: then in its own
+// time.
+bool UringReactor::close_later(int fd) noexcept {
+    auto* entry = get_entry();
+    if (entry == nullptr) {
+        return false;
     }
+    io_uring_prep_close(entry, fd);
+    entry->user_data = nobody;
+    return true;
+}
+
+void UringReactor::close_files() noexcept {
+    start_waiting();
+    uring_calls.submit(&ring_);
 }
 
 }  // namespace engine

@@ -24,7 +24,8 @@ public:
     void cancel(Cancellation& cancellation) noexcept override;
     void wait(std::chrono::nanoseconds timeout) noexcept override;
     void handle() noexcept override;
-    void close_file(int fd) noexcept override;
+    bool close_later(int fd) noexcept override;
+    void close_files() noexcept override;
 
     // Whether a ring can be set up and does what is needed: 0, or the errno for which not.
     static int probe() noexcept;

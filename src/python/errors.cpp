@@ -47,6 +47,10 @@ std::string remedy(const OperationObject* operation, int error) {
     if (error == EBADF) {
         return questions_about_numbers(operation);
     }
+    if (error == ETOOMANYREFS) {
+        return " (of descriptors that are on their way through sockets a user may have as many as "
+               "ulimit -n says)";
+    }
     if (error == EINVAL) {
         const auto misalignment = describe_misalignment(*operation);
         return misalignment.empty() ? "" : " (O_DIRECT: " + misalignment + ")";

@@ -337,6 +337,7 @@ void Batch::name_eventfd(const Candidate& candidate) const {
     const auto* operation = candidate.operation;
     auto& request = candidate.operation->request;
     request.signals_only_later = false;
+    request.eventfd_may_block = static_cast<bool>(operation->eventfd);
     if (operation->eventfd) {
         request.eventfd = candidate.eventfd_number;
         return;

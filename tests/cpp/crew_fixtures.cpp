@@ -97,7 +97,9 @@ public:
         real_->wait(timeout);
     }
     void handle() noexcept override { real_->handle(); }
-    void close_file(int fd) noexcept override { real_->close_file(fd); }
+    bool take_back(engine::Request& request) noexcept override { return real_->take_back(request); }
+    bool close_later(int fd) noexcept override { return real_->close_later(fd); }
+    void close_files() noexcept override { real_->close_files(); }
 
 private:
     std::unique_ptr<engine::Reactor> real_;

@@ -33,7 +33,6 @@ public:
     void cancel(engine::Cancellation& /*cancellation*/) noexcept override { fail(); }
     void wait(std::chrono::nanoseconds /*timeout*/) noexcept override { fail(); }
     void handle() noexcept override { fail(); }
-    void close_file(int /*fd*/) noexcept override { fail(); }
 
 private:
     static void fail() { check::fail("it is not open"); }

@@ -136,7 +136,7 @@ public:
     }
     void wait(std::chrono::nanoseconds timeout) noexcept override { real_->wait(timeout); }
     void handle() noexcept override { real_->handle(); }
-    void close_file(int fd) noexcept override { real_->close_file(fd); }
+    bool take_back(engine::Request& request) noexcept override { return real_->take_back(request); }
 
 private:
     std::unique_ptr<Reactor> real_;

@@ -4,6 +4,7 @@
 #include "engine/private_files.hpp"
 
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <linux/kcmp.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -500,6 +501,38 @@ void test_what_never_arrives() {
     files.close();
 }
 
+// A file that can't be sent is no hindrance to those before it.
+void test_what_can_not_be_sent() {
+    Files files;
+    io_uring_params parameters{};
+    const UniqueFd ring(static_cast<int>(syscall(__NR_io_uring_setup, 2, &parameters)));
+    if (!ring.is_open()) {
+        throw check::Skipped("no io_uring here");
+    }
+    auto refused = request_of(ring.get());
+    if (files.hold(refused) == 0) {
+        files.receive();
+        files.release(refused.file);
+        throw check::Skipped("this kernel sends them");
+    }
+    for (const std::size_t place : {0U, 1U, 2U, 5U, 7U}) {
+        const auto numbered = numbered_files(8);
+        auto requests = requests_of(numbered);
+        requests[place] = request_of(ring.get());
+        int error = 0;
+        check::equal(files.hold(requests, error), place);
+        check::equal(error, EINVAL);
+        files.receive();
+        for (std::size_t i = 0; i < place; ++i) {
+            check::equal(files.read(requests[i].file), std::to_string(i));
+        }
+        for (const auto& request : std::span(requests).subspan(place)) {
+            check::is_true(request.file == nullptr, "not taken");
+        }
+        release_all(files, std::span(requests).first(place));
+    }
+}
+
 void test_no_room_in_our_table() {
     ask_for_limit();
     Files files;
@@ -734,6 +767,7 @@ int main() {
         {"a socket that becomes full", test_a_socket_that_becomes_full},
         {"what can't be received", test_what_can_not_be_received},
         {"what never arrives", test_what_never_arrives},
+        {"what can't be sent", test_what_can_not_be_sent},
         {"no room in our table", test_no_room_in_our_table},
         {"bad numbers", test_bad_numbers},
         {"half a batch", test_half_a_batch},

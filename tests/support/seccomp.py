@@ -12,7 +12,11 @@ from typing import Literal
 
 Call = Literal[
     "io_setup",
+    "io_submit",
     "io_uring_setup",
+    "io_uring_enter",
+    "preadv2",
+    "pwritev2",
     "close_range",
     "kcmp",
     "statx",
@@ -29,7 +33,11 @@ _ARCHITECTURES: dict[str, tuple[int, dict[Call, int]]] = {
         0xC000003E,
         {
             "io_setup": 206,
+            "io_submit": 209,
             "io_uring_setup": 425,
+            "io_uring_enter": 426,
+            "preadv2": 327,
+            "pwritev2": 328,
             "close_range": 436,
             "kcmp": 312,
             "statx": 332,
@@ -43,7 +51,11 @@ _ARCHITECTURES: dict[str, tuple[int, dict[Call, int]]] = {
         0x40000003,
         {
             "io_setup": 245,
+            "io_submit": 248,
             "io_uring_setup": 425,
+            "io_uring_enter": 426,
+            "preadv2": 378,
+            "pwritev2": 379,
             "close_range": 436,
             "kcmp": 349,
             "statx": 383,

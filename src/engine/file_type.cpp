@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/file_type.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <optional>
+
+namespace engine {
+namespace {
+
+// In the bits of S_IFMT. fstat(2) may ask a server; not every sandbox has statx(2).
+std::optional<unsigned> type_of(int fd) noexcept {
+    struct statx status{};
+    constexpr int asks_no_server = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+    if (statx(fd, "", asks_no_server, STATX_TYPE, &status) == 0) {
+        return status.stx_mode & unsigned{S_IFMT};
+    }
+    struct stat older{};
+    if (fstat(fd, &older) == 0) {
+        return older.st_mode & unsigned{S_IFMT};
+    }
+    return std::nullopt;
+}
+
+bool lingers(int socket) noexcept {
+    linger setting{};
+    socklen_t size = sizeof setting;
+    return getsockopt(socket, SOL_SOCKET, SO_LINGER, &setting, &size) != 0 || setting.l_onoff != 0;
+}
+
+}  // namespace
+
+bool is_stream(int fd) noexcept {
+    const auto type = type_of(fd);
+    if (!type) {
+        return false;
+    }
+    switch (*type) {
+        case S_IFREG:
+        case S_IFBLK:
+        case S_IFDIR:
+            return false;
+        case S_IFCHR:
+            return lseek(fd, 0, SEEK_CUR) < 0;
+        default:  // some, as eventfds, have no type
+            return true;
+    }
+}
+
+Closing closing_of(int fd) noexcept {
+    switch (type_of(fd).value_or(S_IFREG)) {
+        case S_IFREG:
+        case S_IFBLK:
+        case S_IFDIR:
+            return Closing::on_disk;
+        case S_IFCHR:
+            return Closing::waits;
+        case S_IFSOCK:
+            return lingers(fd) ? Closing::waits : Closing::at_once;
+        default:
+            return Closing::at_once;
+    }
+}
+
+}  // namespace engine

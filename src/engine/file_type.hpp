@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a file is, as far as it matters to threads of ours. To find out does not wait, where the
+// kernel has statx(2).
+#pragma once
+
+#include <cstdint>
+
+namespace engine {
+
+// Whether the file has no offsets, and may keep who reads it waiting for ever: a pipe, a socket, a
+// terminal. Some devices do have offsets.
+bool is_stream(int fd) noexcept;
+
+// What closing may take, if nobody else has the file open.
+enum class Closing : std::uint8_t {
+    at_once,
+    on_disk,  // the file system's to tell: it may ask a server, or free the blocks
+    waits,    // a terminal, or a socket with SO_LINGER: until all is sent
+};
+
+Closing closing_of(int fd) noexcept;
+
+}  // namespace engine
