@@ -88,7 +88,7 @@ Quarantine& quarantine() {
 void Quarantine::start(std::size_t smallest) {
     const std::lock_guard lock(mutex_);
     started_ = true;
-    smallest_ = smallest;
+    smallest_ = std::max(smallest, std::size_t{1});
 }
 
 void Quarantine::stop() {
@@ -140,9 +140,9 @@ std::size_t Quarantine::given_back(std::size_t least, std::size_t limit) {
 std::size_t Quarantine::damaged() {
     const std::lock_guard lock(mutex_);
     return static_cast<std::size_t>(std::ranges::count_if(kept_, [](const auto& entry) {
+        // all are the pattern, if the first is, and each is as the one before
         const auto* bytes = static_cast<const unsigned char*>(entry.first);
-        return std::any_of(bytes, bytes + entry.second.size,
-                           [](unsigned char byte) { return byte != pattern; });
+        return bytes[0] != pattern || std::memcmp(bytes, bytes + 1, entry.second.size - 1) != 0;
     }));
 }
 
