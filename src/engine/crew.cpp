@@ -44,7 +44,7 @@ Crew::Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor s
 }
 
 void Crew::Signal::send() const noexcept {
-    if (file->may_block) {
+    if (may_block) {
         signal_full_eventfd(file->fd, count);
     } else {
         signal_eventfd(file->fd, count);
@@ -125,8 +125,10 @@ bool Crew::cancel(Request& request) noexcept {
     Lock lock(mutex_);
     switch (request.stage) {
         case Stage::none:
+            return false;
         case Stage::in_worker:
         case Stage::over:
+            request.cancelled = true;  // if it turns out to wait for a stream
             return false;
         case Stage::in_inbox:
         case Stage::in_queue:

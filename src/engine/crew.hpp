@@ -60,6 +60,7 @@ public:
     // Of ReactorOwner.
     void finish(Request& request, std::int64_t result) noexcept override;
     void leave_to_workers(Request& request) noexcept override;
+    void closed(Request& request) noexcept override { complete(request); }
     void answered() noexcept override { state_changed_.notify_all(); }
 
 private:
@@ -74,6 +75,7 @@ private:
     struct Signal {
         HeldFile* file = nullptr;
         std::uint64_t count = 0;
+        bool may_block = false;  // Request::eventfd_may_block
 
         void send() const noexcept;
     };
@@ -95,8 +97,7 @@ private:
     void answer_cancellations() noexcept;
     void let_go_of_file(Request& request) noexcept;
     void complete(Request& request) noexcept;
-    void complete_over(Lock& lock) noexcept;
-    void add_signal(HeldFile* file) noexcept;
+    void add_signal(Signal signal) noexcept;
     void send_signals(Lock& lock) noexcept;
     bool is_done_with(Clock::time_point idle_since) const noexcept;
 
@@ -105,8 +106,8 @@ private:
     bool may_take(bool is_stalled) const noexcept;
     bool wait_for_work(Lock& lock) noexcept;
     void call_for_worker() noexcept;
-    void start_wanted_workers() noexcept;
-    void finish_without_worker(Request& request) noexcept;
+    void start_wanted_workers(Lock& lock) noexcept;
+    void finish_without_worker(Request& request, Lock& lock) noexcept;
     void work_on(Request& request, Lock& lock) noexcept;
     void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
     void send_held(Lock& lock) noexcept;
@@ -134,7 +135,6 @@ private:
     bool has_second_choice_ = false;
     bool reactor_sleeps_ = false;
     RequestList inbox_;
-    RequestList over_;  // but their files are yet to be closed
     Cancellation* cancellations_ = nullptr;
     std::array<Signal, 64> signals_{};
     std::size_t signal_count_ = 0;

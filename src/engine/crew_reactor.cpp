@@ -24,8 +24,7 @@ void Crew::run_reactor() noexcept {
         files_.receive();
         take_up_inbox();
         answer_cancellations();
-        start_wanted_workers();
-        complete_over(lock);
+        start_wanted_workers(lock);
         send_signals(lock);
         send_held(lock);  // the request that its worker has gone on to may take long
         if (!inbox_.empty() || cancellations_ != nullptr || workers_wanted_ != 0) {
@@ -142,10 +141,9 @@ void Crew::finish(Request& request, std::int64_t result) noexcept {
         let_go_of_file(request);
         complete(request);
     } else if (closing == Closing::on_disk && reactor_error_ == 0 &&
-               reactor_->close_later(file->fd)) {
+               reactor_->close_file(request)) {
         file->fd = -1;
         let_go_of_file(request);
-        over_.push_back(request);
     } else {
         request.is_brief = false;
         queue_.push_front(request);
@@ -163,39 +161,28 @@ void Crew::let_go_of_file(Request& request) noexcept {
 void Crew::complete(Request& request) noexcept {
     request.stage = Stage::none;
     --in_flight_;
-    auto* signal = std::exchange(request.signal_file, nullptr);
+    const Signal signal{.file = std::exchange(request.signal_file, nullptr),
+                        .count = 1,
+                        .may_block = request.eventfd_may_block};
     completions_.push(request, request.result);
-    if (signal != nullptr) {
+    if (signal.file != nullptr) {
         add_signal(signal);
     }
 }
 
-// Those whose files the reactor closes.
-void Crew::complete_over(Lock& lock) noexcept {
-    if (over_.empty()) {
-        return;
-    }
-    lock.unlock();
-    reactor_->close_files();
-    lock.lock();
-    while (auto* request = over_.pop_front()) {
-        complete(*request);
-    }
-}
-
 // Signals wait until the lock is given up, those of one eventfd for each other.
-void Crew::add_signal(HeldFile* file) noexcept {
+void Crew::add_signal(Signal signal) noexcept {
     const auto signals = std::span(signals_).first(signal_count_);
-    const auto found = std::ranges::find(signals, file, &Signal::file);
+    const auto found = std::ranges::find(signals, signal.file, &Signal::file);
     if (found != signals.end()) {
         ++found->count;
-        files_.release(file);
+        files_.release(signal.file);
     } else if (signal_count_ < signals_.size()) {
-        signals_[signal_count_++] = {.file = file, .count = 1};
+        signals_[signal_count_++] = signal;
     } else {
-        Signal{.file = file, .count = 1}.send();
-        if (files_.release(file)) {
-            close_held(file);
+        signal.send();
+        if (files_.release(signal.file)) {
+            close_held(signal.file);
         }
     }
 }

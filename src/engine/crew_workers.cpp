@@ -16,6 +16,9 @@ namespace {
 // Enough to have a disk's queue full.
 constexpr unsigned most_workers = 32;
 
+// And as many again to close the files of what is over, while the others are stuck.
+constexpr unsigned most_closers = 32;
+
 // How many signals of brief requests may wait for each other: a matter of some ten microseconds.
 constexpr std::uint64_t most_held = 16;
 
@@ -35,29 +38,29 @@ void Crew::call_for_worker() noexcept {
     if (!may_take(false) && stall_is_watched_) {
         return;
     }
+    const bool is_over = !queue_.empty() && queue_.front()->stage == Stage::over;
     if (idle_ != 0) {
         work_came_.notify_one();
-    } else if (workers_ + workers_wanted_ < most_workers) {
+    } else if (workers_ + workers_wanted_ < most_workers + (is_over ? most_closers : 0)) {
         ++workers_wanted_;
     }
 }
 
 // In a thread that has the private table, which the new one inherits.
-void Crew::start_wanted_workers() noexcept {
+void Crew::start_wanted_workers(Lock& lock) noexcept {
     for (; workers_wanted_ != 0; --workers_wanted_) {
         workers_ += start_thread(&Crew::run_worker) ? 1 : 0;
     }
     if (workers_ == 0) {
         while (auto* request = queue_.pop_front()) {
-            finish_without_worker(*request);
+            finish_without_worker(*request, lock);
         }
     }
 }
 
-void Crew::finish_without_worker(Request& request) noexcept {
+void Crew::finish_without_worker(Request& request, Lock& lock) noexcept {
     if (request.stage == Stage::over) {
-        let_go_of_file(request);
-        complete(request);
+        finish_in_worker(request, request.result, lock);
         return;
     }
     request.result = -ENOMEM;
@@ -114,7 +117,7 @@ void Crew::run_worker() noexcept {
         brief_ += is_brief ? 1 : 0;
         if (!queue_.empty()) {
             call_for_worker();
-            start_wanted_workers();
+            start_wanted_workers(lock);
         }
         if (is_over) {
             finish_in_worker(*request, request->result, lock);
@@ -149,6 +152,7 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
         lock.lock();
         file->kind = kind;
         request.route = Route::reactor;
+        request.is_brief = false;
         request.stage = Stage::in_inbox;
         inbox_.push_back(request);
         wake_reactor();
@@ -173,7 +177,9 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     const bool may_be_held = request.is_brief;
     request.stage = Stage::none;
     auto* file = std::exchange(request.file, nullptr);
-    auto* signal = std::exchange(request.signal_file, nullptr);
+    const Signal signal{.file = std::exchange(request.signal_file, nullptr),
+                        .count = 1,
+                        .may_block = request.eventfd_may_block};
     const bool was_last = files_.release(file);
     --in_flight_;
     lock.unlock();
@@ -182,17 +188,17 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     }
     completions_.push(request, result);
     lock.lock();
-    if (signal == nullptr) {
+    if (signal.file == nullptr) {
         return;
     }
-    while (held_.file != nullptr && held_.file != signal) {
+    while (held_.file != nullptr && held_.file != signal.file) {
         send_held(lock);
     }
-    if (held_.file == signal) {
+    if (held_.file == signal.file) {
         ++held_.count;
-        files_.release(signal);  // not the last
+        files_.release(signal.file);  // not the last
     } else {
-        held_ = {.file = signal, .count = 1};
+        held_ = signal;
     }
     if (!may_be_held) {
         send_held(lock);

@@ -241,7 +241,7 @@ bool EpollReactor::take_back(Request& request) noexcept {
     if (auto* next = behind_.pop_front(); next != nullptr) {
         leave_to_workers(*next);
     }
-    return !would_block(request.result);
+    return !would_block(request.result) || never_waits(request, request.file->fd);
 }
 
 }  // namespace engine

@@ -156,9 +156,6 @@ int PrivateFiles::hold(Parcel& parcel, Request& request) noexcept {
     if (error == 0) {
         error = hold(parcel, request.eventfd, 1, request.signal_file);
     }
-    if (error == 0) {
-        request.signal_file->may_block = request.eventfd_may_block;
-    }
     if (error != 0) {
         let_go(request);
         parcel.count = count_before;
@@ -235,7 +232,8 @@ int PrivateFiles::send(const Parcel& parcel) noexcept {
         // nothing to wait for: ETOOMANYREFS also counts what else the user has in sockets.
         const bool is_full = errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS;
         if (is_full && first_underway_ != nullptr) {
-            return receive_error_ != 0 ? receive_error_ : EAGAIN;
+            const int error = std::exchange(receive_error_, 0);
+            return error != 0 ? error : EAGAIN;
         }
         return errno;
     }

@@ -41,8 +41,6 @@ struct HeldFile {
     enum class Kind : std::uint8_t { unknown, seekable, stream };
     Kind kind = Kind::unknown;
 
-    bool may_block = true;  // an eventfd: see Request::eventfd_may_block
-
     void* watch = nullptr;  // an epoll reactor's
 };
 

@@ -22,6 +22,9 @@ public:
     // The request would block this thread. With the lock held.
     virtual void leave_to_workers(Request& request) noexcept = 0;
 
+    // The file of the request that is over has been closed. With the lock held.
+    virtual void closed(Request& request) noexcept = 0;
+
     // A cancellation has its answer. With the lock held.
     virtual void answered() noexcept = 0;
 
@@ -68,12 +71,9 @@ public:
     // cancelled before. False if a worker found that it is to be started again. With the lock held.
     virtual bool take_back(Request& /*request*/) noexcept { return true; }
 
-    // Takes a file whose closing may take its time, to be closed with close_files(). False if this
+    // Takes the file of a request that is over, and whose closing may take its time. False if this
     // reactor could not but wait for it. With the lock held.
-    virtual bool close_later(int /*fd*/) noexcept { return false; }
-
-    // Without the lock.
-    virtual void close_files() noexcept {}
+    virtual bool close_file(Request& /*request*/) noexcept { return false; }
 };
 
 }  // namespace engine

@@ -25,11 +25,13 @@ constexpr unsigned completions = 4096;
 // Of the kernel's own threads, for what it can only do by waiting.
 constexpr unsigned most_kernel_workers = 64;
 
-// What completions carry: the address of a request; that of a cancellation, marked; or one of
-// these.
+// What completions carry: the address of a request; that of a cancellation, or of a request whose
+// file is closed, marked; or one of these.
 constexpr std::uint64_t nobody = 0;
 constexpr std::uint64_t to_wake = 2;
 constexpr std::uint64_t cancellation_mark = 1;
+constexpr std::uint64_t closing_mark = 2;
+static_assert(alignof(Request) > (cancellation_mark | closing_mark));
 
 std::uint64_t name_of(const void* object) noexcept {
     return reinterpret_cast<std::uintptr_t>(object);
@@ -87,7 +89,6 @@ unsigned length_of(const Request& request) noexcept {
 
 UringReactor::~UringReactor() {
     if (is_open_) {
-        uring_calls.submit(&ring_);  // what is to be closed may be the program's
         io_uring_queue_exit(&ring_);
     }
 }
@@ -262,7 +263,11 @@ void UringReactor::handle(const io_uring_cqe& completion) noexcept {
         owner_.answered();
         return;
     }
-    auto& request = *reinterpret_cast<Request*>(static_cast<std::uintptr_t>(name));
+    auto& request = *reinterpret_cast<Request*>(static_cast<std::uintptr_t>(name & ~closing_mark));
+    if ((name & closing_mark) != 0) {
+        owner_.closed(request);
+        return;
+    }
     if (request.opcode == Opcode::poll) {
         end_poll(request, completion.res);
     } else {
@@ -306,21 +311,15 @@ void UringReactor::end(Request& request, std::int64_t result) noexcept {
     owner_.finish(request, result);
 }
 
-// By the kernel, which does so at once, but where a file system asks a server: then in its own
-// time.
-bool UringReactor::close_later(int fd) noexcept {
+// By the kernel: at once, but where a file system has something to do first, as to ask a server.
+bool UringReactor::close_file(Request& request) noexcept {
     auto* entry = get_entry();
     if (entry == nullptr) {
         return false;
     }
-    io_uring_prep_close(entry, fd);
-    entry->user_data = nobody;
+    io_uring_prep_close(entry, request.file->fd);
+    entry->user_data = name_of(&request) | closing_mark;
     return true;
-}
-
-void UringReactor::close_files() noexcept {
-    start_waiting();
-    uring_calls.submit(&ring_);
 }
 
 }  // namespace engine

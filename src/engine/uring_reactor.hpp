@@ -24,8 +24,7 @@ public:
     void cancel(Cancellation& cancellation) noexcept override;
     void wait(std::chrono::nanoseconds timeout) noexcept override;
     void handle() noexcept override;
-    bool close_later(int fd) noexcept override;
-    void close_files() noexcept override;
+    bool close_file(Request& request) noexcept override;
 
     // Whether a ring can be set up and does what is needed: 0, or the errno for which not.
     static int probe() noexcept;

@@ -35,8 +35,10 @@ std::string questions_about_numbers(const OperationObject* operation) {
     } else if (writes(operation->kind)) {
         text = " (is it open, and for writing?)";
     }
-    const int eventfd = operation->request.eventfd;
-    if (eventfd >= 0 && fcntl(eventfd, F_GETFD) < 0) {
+    const auto& request = operation->request;
+    const bool has_programs = operation->state != State::completed && request.eventfd_may_block;
+    if (const int eventfd = request.eventfd;
+        has_programs && eventfd >= 0 && fcntl(eventfd, F_GETFD) < 0) {
         text += " (its eventfd, " + std::to_string(eventfd) + ", is closed)";
     }
     return text;

@@ -98,8 +98,9 @@ public:
     }
     void handle() noexcept override { real_->handle(); }
     bool take_back(engine::Request& request) noexcept override { return real_->take_back(request); }
-    bool close_later(int fd) noexcept override { return real_->close_later(fd); }
-    void close_files() noexcept override { real_->close_files(); }
+    bool close_file(engine::Request& request) noexcept override {
+        return real_->close_file(request);
+    }
 
 private:
     std::unique_ptr<engine::Reactor> real_;
