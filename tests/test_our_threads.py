@@ -32,6 +32,7 @@ pytest_plugins = ["support.fixtures"]
 pytestmark = pytest.mark.engine("threads", "uring", "auto")
 
 PAGE = 4096
+SIZE = 1 << 20  # more than a terminal takes
 
 
 @pytest.fixture
@@ -247,14 +248,18 @@ class Terminal:
     """Of whose reads each is given a byte."""
 
     def __init__(self) -> None:
-        self._far, self.fd = pty.openpty()
+        self.far, self.fd = pty.openpty()
         tty.setraw(self.fd)
 
     def put(self) -> None:
-        os.write(self._far, b"x")
+        os.write(self.far, b"x")
+
+    def drain(self, size: int) -> None:
+        while size > 0:
+            size -= len(os.read(self.far, size))
 
     def close(self) -> None:
-        os.close(self._far)
+        os.close(self.far)
         os.close(self.fd)
 
 
@@ -313,6 +318,49 @@ def test_two_reads_of_what_can_not_be_tried(kind: str, together: bool, tmp_path:
                 last.get_result()
             context.getevents(0)
         context.submit(AIOOperation.read(size, file.fd))
+
+
+@pytest.mark.engine("threads")  # whose workers can all be stuck
+def test_cancelling_while_all_workers_are_stuck(gate: Gate) -> None:
+    """Nothing that was not begun waits for them, nor does what comes after that."""
+    with (
+        AIOContext(100) as context,
+        contextlib.closing(Terminal()) as file,
+        contextlib.ExitStack() as stack,
+    ):
+        full = [stack.enter_context(contextlib.closing(Terminal())) for _ in range(32)]
+        stuck = [AIOOperation.write(bytes(SIZE), terminal.fd) for terminal in full]
+        context.submit(*stuck)
+        deadline = time.monotonic() + PATIENCE
+        while not all(is_readable(terminal.far) for terminal in full):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        reads = [AIOOperation.read(1, file.fd) for _ in range(3)]
+        context.submit(*reads)
+        file.put()
+        while not is_readable(file.fd):
+            time.sleep(0.001)
+        # when this is over, the reactor has come to what was readable before
+        gate.open()
+        perform(context, AIOOperation.poll(gate, select.POLLIN))
+        for operation in reversed(reads):
+            assert context.cancel(operation)
+        for operation in reads:
+            wait_done(operation)
+            with pytest.raises(OSError, match="canceled"):
+                operation.get_result()
+        os.read(file.fd, 1)
+        for terminal in full:
+            terminal.drain(SIZE)
+        for write in stuck:
+            wait_done(write)
+        reads = [AIOOperation.read(1, file.fd) for _ in range(3)]
+        context.submit(*reads)
+        for _ in reads:
+            file.put()
+        for read in reads:
+            wait_done(read)
+            assert read.get_result() == b"x"
 
 
 def test_record_locks_survive(fd: int, tmp_path: Path) -> None:

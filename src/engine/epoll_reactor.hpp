@@ -19,6 +19,7 @@ public:
     void wait(std::chrono::nanoseconds timeout) noexcept override;
     void handle() noexcept override;
     bool take_back(Request& request) noexcept override;
+    bool close_file(Request& /*request*/) noexcept override { return false; }
 
 private:
     // The requests that wait for one file.

@@ -69,11 +69,11 @@ public:
 
     // A request that was left to the workers with `is_reactors` comes back, maybe since it was
     // cancelled before. False if a worker found that it is to be started again. With the lock held.
-    virtual bool take_back(Request& /*request*/) noexcept { return true; }
+    virtual bool take_back(Request& request) noexcept = 0;
 
     // Takes the file of a request that is over, and whose closing may take its time. False if this
     // reactor could not but wait for it. With the lock held.
-    virtual bool close_file(Request& /*request*/) noexcept { return false; }
+    virtual bool close_file(Request& request) noexcept = 0;
 };
 
 }  // namespace engine

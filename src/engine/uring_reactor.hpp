@@ -24,6 +24,8 @@ public:
     void cancel(Cancellation& cancellation) noexcept override;
     void wait(std::chrono::nanoseconds timeout) noexcept override;
     void handle() noexcept override;
+    // not covered: it leaves nothing to the workers
+    bool take_back(Request& /*request*/) noexcept override { return true; }
     bool close_file(Request& request) noexcept override;
 
     // Whether a ring can be set up and does what is needed: 0, or the errno for which not.

@@ -154,7 +154,8 @@ PyObject* remove_done_callback(PyObject* object, PyObject* callback) {
     auto* self = cast(object);
     // Comparing runs code of whoever made the callbacks, which may change them: all are set aside.
     auto pairs = Ref::steal(PyList_New(0));
-    if (!pairs) {
+    auto left = Ref::steal(PyList_New(0));
+    if (!pairs || !left) {
         return nullptr;
     }
     const auto add = [&pairs](PyObject* pair) {
@@ -171,10 +172,6 @@ PyObject* remove_done_callback(PyObject* object, PyObject* callback) {
         if (!add(PyList_GET_ITEM(self->more_callbacks.get(), i))) {
             return nullptr;
         }
-    }
-    auto left = Ref::steal(PyList_New(0));
-    if (!left) {
-        return nullptr;
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pairs.get()); ++i) {
         PyObject* pair = PyList_GET_ITEM(pairs.get(), i);

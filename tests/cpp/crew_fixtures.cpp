@@ -18,6 +18,7 @@
 #include "engine/crew_engine.hpp"
 #include "engine/reactor.hpp"
 #include "engine/reactors.hpp"
+#include "passing_reactor.hpp"
 
 namespace crew_fixtures {
 
@@ -77,33 +78,20 @@ private:
 Gate gate;
 std::atomic<int> reactors = 0;
 
-class GatedReactor final : public engine::Reactor {
+class GatedReactor final : public PassingReactor {
 public:
     GatedReactor(engine::ReactorOwner& owner, int wake_fd)
-        : real_(kind.make_reactor(owner, wake_fd)) {
+        : PassingReactor(kind.make_reactor(owner, wake_fd)) {
         ++reactors;
     }
     GatedReactor(const GatedReactor&) = delete;
     GatedReactor& operator=(const GatedReactor&) = delete;
     ~GatedReactor() override { --reactors; }
 
-    int open() noexcept override { return real_->open(); }
-    void start(Request& request) noexcept override { real_->start(request); }
-    void cancel(engine::Cancellation& cancellation) noexcept override {
-        real_->cancel(cancellation);
-    }
     void wait(std::chrono::nanoseconds timeout) noexcept override {
         gate.pass();
-        real_->wait(timeout);
+        PassingReactor::wait(timeout);
     }
-    void handle() noexcept override { real_->handle(); }
-    bool take_back(engine::Request& request) noexcept override { return real_->take_back(request); }
-    bool close_file(engine::Request& request) noexcept override {
-        return real_->close_file(request);
-    }
-
-private:
-    std::unique_ptr<engine::Reactor> real_;
 };
 
 std::unique_ptr<engine::Reactor> make_gated_reactor(engine::ReactorOwner& owner,

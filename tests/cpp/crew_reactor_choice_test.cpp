@@ -33,9 +33,15 @@ public:
     void cancel(engine::Cancellation& /*cancellation*/) noexcept override { fail(); }
     void wait(std::chrono::nanoseconds /*timeout*/) noexcept override { fail(); }
     void handle() noexcept override { fail(); }
+    bool take_back(Request& /*request*/) noexcept override { return is_open(); }
+    bool close_file(Request& /*request*/) noexcept override { return is_open(); }
 
 private:
     static void fail() { check::fail("it is not open"); }
+    static bool is_open() {
+        fail();
+        return false;
+    }
 };
 
 std::unique_ptr<engine::Reactor> make_refused_reactor(engine::ReactorOwner& /*owner*/,

@@ -6,11 +6,13 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,6 +27,7 @@
 #include "engine/unique_fd.hpp"
 #include "few_numbers.hpp"
 #include "fixtures.hpp"
+#include "passing_reactor.hpp"
 #include "sandbox.hpp"
 
 namespace {
@@ -41,14 +44,14 @@ using engine::UniqueFd;
 
 // A crew whose threads are refused what this refuses, from the reactor's first step on.
 template <auto refuse>
-std::unique_ptr<engine::Engine> open() {
+std::unique_ptr<engine::Engine> open(Route route = Route::workers) {
     return std::make_unique<CrewEngine>(
         "crew",
         [](ReactorOwner& owner, int wake_fd) noexcept -> std::unique_ptr<Reactor> {
             refuse();
             return engine::make_epoll_reactor(owner, wake_fd);
         },
-        Route::workers);
+        route);
 }
 
 void refuse_threads() {
@@ -120,26 +123,16 @@ void test_pipes_without_nowait() {
 
 // Watches nothing but what wakes it.
 template <int error>
-class RefusedWatches final : public Reactor {
+class RefusedWatches final : public PassingReactor {
 public:
     RefusedWatches(ReactorOwner& owner, int wake_fd)
-        : real_(engine::make_epoll_reactor(owner, wake_fd)) {}
+        : PassingReactor(engine::make_epoll_reactor(owner, wake_fd)) {}
 
     int open() noexcept override {
-        const int failure = real_->open();
+        const int failure = PassingReactor::open();
         sandbox::refuse(__NR_epoll_ctl, error);
         return failure;
     }
-    void start(engine::Request& request) noexcept override { real_->start(request); }
-    void cancel(engine::Cancellation& cancellation) noexcept override {
-        real_->cancel(cancellation);
-    }
-    void wait(std::chrono::nanoseconds timeout) noexcept override { real_->wait(timeout); }
-    void handle() noexcept override { real_->handle(); }
-    bool take_back(engine::Request& request) noexcept override { return real_->take_back(request); }
-
-private:
-    std::unique_ptr<Reactor> real_;
 };
 
 template <int error>
@@ -150,6 +143,40 @@ std::unique_ptr<engine::Engine> open_without_watches() {
             return std::make_unique<RefusedWatches<error>>(owner, wake_fd);
         },
         Route::reactor);
+}
+
+// Of which reads can't be tried.
+struct Terminal {
+    UniqueFd far{fixtures::succeeded(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC))};
+    UniqueFd near;
+
+    Terminal() {
+        fixtures::succeeded(grantpt(far.get()));
+        fixtures::succeeded(unlockpt(far.get()));
+        near = UniqueFd(
+            fixtures::succeeded(::open(ptsname(far.get()), O_RDWR | O_NOCTTY | O_CLOEXEC)));
+        termios settings{};
+        fixtures::succeeded(tcgetattr(near.get(), &settings));
+        cfmakeraw(&settings);
+        fixtures::succeeded(tcsetattr(near.get(), TCSANOW, &settings));
+    }
+};
+
+void test_no_worker_for_what_can_not_be_tried() {
+    const auto engine = open<refuse_threads>(Route::reactor);
+    const Terminal terminal;
+    std::string buffer(2, '.');
+    for (int i = 0; i < 3; ++i) {
+        auto read = fixtures::read_request(terminal.near.get(), std::span(buffer).first(1));
+        auto other = fixtures::read_request(terminal.near.get(), std::span(buffer).last(1));
+        crew_fixtures::submit_to_wait(*engine, read);
+        crew_fixtures::submit_to_wait(*engine, other);
+        fixtures::put(terminal.far.get(), "ab");
+        const auto results = crew_fixtures::results_of(*engine, 2);
+        check::equal(results.at(&read), -ENOMEM);
+        check::equal(results.at(&other), -ENOMEM);
+        fixtures::succeeded(tcflush(terminal.near.get(), TCIFLUSH));
+    }
 }
 
 // As /proc/sys/fs/epoll/max_user_watches does it.
@@ -203,6 +230,7 @@ void test_no_room_in_our_table() {
 
 int main() {
     return check::run({
+        {"no worker for what can't be tried", test_no_worker_for_what_can_not_be_tried},
         {"no workers", test_no_workers},
         {"sockets without RWF_NOWAIT", test_sockets_without_nowait},
         {"pipes without RWF_NOWAIT", test_pipes_without_nowait},
