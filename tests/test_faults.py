@@ -222,6 +222,14 @@ def test_a_refused_submission(error: int, faults: Faults, ctx: AIOContext, fd: i
     assert results(operations) == [b"\0", b"\1", b"\2", b"\3"]
 
 
+def test_descriptors_that_are_underway_are_explained(
+    faults: Faults, ctx: AIOContext, fd: int
+) -> None:
+    faults.inject("submit", error=errno.ETOOMANYREFS)
+    with pytest.raises(OSError, match=r"read of 4 bytes .*\(.* ulimit -n"):
+        AIOOperation.read(4, fd).submit(ctx)
+
+
 def test_a_kernel_that_has_no_room_is_told_from_a_full_queue(
     faults: Faults, ctx: AIOContext, fd: int
 ) -> None:

@@ -328,6 +328,8 @@ def test_cancelling_while_all_workers_are_stuck(gate: Gate) -> None:
         contextlib.closing(Terminal()) as file,
         contextlib.ExitStack() as stack,
     ):
+        reads = [AIOOperation.read(1, file.fd) for _ in range(3)]
+        context.submit(*reads)
         full = [stack.enter_context(contextlib.closing(Terminal())) for _ in range(32)]
         stuck = [AIOOperation.write(bytes(SIZE), terminal.fd) for terminal in full]
         context.submit(*stuck)
@@ -335,15 +337,13 @@ def test_cancelling_while_all_workers_are_stuck(gate: Gate) -> None:
         while not all(is_readable(terminal.far) for terminal in full):
             assert time.monotonic() < deadline
             time.sleep(0.001)
-        reads = [AIOOperation.read(1, file.fd) for _ in range(3)]
-        context.submit(*reads)
         file.put()
         while not is_readable(file.fd):
             time.sleep(0.001)
         # when this is over, the reactor has come to what was readable before
         gate.open()
         perform(context, AIOOperation.poll(gate, select.POLLIN))
-        for operation in reversed(reads):
+        for operation in reads:
             assert context.cancel(operation)
         for operation in reads:
             wait_done(operation)

@@ -123,13 +123,12 @@ void Crew::wake_reactor() noexcept {
 
 bool Crew::cancel(Request& request) noexcept {
     Lock lock(mutex_);
+    return request.stage == Stage::in_reactor ? ask_reactor({.request = &request}, lock)
+                                              : cancel_outside_reactor(request);
+}
+
+bool Crew::cancel_outside_reactor(Request& request) noexcept {
     switch (request.stage) {
-        case Stage::none:
-            return false;
-        case Stage::in_worker:
-        case Stage::over:
-            request.cancelled = true;  // if it turns out to wait for a stream
-            return false;
         case Stage::in_inbox:
         case Stage::in_queue:
             (request.stage == Stage::in_inbox ? inbox_ : queue_).remove(request);
@@ -139,10 +138,13 @@ bool Crew::cancel(Request& request) noexcept {
             inbox_.push_back(request);
             wake_reactor();
             return true;
-        case Stage::in_reactor:
-            break;
+        case Stage::in_worker:
+        case Stage::over:
+            request.cancelled = true;  // if it turns out to wait for a stream
+            return false;
+        default:
+            return false;
     }
-    return ask_reactor({.request = &request}, lock);
 }
 
 bool Crew::cancel_if_endless(Request& request) noexcept {

@@ -82,6 +82,7 @@ private:
 
     // crew.cpp: called by the program's threads
     Lock lock_soon() noexcept;
+    bool cancel_outside_reactor(Request& request) noexcept;
     bool ask_reactor(Cancellation cancellation, Lock& lock) noexcept;
     int start_reactor(Lock& lock) noexcept;
     bool start_thread(void (Crew::*run)() noexcept) noexcept;

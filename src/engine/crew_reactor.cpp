@@ -115,12 +115,16 @@ int Crew::refusal(const Request& request) const noexcept {
 void Crew::answer_cancellations() noexcept {
     while (auto* cancellation = cancellations_) {
         cancellations_ = cancellation->next;
-        const auto& request = *cancellation->request;
+        auto& request = *cancellation->request;
         if (request.stage == Stage::in_reactor &&
             (!cancellation->only_if_stream || is_stream(request.file->fd))) {
             reactor_->cancel(*cancellation);
         } else {
-            cancellation->answer = Cancellation::Answer::no;
+            // it may have left the reactor meanwhile
+            const bool is_cancelled =
+                !cancellation->only_if_stream && cancel_outside_reactor(request);
+            cancellation->answer =
+                is_cancelled ? Cancellation::Answer::yes : Cancellation::Answer::no;
         }
         answered();
     }
