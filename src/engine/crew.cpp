@@ -79,6 +79,7 @@ Submission Crew::submit(std::span<Request* const> requests,
     for (auto* request : requests.first(submission.taken)) {
         request->cancelled = false;
         request->is_reactors = false;
+        request->was_in_reactor = request->route == Route::reactor;
         if (note) {
             note(*request);
         }

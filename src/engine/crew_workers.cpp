@@ -147,11 +147,11 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
         DeviceBook::learn(fd);
     }
     const bool has_no_offsets = kind == HeldFile::Kind::stream;
-    if (has_no_offsets && request.route == Route::workers && transfers_data(request.opcode)) {
+    if (has_no_offsets && !request.was_in_reactor && transfers_data(request.opcode)) {
         // it may wait for ever
         lock.lock();
         file->kind = kind;
-        request.route = Route::reactor;
+        request.was_in_reactor = true;
         request.is_brief = false;
         request.stage = Stage::in_inbox;
         inbox_.push_back(request);

@@ -92,7 +92,8 @@ struct Request {
     Route route{};
     Stage stage{};
     Reason reason{};
-    bool is_brief = false;     // for a worker: most likely a matter of microseconds
+    bool is_brief = false;        // for a worker: most likely a matter of microseconds
+    bool was_in_reactor = false;  // a worker may wait for it
     bool is_reactors = false;  // a worker is not to wait for it, and gives it back to the reactor
     iocb control_block{};
     std::int64_t result = 0;
