@@ -389,10 +389,15 @@ def test_another_loop_that_comes_while_the_first_is_told(ctx: AIOContext, gate: 
     tasks: list[asyncio.Task[int]] = []
 
     def intrude() -> None:
+        # a thread has one task that runs, from Python 3.14 on for all of its loops
+        current = asyncio.current_task(loop)
+        assert current is not None
+        asyncio.tasks._leave_task(loop, current)
         asyncio._set_running_loop(None)
         tasks.append(intruder.create_task(ctx.poll(gate, select.POLLIN)))
         run_briefly(intruder)
         asyncio._set_running_loop(loop)
+        asyncio.tasks._enter_task(loop, current)
 
     async def main() -> None:
         watched = len(loop._selector.get_map())  # type: ignore[attr-defined]

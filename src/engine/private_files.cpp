@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -171,6 +172,9 @@ int PrivateFiles::hold(Parcel& parcel, int number, std::size_t place, HeldFile*&
         file = find_recent(number, parcel.recent[place]);
     }
     if (file == nullptr) {
+        if (first_underway_ != nullptr && is_crowded()) {
+            return wait_for_receiver();
+        }
         if (fcntl(number, F_GETFD) < 0) {
             return EBADF;
         }
@@ -178,6 +182,7 @@ int PrivateFiles::hold(Parcel& parcel, int number, std::size_t place, HeldFile*&
         if (file == nullptr) {
             return ENOMEM;
         }
+        ++held_;
         parcel.numbers[parcel.count] = number;
         parcel.files[parcel.count] = file;
         ++parcel.count;
@@ -209,6 +214,20 @@ HeldFile* PrivateFiles::find_recent(int number, HeldFile*& last) const noexcept 
     return last;
 }
 
+// What is underway is sent again for each request, for nobody can tell yet that it is the same. If
+// that takes up half of the numbers that there are, it has to arrive first.
+bool PrivateFiles::is_crowded() const noexcept {
+    constexpr std::size_t always_enough = 128;
+    rlimit limit{};
+    return held_ >= always_enough && getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+           held_ >= limit.rlim_cur / 2;
+}
+
+int PrivateFiles::wait_for_receiver() noexcept {
+    const int error = std::exchange(receive_error_, 0);
+    return error != 0 ? error : EAGAIN;
+}
+
 int PrivateFiles::send(const Parcel& parcel) noexcept {
     if (!is_private_) {
         return duplicate(parcel);
@@ -232,8 +251,7 @@ int PrivateFiles::send(const Parcel& parcel) noexcept {
         // nothing to wait for: ETOOMANYREFS also counts what else the user has in sockets.
         const bool is_full = errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS;
         if (is_full && first_underway_ != nullptr) {
-            const int error = std::exchange(receive_error_, 0);
-            return error != 0 ? error : EAGAIN;
+            return wait_for_receiver();
         }
         return errno;
     }
@@ -304,6 +322,7 @@ HeldFile* PrivateFiles::next_underway() noexcept {
 void PrivateFiles::arrive(HeldFile* file, int fd) noexcept {
     file->fd = fd;
     if (file->users == 0) {
+        --held_;
         close_held(file);
     } else if (fd < 0) {
         file->error = EMFILE;
@@ -320,6 +339,7 @@ bool PrivateFiles::release(HeldFile* file) noexcept {
         auto& recent = recent_[static_cast<std::size_t>(file->number) % recent_.size()];
         recent = recent == file ? nullptr : recent;
     }
+    --held_;
     return true;
 }
 

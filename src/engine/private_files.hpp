@@ -103,6 +103,8 @@ private:
     int hold(Parcel& parcel, int number, std::size_t place, HeldFile*& file) noexcept;
     void let_go(Request& request) noexcept;
     HeldFile* find_recent(int number, HeldFile*& last) const noexcept;
+    bool is_crowded() const noexcept;
+    int wait_for_receiver() noexcept;
     int send(const Parcel& parcel) noexcept;
     static int duplicate(const Parcel& parcel) noexcept;
     HeldFile* next_underway() noexcept;
@@ -114,6 +116,7 @@ private:
     bool is_private_ = false;
     pid_t far_thread_ = 0;   // one that has the table
     int receive_error_ = 0;  // for which nothing can be received
+    std::size_t held_ = 0;   // how many there are
 
     HeldFile* first_underway_ = nullptr;
     HeldFile* last_underway_ = nullptr;

@@ -501,6 +501,33 @@ void test_what_never_arrives() {
     files.close();
 }
 
+// One file, of which nobody knows yet that it is there, does not fill our table.
+void test_many_requests_and_few_numbers() {
+    Files files;
+    const auto file = fixtures::memory_file("data");
+    constexpr int limit = 400;
+    auto requests = std::vector<Request>(limit, request_of(file.get()));
+    std::size_t taken = 0;
+    {
+        const FewNumbers few(limit);
+        while (taken < requests.size() && files.hold(requests[taken]) == 0) {
+            ++taken;
+        }
+        check::equal(taken, limit / 2);
+        auto& refused = requests[taken];
+        check::equal(files.hold(refused), EAGAIN);
+        files.receive();
+        for (auto& request : std::span(requests).subspan(taken)) {
+            check::equal(files.hold(request), 0);
+            check::is_true(request.file == refused.file, "found again");
+        }
+    }
+    for (const auto& request : requests) {
+        check::equal(files.read(request.file), "data");
+    }
+    release_all(files, requests);
+}
+
 // A file that can't be sent is no hindrance to those before it.
 void test_what_can_not_be_sent() {
     Files files;
@@ -767,6 +794,7 @@ int main() {
         {"a socket that becomes full", test_a_socket_that_becomes_full},
         {"what can't be received", test_what_can_not_be_received},
         {"what never arrives", test_what_never_arrives},
+        {"many requests and few numbers", test_many_requests_and_few_numbers},
         {"what can't be sent", test_what_can_not_be_sent},
         {"no room in our table", test_no_room_in_our_table},
         {"bad numbers", test_bad_numbers},
