@@ -178,6 +178,7 @@ exec(READ)
         fs.hold()
         program = start_program(BEGIN + source, path, permission, pass_fds=[permission])
         assert line_of(program) == "ended"
+        fs.wait_held(2)  # threads of ours may not have come to it yet
         assert fs.release() == 2
         os.write(give, b"!")
         assert end_of(program) == "0\n"
