@@ -355,11 +355,10 @@ void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
     add(inside_);
     note_way(request, true);
     const int to_signal = request.signals_only_later ? -1 : request.eventfd;
+    const bool may_block = request.eventfd_may_block;
     completions_.push(request, result);
-    if (to_signal >= 0 && request.eventfd_may_block) {
-        signal_full_eventfd(to_signal);
-    } else if (to_signal >= 0) {
-        signal_eventfd(to_signal);
+    if (to_signal >= 0) {
+        signal_any_eventfd(to_signal, 1, may_block);
     }
 }
 

@@ -11,8 +11,6 @@
 #include <system_error>
 #include <utility>
 
-#include "engine/eventfd_signal.hpp"
-
 namespace engine {
 namespace {
 
@@ -43,11 +41,15 @@ Crew::Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor s
     }
 }
 
-void Crew::Signal::send() const noexcept {
-    if (may_block) {
-        signal_full_eventfd(file->fd, count);
-    } else {
-        signal_eventfd(file->fd, count);
+Crew::Signal Crew::take_signal(Request& request) noexcept {
+    return {.file = std::exchange(request.signal_file, nullptr),
+            .count = 1,
+            .may_block = request.eventfd_may_block};
+}
+
+void Crew::let_go(HeldFile* file) noexcept {
+    if (files_.release(file)) {
+        close_held(file);
     }
 }
 
@@ -116,6 +118,12 @@ std::size_t Crew::hold(std::span<Request* const> requests, Lock& lock, int& erro
     }
 }
 
+void Crew::give_to_reactor(Request& request, Stage stage) noexcept {
+    request.stage = stage;
+    inbox_.push_back(request);
+    wake_reactor();
+}
+
 void Crew::wake_reactor() noexcept {
     if (std::exchange(reactor_sleeps_, false)) {
         signal_eventfd(files_.wake_number());
@@ -135,9 +143,7 @@ bool Crew::cancel_outside_reactor(Request& request) noexcept {
             (request.stage == Stage::in_inbox ? inbox_ : queue_).remove(request);
             request.cancelled = true;
             // Its files are in our threads' table: only they can close them.
-            request.stage = Stage::in_inbox;
-            inbox_.push_back(request);
-            wake_reactor();
+            give_to_reactor(request, Stage::in_inbox);
             return true;
         case Stage::in_worker:
         case Stage::over:

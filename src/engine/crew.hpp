@@ -17,6 +17,7 @@
 
 #include "engine/completion_queue.hpp"
 #include "engine/engine.hpp"
+#include "engine/eventfd_signal.hpp"
 #include "engine/private_files.hpp"
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
@@ -77,8 +78,14 @@ private:
         std::uint64_t count = 0;
         bool may_block = false;  // Request::eventfd_may_block
 
-        void send() const noexcept;
+        void send() const noexcept { signal_any_eventfd(file->fd, count, may_block); }
     };
+
+    // crew.cpp: called by all threads
+    static Signal take_signal(Request& request) noexcept;
+    void let_go(HeldFile* file) noexcept;
+    void give_to_reactor(Request& request, Stage stage) noexcept;
+    void wake_reactor() noexcept;
 
     // crew.cpp: called by the program's threads
     Lock lock_soon() noexcept;
@@ -87,7 +94,6 @@ private:
     int start_reactor(Lock& lock) noexcept;
     bool start_thread(void (Crew::*run)() noexcept) noexcept;
     std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
-    void wake_reactor() noexcept;
 
     // crew_reactor.cpp
     void run_reactor() noexcept;
@@ -96,7 +102,6 @@ private:
     void take_up_inbox() noexcept;
     int refusal(const Request& request) const noexcept;
     void answer_cancellations() noexcept;
-    void let_go_of_file(Request& request) noexcept;
     void complete(Request& request) noexcept;
     void add_signal(Signal signal) noexcept;
     void send_signals(Lock& lock) noexcept;

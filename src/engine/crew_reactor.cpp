@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "engine/crew.hpp"
-#include "engine/eventfd_signal.hpp"
 #include "engine/file_type.hpp"
 
 namespace engine {
@@ -142,12 +141,12 @@ void Crew::finish(Request& request, std::int64_t result) noexcept {
         closing = is_seekable ? Closing::on_disk : closing_of(file->fd);
     }
     if (closing == Closing::at_once) {
-        let_go_of_file(request);
+        let_go(std::exchange(request.file, nullptr));
         complete(request);
     } else if (closing == Closing::on_disk && reactor_error_ == 0 &&
                reactor_->close_file(request)) {
         file->fd = -1;
-        let_go_of_file(request);
+        let_go(std::exchange(request.file, nullptr));
     } else {
         request.is_brief = false;
         queue_.push_front(request);
@@ -155,19 +154,10 @@ void Crew::finish(Request& request, std::int64_t result) noexcept {
     }
 }
 
-void Crew::let_go_of_file(Request& request) noexcept {
-    auto* file = std::exchange(request.file, nullptr);
-    if (files_.release(file)) {
-        close_held(file);
-    }
-}
-
 void Crew::complete(Request& request) noexcept {
     request.stage = Stage::none;
     --in_flight_;
-    const Signal signal{.file = std::exchange(request.signal_file, nullptr),
-                        .count = 1,
-                        .may_block = request.eventfd_may_block};
+    const auto signal = take_signal(request);
     completions_.push(request, request.result);
     if (signal.file != nullptr) {
         add_signal(signal);
@@ -185,9 +175,7 @@ void Crew::add_signal(Signal signal) noexcept {
         signals_[signal_count_++] = signal;
     } else {
         signal.send();
-        if (files_.release(signal.file)) {
-            close_held(signal.file);
-        }
+        let_go(signal.file);
     }
 }
 
@@ -202,9 +190,7 @@ void Crew::send_signals(Lock& lock) noexcept {
     }
     lock.lock();
     for (const auto& signal : signals) {
-        if (files_.release(signal.file)) {
-            close_held(signal.file);
-        }
+        let_go(signal.file);
     }
     signal_count_ = 0;
 }

@@ -8,7 +8,6 @@
 #include "engine/blocking_call.hpp"
 #include "engine/crew.hpp"
 #include "engine/device_book.hpp"
-#include "engine/eventfd_signal.hpp"
 
 namespace engine {
 namespace {
@@ -153,9 +152,7 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
         file->kind = kind;
         request.was_in_reactor = true;
         request.is_brief = false;
-        request.stage = Stage::in_inbox;
-        inbox_.push_back(request);
-        wake_reactor();
+        give_to_reactor(request, Stage::in_inbox);
         return;
     }
     pollfd look{.fd = fd, .events = POLLIN, .revents = 0};
@@ -164,10 +161,8 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
     lock.lock();
     file->kind = kind;
     if (request.is_reactors) {
-        request.stage = Stage::over;
         request.result = result;
-        inbox_.push_back(request);
-        wake_reactor();
+        give_to_reactor(request, Stage::over);
         return;
     }
     finish_in_worker(request, result, lock);
@@ -177,9 +172,7 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     const bool may_be_held = request.is_brief;
     request.stage = Stage::none;
     auto* file = std::exchange(request.file, nullptr);
-    const Signal signal{.file = std::exchange(request.signal_file, nullptr),
-                        .count = 1,
-                        .may_block = request.eventfd_may_block};
+    const auto signal = take_signal(request);
     const bool was_last = files_.release(file);
     --in_flight_;
     lock.unlock();
@@ -213,9 +206,7 @@ void Crew::send_held(Lock& lock) noexcept {
     lock.unlock();
     signal.send();
     lock.lock();
-    if (files_.release(signal.file)) {
-        close_held(signal.file);
-    }
+    let_go(signal.file);
 }
 
 }  // namespace engine

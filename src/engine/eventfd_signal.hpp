@@ -15,8 +15,12 @@ inline void signal_eventfd(int fd, std::uint64_t count = 1) noexcept {
     [[maybe_unused]] const auto written = write(fd, &count, sizeof count);
 }
 
-// Any other. What its counter has no room for is left out.
-inline void signal_full_eventfd(int fd, std::uint64_t count = 1) noexcept {
+// Any one: where writing to it may block, what its counter has no room for is left out.
+inline void signal_any_eventfd(int fd, std::uint64_t count, bool may_block) noexcept {
+    if (!may_block) {
+        signal_eventfd(fd, count);
+        return;
+    }
     pollfd look{.fd = fd, .events = POLLIN | POLLOUT, .revents = 0};
     while (count != 0 && poll(&look, 1, 0) == 1 && (look.revents & POLLOUT) != 0) {
         // how much more fits is known of an empty one only
