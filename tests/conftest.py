@@ -19,10 +19,10 @@ STRICT_SKIPS = os.environ.get("LINUX_AIO_STRICT_SKIPS") == "1"
 RUN_ENGINE = os.environ.get("LINUX_AIO_ENGINE") or None
 ENGINE_ONLY = os.environ.get("LINUX_AIO_ENGINE_ONLY") == "1"
 
-sys.path.insert(0, str(TESTS))
+sys.path[:0] = [str(TESTS), str(TESTS / "stress"), str(TESTS.parent / "tools")]
 sys.path.append(str(TESTS.parent))  # last, since it has linux_aio without its extension module
 if "LINUX_AIO_BUILD" in os.environ:
-    sys.path.insert(1, str(Path(os.environ["LINUX_AIO_BUILD"]).resolve() / "tests" / "cpp"))
+    sys.path.insert(3, str(Path(os.environ["LINUX_AIO_BUILD"]).resolve() / "tests" / "cpp"))
 
 # A child `python -c …` started at the top of the project would import the linux_aio that is there,
 # which has no extension module, instead of what is being tested.
@@ -32,7 +32,8 @@ from support.portable import PORTABLE, REASON, aio_refused, portable_files  # no
 
 if PORTABLE:
     files = portable_files()
-    collect_ignore = [path.name for path in TESTS.glob("test_*.py") if path.name not in files]
+    found = [str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")]
+    collect_ignore = [name for name in found if name not in files]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,7 +4,7 @@
 measure_python() {  # ENGINE [PYTEST'S ARGUMENTS]
     local build=$top/build/coverage engine=$1
     shift
-    export COVERAGE_RCFILE=$top/coverage_report/python.ini COVERAGE_FILE=$build/python/data
+    export COVERAGE_RCFILE=$top/tools/coverage_report/python.ini COVERAGE_FILE=$build/python/data
     # only the others are named: tests that are about one choose it where the run leaves it open
     if [[ $engine != auto ]]; then export LINUX_AIO_ENGINE=$engine LINUX_AIO_ENGINE_ONLY=1; fi
     PYTHONPATH=$build LINUX_AIO_BUILD=$build LINUX_AIO_COVERAGE=1 \
@@ -14,12 +14,12 @@ measure_python() {  # ENGINE [PYTEST'S ARGUMENTS]
 
 report_coverage() {
     local build=$top/build/coverage
-    logged coverage-combine python -P -m coverage combine --rcfile=coverage_report/python.ini \
+    logged coverage-combine python -P -m coverage combine --rcfile=tools/coverage_report/python.ini \
         --data-file="$build/python/data" "$build/python"
-    logged coverage-json python -P -m coverage json --rcfile=coverage_report/python.ini \
+    logged coverage-json python -P -m coverage json --rcfile=tools/coverage_report/python.ini \
         --data-file="$build/python/data" -o "$build/python.json"
     logged gcovr gcovr --root "$top" --filter src/ --object-directory "$build" "$build" \
         --exclude-throw-branches --exclude-unreachable-branches --json "$build/cpp.json" \
         --html-details "$build/cpp/index.html"
-    python -m coverage_report "$build/cpp.json" "$build/python.json"
+    PYTHONPATH=$top/tools python -P -m coverage_report "$build/cpp.json" "$build/python.json"
 }

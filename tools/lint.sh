@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 check_mypy() {
-    mypy --strict linux_aio tests examples coverage_report durability fuzz soak
+    mypy --strict linux_aio tests examples tools/coverage_report
 }
 
 # Inside a build, which has the stub beside the extension module; the source tree has only the stub.
@@ -14,7 +14,7 @@ check_stubs() {
 # Named, since outside a git checkout ruff would also read build/.
 python_folders() {
     local folder
-    for folder in linux_aio tests examples benchmarks coverage_report durability fuzz soak docs debian; do
+    for folder in linux_aio tests examples benchmarks docs debian tools; do
         if [[ -d $folder ]]; then printf '%s\0' "$folder"; fi
     done
 }
@@ -28,7 +28,7 @@ check_ruff_format() {
 }
 
 cpp_sources() {  # EXTENSION|...
-    find src tests/cpp fuzz -regextype posix-extended -regex ".*\.($1)" -print0
+    find src tests -regextype posix-extended -regex ".*\.($1)" -print0
 }
 
 check_clang_format() {
@@ -41,8 +41,8 @@ check_clang_tidy() {
 }
 
 check_shell() {
-    shellcheck -x dev .ci/run fuzz/ring/build debian/tests/at-build debian/tests/installed \
-        debian/tests/smoke packaging/deb packaging/deb-build packaging/deb-check \
-        packaging/in-debian packaging/source-package packaging/time64 packaging/wheel \
+    shellcheck -x dev .ci/run tests/stress/fuzz/ring/build debian/tests/at-build debian/tests/installed \
+        debian/tests/smoke tools/packaging/deb tools/packaging/deb-build tools/packaging/deb-check \
+        tools/packaging/in-debian tools/packaging/source-package tools/packaging/time64 tools/packaging/wheel \
         tools/free-threaded && shellcheck -a -x dev
 }

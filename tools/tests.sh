@@ -24,7 +24,7 @@ sanitizer_environment() {  # SANITIZERS cpp|python
     environment+=("ASAN_OPTIONS=$common")
     # What ThreadSanitizer keeps of each number, to see who waits for whom by files, is of no use, and
     # makes it crash, where threads have different files of one number, as ours and the program's.
-    common+=:die_after_fork=0:io_sync=0:suppressions=$top/tests/sanitizers/thread.supp
+    common+=:die_after_fork=0:io_sync=0:suppressions=$top/tools/sanitizers/thread.supp
     environment+=("TSAN_OPTIONS=$common")
 }
 
@@ -47,8 +47,8 @@ test_leaks() {
     environment=("${environment[@]/detect_leaks=0/detect_leaks=1:fast_unwind_on_malloc=0:exitcode=0}")
     rm -f "$logs"/sanitizer.*
     env "${environment[@]}" PYTHONPATH="$build" LINUX_AIO_BUILD="$build" python -P -m pytest \
-        --rootdir="$top" -p no:cacheprovider -q tests/test_eventfd.py tests/test_getevents.py \
-        tests/test_operation.py tests/test_vectors.py || return
+        --rootdir="$top" -p no:cacheprovider -q tests/api/test_eventfd.py tests/api/test_getevents.py \
+        tests/api/test_operation.py tests/api/test_vectors.py || return
     grep -q 'leak of' "$logs"/sanitizer.* || fail "LeakSanitizer has not looked"
     leaks=$(awk -v RS= '/leak of/ && / [.\/]*src\/(python|engine|libaio)\//' "$logs"/sanitizer.*)
     [[ -z $leaks ]] || { echo "$leaks"; return 1; }
@@ -59,7 +59,7 @@ test_valgrind() {
     LINUX_AIO_USER_RING=0 meson test -C build/builtin --no-rebuild --suite cpp --print-errorlogs \
         --timeout-multiplier 20 --wrap "valgrind -q --error-exitcode=9 --leak-check=full \
         --errors-for-leak-kinds=definite,possible \
-        --suppressions=$top/tests/sanitizers/valgrind.supp"
+        --suppressions=$top/tools/sanitizers/valgrind.supp"
 }
 
 # Hangs end: pytest-timeout fails a test that still takes signals, else faulthandler ends the run;
@@ -69,7 +69,7 @@ test_valgrind() {
 test_python() {  # VARIANT SANITIZERS ENGINE [ARGS]
     local build=$top/build/$1 path=$top/build/$1 engine=$3 environment=() status=0 report
     if [[ -n $2 ]]; then sanitizer_environment "$2" python; fi
-    if [[ $2 == *address* ]]; then path+=:$top/tests/sanitizers; fi  # for sitecustomize.py
+    if [[ $2 == *address* ]]; then path+=:$top/tools/sanitizers; fi  # for sitecustomize.py
     if [[ $engine != auto ]]; then environment+=(LINUX_AIO_ENGINE_ONLY=1); fi
     shift 3
     rm -f "$logs"/sanitizer.*

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
+
+from support.paths import TESTS
 
 PORTABLE = os.environ.get("LINUX_AIO_TESTS") == "portable"
 REASON = "left out of portable runs"
 
-_LIST = Path(__file__).resolve().parent.parent / "portable.txt"
+_LIST = TESTS / "portable.txt"
 
 
 def portable_files() -> list[str]:
-    """The names of the files that a portable run has."""
+    """The paths, from tests/ on, of the files that a portable run has."""
     lines = _LIST.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).resolve().parent.parent
+from support.paths import TOP
 
 
 def test_the_list_and_the_checkout_agree() -> None:
@@ -19,7 +18,7 @@ def test_the_list_and_the_checkout_agree() -> None:
     command = ["git", "-c", "safe.directory=*", "ls-files", *options]
     listed = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True)
     result = subprocess.run(
-        [sys.executable, TOP / "packaging" / "check-sdist"],
+        [sys.executable, TOP / "tools" / "packaging" / "check-sdist"],
         input=listed.stdout + "PKG-INFO\n",
         capture_output=True,
         text=True,

@@ -16,10 +16,11 @@ from typing import BinaryIO
 import pytest
 
 from linux_aio import AIOContext
+from support.paths import TOP
 
 pytestmark = pytest.mark.engine_independent
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = TOP / "examples"
 
 
 def run_example(name: str, directory: Path) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from pathlib import Path
 
 import linux_aio
-
-TOP = Path(__file__).resolve().parent.parent
+from support.paths import TOP
 
 
 def first(pattern: str, name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from coverage_report.measured import File, from_coverage, from_gcovr
 from coverage_report.reasons import idle, reasons_in, unexplained
 
-TOP = Path(__file__).resolve().parent.parent
+TOP = Path(__file__).resolve().parent.parent.parent
 
 
 def percent(part: int, whole: int) -> str:

@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
+from support.paths import TESTS
 from support.programs import run_program
 from support.seccomp import Call, reason_unavailable
-
-TESTS = Path(__file__).resolve().parent
 
 pytestmark = [
     pytest.mark.engine("auto"),
@@ -104,11 +103,11 @@ for name, state in engines().items():
 
 # Small files, of which each is about something else.
 REPRESENTATIVE = [
-    "test_files.py",
-    "test_submit.py",
-    "test_await.py",
-    "test_cancel.py",
-    "test_poll.py",
+    "files/test_files.py",
+    "api/test_submit.py",
+    "loops/test_await.py",
+    "api/test_cancel.py",
+    "api/test_poll.py",
 ]
 
 RUN_TESTS = """

@@ -6,13 +6,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from support.engines import available_engines
-
-TOP = Path(__file__).resolve().parent.parent
+from support.paths import STRESS
 
 SEED = 20240401
 PROGRAMS = 12
@@ -23,7 +21,7 @@ def test_random_programs(engine: str) -> None:
     command = [sys.executable, "-P", "-m", "fuzz.api", f"--seed={SEED}", f"--count={PROGRAMS}"]
     done = subprocess.run(
         [*command, "--seconds=240", f"--engine={engine}"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(TOP)])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(STRESS)])},
         capture_output=True,
         text=True,
         check=False,

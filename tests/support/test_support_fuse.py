@@ -28,13 +28,13 @@ from support.mounts import (
     tmpfs_mount,
     tmpfs_mount_reason,
 )
+from support.paths import TESTS
 
 pytestmark = pytest.mark.engine_independent
 
 needs_fuse = pytest.mark.usefixtures("fuse")
 
 PAGE = 4096
-TESTS = Path(__file__).resolve().parent
 
 
 # Kernel AIO by bare system calls: what is tested here must not depend on what it is to test.
@@ -582,7 +582,7 @@ KILLED_PROCESS = """
 import os, sys, threading, time
 from pathlib import Path
 from support.fusefs import mounted
-from test_support_fuse import Aio, direct_pread, page
+from support.test_support_fuse import Aio, direct_pread, page
 
 def report():
     fs.wait_held(1)
