@@ -10,12 +10,12 @@
 #include "python/context_lock.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
-#include "python/loop_tie.hpp"
+#include "python/loop_binding.hpp"
 #include "python/operation.hpp"
 #include "python/operation_lock.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
-#include "python/waiter.hpp"
+#include "python/wake_future.hpp"
 
 namespace python {
 namespace {
@@ -34,9 +34,9 @@ OperationObject* operation_of(const Awaitable* self) {
 
 void leave_list(ContextObject* context, OperationObject* operation) noexcept {
     if (operation->listing == Listing::queued) {
-        context->tie.queued.remove(operation);
-    } else if (operation->listing == Listing::landed) {
-        context->tie.landed.remove(operation);
+        context->binding.queued.remove(operation);
+    } else if (operation->listing == Listing::ready) {
+        context->binding.ready.remove(operation);
     } else {
         return;
     }
@@ -55,19 +55,19 @@ void detach(AwaitableObject* self) noexcept {
     if (!self->submits && operation->state == State::in_flight) {
         // the program still has it, and can have it from getevents
         operation->is_awaited = false;
-        context->tie.borrowed -= std::exchange(operation->is_borrowed, false) ? 1 : 0;
+        context->binding.borrowed -= std::exchange(operation->is_borrowed, false) ? 1 : 0;
         context->to_be_kept += is_to_be_kept(operation) ? 1 : 0;
     }
 }
 
 void finish(AwaitableObject* self) noexcept {
-    if (self->tie_number != 0 && self->tie_number == context_of(self)->tie.number) {
-        --context_of(self)->tie.suspended;
+    if (self->binding_number != 0 && self->binding_number == context_of(self)->binding.number) {
+        --context_of(self)->binding.suspended;
     }
-    self->tie_number = 0;
+    self->binding_number = 0;
     self->stage = Stage::finished;
     detach(self);
-    self->waiter.reset();
+    self->wake_future.reset();
     self->operation.reset();
     self->failure.reset();
     self->deferred.reset();
@@ -89,22 +89,22 @@ PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
     return nullptr;
 }
 
-// A waiter for the task to wait for; null, and the awaitable is finished, if it can't be made.
+// A future for the task to wait for; null, and the awaitable is finished, if it can't be made.
 PyObject* suspend(AwaitableObject* self) {
     auto* context = context_of(self);
-    self->waiter = make_waiter(state_of(context), context->tie.loop.get());
-    if (!self->waiter) {
+    self->wake_future = make_wake_future(state_of(context), context->binding.loop.get());
+    if (!self->wake_future) {
         const KeptException kept;
         finish(self);
         return nullptr;
     }
     self->stage = Stage::suspended;
-    return self->waiter.new_ref();
+    return self->wake_future.new_ref();
 }
 
 void enqueue(ContextObject* context, OperationObject* operation) noexcept {
     operation->listing = Listing::queued;
-    context->tie.queued.push_back(operation);
+    context->binding.queued.push_back(operation);
     if (!comes_to_queue(context)) {
         attend_to_queue(context);
     }
@@ -120,7 +120,7 @@ engine::Pace pace_of(const ContextObject* context, OperationObject* operation) n
 
 // Whether the operation is better submitted together with others of this turn of the loop: the
 // kernel sends off what it gets in one call in one go.
-bool waits_for_company(const OperationObject* operation, engine::Pace pace) noexcept {
+bool is_better_batched(const OperationObject* operation, engine::Pace pace) noexcept {
     return (reads(operation->kind) || writes(operation->kind)) &&
            pace == engine::Pace::asynchronous;
 }
@@ -141,8 +141,8 @@ void submit_or_enqueue(AwaitableObject* self) {
         reap(context);
     }
     const auto pace = pace_of(context, operation_of(self));
-    if (context->tie.queued.empty() && context->room() != 0 &&
-        !waits_for_company(operation_of(self), pace) && budget.may_spend(context)) {
+    if (context->binding.queued.empty() && context->room() != 0 &&
+        !is_better_batched(operation_of(self), pace) && budget.may_spend(context)) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
         submit_awaited(context, {&operation, 1}, pace);
         reap_until_over(context, operation_of(self));
@@ -216,7 +216,7 @@ bool take_over(AwaitableObject* self) {
         return true;
     }
     context->to_be_kept -= is_to_be_kept(operation) ? 1 : 0;
-    context->tie.borrowed += std::exchange(operation->is_borrowed, true) ? 0 : 1;
+    context->binding.borrowed += std::exchange(operation->is_borrowed, true) ? 0 : 1;
     operation->is_awaited = true;
     operation->awaiter = self;
     return true;
@@ -232,11 +232,11 @@ PyObject* first_step(AwaitableObject* self) {
         collect(context, operation);
         return finish_with_result(self);
     }
-    if (!check_usable(context) || !tie_to_running_loop(context)) {
+    if (!check_usable(context) || !bind_to_running_loop(context)) {
         return finish_with_exception(self, take_exception());
     }
-    ++context->tie.suspended;
-    self->tie_number = context->tie.number;
+    ++context->binding.suspended;
+    self->binding_number = context->binding.number;
     if (self->submits) {
         operation->is_awaited = true;
         operation->awaiter = self;
@@ -332,7 +332,7 @@ bool uses_mutable_memory(const OperationObject* operation) noexcept {
 }
 
 // The exception ends the awaitable: at once, or if the kernel still uses memory of the program's,
-// when it no longer does. Then returns a waiter to yield.
+// when it no longer does. Then returns a future to yield.
 PyObject* end_with(AwaitableObject* self, Ref exception) {
     auto* operation = operation_of(self);
     auto* context = context_of(self);
@@ -472,7 +472,7 @@ int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->context.get());
     Py_VISIT(self->operation.get());
-    Py_VISIT(self->waiter.get());
+    Py_VISIT(self->wake_future.get());
     Py_VISIT(self->failure.get());
     Py_VISIT(self->deferred.get());
     return 0;

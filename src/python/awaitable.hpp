@@ -3,8 +3,8 @@
 // code.
 //
 // It submits at its first step. If the operation has completed by then, that step returns the
-// result and nobody is suspended. Else it yields a waiter, which run_turn() wakes when the
-// operation has landed; the result is taken from the operation in the next step.
+// result and nobody is suspended. Else it yields a future, which run_turn() wakes when the
+// operation has completed; the result is taken from the operation in the next step.
 #pragma once
 
 #include <cstdint>
@@ -20,16 +20,16 @@ struct Awaitable {
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
 
     Stage stage = Stage::created;
-    bool submits = false;          // made by a method of the context, not by `await operation`
-    std::uint64_t tie_number = 0;  // of the tie that counts it among its suspended, or 0
+    bool submits = false;              // made by a method of the context, not by `await operation`
+    std::uint64_t binding_number = 0;  // of the binding that counts it among its suspended, or 0
     bool was_awaited = false;
     bool is_running = false;  // in one of its methods, which may run Python code
     const char* name = "";    // for people
     Ref context;
     Ref operation;
-    Ref waiter;    // what the task waits for while it is suspended
-    Ref failure;   // the exception that ended it before the operation was submitted
-    Ref deferred;  // the exception to raise once the kernel has let go of the program's memory
+    Ref wake_future;  // what the task waits for while it is suspended
+    Ref failure;      // the exception that ended it before the operation was submitted
+    Ref deferred;     // the exception to raise once the kernel has let go of the program's memory
 };
 
 struct AwaitableObject : PyObject, Awaitable {};

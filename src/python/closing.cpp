@@ -36,12 +36,12 @@ void let_other_threads_out() {
 }
 
 // Wakes who waits, and leaves the loop: by way of the loop, from another thread than its own.
-void end_tie(ContextObject* context) noexcept {
-    if (!context->tie.landed.empty()) {
-        wake_landed(context);
+void end_binding(ContextObject* context) noexcept {
+    if (!context->binding.ready.empty()) {
+        wake_ready(context);
     }
-    if (context->tie.landed.empty()) {
-        untie(context);
+    if (context->binding.ready.empty()) {
+        unbind(context);
     }
 }
 
@@ -77,7 +77,7 @@ bool close(ContextObject* context) {
         }
         if (is_idle(context)) {
             destroy_engine(context);
-            end_tie(context);
+            end_binding(context);
             break;
         }
         if (context->in_flight.empty()) {
@@ -118,7 +118,7 @@ void abandon(ContextObject* context) noexcept {
     }
     warn_if_open(context);
     context->closing = true;
-    untie(context);
+    unbind(context);
     if (context->engine == nullptr) {
         return;
     }
@@ -133,7 +133,7 @@ void abandon(ContextObject* context) noexcept {
 
 void release_inherited(ContextObject* context) noexcept {
     context->closing = true;
-    untie(context);
+    unbind(context);
     while (auto* operation = context->in_flight.front()) {
         context->leave_flight(operation);
         operation->listing = Listing::none;

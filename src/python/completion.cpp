@@ -30,10 +30,10 @@ OperationObject* publish(ContextObject* context, const engine::Completion& compl
 
     operation->listing = Listing::none;
     if (operation->is_awaited) {
-        context->tie.borrowed -= std::exchange(operation->is_borrowed, false) ? 1 : 0;
+        context->binding.borrowed -= std::exchange(operation->is_borrowed, false) ? 1 : 0;
         if (operation->awaiter != nullptr) {
-            operation->listing = Listing::landed;
-            context->tie.landed.push_back(operation);
+            operation->listing = Listing::ready;
+            context->binding.ready.push_back(operation);
         }
     } else if (is_to_be_kept(operation)) {
         if (!context->is_dropped) {
@@ -113,7 +113,7 @@ Ref take_collectable(ContextObject* context) noexcept {
 }  // namespace
 
 void tell_of_room(const ContextObject* context) noexcept {
-    if (!context->tie.queued.empty() && context->room() != 0 && !comes_to_queue(context) &&
+    if (!context->binding.queued.empty() && context->room() != 0 && !comes_to_queue(context) &&
         !context->is_inherited()) {
         tell_loop(context);
     }
@@ -184,7 +184,7 @@ void settle_eventfd(ContextObject* context) noexcept {
     if (context->kept != 0) {
         signal_eventfd(context->eventfd.get());
     }
-    if (context->tie.borrowed != 0 || !context->tie.landed.empty()) {
+    if (context->binding.borrowed != 0 || !context->binding.ready.empty()) {
         tell_loop(context);  // what it waited for may have been emptied away
     }
 }

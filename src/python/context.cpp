@@ -135,8 +135,8 @@ void context_finalize(PyObject* object) {
 int context_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     auto* self = cast(object);
-    Py_VISIT(self->tie.loop.get());
-    Py_VISIT(self->tie.watcher.get());
+    Py_VISIT(self->binding.loop.get());
+    Py_VISIT(self->binding.watcher.get());
     for (auto* operation = self->collectable.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
         if (operation->listing == Listing::kept) {
@@ -180,7 +180,7 @@ void context_dealloc(PyObject* object) {
         PyObject_ClearWeakRefs(object);
     }
     context_clear(object);
-    untie(self);
+    unbind(self);
     std::destroy_at(static_cast<Context*>(self));
     auto* type = Py_TYPE(object);
     type->tp_free(object);
@@ -490,10 +490,10 @@ PyObject* context_get_fileno(PyObject* object, void* /*closure*/) {
 PyObject* context_get_loop(PyObject* object, void* /*closure*/) {
     auto running = running_loop(state_of(object));
     const ContextLock lock(cast(object));
-    const auto& tie = cast(object)->tie;
-    if (tie.loop && (tie.suspended != 0 || !running)) {
+    const auto& binding = cast(object)->binding;
+    if (binding.loop && (binding.suspended != 0 || !running)) {
         PyErr_Clear();
-        return tie.loop.new_ref();
+        return binding.loop.new_ref();
     }
     return running.release();
 }

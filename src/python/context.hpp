@@ -9,7 +9,7 @@
 #include "engine/engine.hpp"
 #include "engine/fork_guard.hpp"
 #include "engine/unique_fd.hpp"
-#include "python/loop_tie.hpp"
+#include "python/loop_binding.hpp"
 #include "python/operation_list.hpp"
 #include "python/refs.hpp"
 
@@ -65,7 +65,7 @@ struct Context {
     engine::UniqueFd eventfd;
     bool eventfd_is_watched = false;
 
-    LoopTie tie;
+    LoopBinding binding;
 
     // See registry.hpp.
 

@@ -11,12 +11,12 @@
 #include "python/context.hpp"
 #include "python/direct_io.hpp"
 #include "python/eventfd.hpp"
-#include "python/loop_tie.hpp"
+#include "python/loop_binding.hpp"
 #include "python/operation.hpp"
 #include "python/refs.hpp"
 #include "python/registry.hpp"
 #include "python/state.hpp"
-#include "python/waiter.hpp"
+#include "python/wake_future.hpp"
 
 namespace python {
 
@@ -100,9 +100,9 @@ int module_exec(PyObject* module) {
     }
     state.awaitable_type = make_awaitable_type(module);
     state.watcher_type = make_watcher_type(module);
-    state.waiter_type = make_waiter_type(module);
+    state.wake_future_type = make_wake_future_type(module);
     if (state.awaitable_type == nullptr || state.watcher_type == nullptr ||
-        state.waiter_type == nullptr) {
+        state.wake_future_type == nullptr) {
         return -1;
     }
     // The table of libaio calls, for the project's tests to put faults into.
@@ -125,7 +125,7 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.aligned_buffer_type);
     Py_VISIT(state.awaitable_type);
     Py_VISIT(state.watcher_type);
-    Py_VISIT(state.waiter_type);
+    Py_VISIT(state.wake_future_type);
     return 0;
 }
 
@@ -133,7 +133,7 @@ int module_clear(PyObject* module) {
     auto& state = state_of_module(module);
     state.free_operations.clear();
     state.free_awaitables.clear();
-    state.free_waiters.clear();
+    state.free_wake_futures.clear();
     state.aligned_pool.clear();
     Py_CLEAR(state.eventfd_type);
     Py_CLEAR(state.operation_type);
@@ -141,7 +141,7 @@ int module_clear(PyObject* module) {
     Py_CLEAR(state.aligned_buffer_type);
     Py_CLEAR(state.awaitable_type);
     Py_CLEAR(state.watcher_type);
-    Py_CLEAR(state.waiter_type);
+    Py_CLEAR(state.wake_future_type);
     state.asyncio_is_imported = false;
     state.asyncio = {};
     return 0;

@@ -38,8 +38,8 @@ enum class State : std::uint8_t {
 enum class Listing : std::uint8_t {
     none,
     in_flight,  // in Context::in_flight; the list owns a reference
-    queued,     // in LoopTie::queued; whoever awaits it owns a reference
-    landed,     // in LoopTie::landed; likewise
+    queued,     // in LoopBinding::queued; whoever awaits it owns a reference
+    ready,      // in LoopBinding::ready; likewise
     kept,       // in Context::collectable; the list owns a reference
     noted,      // in Context::collectable without a reference: gone when nobody else holds it
 };
@@ -78,7 +78,7 @@ struct Operation {
     // Its result goes to an awaitable and not through getevents: to `awaiter`, or to nobody if that
     // was cancelled.
     bool is_awaited = false;
-    bool is_borrowed = false;            // counted in LoopTie::borrowed
+    bool is_borrowed = false;            // counted in LoopBinding::borrowed
     AwaitableObject* awaiter = nullptr;  // suspended; it owns a reference to the operation
 };
 

@@ -16,12 +16,12 @@ struct AwaitableObject;
 struct ContextObject;
 struct Operation;
 struct OperationObject;
-struct Waiter;
-struct WaiterObject;
+struct WakeFuture;
+struct WakeFutureObject;
 
 using FreeOperations = FreeList<OperationObject, Operation, 256>;
 using FreeAwaitables = FreeList<AwaitableObject, Awaitable, 64>;
-using FreeWaiters = FreeList<WaiterObject, Waiter, 64>;
+using FreeWakeFutures = FreeList<WakeFutureObject, WakeFuture, 64>;
 
 // What is used of asyncio (see asyncio_api.hpp).
 struct AsyncioApi {
@@ -42,14 +42,14 @@ struct ModuleState {
     PyTypeObject* aligned_buffer_type = nullptr;
     PyTypeObject* awaitable_type = nullptr;
     PyTypeObject* watcher_type = nullptr;
-    PyTypeObject* waiter_type = nullptr;
+    PyTypeObject* wake_future_type = nullptr;
 
     AsyncioApi asyncio;  // constant once it is imported
     std::atomic<bool> asyncio_is_imported = false;
 
     FreeOperations free_operations;
     FreeAwaitables free_awaitables;
-    FreeWaiters free_waiters;
+    FreeWakeFutures free_wake_futures;
     AlignedPool aligned_pool;
 
     // All contexts that are not closed, linked through themselves; not owned (see registry.hpp).

@@ -24,8 +24,8 @@ void fail_awaited(ContextObject* context, OperationObject* operation) {
     auto exception = take_exception();
     if (operation->awaiter != nullptr) {
         operation->awaiter->failure = std::move(exception);
-        operation->listing = Listing::landed;
-        context->tie.landed.push_back(operation);
+        operation->listing = Listing::ready;
+        context->binding.ready.push_back(operation);
     }
 }
 
@@ -274,7 +274,7 @@ bool Batch::submit_awaited() {
         auto* operation = slots_[place - 1].operation;
         if (operation->awaiter != nullptr) {
             operation->listing = Listing::queued;
-            context_->tie.queued.push_front(operation);
+            context_->binding.queued.push_front(operation);
         }
     }
     for (auto& candidate : candidates()) {
@@ -331,7 +331,7 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     return submission;
 }
 
-// The program's eventfd, else the tie's or the context's own. Of these the kernel is spared the
+// The program's eventfd, else the binding's or the context's own. Of these the kernel is spared the
 // work where the operation will be over when the submission returns.
 void Batch::name_eventfd(const Candidate& candidate) const {
     const auto* operation = candidate.operation;
@@ -345,7 +345,8 @@ void Batch::name_eventfd(const Candidate& candidate) const {
     const bool is_watched = !operation->is_awaited && context_->eventfd_is_watched;
     request.eventfd_is_checked = true;
     request.signals_only_later = !is_watched;
-    request.eventfd = operation->is_awaited ? eventfd_of_tie(context_) : context_->eventfd.get();
+    request.eventfd =
+        operation->is_awaited ? eventfd_of_binding(context_) : context_->eventfd.get();
     if (engine::ends_inside(request.pace) && !is_watched) {
         request.eventfd = -1;
     }
@@ -436,7 +437,7 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
     for (auto* object : operations) {
         auto* operation = static_cast<OperationObject*>(object);
         if (operation->listing == Listing::queued) {
-            context->tie.queued.remove(operation);
+            context->binding.queued.remove(operation);
             operation->listing = Listing::none;
         }
     }

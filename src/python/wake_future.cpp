@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "python/waiter.hpp"
+#include "python/wake_future.hpp"
 
 #include <array>
 #include <cstddef>
@@ -14,14 +14,14 @@
 namespace python {
 namespace {
 
-using Outcome = Waiter::Outcome;
+using Outcome = WakeFuture::Outcome;
 
-WaiterObject* cast(PyObject* self) { return static_cast<WaiterObject*>(self); }
+WakeFutureObject* cast(PyObject* self) { return static_cast<WakeFutureObject*>(self); }
 
 // --- calling back
 
 // False with an exception set.
-bool call_soon(WaiterObject* self, PyObject* callback, PyObject* context) {
+bool call_soon(WakeFutureObject* self, PyObject* callback, PyObject* context) {
     const auto& api = state_of(self).asyncio;
     const std::array<PyObject*, 4> arguments{self->loop.get(), callback, self, context};
     return static_cast<bool>(Ref::steal(PyObject_VectorcallMethod(
@@ -29,7 +29,7 @@ bool call_soon(WaiterObject* self, PyObject* callback, PyObject* context) {
 }
 
 // Who is to be called back, and nobody else: in threads without a GIL, others may yet call the
-// methods of the waiter.
+// methods of the future.
 struct Callbacks {
     Ref first;
     Ref context;
@@ -37,7 +37,7 @@ struct Callbacks {
 };
 
 // Those that waited; none if the wait is over already.
-std::optional<Callbacks> end_wait(WaiterObject* self, Outcome outcome,
+std::optional<Callbacks> end_wait(WakeFutureObject* self, Outcome outcome,
                                   PyObject* cancel_message = nullptr) {
     const ObjectLock lock(self);
     if (self->outcome != Outcome::pending) {
@@ -51,7 +51,7 @@ std::optional<Callbacks> end_wait(WaiterObject* self, Outcome outcome,
 }
 
 // Those but the first. False with an exception set.
-bool call_more_soon(WaiterObject* self, const Callbacks& callbacks) {
+bool call_more_soon(WakeFutureObject* self, const Callbacks& callbacks) {
     PyObject* more = callbacks.more.get();
     for (Py_ssize_t i = 0; more != nullptr && i < PyList_GET_SIZE(more); ++i) {
         PyObject* pair = PyList_GET_ITEM(more, i);
@@ -63,13 +63,13 @@ bool call_more_soon(WaiterObject* self, const Callbacks& callbacks) {
 }
 
 // False with an exception set.
-bool call_all_soon(WaiterObject* self, const Callbacks& callbacks) {
+bool call_all_soon(WakeFutureObject* self, const Callbacks& callbacks) {
     return (!callbacks.first || call_soon(self, callbacks.first.get(), callbacks.context.get())) &&
            call_more_soon(self, callbacks);
 }
 
 // What a callback raised, as the loop's own handles do it. False with an exception set.
-bool report_exception(WaiterObject* self, PyObject* callback) {
+bool report_exception(WakeFutureObject* self, PyObject* callback) {
     if (PyErr_ExceptionMatches(PyExc_SystemExit) != 0 ||
         PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0) {
         return false;
@@ -84,7 +84,7 @@ bool report_exception(WaiterObject* self, PyObject* callback) {
 }
 
 // False with an exception set.
-bool call_now(WaiterObject* self, PyObject* callback, PyObject* context) {
+bool call_now(WakeFutureObject* self, PyObject* callback, PyObject* context) {
     if (PyContext_Enter(context) != 0) {
         // Entered already, below this on the stack: later it may not be.
         PyErr_Clear();
@@ -100,10 +100,10 @@ bool call_now(WaiterObject* self, PyObject* callback, PyObject* context) {
 
 // --- the methods of a future
 
-bool is_over(const WaiterObject* self) { return self->outcome != Outcome::pending; }
+bool is_over(const WakeFutureObject* self) { return self->outcome != Outcome::pending; }
 
 // False with an exception set.
-bool add_callback(WaiterObject* self, PyObject* callback, Ref context) {
+bool add_callback(WakeFutureObject* self, PyObject* callback, Ref context) {
     if (is_over(self)) {
         return call_soon(self, callback, context.get());
     }
@@ -220,7 +220,7 @@ PyObject* done(PyObject* object, PyObject* /*unused*/) {
     return PyBool_FromLong(is_over(cast(object)) ? 1 : 0);
 }
 
-PyObject* raise_cancelled(WaiterObject* self) {
+PyObject* raise_cancelled(WakeFutureObject* self) {
     PyObject* type = state_of(self).asyncio.cancelled_error.get();
     PyObject* message = self->cancel_message.get();
     const auto exception =
@@ -264,7 +264,7 @@ int set_blocking(PyObject* object, PyObject* value, void* /*closure*/) {
 PyObject* get_loop(PyObject* object, PyObject* /*unused*/) { return cast(object)->loop.new_ref(); }
 
 // For who awaits it: yields itself until the wait is over.
-PyObject* waiter_next(PyObject* object) {
+PyObject* wake_future_next(PyObject* object) {
     auto* self = cast(object);
     if (!is_over(self)) {
         self->is_blocking = true;
@@ -274,16 +274,16 @@ PyObject* waiter_next(PyObject* object) {
     return nullptr;  // with no exception set: the end, with None
 }
 
-PyObject* waiter_repr(PyObject* object) {
+PyObject* wake_future_repr(PyObject* object) {
     static constexpr std::array<const char*, 3> outcomes{"pending", "over", "cancelled"};
     const ObjectLock lock(object);
-    return PyUnicode_FromFormat("<_Waiter, %s>",
+    return PyUnicode_FromFormat("<_WakeFuture, %s>",
                                 outcomes[static_cast<std::size_t>(cast(object)->outcome)]);
 }
 
 // --- memory
 
-int waiter_traverse(PyObject* object, visitproc visit, void* arg) {
+int wake_future_traverse(PyObject* object, visitproc visit, void* arg) {
     const auto* self = cast(object);
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->loop.get());
@@ -294,7 +294,7 @@ int waiter_traverse(PyObject* object, visitproc visit, void* arg) {
     return 0;
 }
 
-int waiter_clear(PyObject* object) {
+int wake_future_clear(PyObject* object) {
     auto* self = cast(object);
     self->callback.reset();
     self->callback_context.reset();
@@ -303,10 +303,11 @@ int waiter_clear(PyObject* object) {
     return 0;
 }
 
-void waiter_dealloc(PyObject* object) {
+void wake_future_dealloc(PyObject* object) {
     PyObject_GC_UnTrack(object);
     auto* state = state_or_null(object);
-    FreeWaiters::deallocate(state != nullptr ? &state->free_waiters : nullptr, cast(object));
+    FreeWakeFutures::deallocate(state != nullptr ? &state->free_wake_futures : nullptr,
+                                cast(object));
 }
 
 PyMethodDef methods[] = {
@@ -328,12 +329,12 @@ PyGetSetDef properties[] = {
 };
 
 PyType_Slot slots[] = {
-    {Py_tp_dealloc, as_slot(waiter_dealloc)},
-    {Py_tp_traverse, as_slot(waiter_traverse)},
-    {Py_tp_clear, as_slot(waiter_clear)},
-    {Py_tp_repr, as_slot(waiter_repr)},
+    {Py_tp_dealloc, as_slot(wake_future_dealloc)},
+    {Py_tp_traverse, as_slot(wake_future_traverse)},
+    {Py_tp_clear, as_slot(wake_future_clear)},
+    {Py_tp_repr, as_slot(wake_future_repr)},
     {Py_tp_iter, as_slot(PyObject_SelfIter)},
-    {Py_tp_iternext, as_slot(waiter_next)},
+    {Py_tp_iternext, as_slot(wake_future_next)},
     {Py_am_await, as_slot(PyObject_SelfIter)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
@@ -342,8 +343,8 @@ PyType_Slot slots[] = {
 };
 
 PyType_Spec spec{
-    .name = "linux_aio._core._Waiter",
-    .basicsize = sizeof(WaiterObject),
+    .name = "linux_aio._core._WakeFuture",
+    .basicsize = sizeof(WakeFutureObject),
     .itemsize = 0,
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
              Py_TPFLAGS_DISALLOW_INSTANTIATION,
@@ -352,31 +353,31 @@ PyType_Spec spec{
 
 }  // namespace
 
-PyTypeObject* make_waiter_type(PyObject* module) {
+PyTypeObject* make_wake_future_type(PyObject* module) {
     return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
 }
 
-Ref make_waiter(ModuleState& state, PyObject* loop) {
-    auto* waiter = state.free_waiters.allocate(state.waiter_type);
-    if (waiter == nullptr) {
+Ref make_wake_future(ModuleState& state, PyObject* loop) {
+    auto* future = state.free_wake_futures.allocate(state.wake_future_type);
+    if (future == nullptr) {
         return {};
     }
-    PyObject_GC_Track(waiter);
-    waiter->loop = Ref::borrow(loop);
-    return Ref::steal(waiter);
+    PyObject_GC_Track(future);
+    future->loop = Ref::borrow(loop);
+    return Ref::steal(future);
 }
 
-void wake_soon(PyObject* waiter) noexcept {
+void wake_soon(PyObject* future) noexcept {
     const KeptException kept;
-    if (const auto callbacks = end_wait(cast(waiter), Outcome::over)) {
+    if (const auto callbacks = end_wait(cast(future), Outcome::over)) {
         // it fails if the loop was closed: then nobody will ever wait again
-        call_all_soon(cast(waiter), *callbacks);
+        call_all_soon(cast(future), *callbacks);
         PyErr_Clear();
     }
 }
 
-bool wake_now(PyObject* waiter) {
-    auto* self = cast(waiter);
+bool wake_now(PyObject* future) {
+    auto* self = cast(future);
     const auto callbacks = end_wait(self, Outcome::over);
     if (!callbacks) {
         return true;
@@ -388,9 +389,9 @@ bool wake_now(PyObject* waiter) {
     return !callbacks->first || call_now(self, callbacks->first.get(), callbacks->context.get());
 }
 
-Ref callback_context_of(PyObject* waiter) noexcept {
-    const ObjectLock lock(waiter);
-    return Ref::borrow(cast(waiter)->callback_context.get());
+Ref callback_context_of(PyObject* future) noexcept {
+    const ObjectLock lock(future);
+    return Ref::borrow(cast(future)->callback_context.get());
 }
 
 PyObject* current_context() noexcept { return PyThreadState_Get()->context; }

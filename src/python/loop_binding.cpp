@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "python/loop_tie.hpp"
+#include "python/loop_binding.hpp"
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -22,7 +22,7 @@
 #include "python/reference_counts.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
-#include "python/waiter.hpp"
+#include "python/wake_future.hpp"
 
 namespace python {
 namespace {
@@ -30,7 +30,7 @@ namespace {
 // --- the watcher
 
 struct Watcher {
-    ContextObject* context = nullptr;  // null once the tie has ended; with the watcher locked
+    ContextObject* context = nullptr;  // null once the binding has ended; with the watcher locked
     engine::UniqueFd fd;
     engine::UniqueFd borrowed_fd;  // a duplicate of the context's
     Ref loop;
@@ -40,7 +40,7 @@ struct WatcherObject : PyObject, Watcher {};
 WatcherObject* cast(PyObject* self) { return static_cast<WatcherObject*>(self); }
 
 WatcherObject* watcher_of(const ContextObject* context) noexcept {
-    return cast(context->tie.watcher.get());
+    return cast(context->binding.watcher.get());
 }
 
 // In the loop's thread. The fd is closed after the loop has forgotten its number.
@@ -71,7 +71,7 @@ bool start_watching(PyObject* loop, const engine::UniqueFd& fd, PyObject* watche
            call_without_context(loop, "add_reader", number.get(), watcher);
 }
 
-// Null once the tie has ended.
+// Null once the binding has ended.
 Ref context_of(WatcherObject* watcher) noexcept {
     const ObjectLock lock(watcher);
     return watcher->context != nullptr ? try_reference(watcher->context) : Ref();
@@ -96,18 +96,18 @@ PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywor
         Py_RETURN_NONE;
     }
     ContextLock lock(context);
-    auto& tie = context->tie;
+    auto& binding = context->binding;
     auto& budget = TurnBudget::of_this_thread();
     PyObject* reason = PyTuple_GET_SIZE(arguments) == 1 ? PyTuple_GET_ITEM(arguments, 0) : nullptr;
     if (reason == Py_None) {
-        tie.look_is_requested = false;
+        binding.look_is_requested = false;
     } else if (reason != nullptr) {
-        tie.turn_is_requested = false;
+        binding.turn_is_requested = false;
         budget.start_next(PyLong_AsUnsignedLongLong(reason));
     } else {
         // The loop comes for an eventfd once in each of its turns.
-        budget.start_next(tie.last_turn);
-        tie.last_turn = budget.turn();
+        budget.start_next(binding.last_turn);
+        binding.last_turn = budget.turn();
     }
     if (!run_turn(context, lock)) {
         return nullptr;
@@ -181,7 +181,7 @@ std::size_t choose_from_queue(const ContextObject* context,
     const auto room = std::min(context->room(), operations.size());
     std::size_t count = 0;
     std::size_t bytes = 0;
-    for (auto* operation = context->tie.queued.front();
+    for (auto* operation = context->binding.queued.front();
          operation != nullptr && count < room && bytes < enough_bytes;
          operation = OperationList::next(operation)) {
         operations[count++] = operation;
@@ -210,53 +210,55 @@ void submit_queued(ContextObject* context) noexcept {
 // The rest of the queue waits for a completion, which comes by the eventfd: but for these cases.
 bool needs_another_turn(const ContextObject* context) noexcept {
     return context->unsignalled != 0 ||
-           (!context->tie.queued.empty() &&
+           (!context->binding.queued.empty() &&
             (TurnBudget::of_this_thread().is_used_up() || context->room() != 0));
 }
 
 // Whether all the places are taken, and some by operations whose completion nobody may look for.
 bool needs_to_look_again(const ContextObject* context) noexcept {
-    const bool is_told_of_all = context->eventfds_in_flight == 0 &&
-                                (!context->tie.has_strangers || context->in_flight.empty());
-    return !context->tie.queued.empty() && !is_told_of_all;
+    const bool is_told_of_all =
+        context->eventfds_in_flight == 0 &&
+        (!context->binding.earlier_loop_in_flight || context->in_flight.empty());
+    return !context->binding.queued.empty() && !is_told_of_all;
 }
 
 void request_look(ContextObject* context) noexcept {
-    auto& tie = context->tie;
-    if (std::exchange(tie.look_is_requested, true)) {
+    auto& binding = context->binding;
+    if (std::exchange(binding.look_is_requested, true)) {
         return;
     }
     const KeptException kept;
-    const auto loop = Ref::borrow(tie.loop.get());
-    const auto watcher = Ref::borrow(tie.watcher.get());
+    const auto loop = Ref::borrow(binding.loop.get());
+    const auto watcher = Ref::borrow(binding.watcher.get());
     const auto delay = Ref::steal(PyFloat_FromDouble(0.001));
     if (!delay ||
         !call_without_context(loop.get(), "call_later", delay.get(), watcher.get(), Py_None)) {
-        tie.look_is_requested = false;
+        binding.look_is_requested = false;
         tell_loop(context);  // which takes no memory
     }
     PyErr_Clear();
 }
 
-// What the first of those that have landed waits for, which leaves the list; null if for nothing.
-Ref take_landed(LoopTie& tie) noexcept {
-    auto* operation = tie.landed.front();
-    tie.landed.remove(operation);
+// What the first of the ready operations waits for, which leaves the list; null if for nothing.
+Ref take_ready(LoopBinding& binding) noexcept {
+    auto* operation = binding.ready.front();
+    binding.ready.remove(operation);
     operation->listing = Listing::none;
-    return Ref::borrow(operation->awaiter != nullptr ? operation->awaiter->waiter.get() : nullptr);
+    return Ref::borrow(operation->awaiter != nullptr ? operation->awaiter->wake_future.get()
+                                                     : nullptr);
 }
 
 void wake_all_soon(ContextObject* context) noexcept {
-    while (!context->tie.landed.empty()) {
-        if (const auto waiter = take_landed(context->tie)) {
-            wake_soon(waiter.get());
+    while (!context->binding.ready.empty()) {
+        if (const auto future = take_ready(context->binding)) {
+            wake_soon(future.get());
         }
     }
 }
 
 // How long run_turn() goes on waking before it lets the rest of the loop have its turn. Not always
 // looks at the clock.
-class Patience {
+class WakeBudget {
 public:
     bool is_over() noexcept {
         if (++questions_ % sample == 0 && !is_over_) {
@@ -277,17 +279,17 @@ private:
 
 // As many are submitted together as keeps both the disk and the tasks busy: more at once is
 // cheaper, but a disk that has little else to do is idle for as long as it takes to collect them.
-bool is_good_company(const ContextObject* context) noexcept {
+bool batch_is_full(const ContextObject* context) noexcept {
     constexpr std::size_t fewest = 4;
     constexpr std::size_t most = 32;
-    const auto count = std::min(context->tie.queued.size(), context->room());
+    const auto count = std::min(context->binding.queued.size(), context->room());
     return count >= std::clamp(context->in_flight.size(), fewest, most);
 }
 
 void submit_for_turn(ContextObject* context) noexcept {
-    context->tie.is_running = true;
+    context->binding.is_running = true;
     submit_queued(context);
-    context->tie.is_running = false;
+    context->binding.is_running = false;
 }
 
 // The loop calls a reader in the same Python context each time. For the life of this object we are
@@ -313,33 +315,34 @@ private:
     Ref context_;
 };
 
-// Calls back those whose operations have landed by now, and submits what they queue. False with an
-// exception set.
-bool wake_all_now(ContextObject* context, ContextLock& lock, Patience& patience) {
-    auto& tie = context->tie;
+// Calls back those whose operations have completed by now, and submits what they queue. False with
+// an exception set.
+bool wake_all_now(ContextObject* context, ContextLock& lock, WakeBudget& wake_budget) {
+    auto& binding = context->binding;
     // whoever is called back may have the context served by another loop
-    const auto number = tie.number;
-    auto* outer = tie.waking;
+    const auto number = binding.number;
+    auto* outer = binding.waking;
     const OutsideContext outside;
     bool goes_on = true;
-    for (auto left = tie.landed.size();
-         goes_on && left != 0 && !tie.landed.empty() && tie.number == number; --left) {
-        const auto waiter = take_landed(tie);
-        if (!waiter || static_cast<WaiterObject*>(waiter.get())->loop.get() != tie.loop.get()) {
+    for (auto left = binding.ready.size();
+         goes_on && left != 0 && !binding.ready.empty() && binding.number == number; --left) {
+        const auto future = take_ready(binding);
+        if (!future ||
+            static_cast<WakeFutureObject*>(future.get())->loop.get() != binding.loop.get()) {
             continue;  // of a loop that was closed: nobody will step its tasks again
         }
         // held: it may be put back by then, for another callback of the same
-        const auto python_context = callback_context_of(waiter.get());
-        tie.waking = python_context.get();
+        const auto python_context = callback_context_of(future.get());
+        binding.waking = python_context.get();
         {
             const ContextLock::Pause pause(lock);
-            goes_on = wake_now(waiter.get());
+            goes_on = wake_now(future.get());
         }
-        tie.waking = outer;
-        if (goes_on && is_good_company(context)) {
+        binding.waking = outer;
+        if (goes_on && batch_is_full(context)) {
             submit_for_turn(context);
         }
-        if (patience.is_over()) {
+        if (wake_budget.is_over()) {
             break;
         }
     }
@@ -348,25 +351,25 @@ bool wake_all_now(ContextObject* context, ContextLock& lock, Patience& patience)
 
 // False with an exception set.
 bool wake_and_submit(ContextObject* context, ContextLock& lock) {
-    auto& tie = context->tie;
-    if (!tie.loop || TurnBudget::of_this_thread().is_contended() ||
-        is_debugging(state_of(context), tie.loop.get())) {
+    auto& binding = context->binding;
+    if (!binding.loop || TurnBudget::of_this_thread().is_contended() ||
+        is_debugging(state_of(context), binding.loop.get())) {
         wake_all_soon(context);
         return true;
     }
-    Patience patience;
+    WakeBudget wake_budget;
     do {
-        if (!wake_all_now(context, lock, patience)) {
+        if (!wake_all_now(context, lock, wake_budget)) {
             return false;
         }
         submit_for_turn(context);
-    } while (!tie.landed.empty() && !patience.is_over());
+    } while (!binding.ready.empty() && !wake_budget.is_over());
     return true;
 }
 
 // Nobody will step the tasks of a closed loop again.
 void drop_suspended(ContextObject* context) noexcept {
-    for (auto* list : {&context->tie.queued, &context->tie.landed}) {
+    for (auto* list : {&context->binding.queued, &context->binding.ready}) {
         while (auto* operation = list->front()) {
             list->remove(operation);
             operation->listing = Listing::none;
@@ -380,47 +383,47 @@ PyTypeObject* make_watcher_type(PyObject* module) {
     return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
 }
 
-bool tie_to_running_loop(ContextObject* context) {
-    auto& tie = context->tie;
-    if (tie.loop && runs_here(state_of(context), tie.loop.get())) {
+bool bind_to_running_loop(ContextObject* context) {
+    auto& binding = context->binding;
+    if (binding.loop && runs_here(state_of(context), binding.loop.get())) {
         return true;
     }
     const auto loop = running_loop(state_of(context));
     if (!loop) {
         return false;
     }
-    if (tie.loop) {
-        if (tie.suspended != 0 && !is_closed(tie.loop.get())) {
+    if (binding.loop) {
+        if (binding.suspended != 0 && !is_closed(binding.loop.get())) {
             PyErr_SetString(PyExc_RuntimeError,
                             "the AIOContext serves another event loop, in which it is awaited");
             return false;
         }
         drop_suspended(context);
-        untie(context);
+        unbind(context);
     }
-    const auto number = tie.number;
+    const auto number = binding.number;
     auto watcher = make_watcher(context, loop.get());
     if (!watcher) {
         return false;
     }
-    if (tie.loop || tie.number != number) {
+    if (binding.loop || binding.number != number) {
         // Another thread came in between, with its loop.
         forget_context(cast(watcher.get()));
         stop_watching(cast(watcher.get()));
-        return tie_to_running_loop(context);
+        return bind_to_running_loop(context);
     }
-    tie.watcher = std::move(watcher);
-    tie.loop = Ref::borrow(loop.get());
-    tie.turn_is_requested = false;
-    tie.look_is_requested = false;
-    tie.suspended = 0;
-    tie.has_strangers = !context->in_flight.empty();
-    ++tie.number;
+    binding.watcher = std::move(watcher);
+    binding.loop = Ref::borrow(loop.get());
+    binding.turn_is_requested = false;
+    binding.look_is_requested = false;
+    binding.suspended = 0;
+    binding.earlier_loop_in_flight = !context->in_flight.empty();
+    ++binding.number;
     return true;
 }
 
-int eventfd_of_tie(const ContextObject* context) noexcept {
-    return context->tie.watcher ? watcher_of(context)->fd.get() : -1;
+int eventfd_of_binding(const ContextObject* context) noexcept {
+    return context->binding.watcher ? watcher_of(context)->fd.get() : -1;
 }
 
 bool borrow_eventfd(ContextObject* context) {
@@ -428,9 +431,9 @@ bool borrow_eventfd(ContextObject* context) {
     if (watcher->borrowed_fd.is_open()) {
         return true;
     }
-    // Another thread may end the tie meanwhile.
+    // Another thread may end the binding meanwhile.
     const auto held = Ref::borrow(watcher);
-    const auto loop = Ref::borrow(context->tie.loop.get());
+    const auto loop = Ref::borrow(context->binding.loop.get());
     engine::UniqueFd fd(fcntl(context->eventfd.get(), F_DUPFD_CLOEXEC, 0));
     if (!start_watching(loop.get(), fd, watcher)) {
         return false;
@@ -440,7 +443,7 @@ bool borrow_eventfd(ContextObject* context) {
 }
 
 void tell_loop(const ContextObject* context) noexcept {
-    if (const int fd = eventfd_of_tie(context); fd >= 0) {
+    if (const int fd = eventfd_of_binding(context); fd >= 0) {
         signal_eventfd(fd);
     }
 }
@@ -451,14 +454,14 @@ void hide_from_loop(ContextObject* context) noexcept {
     }
 }
 
-void untie(ContextObject* context) noexcept {
-    auto& tie = context->tie;
-    if (!tie.loop) {
+void unbind(ContextObject* context) noexcept {
+    auto& binding = context->binding;
+    if (!binding.loop) {
         return;
     }
     const KeptException kept;
-    const auto loop = std::move(tie.loop);
-    const auto watcher = std::move(tie.watcher);
+    const auto loop = std::move(binding.loop);
+    const auto watcher = std::move(binding.watcher);
     forget_context(cast(watcher.get()));
     auto* state = state_or_null(context);
     if (context->is_inherited() || state == nullptr) {
@@ -473,18 +476,18 @@ void untie(ContextObject* context) noexcept {
 }
 
 void request_turn(ContextObject* context) noexcept {
-    auto& tie = context->tie;
-    if (!tie.loop || std::exchange(tie.turn_is_requested, true)) {
+    auto& binding = context->binding;
+    if (!binding.loop || std::exchange(binding.turn_is_requested, true)) {
         return;
     }
     const KeptException kept;
-    const auto loop = Ref::borrow(tie.loop.get());
-    const auto watcher = Ref::borrow(tie.watcher.get());
+    const auto loop = Ref::borrow(binding.loop.get());
+    const auto watcher = Ref::borrow(binding.watcher.get());
     const auto turn = Ref::steal(PyLong_FromUnsignedLongLong(TurnBudget::of_this_thread().turn()));
     const char* method =
         may_touch(state_of(context), loop.get()) ? "call_soon" : "call_soon_threadsafe";
     if (!turn || !call_without_context(loop.get(), method, watcher.get(), turn.get())) {
-        tie.turn_is_requested = false;
+        binding.turn_is_requested = false;
         tell_loop(context);  // which takes no memory
     }
     PyErr_Clear();
@@ -499,17 +502,17 @@ void attend_to_queue(ContextObject* context) noexcept {
 }
 
 bool comes_to_queue(const ContextObject* context) noexcept {
-    const auto& tie = context->tie;
-    return tie.is_running || (tie.waking != nullptr && tie.waking == current_context());
+    const auto& binding = context->binding;
+    return binding.is_running || (binding.waking != nullptr && binding.waking == current_context());
 }
 
 bool run_turn(ContextObject* context, ContextLock& lock) {
-    auto& tie = context->tie;
+    auto& binding = context->binding;
     if (context->engine != nullptr) {
-        tie.is_running = true;
-        empty_eventfd(eventfd_of_tie(context));
+        binding.is_running = true;
+        empty_eventfd(eventfd_of_binding(context));
         const bool is_emptied =
-            tie.borrowed != 0 && (!context->eventfd_is_watched || context->kept == 0);
+            binding.borrowed != 0 && (!context->eventfd_is_watched || context->kept == 0);
         if (is_emptied) {
             empty_eventfd(context->eventfd.get());
         }
@@ -518,35 +521,35 @@ bool run_turn(ContextObject* context, ContextLock& lock) {
             signal_eventfd(context->eventfd.get());  // that was for the program, too
         }
         submit_queued(context);
-        tie.is_running = false;
+        binding.is_running = false;
     }
     if (context->closing) {
         fail_queued(context);  // those that were out of the queue when it was closed
     }
-    const bool succeeded = tie.landed.empty() || wake_and_submit(context, lock);
+    const bool succeeded = binding.ready.empty() || wake_and_submit(context, lock);
     if (context->engine == nullptr) {
         wake_all_soon(context);
-        untie(context);
+        unbind(context);
         return succeeded;
     }
-    if (tie.borrowed == 0 && tie.watcher && watcher_of(context)->borrowed_fd.is_open()) {
-        stop_watching(tie.loop.get(), std::move(watcher_of(context)->borrowed_fd));
+    if (binding.borrowed == 0 && binding.watcher && watcher_of(context)->borrowed_fd.is_open()) {
+        stop_watching(binding.loop.get(), std::move(watcher_of(context)->borrowed_fd));
         if (context->eventfd_is_watched && context->kept != 0) {
             signal_eventfd(context->eventfd.get());
         }
     }
-    if (!tie.landed.empty()) {
+    if (!binding.ready.empty()) {
         request_turn(context);
     }
     attend_to_queue(context);
     return succeeded;
 }
 
-void wake_landed(ContextObject* context) noexcept {
-    if (!context->tie.loop || context->tie.landed.empty()) {
+void wake_ready(ContextObject* context) noexcept {
+    if (!context->binding.loop || context->binding.ready.empty()) {
         return;
     }
-    if (may_touch(state_of(context), context->tie.loop.get())) {
+    if (may_touch(state_of(context), context->binding.loop.get())) {
         wake_all_soon(context);
     } else {
         request_turn(context);
@@ -555,21 +558,21 @@ void wake_landed(ContextObject* context) noexcept {
 
 void fail_queued(ContextObject* context) noexcept {
     const KeptException kept;
-    while (!context->tie.queued.empty()) {
+    while (!context->binding.queued.empty()) {
         auto failure = Ref::steal(PyObject_CallFunction(
             PyExc_ValueError, "s", "the AIOContext was closed before the operation's turn came"));
         PyErr_Clear();
         // Only now, for making an exception may let other threads in.
-        auto* operation = context->tie.queued.front();
+        auto* operation = context->binding.queued.front();
         if (operation == nullptr) {
             break;  // not covered: needs another thread, or a collection, at that very moment
         }
-        context->tie.queued.remove(operation);
-        operation->listing = Listing::landed;
-        context->tie.landed.push_back(operation);
+        context->binding.queued.remove(operation);
+        operation->listing = Listing::ready;
+        context->binding.ready.push_back(operation);
         operation->awaiter->failure = std::move(failure);
     }
-    wake_landed(context);
+    wake_ready(context);
 }
 
 }  // namespace python

@@ -13,7 +13,7 @@
 
 namespace python {
 
-struct Waiter {
+struct WakeFuture {
     enum class Outcome : std::uint8_t { pending, over, cancelled };
 
     Outcome outcome = Outcome::pending;
@@ -26,24 +26,24 @@ struct Waiter {
     Ref cancel_message;
 };
 
-struct WaiterObject : PyObject, Waiter {};
+struct WakeFutureObject : PyObject, WakeFuture {};
 
-PyTypeObject* make_waiter_type(PyObject* module);
+PyTypeObject* make_wake_future_type(PyObject* module);
 
 // A new one, marked as what a task waits for. Null with an exception set.
-Ref make_waiter(ModuleState& state, PyObject* loop);
+Ref make_wake_future(ModuleState& state, PyObject* loop);
 
 // The wait is over: whoever waits is called back by way of the loop, in its next turn. Nothing if
 // it is over already, or the loop is closed. In the loop's thread.
-void wake_soon(PyObject* waiter) noexcept;
+void wake_soon(PyObject* future) noexcept;
 
 // The same, but who waits is called back at once; what that raises goes to the loop's exception
 // handler. For callbacks of the loop's. False with SystemExit, KeyboardInterrupt or what the
 // handler raised.
-bool wake_now(PyObject* waiter);
+bool wake_now(PyObject* future);
 
 // In which of Python's contexts the first who waits is to be called back; null if nobody waits.
-Ref callback_context_of(PyObject* waiter) noexcept;
+Ref callback_context_of(PyObject* future) noexcept;
 
 // Python's context (of contextvars) that the caller runs in; borrowed, null for the thread's first.
 PyObject* current_context() noexcept;
