@@ -2,9 +2,13 @@
 // Memory at an aligned address.
 #pragma once
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
-#include <memory>
+#include <cstring>
 #include <utility>
 
 namespace engine {
@@ -17,22 +21,72 @@ public:
     AlignedMemory(std::size_t size, std::size_t alignment) noexcept
         : data_(allocate(size, alignment)), size_(data_ != nullptr ? size : 0) {}
 
-    AlignedMemory(AlignedMemory&& other) noexcept
-        : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+    // Zeroed memory. What is large is mapped: the kernel clears each page when it is first used.
+    static AlignedMemory zeroed(std::size_t size, std::size_t alignment) noexcept {
+        if (size >= least_mapped) {
+            return map(size, alignment);
+        }
+        AlignedMemory memory(size, alignment);
+        if (memory.data() != nullptr) {
+            std::memset(memory.data(), 0, size);
+        }
+        return memory;
+    }
+
+    AlignedMemory(AlignedMemory&& other) noexcept { swap(other); }
     AlignedMemory& operator=(AlignedMemory&& other) noexcept {
-        data_ = std::move(other.data_);
-        size_ = std::exchange(other.size_, 0);
+        AlignedMemory moved(std::move(other));
+        swap(moved);
         return *this;
     }
-    ~AlignedMemory() = default;
+    ~AlignedMemory() {
+        if (mapped_ != 0) {
+            munmap(data_, mapped_);
+        } else {
+            std::free(data_);
+        }
+    }
 
-    std::byte* data() const noexcept { return data_.get(); }
+    std::byte* data() const noexcept { return data_; }
     std::size_t size() const noexcept { return size_; }
 
 private:
-    struct Free {
-        void operator()(std::byte* data) const noexcept { std::free(data); }
-    };
+    static constexpr std::size_t least_mapped = std::size_t{128} * 1024;
+
+    void swap(AlignedMemory& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        std::swap(mapped_, other.mapped_);
+    }
+
+    // Maps more than is needed, and gives back what lies before and behind the aligned part.
+    static AlignedMemory map(std::size_t size, std::size_t alignment) noexcept {
+        const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+        const auto spare = alignment > page ? alignment : 0;
+        if (size > SIZE_MAX - page - spare) {
+            return {};
+        }
+        const auto whole = (size + page - 1) / page * page;
+        void* mapping = mmap(nullptr, whole + spare, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (mapping == MAP_FAILED) {
+            return {};
+        }
+        auto* start = static_cast<std::byte*>(mapping);
+        const auto past = reinterpret_cast<std::uintptr_t>(start) % alignment;
+        const auto before = past != 0 ? static_cast<std::size_t>(alignment - past) : 0;
+        if (before != 0) {
+            munmap(start, before);
+        }
+        if (before != spare) {
+            munmap(start + before + whole, spare - before);
+        }
+        AlignedMemory memory;
+        memory.data_ = start + before;
+        memory.size_ = size;
+        memory.mapped_ = whole;
+        return memory;
+    }
 
     static std::byte* allocate(std::size_t size, std::size_t alignment) noexcept {
         void* data = nullptr;
@@ -42,8 +96,9 @@ private:
         return failed ? nullptr : static_cast<std::byte*>(data);
     }
 
-    std::unique_ptr<std::byte, Free> data_;
+    std::byte* data_ = nullptr;
     std::size_t size_ = 0;
+    std::size_t mapped_ = 0;  // bytes, if the memory is a mapping; 0: from the allocator
 };
 
 }  // namespace engine

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <span>
@@ -112,11 +111,10 @@ PyObject* aligned_buffer(PyObject* module, PyObject* const* arguments, Py_ssize_
     }
     auto& memory = (new (static_cast<AlignedBuffer*>(cast(object.get()))) AlignedBuffer)->memory;
     const auto size = static_cast<std::size_t>(*nbytes);
-    memory = engine::AlignedMemory(size, static_cast<std::size_t>(alignment));
+    memory = engine::AlignedMemory::zeroed(size, static_cast<std::size_t>(alignment));
     if (memory.data() == nullptr) {
         return PyErr_NoMemory();
     }
-    std::memset(memory.data(), 0, size);
     return PyMemoryView_FromObject(object.get());
 }
 

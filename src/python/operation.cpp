@@ -470,8 +470,12 @@ OperationObject* operation_of(engine::Request* request) noexcept {
 }
 
 void complete(OperationObject* operation, std::int64_t result) noexcept {
-    const bool landed = operation->kind == Kind::read && result >= 0;
-    operation->result = landed ? land(*operation, result) : result;
+    const bool is_read = operation->kind == Kind::read;
+    if (is_read && result < 0) {
+        // The last result, unread in aligned memory, is gone with it.
+        operation->memory.payload_aligned = false;
+    }
+    operation->result = is_read && result >= 0 ? land(*operation, result) : result;
     operation->state = State::completed;
 }
 

@@ -19,7 +19,7 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD, aligned_buffer, direct_alignment
 from support.direct import PAGE, address_of, buffer_at, direct_file, direct_reason
-from support.files import file_in_memory
+from support.files import Numbered, file_in_memory
 from support.mounts import (
     SMALLEST_MIB,
     loop_mount,
@@ -27,7 +27,7 @@ from support.mounts import (
     tmpfs_mount,
     tmpfs_mount_reason,
 )
-from support.operations import perform
+from support.operations import perform, wait_done
 
 LENGTH = 3 * PAGE + 1234
 DATA = bytes(number * 7 % 251 for number in range(LENGTH))
@@ -540,3 +540,69 @@ def test_the_end_of_all_offsets_is_past_the_end_of_the_file(
             assert operation.get_result() == b""
     finally:
         os.close(fd)
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+@pytest.mark.parametrize("refusal", ["a number that is closed", "only for writing", "a folder"])
+def test_a_result_that_nobody_looked_at_and_then_a_file_that_refuses(
+    refusal: str, looked_at: bool, ctx: AIOContext, folder: Path
+) -> None:
+    path = folder / "file"
+    with direct_file(path, DATA) as fd:
+        file = Numbered(fd)
+        op = AIOOperation.read(PAGE, file, 3)
+        for _ in range(3):
+            file.number = fd
+            op.submit(ctx)
+            wait_done(op)
+            if looked_at:
+                assert op.get_result() == DATA[3 : PAGE + 3]
+            file.number = refusing_number(refusal, path)
+            try:
+                op.submit(ctx)
+            except OSError:  # not taken: it is as it was before
+                assert op.get_result() == DATA[3 : PAGE + 3]
+            else:
+                wait_done(op)
+                assert op.payload is None
+                with pytest.raises(OSError, match="read of 4096 bytes at offset 3"):
+                    op.get_result()
+            finally:
+                if file.number >= 0:
+                    os.close(file.number)
+        file.number = fd
+        assert perform(ctx, op) == DATA[3 : PAGE + 3]
+
+
+def refusing_number(refusal: str, path: Path) -> int:
+    if refusal == "a number that is closed":
+        return -1
+    if refusal == "only for writing":
+        return os.open(path, os.O_WRONLY | os.O_DIRECT)
+    return os.open(path.parent, os.O_RDONLY)
+
+
+def test_large_aligned_memory_costs_nothing_until_it_is_used() -> None:
+    before = resident_bytes()
+    buffers = [aligned_buffer(1 << 30, alignment) for alignment in (1, 4096, 1 << 21)]
+    assert resident_bytes() - before < 64 << 20
+    for buffer in buffers:
+        buffer[-1] = 1
+        assert bytes(buffer[-2:]) == b"\0\1"
+        assert not any(buffer[:PAGE])
+    assert address_of(buffers[2]) % (1 << 21) == 0
+
+
+@pytest.mark.parametrize("alignment", [1, 512, 4096, 1 << 16, 1 << 22])
+@pytest.mark.parametrize("nbytes", [(128 << 10) - 1, 128 << 10, (128 << 10) + 1, 3 << 20])
+def test_all_of_an_aligned_buffer_can_be_used(nbytes: int, alignment: int) -> None:
+    for _ in range(3):  # memory that is given back is not anybody else's
+        buffer = aligned_buffer(nbytes, alignment)
+        assert address_of(buffer) % alignment == 0
+        assert buffer.nbytes == nbytes
+        assert not any(buffer)
+        buffer[:] = b"x" * nbytes
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
