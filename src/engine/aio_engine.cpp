@@ -17,6 +17,7 @@
 
 #include "engine/alignment.hpp"
 #include "engine/kernel_order.hpp"
+#include "engine/operations/operation_type.hpp"
 
 namespace engine {
 namespace {
@@ -75,27 +76,14 @@ void* to_pointer(std::uint64_t value) noexcept {
     return reinterpret_cast<void*>(static_cast<std::uintptr_t>(value));
 }
 
-// <linux/aio_abi.h>'s, which <libaio.h> does not have.
-constexpr unsigned flag_ioprio = 1U << 1U;
-
 void fill_control_block(Request& request) noexcept {
+    const auto& type = type_of(request.opcode);
     auto& block = request.control_block;
     block = {};
     block.data = &request;
-    block.aio_lio_opcode = static_cast<short>(request.opcode);
+    block.aio_lio_opcode = static_cast<short>(type.kernel_number);
     block.aio_fildes = request.fd;
-    if (request.opcode == Opcode::poll) {
-        block.u.poll.events = request.poll_events;
-    } else if (!is_sync(request.opcode)) {
-        block.u.c.buf = request.address;
-        block.u.c.nbytes = request.length;
-        block.u.c.offset = static_cast<long long>(request.offset);
-        block.aio_rw_flags = static_cast<decltype(block.aio_rw_flags)>(request.rw_flags);
-        if (request.priority != 0) {
-            block.aio_reqprio = static_cast<short>(request.priority);
-            block.u.c.flags |= flag_ioprio;
-        }
-    }
+    type.fill_iocb(block, request);
     if (request.eventfd >= 0) {
         io_set_eventfd(&block, request.eventfd);
     }

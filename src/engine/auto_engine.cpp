@@ -42,7 +42,7 @@ bool wants_no_wait(const Request& request) noexcept { return (request.rw_flags &
 // there, but not cached.
 bool ends_at(int fd, std::uint64_t offset) noexcept {
     char byte = 0;
-    const Request look{
+    const OperationData look{
         .opcode = Opcode::read, .fd = fd, .offset = offset, .address = &byte, .length = 1};
     return carry_out(look, fd, false, RWF_NOWAIT) == 0;
 }

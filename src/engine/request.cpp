@@ -8,11 +8,11 @@
 
 namespace engine {
 
-std::size_t size_of(const Request& request) noexcept {
-    if (!is_vectored(request.opcode)) {
-        return request.length;
+std::size_t size_of(const OperationData& operation) noexcept {
+    if (!is_vectored(operation.opcode)) {
+        return operation.length;
     }
-    const std::span parts(static_cast<const iovec*>(request.address), request.length);
+    const std::span parts(static_cast<const iovec*>(operation.address), operation.length);
     return std::accumulate(
         parts.begin(), parts.end(), std::size_t{0},
         [](std::size_t total, const iovec& part) { return total + part.iov_len; });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One request to the kernel, as every engine takes it.
+// One request: what is asked for, and what an engine needs to carry it out.
 #pragma once
 
 #include <libaio.h>
@@ -9,16 +9,8 @@
 
 namespace engine {
 
-// The kernel's own numbers (IOCB_CMD_* of <linux/aio_abi.h>): AIOOperation.opcode shows them.
-enum class Opcode : std::uint16_t {
-    read = IO_CMD_PREAD,
-    write = IO_CMD_PWRITE,
-    fsync = IO_CMD_FSYNC,
-    fdsync = IO_CMD_FDSYNC,
-    poll = IO_CMD_POLL,
-    readv = IO_CMD_PREADV,
-    writev = IO_CMD_PWRITEV,
-};
+// What is asked for. Each has an entry in the table of operations (operations/operation_type.hpp).
+enum class Opcode : std::uint8_t { read, write, readv, writev, fsync, fdsync, poll };
 
 // What to expect of the submission of a request: whether it waits, for a disk, a pipe or a server
 // on the network, and whether the request is over when it returns.
@@ -64,9 +56,8 @@ struct HeldFile;
 // a disk that has nothing else to do is to begin with the first while we make the next.
 inline constexpr std::size_t disk_batch_size = 8;
 
-// From a successful submission until reap() returns it, an engine and the kernel refer to the
-// request and to all that it points to: it must neither move nor go away.
-struct Request {
+// What is asked for: the same for every engine.
+struct OperationData {
     Opcode opcode{};
     int fd = -1;
     std::uint64_t offset = 0;
@@ -82,12 +73,14 @@ struct Request {
     bool eventfd_may_block = true;
     // Whether `eventfd` is known to be one.
     bool eventfd_is_checked = false;
+};
 
+// What engines note of a request on its way.
+struct RequestState {
     // What plan() found.
     Pace pace{};
     bool is_direct = false;  // the file is open for direct I/O, as far as it matters
 
-    // The engines' own.
     bool cancelled = false;
     Route route{};
     Stage stage{};
@@ -95,12 +88,18 @@ struct Request {
     bool is_brief = false;        // for a worker: most likely a matter of microseconds
     bool was_in_reactor = false;  // a worker may wait for it
     bool is_reactors = false;  // a worker is not to wait for it, and gives it back to the reactor
-    iocb control_block{};
+    iocb control_block{};      // kernel AIO's
     std::int64_t result = 0;
     HeldFile* file = nullptr;         // what threads of ours use instead of `fd`
     HeldFile* signal_file = nullptr;  // and of `eventfd`
     int poll_proxy = -1;              // an epoll(7) that io_uring polls in place of the file
-    Request* previous = nullptr;      // in one list of the engine's at a time
+};
+
+// From a successful submission until reap() returns it, an engine and the kernel refer to the
+// request and to all that it points to: it must neither move nor go away.
+struct Request : OperationData, RequestState {
+    void* owner = nullptr;        // the submitter's, by which it knows a completed request
+    Request* previous = nullptr;  // in one list of the engine's at a time
     Request* next = nullptr;
 };
 
@@ -121,6 +120,6 @@ constexpr bool transfers_data(Opcode opcode) noexcept {
 }
 
 // The bytes that a read or write asks for.
-std::size_t size_of(const Request& request) noexcept;
+std::size_t size_of(const OperationData& operation) noexcept;
 
 }  // namespace engine

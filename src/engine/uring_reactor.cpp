@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -13,6 +12,7 @@
 #include <iterator>
 
 #include "engine/blocking_call.hpp"
+#include "engine/operations/operation_type.hpp"
 #include "engine/private_files.hpp"
 #include "engine/uring_calls.hpp"
 
@@ -81,10 +81,6 @@ bool is_nonblocking_stream(HeldFile& file) noexcept {
     return file.kind == HeldFile::Kind::stream && (fcntl(file.fd, F_GETFL) & O_NONBLOCK) != 0;
 }
 
-unsigned length_of(const Request& request) noexcept {
-    return static_cast<unsigned>(request.length);
-}
-
 }  // namespace
 
 UringReactor::~UringReactor() {
@@ -127,40 +123,10 @@ io_uring_sqe* UringReactor::get_entry() noexcept {
 }
 
 void UringReactor::prepare(io_uring_sqe* entry, const Request& request) noexcept {
-    const int fd = request.file->fd;
-    switch (request.opcode) {
-        case Opcode::read:
-            io_uring_prep_read(entry, fd, request.address, length_of(request), request.offset);
-            break;
-        case Opcode::readv:
-            io_uring_prep_readv(entry, fd, static_cast<const iovec*>(request.address),
-                                length_of(request), request.offset);
-            break;
-        case Opcode::write:
-            io_uring_prep_write(entry, fd, request.address, length_of(request), request.offset);
-            break;
-        case Opcode::writev:
-            io_uring_prep_writev(entry, fd, static_cast<const iovec*>(request.address),
-                                 length_of(request), request.offset);
-            break;
-        case Opcode::fsync:
-            io_uring_prep_fsync(entry, fd, 0);
-            break;
-        case Opcode::fdsync:
-            io_uring_prep_fsync(entry, fd, IORING_FSYNC_DATASYNC);
-            break;
-        case Opcode::poll:
-            if (request.poll_proxy >= 0) {
-                io_uring_prep_poll_add(entry, request.poll_proxy, POLLIN);
-            } else {
-                io_uring_prep_poll_add(entry, fd, request.poll_events);
-            }
-            break;
-    }
-    if (transfers_data(request.opcode)) {
-        // Nobody polls for these completions: kernel AIO ignores the flag, too.
-        entry->rw_flags = request.rw_flags & ~RWF_HIPRI;
-        entry->ioprio = request.priority;
+    if (request.opcode == Opcode::poll && request.poll_proxy >= 0) {
+        io_uring_prep_poll_add(entry, request.poll_proxy, POLLIN);
+    } else {
+        type_of(request.opcode).fill_entry(*entry, request, request.file->fd);
     }
     entry->user_data = name_of(&request);
 }

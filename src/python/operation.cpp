@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "engine/operations/operation_type.hpp"
 #include "python/arguments.hpp"
 #include "python/awaitable.hpp"
 #include "python/completion.hpp"
@@ -181,7 +182,7 @@ PyObject* operation_await(PyObject* object) {
 // --- attributes
 
 PyObject* operation_get_opcode(PyObject* object, void* /*closure*/) {
-    return PyLong_FromLong(static_cast<long>(cast(object)->request.opcode));
+    return PyLong_FromLong(engine::type_of(cast(object)->request.opcode).kernel_number);
 }
 
 PyObject* operation_get_fileno(PyObject* object, void* /*closure*/) {
@@ -464,9 +465,7 @@ PyType_Spec spec{
 }  // namespace
 
 OperationObject* operation_of(engine::Request* request) noexcept {
-    auto* operation = reinterpret_cast<Operation*>(reinterpret_cast<char*>(request) -
-                                                   offsetof(Operation, request));
-    return static_cast<OperationObject*>(operation);
+    return static_cast<OperationObject*>(request->owner);
 }
 
 void complete(OperationObject* operation, std::int64_t result) noexcept {

@@ -356,6 +356,7 @@ void Batch::enlist(Candidate& candidate) {
     auto* operation = candidate.operation;
     swap(operation->eventfd, candidate.eventfd);
     name_eventfd(candidate);
+    operation->request.owner = operation;
     operation->state = State::in_flight;
     operation->listing = Listing::in_flight;
     context_->enter_flight(static_cast<OperationObject*>(Py_NewRef(operation)));

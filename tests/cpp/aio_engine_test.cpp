@@ -80,10 +80,10 @@ void test_vectors() {
     std::string second(6, '.');
     std::array<iovec, 2> parts{iovec{first.data(), first.size()},
                                iovec{second.data(), second.size()}};
-    Request request{.opcode = engine::Opcode::readv,
-                    .fd = file.get(),
-                    .address = parts.data(),
-                    .length = parts.size()};
+    Request request{{.opcode = engine::Opcode::readv,
+                     .fd = file.get(),
+                     .address = parts.data(),
+                     .length = parts.size()}};
     check::equal(fixtures::complete(*engine, request), 11);
     check::equal(first + second, "hello world.");
     request.opcode = engine::Opcode::writev;
@@ -95,7 +95,7 @@ void test_syncs() {
     const auto engine = make_engine();
     const auto file = fixtures::memory_file("");
     for (const auto opcode : {engine::Opcode::fsync, engine::Opcode::fdsync}) {
-        Request request{.opcode = opcode, .fd = file.get()};
+        Request request{{.opcode = opcode, .fd = file.get()}};
         check::equal(fixtures::complete(*engine, request), 0);
     }
 }

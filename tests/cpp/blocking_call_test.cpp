@@ -35,8 +35,8 @@ void transfer_everything() {
                      iovec{.iov_base = text.data() + 2, .iov_len = 2}};
     std::array places{iovec{.iov_base = read.data() + 2, .iov_len = 2},
                       iovec{.iov_base = read.data(), .iov_len = 2}};
-    engine::Request whole{.opcode = Opcode::write, .address = text.data(), .length = 4};
-    engine::Request vector{.opcode = Opcode::writev, .address = parts.data(), .length = 2};
+    engine::OperationData whole{.opcode = Opcode::write, .address = text.data(), .length = 4};
+    engine::OperationData vector{.opcode = Opcode::writev, .address = parts.data(), .length = 2};
     for (auto* request : {&whole, &vector}) {
         check::equal(carry_out(*request, file.get(), false, 0), 4);
         check::equal(carry_out(*request, pipe.writer(), true, 0), 4);
@@ -62,7 +62,7 @@ void test_without_flags() {
         transfer_everything();
         const auto file = fixtures::memory_file("data");
         char byte = 0;
-        const engine::Request look{.opcode = Opcode::read, .address = &byte, .length = 1};
+        const engine::OperationData look{.opcode = Opcode::read, .address = &byte, .length = 1};
         check::equal(carry_out(look, file.get(), false, RWF_NOWAIT), -EOPNOTSUPP);
         auto flagged = look;
         flagged.rw_flags = RWF_DSYNC;

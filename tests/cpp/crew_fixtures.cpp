@@ -171,14 +171,14 @@ std::uint64_t signals_of(int eventfd, std::uint64_t expected) {
 
 // --- files, requests and their results
 
-Request sync_request(int fd, Opcode opcode) { return {.opcode = opcode, .fd = fd}; }
+Request sync_request(int fd, Opcode opcode) { return {{.opcode = opcode, .fd = fd}}; }
 
 Request vector_request(Opcode opcode, int fd, std::span<iovec> parts, std::uint64_t offset) {
-    return {.opcode = opcode,
-            .fd = fd,
-            .offset = offset,
-            .address = parts.data(),
-            .length = parts.size()};
+    return {{.opcode = opcode,
+             .fd = fd,
+             .offset = offset,
+             .address = parts.data(),
+             .length = parts.size()}};
 }
 
 iovec part_of(std::string& text, std::size_t offset, std::size_t size) {

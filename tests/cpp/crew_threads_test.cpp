@@ -110,8 +110,10 @@ public:
         std::vector<Request> requests;
         requests.reserve(count);
         for (const auto& number : numbers_) {
-            requests.push_back(
-                {.opcode = opcode, .fd = number.get(), .poll_events = POLLIN, .eventfd = eventfd});
+            requests.push_back({{.opcode = opcode,
+                                 .fd = number.get(),
+                                 .poll_events = POLLIN,
+                                 .eventfd = eventfd}});
         }
         return requests;
     }

@@ -124,24 +124,24 @@ private:
 };
 
 inline engine::Request read_request(int fd, std::span<char> buffer, std::uint64_t offset = 0) {
-    return {.opcode = engine::Opcode::read,
-            .fd = fd,
-            .offset = offset,
-            .address = buffer.data(),
-            .length = buffer.size()};
+    return {{.opcode = engine::Opcode::read,
+             .fd = fd,
+             .offset = offset,
+             .address = buffer.data(),
+             .length = buffer.size()}};
 }
 
 inline engine::Request write_request(int fd, std::string_view bytes, std::uint64_t offset = 0) {
-    return {.opcode = engine::Opcode::write,
-            .fd = fd,
-            .offset = offset,
-            .address = const_cast<char*>(bytes.data()),
-            .length = bytes.size()};
+    return {{.opcode = engine::Opcode::write,
+             .fd = fd,
+             .offset = offset,
+             .address = const_cast<char*>(bytes.data()),
+             .length = bytes.size()}};
 }
 
 // Of an empty pipe: in flight until told otherwise.
 inline engine::Request poll_request(int fd) {
-    return {.opcode = engine::Opcode::poll, .fd = fd, .poll_events = POLLIN};
+    return {{.opcode = engine::Opcode::poll, .fd = fd, .poll_events = POLLIN}};
 }
 
 // As many reads of one byte each as the buffer is long.

@@ -173,7 +173,7 @@ void test_a_write_behind_a_read_that_is_refused() {
 
 // Which goes another way.
 void test_a_sync_behind_a_read_that_is_refused() {
-    test_what_stands_behind_a_read_that_is_refused({.opcode = engine::Opcode::fsync});
+    test_what_stands_behind_a_read_that_is_refused({{.opcode = engine::Opcode::fsync}});
 }
 
 // In our threads.

@@ -43,7 +43,7 @@ class File {
 public:
     File(PaceMaker& pace_maker, int fd) : pace_maker_(pace_maker), fd_(fd) {}
 
-    void learn() { pace_maker_.learn({.opcode = Opcode::read, .fd = fd_}); }
+    void learn() { pace_maker_.learn({{.opcode = Opcode::read, .fd = fd_}}); }
 
     void expect_reads(Pace pace, int rw_flags = 0, check::Where where = check::Where::current()) {
         expect({Opcode::read, Opcode::readv}, rw_flags, pace, where);
@@ -59,7 +59,7 @@ public:
     void expect(std::initializer_list<Opcode> opcodes, int rw_flags, Pace pace,
                 check::Where where = check::Where::current()) {
         for (const auto opcode : opcodes) {
-            const Request request{.opcode = opcode, .fd = fd_, .rw_flags = rw_flags};
+            const Request request{{.opcode = opcode, .fd = fd_, .rw_flags = rw_flags}};
             check::equal(name(pace_maker_.expect(request)), name(pace), where);
         }
     }

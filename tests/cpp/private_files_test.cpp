@@ -163,7 +163,7 @@ private:
 };
 
 Request request_of(int fd, int eventfd = -1) {
-    return {.opcode = engine::Opcode::fsync, .fd = fd, .eventfd = eventfd};
+    return {{.opcode = engine::Opcode::fsync, .fd = fd, .eventfd = eventfd}};
 }
 
 UniqueFd make_eventfd() { return UniqueFd(fixtures::succeeded(eventfd(0, EFD_CLOEXEC))); }

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// All operations that there are.
+#pragma once
+
+#include "engine/operations/operation_type.hpp"
+
+namespace engine::operations {
+
+extern const OperationType read;
+extern const OperationType write;
+extern const OperationType readv;
+extern const OperationType writev;
+extern const OperationType fsync;
+extern const OperationType fdsync;
+extern const OperationType poll;
+
+}  // namespace engine::operations
