@@ -463,3 +463,16 @@ class AIOContext:
 
     def _start_closing(self) -> None:
         """The part of close() that does not wait: for aclose()."""
+
+class _Awaitable(Coroutine[Any, Any, _Result]):  # type: ignore[misc]
+    """What the methods of AIOContext return. Private."""
+
+    def _start(self) -> None:
+        """Submit or queue the operation now; whoever awaits this later gets its result.
+
+        The operation goes on whatever becomes of tasks: cancelling one that waits for it ends
+        only the wait.
+        """
+
+    def _is_over(self) -> bool:
+        """Whether awaiting it would not suspend."""

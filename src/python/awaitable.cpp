@@ -142,7 +142,8 @@ void submit_or_enqueue(AwaitableObject* self) {
     }
     const auto pace = pace_of(context, operation_of(self));
     if (context->binding.queued.empty() && context->room() != 0 &&
-        !is_better_batched(operation_of(self), pace) && budget.may_spend(context)) {
+        (self->was_started || !is_better_batched(operation_of(self), pace)) &&
+        budget.may_spend(context)) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
         submit_awaited(context, {&operation, 1}, pace);
         reap_until_over(context, operation_of(self));
@@ -222,6 +223,31 @@ bool take_over(AwaitableObject* self) {
     return true;
 }
 
+// Submits the operation, or queues it. False with an exception set, which is to end the awaitable.
+bool submit_for_loop(AwaitableObject* self) {
+    auto* context = context_of(self);
+    if (!check_usable(context) || !bind_to_running_loop(context)) {
+        return false;
+    }
+    ++context->binding.suspended;
+    self->binding_number = context->binding.number;
+    if (!self->submits) {
+        return take_over(self);
+    }
+    operation_of(self)->is_awaited = true;
+    operation_of(self)->awaiter = self;
+    submit_or_enqueue(self);
+    return true;
+}
+
+// Nothing will tell the loop of an operation that signals no eventfd.
+void have_it_looked_for(AwaitableObject* self) noexcept {
+    const auto* operation = operation_of(self);
+    if (operation->state == State::in_flight && operation->request.eventfd < 0) {
+        request_turn(context_of(self));
+    }
+}
+
 PyObject* first_step(AwaitableObject* self) {
     auto* context = context_of(self);
     auto* operation = operation_of(self);
@@ -232,16 +258,7 @@ PyObject* first_step(AwaitableObject* self) {
         collect(context, operation);
         return finish_with_result(self);
     }
-    if (!check_usable(context) || !bind_to_running_loop(context)) {
-        return finish_with_exception(self, take_exception());
-    }
-    ++context->binding.suspended;
-    self->binding_number = context->binding.number;
-    if (self->submits) {
-        operation->is_awaited = true;
-        operation->awaiter = self;
-        submit_or_enqueue(self);
-    } else if (!take_over(self)) {
+    if (!submit_for_loop(self)) {
         return finish_with_exception(self, take_exception());
     }
     if (self->failure) {
@@ -253,9 +270,7 @@ PyObject* first_step(AwaitableObject* self) {
     if (!check_usable(context)) {  // closed by what the submission ran
         return finish_with_exception(self, take_exception());
     }
-    if (operation->state == State::in_flight && operation->request.eventfd < 0) {
-        request_turn(context);  // nothing else will tell the loop
-    }
+    have_it_looked_for(self);
     return suspend(self);
 }
 
@@ -271,6 +286,29 @@ PyObject* next_step(AwaitableObject* self) {
     }
     PyErr_SetString(PyExc_RuntimeError, "stepped before what it waits for has happened");
     return finish_with_exception(self, take_exception());
+}
+
+// A task comes to wait for what start() began.
+PyObject* join(AwaitableObject* self) {
+    auto* context = context_of(self);
+    if (!self->failure && operation_of(self)->state != State::completed) {
+        if (!check_usable(context)) {
+            return finish_with_exception(self, take_exception());
+        }
+        reap(context);
+    }
+    if (self->failure || operation_of(self)->state == State::completed) {
+        return next_step(self);
+    }
+    if (!bind_to_running_loop(context)) {
+        return nullptr;
+    }
+    if (self->binding_number != context->binding.number) {
+        PyErr_SetString(PyExc_RuntimeError, "the operation was begun in another event loop");
+        return finish_with_exception(self, take_exception());
+    }
+    have_it_looked_for(self);
+    return suspend(self);
 }
 
 // Holds off code that a method of the coroutine runs, and that calls one of its methods.
@@ -307,7 +345,14 @@ PyObject* locked_step(AwaitableObject* self) {
         return nullptr;
     }
     const Running running(self);
-    return self->stage == Stage::created ? first_step(self) : next_step(self);
+    switch (self->stage) {
+        case Stage::created:
+            return first_step(self);
+        case Stage::started:
+            return join(self);
+        default:
+            return next_step(self);
+    }
 }
 
 // What to yield (while the stage is `suspended`), or what to return, or null with an exception.
@@ -334,6 +379,12 @@ bool uses_mutable_memory(const OperationObject* operation) noexcept {
 // The exception ends the awaitable: at once, or if the kernel still uses memory of the program's,
 // when it no longer does. Then returns a future to yield.
 PyObject* end_with(AwaitableObject* self, Ref exception) {
+    if (self->was_started) {
+        self->wake_future.reset();
+        self->stage = Stage::started;
+        raise(std::move(exception));
+        return nullptr;
+    }
     auto* operation = operation_of(self);
     auto* context = context_of(self);
     const bool in_flight = operation->state == State::in_flight && context->engine != nullptr &&
@@ -379,6 +430,9 @@ PySendResult awaitable_am_send(PyObject* object, PyObject* /*value*/, PyObject**
 PyObject* awaitable_await(PyObject* object) {
     auto* self = cast(object);
     const ContextLock lock(context_of(self));
+    if (self->stage == Stage::started) {
+        return Py_NewRef(object);
+    }
     if (std::exchange(self->was_awaited, true) || self->stage != Stage::created) {
         PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->name);
         return nullptr;
@@ -444,13 +498,28 @@ PyDoc_STRVAR(close_doc,
 
 PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
     const ContextLock lock(context_of(cast(object)));
-    if (!check_not_running(cast(object))) {
+    auto* self = cast(object);
+    if (!check_not_running(self)) {
         return nullptr;
     }
-    if (cast(object)->stage != Stage::finished) {
-        finish(cast(object));
+    if (self->was_started && self->stage == Stage::suspended) {
+        self->wake_future.reset();
+        self->stage = Stage::started;
+    } else if (self->stage != Stage::finished) {
+        finish(self);
     }
     Py_RETURN_NONE;
+}
+
+PyObject* awaitable_start(PyObject* object, PyObject* /*unused*/) {
+    if (!start(object)) {
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* awaitable_is_over(PyObject* object, PyObject* /*unused*/) {
+    return PyBool_FromLong(is_over(object) ? 1 : 0);
 }
 
 PyObject* awaitable_get_name(PyObject* object, void* /*closure*/) {
@@ -516,6 +585,8 @@ PyMethodDef methods[] = {
     {"send", awaitable_send, METH_O, send_doc},
     {"throw", as_method(awaitable_throw), METH_FASTCALL, throw_doc},
     {"close", awaitable_close, METH_NOARGS, close_doc},
+    {"_start", awaitable_start, METH_NOARGS, nullptr},
+    {"_is_over", awaitable_is_over, METH_NOARGS, nullptr},
     {},
 };
 
@@ -574,6 +645,41 @@ PyObject* make_awaitable(ContextObject* context, OperationObject* operation, boo
     self->context = Ref::borrow(context);
     self->operation = Ref::borrow(operation);
     return self;
+}
+
+bool start(PyObject* awaitable) {
+    auto* self = cast(awaitable);
+    const ContextLock lock(context_of(self));
+    if (self->stage != Stage::created || !self->submits || self->was_awaited) {
+        PyErr_Format(PyExc_RuntimeError, "cannot start already awaited '%s'", self->name);
+        return false;
+    }
+    if (!check_not_running(self)) {
+        return false;
+    }
+    const Running running(self);
+    self->was_started = true;
+    self->stage = Stage::started;
+    if (!submit_for_loop(self)) {
+        finish_with_exception(self, take_exception());
+        return false;
+    }
+    have_it_looked_for(self);
+    return true;
+}
+
+bool is_over(PyObject* awaitable) {
+    auto* self = cast(awaitable);
+    const ContextLock lock(context_of(self));
+    if (self->stage != Stage::started || self->failure) {
+        return self->stage != Stage::suspended;
+    }
+    auto* context = context_of(self);
+    if (operation_of(self)->state != State::completed && context->engine != nullptr &&
+        !context->is_inherited()) {
+        reap(context);
+    }
+    return operation_of(self)->state == State::completed;
 }
 
 }  // namespace python

@@ -15,12 +15,18 @@
 namespace python {
 
 struct Awaitable {
-    enum class Stage : std::uint8_t { created, suspended, finished };
+    enum class Stage : std::uint8_t {
+        created,
+        started,    // submitted or queued by start(), and nobody waits for it
+        suspended,  // a task waits for it
+        finished,
+    };
 
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
 
     Stage stage = Stage::created;
     bool submits = false;              // made by a method of the context, not by `await operation`
+    bool was_started = false;          // by start(): cancelling who waits for it leaves it alone
     std::uint64_t binding_number = 0;  // of the binding that counts it among its suspended, or 0
     bool was_awaited = false;
     bool is_running = false;  // in one of its methods, which may run Python code
@@ -39,5 +45,15 @@ PyTypeObject* make_awaitable_type(PyObject* module);
 // A new awaitable for the operation, or null with an exception set.
 PyObject* make_awaitable(ContextObject* context, OperationObject* operation, bool submits,
                          const char* name);
+
+// Submits or queues the operation of an awaitable that was never stepped, without a task that waits
+// for it: for read-ahead and for writing behind. The operation then goes on whatever becomes of
+// tasks; but one that is dropped while it is still queued leaves the queue. Who needs the result
+// awaits it; if that task is cancelled, another one can await it again.
+// False with an exception set.
+bool start(PyObject* awaitable);
+
+// Whether what start() began is over, so that awaiting it will not suspend. Takes in completions.
+bool is_over(PyObject* awaitable);
 
 }  // namespace python
