@@ -325,8 +325,10 @@ class AIOContext:
 
         Those left over are untouched. If not even the first is taken, its OSError is raised:
         BlockingIOError (EAGAIN) for a full queue. ValueError, and nothing is submitted, if one is
-        in flight, comes twice, or names a closed file or EventFD. Reads and writes without O_DIRECT
-        are done before submit returns.
+        in flight, comes twice, or names a closed file or EventFD.
+
+        Operations complete before submit returns or later. With the engine 'auto' submit never
+        waits for a disk; with 'aio' it does for reads and writes without O_DIRECT.
         """
 
     def cancel(self, operation: AIOOperation[object], /) -> bool:

@@ -87,6 +87,11 @@ bool bind_arguments(const Signature& signature, PyObject* arguments, PyObject* k
 
 std::optional<std::int64_t> to_integer(PyObject* object, const char* parameter, std::int64_t least,
                                        std::int64_t most) {
+    if (!PyIndex_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "%s must be an int, not %.200s", parameter,
+                     Py_TYPE(object)->tp_name);
+        return std::nullopt;
+    }
     const auto integer = Ref::steal(PyNumber_Index(object));
     if (!integer) {
         return std::nullopt;

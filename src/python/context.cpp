@@ -252,9 +252,11 @@ PyDoc_STRVAR(
     "those left over are untouched and can be submitted again. If not even the first is\n"
     "taken, its OSError is raised; BlockingIOError (EAGAIN) for a full queue. ValueError,\n"
     "and nothing is submitted, if one is in flight already, comes twice, or names a closed\n"
-    "file or EventFD. Reads and writes of files that are not opened with O_DIRECT are done\n"
-    "by the kernel before submit returns; the GIL is released meanwhile, unless they are\n"
-    "known to be in memory. See io_submit(2).");
+    "file or EventFD.\n\n"
+    "Operations complete before submit returns or later, whatever the engine: ask done, or\n"
+    "wait in getevents. With the engine 'auto' submit never waits for a disk. With 'aio' the\n"
+    "kernel carries out reads and writes without O_DIRECT inside submit, which then waits for\n"
+    "the disk without the GIL. See io_submit(2).");
 
 PyObject* context_submit(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
     auto* type = state_of(object).operation_type;

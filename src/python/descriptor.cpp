@@ -4,6 +4,7 @@
 #include <climits>
 
 #include "python/arguments.hpp"
+#include "python/buffered_files.hpp"
 #include "python/context.hpp"
 #include "python/context_lock.hpp"
 #include "python/eventfd.hpp"
@@ -12,6 +13,10 @@ namespace python {
 namespace {
 
 std::optional<int> to_number(PyObject* integer, const char* parameter) {
+    if (PyBool_Check(integer)) {
+        PyErr_Format(PyExc_TypeError, "%s must be a descriptor's number, not bool", parameter);
+        return std::nullopt;
+    }
     const auto value = to_integer(integer, parameter, INT_MIN, INT_MAX);
     return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
 }
@@ -25,7 +30,7 @@ std::optional<int> checked(int fd) { return fd < 0 ? std::nullopt : std::optiona
 
 }  // namespace
 
-bool File::assign(const ModuleState& state, PyObject* given) {
+bool File::assign(const ModuleState& state, PyObject* given, bool moves_data) {
     if (PyLong_Check(given)) {
         kind_ = Kind::number;
         const auto number = to_number(given, "fd");
@@ -39,14 +44,24 @@ bool File::assign(const ModuleState& state, PyObject* given) {
     } else {
         if (const auto method = Ref::steal(PyObject_GetAttrString(given, "fileno")); !method) {
             if (PyErr_ExceptionMatches(PyExc_AttributeError) != 0) {
+                PyErr_Clear();
+                const bool is_path =
+                    PyUnicode_Check(given) || PyObject_HasAttrString(given, "__fspath__");
                 PyErr_Format(PyExc_TypeError,
                              "fd must be an int, an EventFD, an AIOContext or an object with a "
-                             "fileno() method, not %.200s",
-                             Py_TYPE(given)->tp_name);
+                             "fileno() method, not %.200s%s",
+                             Py_TYPE(given)->tp_name, is_path ? " (open the file first)" : "");
             }
             return false;
         }
         kind_ = Kind::object;
+        if (PyObject* buffered = moves_data ? find_buffered_file(state.io, given) : nullptr;
+            buffered != nullptr) {
+            buffered_ = Ref::borrow(buffered);
+            if (!check_not_text(state.io, buffered)) {
+                return false;
+            }
+        }
     }
     object_ = Ref::borrow(given);
     return true;
@@ -67,6 +82,10 @@ std::optional<int> File::ask() {
         }
         case Kind::object:
             number = call_fileno(object_.get());
+            if (number && buffered_) {
+                const auto held = Ref::borrow(buffered_.get());
+                number = check_holds_nothing(held.get(), *number) ? number : std::nullopt;
+            }
             break;
     }
     number_ = number.value_or(number_);
@@ -75,6 +94,7 @@ std::optional<int> File::ask() {
 
 int File::traverse(visitproc visit, void* arg) const {
     Py_VISIT(object_.get());
+    Py_VISIT(buffered_.get());
     return 0;
 }
 
@@ -82,7 +102,7 @@ std::optional<int> eventfd_number(const ModuleState& state, PyObject* given) {
     if (Py_IS_TYPE(given, state.eventfd_type)) {
         return checked(fileno_of(static_cast<EventFDObject*>(given)));
     }
-    if (PyLong_Check(given)) {
+    if (PyLong_Check(given) && !PyBool_Check(given)) {
         const auto value = to_integer(given, "eventfd", 0, INT_MAX);
         return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
     }

@@ -15,12 +15,12 @@ class File {
 public:
     File() = default;
 
-    // Takes what the program gave, without asking it; false with an exception set if it names no
-    // file.
-    bool assign(const ModuleState& state, PyObject* given);
+    // Takes what the program gave, without asking it. False with an exception set if it names no
+    // file, or if `moves_data` is set and it is in text mode.
+    bool assign(const ModuleState& state, PyObject* given, bool moves_data);
 
-    // The number as it is now; no value with an exception set if the object is closed.
-    // May run Python code.
+    // The number as it is now; no value with an exception set if the object is closed, or holds
+    // data of its own. May run Python code.
     std::optional<int> ask();
 
     // Whether ask() may run Python code.
@@ -30,7 +30,10 @@ public:
     int number() const noexcept { return number_; }
 
     int traverse(visitproc visit, void* arg) const;
-    void clear() noexcept { object_.reset(); }
+    void clear() noexcept {
+        object_.reset();
+        buffered_.reset();
+    }
 
 private:
     enum class Kind { number, eventfd, context, object };
@@ -38,6 +41,7 @@ private:
     Kind kind_ = Kind::number;
     int number_ = -1;
     Ref object_;
+    Ref buffered_;  // what may hold data of its own
 };
 
 // The number of what is to be signalled upon completion: an int, or an EventFD that is open.

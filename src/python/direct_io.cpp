@@ -127,7 +127,8 @@ const char direct_alignment_doc[] =
 
 PyObject* direct_alignment(PyObject* module, PyObject* fd) {
     File file;
-    if (!file.assign(*static_cast<ModuleState*>(PyModule_GetState(module)), fd) || !file.ask()) {
+    if (!file.assign(*static_cast<ModuleState*>(PyModule_GetState(module)), fd, false) ||
+        !file.ask()) {
         return nullptr;
     }
     engine::Alignment alignment;

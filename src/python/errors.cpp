@@ -44,6 +44,49 @@ std::string questions_about_numbers(const OperationObject* operation) {
     return text;
 }
 
+// Flags of open(2) that are taken for RWF_* flags, or nothing.
+std::string hint_at_flags(int flags) {
+    // The RWF_* flags up to Linux 6.18: what is above them is meant for open(2).
+    constexpr int all_of_rwf = 0x1ff;
+    struct Name {
+        int flag;
+        const char* name;
+    };
+    static constexpr std::array<Name, 9> names{{{O_DIRECT, "O_DIRECT"},
+                                                {O_SYNC, "O_SYNC"},
+                                                {O_DSYNC, "O_DSYNC"},
+                                                {O_NONBLOCK, "O_NONBLOCK"},
+                                                {O_APPEND, "O_APPEND"},
+                                                {O_TRUNC, "O_TRUNC"},
+                                                {O_NOATIME, "O_NOATIME"},
+                                                {O_CLOEXEC, "O_CLOEXEC"},
+                                                {O_NOFOLLOW, "O_NOFOLLOW"}}};
+    if ((flags & ~all_of_rwf) == 0) {
+        return " (flags: the file does not support all of these RWF_* flags)";
+    }
+    std::string text = " (flags are RWF_* flags, see pwritev2(2)";
+    for (const auto& [flag, name] : names) {
+        if (flag != 0 && (flags & flag) == flag) {
+            return text + "; os." + name + " is given to os.open()" + ")";
+        }
+    }
+    return text + ")";
+}
+
+// What is wrong with an I/O priority, or nothing.
+std::string hint_at_priority(unsigned priority, int error) {
+    constexpr unsigned class_shift = 13;
+    const unsigned of_class = priority >> class_shift;
+    if (error == EPERM && of_class == 1) {
+        return " (priority: IOPriorityClass.REALTIME needs CAP_SYS_NICE or CAP_SYS_ADMIN)";
+    }
+    if (error != EINVAL || priority == 0 || (of_class >= 1 && of_class <= 3)) {
+        return {};
+    }
+    return " (priority " + std::to_string(priority) +
+           " is none: make one with ioprio(), as ioprio(IOPriorityClass.IDLE))";
+}
+
 // What is known of the cause beyond the errno, or nothing.
 std::string remedy(const OperationObject* operation, int error) {
     if (error == EBADF) {
@@ -52,6 +95,13 @@ std::string remedy(const OperationObject* operation, int error) {
     if (error == ETOOMANYREFS) {
         return " (of descriptors that are on their way through sockets a user may have as many as "
                "ulimit -n says)";
+    }
+    const auto& request = operation->request;
+    if (error == EOPNOTSUPP && request.rw_flags != 0) {
+        return hint_at_flags(request.rw_flags);
+    }
+    if (auto hint = hint_at_priority(request.priority, error); !hint.empty()) {
+        return hint;
     }
     if (error == EINVAL) {
         const auto misalignment = describe_misalignment(*operation);

@@ -82,6 +82,9 @@ PyMethodDef methods[] = {
 
 int module_exec(PyObject* module) {
     auto& state = *new (PyModule_GetState(module)) ModuleState;
+    if (!import_io_types(state.io)) {
+        return -1;
+    }
     state.eventfd_type = add_eventfd_type(module);
     if (state.eventfd_type == nullptr) {
         return -1;
@@ -126,6 +129,9 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.awaitable_type);
     Py_VISIT(state.watcher_type);
     Py_VISIT(state.wake_future_type);
+    Py_VISIT(state.io.file.get());
+    Py_VISIT(state.io.text.get());
+    Py_VISIT(state.io.buffered.get());
     return 0;
 }
 
@@ -142,6 +148,7 @@ int module_clear(PyObject* module) {
     Py_CLEAR(state.awaitable_type);
     Py_CLEAR(state.watcher_type);
     Py_CLEAR(state.wake_future_type);
+    state.io = {};
     state.asyncio_is_imported = false;
     state.asyncio = {};
     return 0;

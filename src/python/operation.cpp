@@ -397,6 +397,8 @@ PyMethodDef methods[] = {
     {"poll", as_method(make_and_ask<make_poll>), factory_flags, make_poll_doc},
     {"prepare", as_method(operation_prepare), METH_FASTCALL | METH_KEYWORDS, prepare_doc},
     {"submit", as_method(operation_submit), METH_FASTCALL | METH_KEYWORDS, submit_doc},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
+     "__class_getitem__($type, result, /)\n--\n\nAIOOperation[bytes]: the type of its result."},
     {"get_result", operation_get_result, METH_NOARGS, get_result_doc},
     {},
 };

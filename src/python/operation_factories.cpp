@@ -20,7 +20,7 @@ OperationObject* make(PyObject* cls, Kind kind, engine::Opcode opcode, PyObject*
     PyObject_GC_Track(operation);
     operation->kind = kind;
     operation->request.opcode = opcode;
-    if (!operation->file.assign(state_of(type), fd)) {
+    if (!operation->file.assign(state_of(type), fd, kind != Kind::poll)) {
         Py_DECREF(operation);
         return nullptr;
     }
@@ -55,6 +55,24 @@ bool set_transfer_arguments(OperationObject* operation, PyObject* offset, PyObje
     return true;
 }
 
+// Whether it may be meant as the file of an operation.
+bool names_file(PyObject* object) {
+    return PyLong_Check(object) || PyObject_HasAttrString(object, "fileno") == 1;
+}
+
+// False with a TypeError if the first two arguments are the wrong way round.
+bool check_order(const Signature& signature, std::span<PyObject* const> values, bool is_swapped) {
+    if (is_swapped) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() takes %s first and then %s, not the other way round: %s is %.100s, and "
+                     "%s is %.100s",
+                     signature.function, signature.parameters[0], signature.parameters[1],
+                     signature.parameters[0], Py_TYPE(values[0])->tp_name, signature.parameters[1],
+                     Py_TYPE(values[1])->tp_name);
+    }
+    return !is_swapped;
+}
+
 struct What {
     PyObject* type;
     Kind kind;
@@ -65,7 +83,10 @@ struct What {
 PyObject* make_transfer(const What& what, const Signature& signature, PyObject* const* arguments,
                         Py_ssize_t count, PyObject* names) {
     std::array<PyObject*, 5> values{};
-    if (!bind_arguments(signature, arguments, count, names, values)) {
+    if (!bind_arguments(signature, arguments, count, names, values) ||
+        !check_order(signature, values,
+                     !PyObject_CheckBuffer(values[0]) && names_file(values[0]) &&
+                         PyObject_CheckBuffer(values[1]))) {
         return nullptr;
     }
     auto* operation = make(what.type, what.kind, what.opcode, values[1]);
@@ -103,7 +124,11 @@ PyObject* make_read(PyObject* type, PyObject* const* arguments, Py_ssize_t count
     static constexpr std::array<const char*, 5> parameters{"nbytes", "fd", "offset", "priority",
                                                            "flags"};
     std::array<PyObject*, parameters.size()> values{};
-    if (!bind_arguments({"read", parameters, 2}, arguments, count, names, values)) {
+    const Signature signature{"read", parameters, 2};
+    if (!bind_arguments(signature, arguments, count, names, values) ||
+        !check_order(
+            signature, values,
+            !PyIndex_Check(values[0]) && PyIndex_Check(values[1]) && names_file(values[0]))) {
         return nullptr;
     }
     const auto nbytes = to_integer(values[0], "nbytes", 0, max_transfer);
@@ -214,7 +239,11 @@ const char make_poll_doc[] =
 PyObject* make_poll(PyObject* type, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
     static constexpr std::array<const char*, 2> parameters{"fd", "events"};
     std::array<PyObject*, parameters.size()> values{};
-    if (!bind_arguments({"poll", parameters, 2}, arguments, count, names, values)) {
+    const Signature signature{"poll", parameters, 2};
+    if (!bind_arguments(signature, arguments, count, names, values) ||
+        !check_order(
+            signature, values,
+            !PyIndex_Check(values[1]) && PyIndex_Check(values[0]) && names_file(values[1]))) {
         return nullptr;
     }
     const auto events = to_integer(values[1], "events", 0, UINT16_MAX);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/operation_memory.hpp"
 
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <new>
 
 #include "python/arguments.hpp"
+#include "python/exceptions.hpp"
 #include "python/operation.hpp"
 
 namespace python {
@@ -30,9 +33,24 @@ bool check_total(std::size_t total) {
 
 // --- one buffer
 
+// Says which argument is no buffer, or not one that will do. The exception is set.
+void name_argument(const char* name, PyObject* given) {
+    if (PyErr_ExceptionMatches(PyExc_BufferError) != 0) {
+        const auto refusal = take_exception();
+        PyErr_Format(PyExc_BufferError, "%s: %S", name, refusal.get());
+    } else if (!PyObject_CheckBuffer(given) && PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
+        PyErr_Format(PyExc_TypeError, "%s must be a bytes-like object, not %.200s%s", name,
+                     Py_TYPE(given)->tp_name, PyUnicode_Check(given) ? " (encode it first)" : "");
+    }
+}
+
 bool set_buffer(Operation& operation, PyObject* buffer) {
     BufferView view;
-    if (!view.acquire(buffer, export_flags(operation)) || !check_total(view.size())) {
+    if (!view.acquire(buffer, export_flags(operation))) {
+        name_argument(writes(operation.kind) ? "payload" : "buffer", buffer);
+        return false;
+    }
+    if (!check_total(view.size())) {
         return false;
     }
     operation.request.address = view.data();
@@ -45,9 +63,31 @@ bool set_buffer(Operation& operation, PyObject* buffer) {
 
 // --- several buffers
 
+// Says which of the buffers will not do. The exception is set.
+void name_element(PyObject* given, PyObject* buffers, std::size_t index) {
+    const auto place = static_cast<Py_ssize_t>(index);
+    if (place >= PyTuple_GET_SIZE(buffers)) {
+        return;  // no memory
+    }
+    if (PyObject_CheckBuffer(given) && PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
+        PyErr_Format(PyExc_TypeError,
+                     "buffers must be a sequence of bytes-like objects, not one %.200s by itself",
+                     Py_TYPE(given)->tp_name);
+        return;
+    }
+    std::array<char, 40> name{};
+    std::snprintf(name.data(), name.size(), "buffers[%zu]", index);
+    name_argument(name.data(), PyTuple_GET_ITEM(buffers, place));
+}
+
 bool set_buffers(Operation& operation, PyObject* given) {
     auto buffers = Ref::steal(PySequence_Tuple(given));
     if (!buffers) {
+        if (Py_TYPE(given)->tp_iter == nullptr && !PySequence_Check(given)) {
+            PyErr_Format(PyExc_TypeError,
+                         "buffers must be a sequence of bytes-like objects, not %.200s",
+                         Py_TYPE(given)->tp_name);
+        }
         return false;
     }
     if (PyTuple_GET_SIZE(buffers.get()) > IOV_MAX) {
@@ -56,7 +96,11 @@ bool set_buffers(Operation& operation, PyObject* given) {
         return false;
     }
     BufferVector vector;
-    if (!vector.acquire(buffers.get(), export_flags(operation)) || !check_total(vector.total())) {
+    if (!vector.acquire(buffers.get(), export_flags(operation))) {
+        name_element(given, buffers.get(), vector.count());
+        return false;
+    }
+    if (!check_total(vector.total())) {
         return false;
     }
     operation.request.address = vector.parts().data();

@@ -36,6 +36,7 @@ public:
     bool is_held() const noexcept { return views_ != nullptr && count_ != 0; }
     std::span<iovec> parts() const noexcept { return {parts_, count_}; }
     std::size_t total() const noexcept { return total_; }
+    std::size_t count() const noexcept { return count_; }
     int traverse(visitproc visit, void* arg) const;
 
     friend void swap(BufferVector& left, BufferVector& right) noexcept {

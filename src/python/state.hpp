@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "python/aligned_pool.hpp"
+#include "python/buffered_files.hpp"
 #include "python/free_list.hpp"
 #include "python/refs.hpp"
 
@@ -43,6 +44,8 @@ struct ModuleState {
     PyTypeObject* awaitable_type = nullptr;
     PyTypeObject* watcher_type = nullptr;
     PyTypeObject* wake_future_type = nullptr;
+
+    IoTypes io;  // constant
 
     AsyncioApi asyncio;  // constant once it is imported
     std::atomic<bool> asyncio_is_imported = false;

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/buffered_files.hpp"
+
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace python {
+namespace {
+
+bool get(Ref& place, const Ref& module, const char* name) {
+    place = Ref::steal(PyObject_GetAttrString(module.get(), name));
+    return static_cast<bool>(place);
+}
+
+bool is_instance(PyObject* object, const Ref& type) noexcept {
+    return type && PyObject_TypeCheck(object, reinterpret_cast<PyTypeObject*>(type.get()));
+}
+
+bool is_named(PyObject* object, const char* type) noexcept {
+    return std::strcmp(Py_TYPE(object)->tp_name, type) == 0;
+}
+
+// Python classes that decode what they read. Their module, codecs, is not imported for this.
+bool is_codec(PyObject* object) noexcept {
+    return is_named(object, "StreamReaderWriter") || is_named(object, "StreamReader") ||
+           is_named(object, "StreamWriter");
+}
+
+bool is_text(const IoTypes& types, PyObject* object) noexcept {
+    return is_instance(object, types.text) || is_codec(object);
+}
+
+// -1 without an exception if it can't be told.
+std::int64_t position_of(PyObject* buffered) {
+    const auto position = Ref::steal(PyObject_CallMethod(buffered, "tell", nullptr));
+    const auto value = position ? PyLong_AsLongLong(position.get()) : -1;
+    if (PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        return -1;
+    }
+    return value;
+}
+
+}  // namespace
+
+bool import_io_types(IoTypes& types) {
+    const auto module = Ref::steal(PyImport_ImportModule("_io"));
+    return module && get(types.file, module, "FileIO") && get(types.text, module, "_TextIOBase") &&
+           get(types.buffered, module, "_BufferedIOBase");
+}
+
+PyObject* find_buffered_file(const IoTypes& types, PyObject* object) {
+    if (Py_IS_TYPE(object, reinterpret_cast<PyTypeObject*>(types.file.get()))) {
+        return nullptr;
+    }
+    if (is_instance(object, types.buffered) || is_text(types, object)) {
+        return object;
+    }
+    if (!is_named(object, "_TemporaryFileWrapper")) {
+        return nullptr;
+    }
+    // the wrapper holds it, as long as it is there itself
+    const auto inner = Ref::steal(PyObject_GetAttrString(object, "file"));
+    if (!inner) {
+        PyErr_Clear();
+        return nullptr;
+    }
+    const bool may_hold = is_instance(inner.get(), types.buffered) || is_text(types, inner.get());
+    return may_hold ? inner.get() : nullptr;
+}
+
+bool check_not_text(const IoTypes& types, PyObject* buffered) {
+    if (!is_text(types, buffered)) {
+        return true;
+    }
+    PyErr_Format(PyExc_ValueError,
+                 "fd is a file object in text mode (%.100s), whose own buffer operations don't "
+                 "see: open the file with buffering=0 in binary mode, or give its fileno()",
+                 Py_TYPE(buffered)->tp_name);
+    return false;
+}
+
+bool check_holds_nothing(PyObject* buffered, int fd) {
+    const auto of_file = static_cast<std::int64_t>(lseek(fd, 0, SEEK_CUR));
+    const auto of_object = of_file >= 0 ? position_of(buffered) : -1;
+    if (of_object < 0 || of_object == of_file) {
+        return true;
+    }
+    const bool is_unwritten = of_object > of_file;
+    PyErr_Format(PyExc_ValueError,
+                 "fd is a file object (%.100s) that holds %lld bytes which %s: open the file with "
+                 "buffering=0%s",
+                 Py_TYPE(buffered)->tp_name,
+                 static_cast<long long>(is_unwritten ? of_object - of_file : of_file - of_object),
+                 is_unwritten ? "it has not written yet" : "it has read ahead",
+                 is_unwritten ? ", or flush() it first" : ", or give its fileno()");
+    return false;
+}
+
+}  // namespace python
