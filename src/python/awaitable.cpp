@@ -15,7 +15,6 @@
 #include "python/operation_lock.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
-#include "python/wake_future.hpp"
 
 namespace python {
 namespace {
@@ -67,7 +66,7 @@ void finish(AwaitableObject* self) noexcept {
     self->binding_number = 0;
     self->stage = Stage::finished;
     detach(self);
-    self->wake_future.reset();
+    self->wake.reset();
     self->operation.reset();
     self->failure.reset();
     self->deferred.reset();
@@ -89,17 +88,18 @@ PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
     return nullptr;
 }
 
-// A future for the task to wait for; null, and the awaitable is finished, if it can't be made.
+// What the task yields, to be woken by; null, and the awaitable is finished, if it can't be made.
 PyObject* suspend(AwaitableObject* self) {
     auto* context = context_of(self);
-    self->wake_future = make_wake_future(state_of(context), context->binding.loop.get());
-    if (!self->wake_future) {
+    self->wake =
+        context->binding.loop.kind->make_wake(state_of(context), context->binding.loop.get(), self);
+    if (!self->wake) {
         const KeptException kept;
         finish(self);
         return nullptr;
     }
     self->stage = Stage::suspended;
-    return self->wake_future.new_ref();
+    return self->wake.new_ref();
 }
 
 void enqueue(ContextObject* context, OperationObject* operation) noexcept {
@@ -377,10 +377,10 @@ bool uses_mutable_memory(const OperationObject* operation) noexcept {
 }
 
 // The exception ends the awaitable: at once, or if the kernel still uses memory of the program's,
-// when it no longer does. Then returns a future to yield.
+// when it no longer does. Then returns what to yield.
 PyObject* end_with(AwaitableObject* self, Ref exception) {
     if (self->was_started) {
-        self->wake_future.reset();
+        self->wake.reset();
         self->stage = Stage::started;
         raise(std::move(exception));
         return nullptr;
@@ -503,7 +503,7 @@ PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
         return nullptr;
     }
     if (self->was_started && self->stage == Stage::suspended) {
-        self->wake_future.reset();
+        self->wake.reset();
         self->stage = Stage::started;
     } else if (self->stage != Stage::finished) {
         finish(self);
@@ -541,7 +541,7 @@ int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->context.get());
     Py_VISIT(self->operation.get());
-    Py_VISIT(self->wake_future.get());
+    Py_VISIT(self->wake.get());
     Py_VISIT(self->failure.get());
     Py_VISIT(self->deferred.get());
     return 0;

@@ -3,8 +3,8 @@
 // code.
 //
 // It submits at its first step. If the operation has completed by then, that step returns the
-// result and nobody is suspended. Else it yields a future, which run_turn() wakes when the
-// operation has completed; the result is taken from the operation in the next step.
+// result and nobody is suspended. Else it yields what its kind of loop waits for, which run_turn()
+// wakes when the operation has completed; the result is taken from the operation in the next step.
 #pragma once
 
 #include <cstdint>
@@ -33,9 +33,9 @@ struct Awaitable {
     const char* name = "";    // for people
     Ref context;
     Ref operation;
-    Ref wake_future;  // what the task waits for while it is suspended
-    Ref failure;      // the exception that ended it before the operation was submitted
-    Ref deferred;     // the exception to raise once the kernel has let go of the program's memory
+    Ref wake;      // of the loop's kind: what the task waits for while it is suspended
+    Ref failure;   // the exception that ended it before the operation was submitted
+    Ref deferred;  // the exception to raise once the kernel has let go of the program's memory
 };
 
 struct AwaitableObject : PyObject, Awaitable {};

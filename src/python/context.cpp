@@ -15,12 +15,12 @@
 #include <utility>
 
 #include "python/arguments.hpp"
-#include "python/asyncio_api.hpp"
 #include "python/awaitable.hpp"
 #include "python/closing.hpp"
 #include "python/completion.hpp"
 #include "python/context_lock.hpp"
 #include "python/errors.hpp"
+#include "python/event_loop.hpp"
 #include "python/exceptions.hpp"
 #include "python/operation_factories.hpp"
 #include "python/operation_lock.hpp"
@@ -495,9 +495,9 @@ PyObject* context_get_loop(PyObject* object, void* /*closure*/) {
     const auto& binding = cast(object)->binding;
     if (binding.loop && (binding.suspended != 0 || !running)) {
         PyErr_Clear();
-        return binding.loop.new_ref();
+        return binding.loop.kind->public_loop(binding.loop.get()).release();
     }
-    return running.release();
+    return running ? running.kind->public_loop(running.get()).release() : nullptr;
 }
 
 PyObject* context_repr(PyObject* object) {

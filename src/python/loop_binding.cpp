@@ -12,11 +12,11 @@
 #include <span>
 
 #include "engine/unique_fd.hpp"
-#include "python/asyncio_api.hpp"
 #include "python/awaitable.hpp"
 #include "python/completion.hpp"
 #include "python/context.hpp"
 #include "python/context_lock.hpp"
+#include "python/event_loop.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 #include "python/reference_counts.hpp"
@@ -33,7 +33,7 @@ struct Watcher {
     ContextObject* context = nullptr;  // null once the binding has ended; with the watcher locked
     engine::UniqueFd fd;
     engine::UniqueFd borrowed_fd;  // a duplicate of the context's
-    Ref loop;
+    EventLoop loop;
 };
 struct WatcherObject : PyObject, Watcher {};
 
@@ -44,31 +44,26 @@ WatcherObject* watcher_of(const ContextObject* context) noexcept {
 }
 
 // In the loop's thread. The fd is closed after the loop has forgotten its number.
-void stop_watching(PyObject* loop, engine::UniqueFd fd) noexcept {
-    const KeptException kept;
-    if (loop != nullptr && fd.is_open() && !is_closed(loop)) {
-        Ref::steal(PyObject_CallMethod(loop, "remove_reader", "i", fd.get()));
+void stop_watching(const EventLoop& loop, engine::UniqueFd fd) noexcept {
+    if (loop && fd.is_open()) {
+        const KeptException kept;
+        loop.kind->remove_reader(loop.get(), fd.get());
     }
-    PyErr_Clear();
 }
 
 void stop_watching(WatcherObject* watcher) noexcept {
     const auto loop = std::move(watcher->loop);
-    stop_watching(loop.get(), std::move(watcher->fd));
-    stop_watching(loop.get(), std::move(watcher->borrowed_fd));
+    stop_watching(loop, std::move(watcher->fd));
+    stop_watching(loop, std::move(watcher->borrowed_fd));
 }
 
 // False with an exception set.
-bool start_watching(PyObject* loop, const engine::UniqueFd& fd, PyObject* watcher) {
+bool start_watching(const EventLoop& loop, const engine::UniqueFd& fd, PyObject* watcher) {
     if (!fd.is_open()) {
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
     }
-    const auto number = Ref::steal(PyLong_FromLong(fd.get()));
-    // If somebody closed this number without telling the loop, the loop takes it for registered,
-    // and would never hear of ours.
-    return number && Ref::steal(PyObject_CallMethod(loop, "remove_reader", "O", number.get())) &&
-           call_without_context(loop, "add_reader", number.get(), watcher);
+    return loop.kind->add_reader(loop.get(), fd.get(), watcher);
 }
 
 // Null once the binding has ended.
@@ -122,7 +117,7 @@ int watcher_traverse(PyObject* object, visitproc visit, void* arg) {
 }
 
 int watcher_clear(PyObject* object) {
-    cast(object)->loop.reset();
+    cast(object)->loop = {};
     return 0;
 }
 
@@ -153,7 +148,7 @@ PyType_Spec spec{
 };
 
 // A watcher that the loop calls when its eventfd is readable, or null.
-Ref make_watcher(ContextObject* context, PyObject* loop) {
+Ref make_watcher(ContextObject* context, const EventLoop& loop) {
     auto* type = state_of(context).watcher_type;
     auto object = Ref::steal(type->tp_alloc(type, 0));
     if (!object) {
@@ -166,7 +161,7 @@ Ref make_watcher(ContextObject* context, PyObject* loop) {
         return {};
     }
     watcher->context = context;
-    watcher->loop = Ref::borrow(loop);
+    watcher->loop = loop.copy();
     return object;
 }
 
@@ -228,30 +223,31 @@ void request_look(ContextObject* context) noexcept {
         return;
     }
     const KeptException kept;
-    const auto loop = Ref::borrow(binding.loop.get());
+    const auto loop = binding.loop.copy();
     const auto watcher = Ref::borrow(binding.watcher.get());
-    const auto delay = Ref::steal(PyFloat_FromDouble(0.001));
-    if (!delay ||
-        !call_without_context(loop.get(), "call_later", delay.get(), watcher.get(), Py_None)) {
+    if (!loop.kind->call_later(loop.get(), watcher.get(), Py_None)) {
         binding.look_is_requested = false;
         tell_loop(context);  // which takes no memory
     }
     PyErr_Clear();
 }
 
-// What the first of the ready operations waits for, which leaves the list; null if for nothing.
+// What the task of the first ready operation waits for; the operation leaves the list. Null if no
+// task waits, or only one of a loop that was closed: nobody will step that again.
 Ref take_ready(LoopBinding& binding) noexcept {
     auto* operation = binding.ready.front();
     binding.ready.remove(operation);
     operation->listing = Listing::none;
-    return Ref::borrow(operation->awaiter != nullptr ? operation->awaiter->wake_future.get()
-                                                     : nullptr);
+    const auto* awaiter = operation->awaiter;
+    const bool is_waited_for = awaiter != nullptr && awaiter->binding_number == binding.number;
+    return Ref::borrow(is_waited_for ? awaiter->wake.get() : nullptr);
 }
 
 void wake_all_soon(ContextObject* context) noexcept {
+    const auto* kind = context->binding.loop.kind;
     while (!context->binding.ready.empty()) {
-        if (const auto future = take_ready(context->binding)) {
-            wake_soon(future.get());
+        if (const auto wake = take_ready(context->binding)) {
+            kind->wake_soon(wake.get());
         }
     }
 }
@@ -320,23 +316,23 @@ private:
 bool wake_all_now(ContextObject* context, ContextLock& lock, WakeBudget& wake_budget) {
     auto& binding = context->binding;
     // whoever is called back may have the context served by another loop
+    const auto& kind = *binding.loop.kind;
     const auto number = binding.number;
     auto* outer = binding.waking;
     const OutsideContext outside;
     bool goes_on = true;
     for (auto left = binding.ready.size();
          goes_on && left != 0 && !binding.ready.empty() && binding.number == number; --left) {
-        const auto future = take_ready(binding);
-        if (!future ||
-            static_cast<WakeFutureObject*>(future.get())->loop.get() != binding.loop.get()) {
-            continue;  // of a loop that was closed: nobody will step its tasks again
+        const auto wake = take_ready(binding);
+        if (!wake) {
+            continue;
         }
         // held: it may be put back by then, for another callback of the same
-        const auto python_context = callback_context_of(future.get());
+        const auto python_context = kind.context_of_wake(wake.get());
         binding.waking = python_context.get();
         {
             const ContextLock::Pause pause(lock);
-            goes_on = wake_now(future.get());
+            goes_on = kind.wake_now(wake.get());
         }
         binding.waking = outer;
         if (goes_on && batch_is_full(context)) {
@@ -353,7 +349,7 @@ bool wake_all_now(ContextObject* context, ContextLock& lock, WakeBudget& wake_bu
 bool wake_and_submit(ContextObject* context, ContextLock& lock) {
     auto& binding = context->binding;
     if (!binding.loop || TurnBudget::of_this_thread().is_contended() ||
-        is_debugging(state_of(context), binding.loop.get())) {
+        !binding.loop.kind->may_wake_now(state_of(context), binding.loop.get())) {
         wake_all_soon(context);
         return true;
     }
@@ -385,7 +381,7 @@ PyTypeObject* make_watcher_type(PyObject* module) {
 
 bool bind_to_running_loop(ContextObject* context) {
     auto& binding = context->binding;
-    if (binding.loop && runs_here(state_of(context), binding.loop.get())) {
+    if (binding.loop && binding.loop.kind->runs_here(state_of(context), binding.loop.get())) {
         return true;
     }
     const auto loop = running_loop(state_of(context));
@@ -393,7 +389,7 @@ bool bind_to_running_loop(ContextObject* context) {
         return false;
     }
     if (binding.loop) {
-        if (binding.suspended != 0 && !is_closed(binding.loop.get())) {
+        if (binding.suspended != 0 && !binding.loop.kind->is_closed(binding.loop.get())) {
             PyErr_SetString(PyExc_RuntimeError,
                             "the AIOContext serves another event loop, in which it is awaited");
             return false;
@@ -402,7 +398,7 @@ bool bind_to_running_loop(ContextObject* context) {
         unbind(context);
     }
     const auto number = binding.number;
-    auto watcher = make_watcher(context, loop.get());
+    auto watcher = make_watcher(context, loop);
     if (!watcher) {
         return false;
     }
@@ -413,7 +409,7 @@ bool bind_to_running_loop(ContextObject* context) {
         return bind_to_running_loop(context);
     }
     binding.watcher = std::move(watcher);
-    binding.loop = Ref::borrow(loop.get());
+    binding.loop = loop.copy();
     binding.turn_is_requested = false;
     binding.look_is_requested = false;
     binding.suspended = 0;
@@ -433,9 +429,9 @@ bool borrow_eventfd(ContextObject* context) {
     }
     // Another thread may end the binding meanwhile.
     const auto held = Ref::borrow(watcher);
-    const auto loop = Ref::borrow(context->binding.loop.get());
+    const auto loop = context->binding.loop.copy();
     engine::UniqueFd fd(fcntl(context->eventfd.get(), F_DUPFD_CLOEXEC, 0));
-    if (!start_watching(loop.get(), fd, watcher)) {
+    if (!start_watching(loop, fd, watcher)) {
         return false;
     }
     watcher->borrowed_fd = std::move(fd);
@@ -467,10 +463,10 @@ void unbind(ContextObject* context) noexcept {
     if (context->is_inherited() || state == nullptr) {
         return;  // the loop's epoll instance is the parent's, too; or it is all over
     }
-    if (may_touch(*state, loop.get())) {
+    if (loop.kind->may_touch(*state, loop.get())) {
         stop_watching(cast(watcher.get()));
     } else {
-        Ref::steal(PyObject_CallMethod(loop.get(), "call_soon_threadsafe", "O", watcher.get()));
+        signal_eventfd(cast(watcher.get())->fd.get());  // the watcher, called, finds no context
     }
     PyErr_Clear();
 }
@@ -481,12 +477,10 @@ void request_turn(ContextObject* context) noexcept {
         return;
     }
     const KeptException kept;
-    const auto loop = Ref::borrow(binding.loop.get());
+    const auto loop = binding.loop.copy();
     const auto watcher = Ref::borrow(binding.watcher.get());
     const auto turn = Ref::steal(PyLong_FromUnsignedLongLong(TurnBudget::of_this_thread().turn()));
-    const char* method =
-        may_touch(state_of(context), loop.get()) ? "call_soon" : "call_soon_threadsafe";
-    if (!turn || !call_without_context(loop.get(), method, watcher.get(), turn.get())) {
+    if (!turn || !loop.kind->call_soon(state_of(context), loop.get(), watcher.get(), turn.get())) {
         binding.turn_is_requested = false;
         tell_loop(context);  // which takes no memory
     }
@@ -533,7 +527,7 @@ bool run_turn(ContextObject* context, ContextLock& lock) {
         return succeeded;
     }
     if (binding.borrowed == 0 && binding.watcher && watcher_of(context)->borrowed_fd.is_open()) {
-        stop_watching(binding.loop.get(), std::move(watcher_of(context)->borrowed_fd));
+        stop_watching(binding.loop.copy(), std::move(watcher_of(context)->borrowed_fd));
         if (context->eventfd_is_watched && context->kept != 0) {
             signal_eventfd(context->eventfd.get());
         }
@@ -549,7 +543,8 @@ void wake_ready(ContextObject* context) noexcept {
     if (!context->binding.loop || context->binding.ready.empty()) {
         return;
     }
-    if (may_touch(state_of(context), context->binding.loop.get())) {
+    const auto& loop = context->binding.loop;
+    if (loop.kind->may_touch(state_of(context), loop.get())) {
         wake_all_soon(context);
     } else {
         request_turn(context);

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "python/event_loop.hpp"
 #include "python/operation_list.hpp"
 #include "python/refs.hpp"
 #include "python/state.hpp"
@@ -21,7 +22,7 @@ struct ContextObject;
 class ContextLock;
 
 struct LoopBinding {
-    Ref loop;     // null: none
+    EventLoop loop;
     Ref watcher;  // what the loop calls
 
     OperationList queued;       // awaited, and waiting for room or for the next turn of the loop

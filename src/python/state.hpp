@@ -24,7 +24,7 @@ using FreeOperations = FreeList<OperationObject, Operation, 256>;
 using FreeAwaitables = FreeList<AwaitableObject, Awaitable, 64>;
 using FreeWakeFutures = FreeList<WakeFutureObject, WakeFuture, 64>;
 
-// What is used of asyncio (see asyncio_api.hpp).
+// What is used of asyncio (see asyncio_loop.hpp).
 struct AsyncioApi {
     Ref get_running_loop;
     Ref get_running_loop_or_none;

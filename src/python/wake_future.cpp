@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "python/arguments.hpp"
-#include "python/asyncio_api.hpp"
+#include "python/asyncio_loop.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 

@@ -332,7 +332,7 @@ def test_tasks(make_task: Any, factory: LoopFactory, ctx: AIOContext, direct: in
                 await asyncio.wait_for(ctx.poll(gate, select.POLLIN), 0.01)
             task = asyncio.create_task(ctx.poll(gate, select.POLLIN))
             await turns(2)
-            assert "Waiter" in repr(task)
+            assert "WakeFuture" in repr(task)
             assert isinstance(task.get_stack(), list)
             task.print_stack(file=io.StringIO())
             # since Python 3.14

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/asyncio_loop.hpp"
+
+#include "python/exceptions.hpp"
+#include "python/wake_future.hpp"
+
+namespace python {
+namespace {
+
+// A question to a loop. False, too, if it can't answer.
+bool ask(PyObject* loop, const char* method) {
+    const auto answer = Ref::steal(PyObject_CallMethod(loop, method, nullptr));
+    if (!answer) {
+        PyErr_Clear();
+        return false;
+    }
+    return answer.get() == Py_True;
+}
+
+// Each of these: false with an exception set.
+bool set(Ref& place, PyObject* object) {
+    place = Ref::steal(object);
+    return static_cast<bool>(place);
+}
+bool get(Ref& place, const Ref& module, const char* name) {
+    return set(place, PyObject_GetAttrString(module.get(), name));
+}
+bool intern(Ref& place, const char* text) { return set(place, PyUnicode_InternFromString(text)); }
+
+// False with an exception set.
+bool import_asyncio(ModuleState& state) {
+    // acquire: what was found is there
+    if (state.asyncio_is_imported.load(std::memory_order_acquire)) {
+        return true;
+    }
+    AsyncioApi api;
+    const auto module = Ref::steal(PyImport_ImportModule("asyncio"));
+    const auto events = Ref::steal(module ? PyImport_ImportModule("asyncio.events") : nullptr);
+    // one after the other, each only if those before it are there
+    const bool is_complete = events && get(api.get_running_loop, module, "get_running_loop") &&
+                             get(api.get_running_loop_or_none, events, "_get_running_loop") &&
+                             intern(api.call_soon, "call_soon") &&
+                             intern(api.get_debug, "get_debug") &&
+                             intern(api.thread_id, "_thread_id") &&
+                             set(api.context_keyword, Py_BuildValue("(s)", "context")) &&
+                             get(api.cancelled_error, module, "CancelledError") &&
+                             get(api.invalid_state_error, module, "InvalidStateError");
+    if (!is_complete) {
+        return false;
+    }
+    const std::lock_guard lock(state.mutex);
+    if (!state.asyncio_is_imported.load(std::memory_order_relaxed)) {
+        std::swap(state.asyncio, api);
+        state.asyncio_is_imported.store(true, std::memory_order_release);
+    }
+    return true;
+}
+
+// Calls a method of the loop with two or three arguments, none of the caller's context variables
+// kept by it. False with an exception set.
+bool call_without_context(PyObject* loop, const char* method, PyObject* first, PyObject* second,
+                          PyObject* third = nullptr) {
+    const auto context = Ref::steal(PyContext_New());
+    if (!context || PyContext_Enter(context.get()) != 0) {
+        return false;
+    }
+    const auto name = Ref::steal(PyUnicode_FromString(method));
+    const auto result = Ref::steal(
+        name ? PyObject_CallMethodObjArgs(loop, name.get(), first, second, third, nullptr)
+             : nullptr);
+    const KeptException kept;
+    PyContext_Exit(context.get());
+    return static_cast<bool>(result);
+}
+
+class AsyncioLoop final : public LoopKind {
+public:
+    bool runs_here(ModuleState& state, PyObject* loop) const noexcept override {
+#if PY_VERSION_HEX < 0x030C0000
+        // get_running_loop() makes a system call (getpid) each time. asyncio's own loops have noted
+        // the thread that they run in, and no two run in one thread.
+        const auto thread = Ref::steal(PyObject_GetAttr(loop, state.asyncio.thread_id.get()));
+        if (thread && PyLong_CheckExact(thread.get())) {
+            return PyLong_AsUnsignedLong(thread.get()) == PyThread_get_thread_ident();
+        }
+        PyErr_Clear();
+#endif
+        const auto running =
+            Ref::steal(PyObject_CallNoArgs(state.asyncio.get_running_loop_or_none.get()));
+        PyErr_Clear();
+        return running.get() == loop;
+    }
+
+    bool may_touch(ModuleState& state, PyObject* loop) const noexcept override {
+        // not where the module's end has let go of asyncio
+        return state.asyncio_is_imported.load(std::memory_order_acquire) &&
+               (runs_here(state, loop) || !ask(loop, "is_running"));
+    }
+
+    bool is_closed(PyObject* loop) const noexcept override { return ask(loop, "is_closed"); }
+
+    Ref public_loop(PyObject* loop) const noexcept override { return Ref::borrow(loop); }
+
+    bool add_reader(PyObject* loop, int fd, PyObject* callback) const override {
+        const auto number = Ref::steal(PyLong_FromLong(fd));
+        // If somebody closed this number without telling the loop, the loop takes it for
+        // registered, and would never hear of ours.
+        return number &&
+               Ref::steal(PyObject_CallMethod(loop, "remove_reader", "O", number.get())) &&
+               call_without_context(loop, "add_reader", number.get(), callback);
+    }
+
+    void remove_reader(PyObject* loop, int fd) const noexcept override {
+        if (!is_closed(loop)) {
+            Ref::steal(PyObject_CallMethod(loop, "remove_reader", "i", fd));
+        }
+        PyErr_Clear();
+    }
+
+    bool call_soon(ModuleState& state, PyObject* loop, PyObject* callback,
+                   PyObject* argument) const override {
+        const char* method = may_touch(state, loop) ? "call_soon" : "call_soon_threadsafe";
+        return call_without_context(loop, method, callback, argument);
+    }
+
+    bool call_later(PyObject* loop, PyObject* callback, PyObject* argument) const override {
+        const auto delay = Ref::steal(PyFloat_FromDouble(0.001));
+        return delay && call_without_context(loop, "call_later", delay.get(), callback, argument);
+    }
+
+    Ref make_wake(ModuleState& state, PyObject* loop,
+                  AwaitableObject* /*awaitable*/) const override {
+        return make_wake_future(state, loop);
+    }
+
+    void wake_soon(PyObject* wake) const noexcept override { python::wake_soon(wake); }
+
+    // In debug mode, or if the loop can't tell, everything is to go through call_soon(), where it
+    // looks for what takes long.
+    bool may_wake_now(ModuleState& state, PyObject* loop) const noexcept override {
+        const auto debugs =
+            Ref::steal(PyObject_CallMethodNoArgs(loop, state.asyncio.get_debug.get()));
+        PyErr_Clear();
+        return debugs.get() == Py_False;
+    }
+
+    bool wake_now(PyObject* wake) const override { return python::wake_now(wake); }
+
+    Ref context_of_wake(PyObject* wake) const noexcept override {
+        return callback_context_of(wake);
+    }
+};
+
+}  // namespace
+
+const LoopKind& asyncio_loop() noexcept {
+    static const AsyncioLoop kind;
+    return kind;
+}
+
+Ref running_asyncio_loop(ModuleState& state) {
+    if (!import_asyncio(state)) {
+        return {};
+    }
+    return Ref::steal(PyObject_CallNoArgs(state.asyncio.get_running_loop.get()));
+}
+
+}  // namespace python

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loops of asyncio: its own, uvloop's, and all others with the methods of asyncio's loops.
+//
+// What is used of asyncio is found once for each interpreter, when a program first awaits something
+// there.
+#pragma once
+
+#include "python/event_loop.hpp"
+#include "python/refs.hpp"
+#include "python/state.hpp"
+
+namespace python {
+
+const LoopKind& asyncio_loop() noexcept;
+
+// The loop that runs in this thread: a new reference, or null with RuntimeError if none does.
+Ref running_asyncio_loop(ModuleState& state);
+
+}  // namespace python
