@@ -40,6 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_root: skipped unless run as root")
     config.addinivalue_line(
         "markers",
+        "long: takes seconds of processor time. `./dev test` runs it with the engine auto only, "
+        "`./dev test --all` with each",
+    )
+    if not config.pluginmanager.hasplugin("xdist"):
+        config.addinivalue_line("markers", "xdist_group(name): used where pytest-xdist is there")
+    config.addinivalue_line(
+        "markers",
         "engine(name, ...): about these engines. It is run with the first as the default if the "
         "run is for no engine, and left out if the run is for another",
     )
@@ -79,11 +86,14 @@ def engine_of_this_test(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         monkeypatch.setenv("LINUX_AIO_ENGINE", about.args[0])
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     elsewhere = [item for item in items if not belongs_here(item)]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if belongs_here(item)]
+    # else processes that share the tests would wait for the one that has the last long one
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if PORTABLE and (refused := aio_refused()):
         for item in items:
             item.add_marker(pytest.mark.skip(reason=refused))

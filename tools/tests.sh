@@ -62,6 +62,13 @@ test_valgrind() {
         --suppressions=$top/tools/sanitizers/valgrind.supp"
 }
 
+# Several at once, each with a part of the tests. Many tests wait, so that one more than there are
+# processors are at work. --dist=loadgroup keeps the tests of one xdist_group in one of them.
+in_parallel() {
+    local workers=$(($(nproc) + 1))
+    echo "--numprocesses=$((workers < 16 ? workers : 16))" --dist=loadgroup
+}
+
 # Hangs end: pytest-timeout fails a test that still takes signals, else faulthandler ends the run;
 # a hang outside the tests, as of a thread left over at the end, is ended by timeout.
 # A report in a file fails the run even if it came from a child process that nobody asked about.
@@ -91,21 +98,86 @@ test_python() {  # VARIANT SANITIZERS ENGINE [ARGS]
     return "$status"
 }
 
-test_variant() {  # VARIANT [ARGS]
-    local variant=$1 title options sanitizers engines engine skips
-    shift
+# One step, and what it skipped, for the summary.
+python_step() {  # TITLE VARIANT SANITIZERS ENGINE [ARGS]
+    local title=$1 skips=build/$2/skips-$4
+    rm -f "$skips"
+    step "$title" test_python "${@:2}"
+    [[ -s $skips ]] || return 0
+    mapfile -t -O "${#skipped[@]}" skipped < <(sed "s/^skipped:/skipped in $title:/" "$skips")
+}
+
+# One build, all tests with `auto`, and with each other engine those that are not long: what everybody
+# runs before a commit.
+short_tests() {
+    local engine
+    step "built-in libaio: build" build builtin
+    ((step_ok)) || return 0
+    step "C++ tests" test_cpp builtin ""
+    # shellcheck disable=SC2046  # words are meant
+    python_step "Python tests, engine auto" builtin "" auto $(in_parallel)
+    for engine in aio uring threads; do
+        # shellcheck disable=SC2046
+        python_step "Python tests, engine $engine, but the long ones" \
+            builtin "" "$engine" $(in_parallel) -m "not long"
+    done
+    step "types: mypy" check_mypy
+    step "types: stubtest" check_stubs
+    step "style: ruff check" check_ruff
+    step "style: ruff format" check_ruff_format
+}
+
+# What short_tests leaves out: the long tests with the other engines, the system's libaio, sanitizers.
+other_tests() {
+    local engine
+    step "built-in libaio: build" build builtin
+    if ((step_ok)); then
+        for engine in aio uring threads; do
+            # shellcheck disable=SC2046
+            python_step "long Python tests, engine $engine" builtin "" "$engine" $(in_parallel) -m long
+        done
+    fi
+    variant_tests system
+    variant_tests asan
+}
+
+all_tests() {
+    short_tests
+    other_tests
+}
+
+# All tests of one build.
+variant_tests() {  # VARIANT
+    local variant=$1 title options sanitizers engines engine
     describe "$variant"
-    rm -f "build/$variant"/skips-*
     step "$title: build" build "$variant"
     ((step_ok)) || return 0
-    if (($# == 0)); then step "$title: C++ tests" test_cpp "$variant" "$sanitizers"; fi
+    step "$title: C++ tests" test_cpp "$variant" "$sanitizers"
     for engine in "${engines[@]}"; do
-        step "$title, engine $engine: pytest" test_python "$variant" "$sanitizers" "$engine" "$@"
-        skips=build/$variant/skips-$engine
-        if [[ -s $skips ]]; then
-            mapfile -t -O "${#skipped[@]}" skipped < <(
-                sed "s/^skipped:/skipped with $title, $engine:/" "$skips"
-            )
-        fi
+        # shellcheck disable=SC2046
+        python_step "$title: Python tests, engine $engine" \
+            "$variant" "$sanitizers" "$engine" $(in_parallel)
     done
+}
+
+# What pytest is told to run, with each engine, one test after the other.
+named_tests() {  # VARIANT [ARGS]
+    local variant=$1 title options sanitizers engines engine
+    describe "$variant"
+    step "$title: build" build "$variant"
+    ((step_ok)) || return 0
+    for engine in "${engines[@]}"; do
+        python_step "$title: pytest, engine $engine" \
+            "$variant" "$sanitizers" "$engine" "${@:2}"
+    done
+}
+
+sanitized_tests() {  # VARIANT
+    variant_tests "$1"
+    if [[ $1 == asan ]]; then step "leaks of the extension" test_leaks; fi
+}
+
+valgrind_tests() {
+    step "built-in libaio: build" build builtin
+    step "C++ tests under valgrind" test_valgrind
 }

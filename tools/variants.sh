@@ -35,5 +35,5 @@ build() {  # VARIANT
         logged "setup-$1" meson setup "$dir" "${options[@]}" || return
         echo "$identity" >"$dir/identity"
     fi
-    logged "build-$1" ninja -C "$dir"
+    logged "build-$1" show_progress ninja -C "$dir"
 }

@@ -119,6 +119,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", os.path.dirna
 """
 
 
+@pytest.mark.long
 @each_sandbox
 @pytest.mark.timeout(600)
 def test_the_tests_pass_on_what_remains(sandbox: Sandbox) -> None:

@@ -34,7 +34,11 @@ DATA = bytes(number * 7 % 251 for number in range(LENGTH))
 
 FILE_SYSTEMS = [
     "the disk here",
-    *(pytest.param(name, marks=pytest.mark.needs_root) for name in ("tmpfs", *SMALLEST_MIB)),
+    pytest.param("tmpfs", marks=pytest.mark.needs_root),
+    *(
+        pytest.param(name, marks=[pytest.mark.needs_root, pytest.mark.xdist_group("loop devices")])
+        for name in SMALLEST_MIB
+    ),
 ]
 
 
@@ -262,6 +266,7 @@ def test_no_more_is_needed(ctx: AIOContext, fd: int) -> None:
     assert on_disk(fd) == expected
 
 
+@pytest.mark.xdist_group("loop devices")
 @pytest.mark.needs_root
 def test_a_block_device(ctx: AIOContext, tmp_path: Path) -> None:
     skip_for(loop_mount_reason("ext4"))

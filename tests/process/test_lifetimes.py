@@ -162,6 +162,7 @@ def beginnings(parts: Order) -> Iterator[Order]:
         yield from itertools.permutations(parts, count)
 
 
+@pytest.mark.long
 @pytest.mark.needs_root
 @pytest.mark.parametrize("in_cycles", [False, True], ids=["counted", "in cycles"])
 @pytest.mark.parametrize("with_eventfd", [False, True], ids=["no eventfd", "eventfd"])

@@ -23,6 +23,7 @@ SEED = 20240229
 CUTS = 18  # one for each way to sync, layout and way to wait
 
 
+@pytest.mark.long
 @needs_fs
 @pytest.mark.parametrize("engine", available_engines())
 def test_nothing_acknowledged_is_lost(engine: str, tmp_path: Path) -> None:
@@ -33,6 +34,7 @@ def test_nothing_acknowledged_is_lost(engine: str, tmp_path: Path) -> None:
     assert figures["records unfinished"] > 0  # and the cuts came in the middle of something
 
 
+@pytest.mark.long
 @needs_fs
 def test_without_a_sync_it_is_lost(tmp_path: Path) -> None:
     """So the test above can fail."""

@@ -16,6 +16,7 @@ SEED = 20240401
 PROGRAMS = 12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", available_engines())
 def test_random_programs(engine: str) -> None:
     command = [sys.executable, "-P", "-m", "fuzz.api", f"--seed={SEED}", f"--count={PROGRAMS}"]

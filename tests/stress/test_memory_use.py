@@ -12,6 +12,8 @@ from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import file_in_memory
 from support.measure import UNDER_ADDRESS_SANITIZER, open_fds, resident_bytes
 
+pytestmark = pytest.mark.long
+
 BATCH = 8
 BATCHES = 125_000  # 1,000,000 operations
 WARM_UP = 5_000

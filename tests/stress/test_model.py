@@ -35,6 +35,8 @@ from support.engines import ENGINE
 from support.files import Gate
 from support.operations import wait_done
 
+pytestmark = pytest.mark.long
+
 UNIT = 512  # that direct transfers of these programs are multiples of
 LARGEST_FILE = 40 * UNIT
 NUMBERS = st.integers(0, 100_000)  # of which one is made that there is

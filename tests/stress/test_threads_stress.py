@@ -28,6 +28,8 @@ from support.loops import until
 from support.operations import wait_done
 from support.workers import PATIENCE, finish, start
 
+pytestmark = pytest.mark.long
+
 NBYTES = 64
 DATA = bytes(number % 251 for number in range(4096))
 

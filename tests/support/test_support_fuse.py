@@ -635,6 +635,7 @@ def backing_files() -> list[str]:
     return found
 
 
+@pytest.mark.xdist_group("loop devices")
 @pytest.mark.parametrize("fstype", sorted(SMALLEST_MIB))
 def test_a_loop_mount_is_of_its_kind_and_goes_away(tmp_path: Path, fstype: str) -> None:
     if reason := loop_mount_reason(fstype):
@@ -650,6 +651,7 @@ def test_a_loop_mount_is_of_its_kind_and_goes_away(tmp_path: Path, fstype: str) 
     wait_until(lambda: str(tmp_path) not in "".join(backing_files()))
 
 
+@pytest.mark.xdist_group("loop devices")
 def test_a_loop_mount_goes_away_when_a_test_failed(tmp_path: Path) -> None:
     if reason := loop_mount_reason("ext4"):
         pytest.skip(reason)
