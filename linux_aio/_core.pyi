@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from asyncio import AbstractEventLoop
 from collections.abc import Coroutine, Generator, Sequence
-from types import TracebackType
+from types import GenericAlias, TracebackType
 from typing import Any, Generic, Self, SupportsFloat, SupportsIndex, final
 
 from _typeshed import HasFileno, ReadableBuffer, WriteableBuffer
@@ -100,6 +100,9 @@ class AIOOperation(Generic[_Result]):
     again at each submission. A completed operation can be submitted again, which forgets its last
     result. In flight, the operation, its buffers, its file object and its EventFD are kept alive.
     """
+
+    def __class_getitem__(cls, result: Any, /) -> GenericAlias:
+        """AIOOperation[bytes]: the type of its result."""
 
     @classmethod
     def read(

@@ -151,7 +151,11 @@ def both(
         return await typing.cast("typing.Coroutine[Any, Any, Any]", make(ctx))
 
     texts = []
-    for attempt in (lambda: make(AIOOperation), lambda: asyncio.run(awaited())):
+    attempts: list[Callable[[], object]] = [
+        lambda: make(AIOOperation),
+        lambda: asyncio.run(awaited()),
+    ]
+    for attempt in attempts:
         with pytest.raises(ValueError, match="buffering=0") as caught:
             attempt()
         texts.append(str(caught.value))
@@ -215,10 +219,17 @@ def test_text_mode(ctx: AIOContext, path: Path) -> None:
     decoded = codecs.StreamReaderWriter(
         binary, codecs.getreader("utf-8"), codecs.getwriter("utf-8")
     )
+
+    def read(of: Any) -> Any:
+        return of.read(4, file)
+
+    def sync(of: Any) -> Any:
+        return of.fdsync(file)
+
     for text in (path.open(), path.open("r+"), decoded):
         with text as file:
-            assert "text mode" in both(ctx, lambda of, file=file: of.read(4, file))[0]
-            assert "text mode" in both(ctx, lambda of, file=file: of.fdsync(file))[0]
+            assert "text mode" in both(ctx, read)[0]
+            assert "text mode" in both(ctx, sync)[0]
             assert perform(ctx, AIOOperation.read(4, file.fileno())) == b"0123"
             # what moves no data is none of it
             assert perform(ctx, AIOOperation.poll(file, select.POLLIN)) & select.POLLIN
