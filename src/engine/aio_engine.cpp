@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "engine/alignment.hpp"
+#include "engine/clofork_fd.hpp"
 #include "engine/kernel_order.hpp"
 #include "engine/operations/operation_type.hpp"
 
@@ -119,9 +120,13 @@ Completion completion_of(void* data, std::int64_t result) noexcept {
 }  // namespace
 
 AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) {
-    const int status = libaio::calls.setup(static_cast<int>(max_requests), &context_);
-    if (status < 0) {
-        throw std::system_error(-status, std::generic_category());
+    {
+        const ForkBarrier barrier;
+        const int status = libaio::calls.setup(static_cast<int>(max_requests), &context_);
+        if (status < 0) {
+            throw std::system_error(-status, std::generic_category());
+        }
+        libaio::keep_from_children(context_);
     }
     if (const int refusal = try_out(context_); refusal < 0) {
         libaio::calls.destroy(context_);

@@ -61,7 +61,10 @@ bool never_waits(const Request& request, int fd) noexcept {
 }  // namespace
 
 int EpollReactor::open() noexcept {
-    epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+    {
+        const ForkBarrier barrier;
+        epoll_.adopt(epoll_create1(EPOLL_CLOEXEC), barrier);
+    }
     epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
     const bool is_open =
         epoll_.is_open() && epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_fd_, &event) == 0;

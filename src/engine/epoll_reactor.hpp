@@ -3,9 +3,9 @@
 // their file is ready.
 #pragma once
 
+#include "engine/clofork_fd.hpp"
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
-#include "engine/unique_fd.hpp"
 
 namespace engine {
 
@@ -38,7 +38,7 @@ private:
 
     ReactorOwner& owner_;
     int wake_fd_;
-    UniqueFd epoll_;
+    CloforkFd epoll_;
     Request* in_worker_ = nullptr;  // a read that can't be tried
     RequestList behind_;            // the next ones
     static constexpr int most_events = 64;

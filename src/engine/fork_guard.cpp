@@ -14,13 +14,12 @@ std::atomic<std::uint64_t> current_generation{0};
 
 void count_fork() { current_generation.fetch_add(1, std::memory_order_relaxed); }
 
+// When the library is loaded: a fork that has begun by then runs no handler.
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, count_fork);
+
 }  // namespace
 
-ForkGuard::ForkGuard() noexcept {
-    static const int registered = pthread_atfork(nullptr, nullptr, count_fork);
-    static_cast<void>(registered);
-    generation_ = current_generation.load(std::memory_order_relaxed);
-}
+ForkGuard::ForkGuard() noexcept : generation_(current_generation.load(std::memory_order_relaxed)) {}
 
 bool ForkGuard::is_inherited() const noexcept {
     return generation_ != current_generation.load(std::memory_order_relaxed);

@@ -54,12 +54,13 @@ HeldFile::Kind kind_of(int fd) noexcept {
 }
 
 PrivateFiles::PrivateFiles() noexcept {
+    const ForkBarrier barrier;
     int ends[2] = {-1, -1};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0) {
-        near_end_ = UniqueFd(ends[0]);
-        far_end_ = UniqueFd(ends[1]);
+        near_end_.adopt(ends[0], barrier);
+        far_end_.adopt(ends[1], barrier);
     }
-    wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
+    wake_.adopt(eventfd(0, EFD_CLOEXEC), barrier);
 }
 
 void PrivateFiles::close() noexcept {
@@ -68,9 +69,9 @@ void PrivateFiles::close() noexcept {
             delete file;
         }
     }
-    near_end_ = {};
-    far_end_ = {};
-    wake_ = {};
+    near_end_.reset();
+    far_end_.reset();
+    wake_.reset();
 }
 
 void PrivateFiles::open_private_table() noexcept {
@@ -90,6 +91,7 @@ void PrivateFiles::open_private_table() noexcept {
         dup2(low, standard);
     }
     is_private_ = true;
+    CloforkFd::use_own_table();
 }
 
 void PrivateFiles::forget_private_table() noexcept {

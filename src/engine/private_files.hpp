@@ -24,8 +24,8 @@
 #include <cstdint>
 #include <span>
 
+#include "engine/clofork_fd.hpp"
 #include "engine/request.hpp"
-#include "engine/unique_fd.hpp"
 
 namespace engine {
 
@@ -110,9 +110,9 @@ private:
     HeldFile* next_underway() noexcept;
     void arrive(HeldFile* file, int fd) noexcept;
 
-    UniqueFd near_end_;
-    UniqueFd far_end_;
-    UniqueFd wake_;
+    CloforkFd near_end_;
+    CloforkFd far_end_;
+    CloforkFd wake_;
     bool is_private_ = false;
     pid_t far_thread_ = 0;   // one that has the table
     int receive_error_ = 0;  // for which nothing can be received

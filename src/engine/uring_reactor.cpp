@@ -84,12 +84,15 @@ bool is_nonblocking_stream(HeldFile& file) noexcept {
 }  // namespace
 
 UringReactor::~UringReactor() {
-    if (is_open_) {
+    if (ring_fd_.is_open()) {
+        const ForkBarrier barrier;
+        ring_fd_.release(barrier);
         io_uring_queue_exit(&ring_);
     }
 }
 
 int UringReactor::probe() noexcept {
+    const ForkBarrier barrier;
     io_uring ring{};
     if (const int status = set_up(&ring, 2, 4); status < 0) {
         return -status;
@@ -101,11 +104,12 @@ int UringReactor::probe() noexcept {
 }
 
 int UringReactor::open() noexcept {
+    const ForkBarrier barrier;
     if (const int status = set_up(&ring_, entries, completions); status < 0) {
         return -status;
     }
-    is_open_ = true;
-    // A child process that had the ring mapped would keep it alive.
+    ring_fd_.adopt(ring_.ring_fd, barrier);
+    // A child process that had the ring mapped would keep it alive, and could write to it.
     io_uring_ring_dontfork(&ring_);
     std::array<unsigned, 2> most{most_kernel_workers, 0};
     io_uring_register_iowq_max_workers(&ring_, most.data());

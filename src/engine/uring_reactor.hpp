@@ -9,6 +9,7 @@
 
 #include <liburing.h>
 
+#include "engine/clofork_fd.hpp"
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
 
@@ -44,7 +45,7 @@ private:
     ReactorOwner& owner_;
     int wake_fd_;
     io_uring ring_{};
-    bool is_open_ = false;
+    CloforkFd ring_fd_;          // of the ring, which closes it
     bool is_listening_ = false;  // to wake_fd_
     std::uint64_t wakes_ = 0;    // what the kernel reads of the eventfd
     RequestList waiting_;        // to go to the kernel with the next wait()

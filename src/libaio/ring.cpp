@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libaio/ring.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 
@@ -9,6 +12,17 @@
 namespace libaio {
 
 static_assert(sizeof(RingEvent) == 32);
+
+void keep_from_children(void* context) noexcept {
+    const auto* header = kernel::ring_at(context);
+    if (header == nullptr) {
+        return;  // what is not the kernel's ring is not shared memory either
+    }
+    // The kernel gives its events all that there is of the last page.
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const auto size = sizeof *header + header->nr * sizeof(RingEvent);
+    madvise(context, (size + page - 1) / page * page, MADV_DONTFORK);
+}
 
 Ring::Ring(void* address) noexcept {
     auto* header = kernel::ring_at(address);

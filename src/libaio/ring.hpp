@@ -10,7 +10,8 @@
 //  - The layout is no documented ABI, but `magic` and `incompat_features` tell whether it is the
 //    one that we know. A kernel that emulates AIO (gVisor, valgrind's view) may have no ring at
 //    all.
-//  - After fork(2) the child still has it mapped, shared with the parent: it must not touch it.
+//  - After fork(2) the child would have it mapped, shared with the parent: what it wrote there, the
+//    parent would take for events. Hence keep_from_children().
 //
 // Hence the two steps: peek() looks at events without freeing their places, release() frees the
 // places of all that were looked at. An engine calls release() when nobody is inside io_getevents.
@@ -33,6 +34,10 @@ struct RingEvent {
     std::int64_t res;
     std::int64_t res2;
 };
+
+// Keeps the ring of a context from child processes: it is not mapped there. While forks are held
+// off from io_setup(2) on, no child has it.
+void keep_from_children(void* context) noexcept;
 
 class Ring {
 public:

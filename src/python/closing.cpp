@@ -140,7 +140,7 @@ void release_inherited(ContextObject* context) noexcept {
         Py_DECREF(operation);
     }
     context->engine.reset();
-    context->eventfd = {};
+    context->eventfd.reset();
 }
 
 }  // namespace python

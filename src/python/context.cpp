@@ -111,7 +111,7 @@ PyObject* context_new(PyTypeObject* type, PyObject* arguments, PyObject* keyword
     auto* self = cast(object.get());
     new (static_cast<Context*>(self)) Context;
     self->max_requests = static_cast<std::size_t>(max_requests);
-    self->eventfd = engine::UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    self->eventfd = engine::make_clofork_eventfd(EFD_CLOEXEC | EFD_NONBLOCK);
     if (!self->eventfd.is_open()) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }

@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <memory>
 
+#include "engine/clofork_fd.hpp"
 #include "engine/engine.hpp"
 #include "engine/fork_guard.hpp"
-#include "engine/unique_fd.hpp"
 #include "python/loop_binding.hpp"
 #include "python/operation_list.hpp"
 #include "python/refs.hpp"
@@ -62,7 +62,7 @@ struct Context {
 
     // Readable while `kept` is not 0; see `fileno`. To spare the kernel the work, requests signal
     // it only once somebody has asked for it.
-    engine::UniqueFd eventfd;
+    engine::CloforkFd eventfd;
     bool eventfd_is_watched = false;
 
     LoopBinding binding;

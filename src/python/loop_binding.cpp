@@ -11,7 +11,7 @@
 #include <new>
 #include <span>
 
-#include "engine/unique_fd.hpp"
+#include "engine/clofork_fd.hpp"
 #include "python/awaitable.hpp"
 #include "python/completion.hpp"
 #include "python/context.hpp"
@@ -31,8 +31,8 @@ namespace {
 
 struct Watcher {
     ContextObject* context = nullptr;  // null once the binding has ended; with the watcher locked
-    engine::UniqueFd fd;
-    engine::UniqueFd borrowed_fd;  // a duplicate of the context's
+    engine::CloforkFd fd;
+    engine::CloforkFd borrowed_fd;  // a duplicate of the context's
     EventLoop loop;
 };
 struct WatcherObject : PyObject, Watcher {};
@@ -44,7 +44,7 @@ WatcherObject* watcher_of(const ContextObject* context) noexcept {
 }
 
 // In the loop's thread. The fd is closed after the loop has forgotten its number.
-void stop_watching(const EventLoop& loop, engine::UniqueFd fd) noexcept {
+void stop_watching(const EventLoop& loop, engine::CloforkFd fd) noexcept {
     if (loop && fd.is_open()) {
         const KeptException kept;
         loop.kind->remove_reader(loop.get(), fd.get());
@@ -58,7 +58,7 @@ void stop_watching(WatcherObject* watcher) noexcept {
 }
 
 // False with an exception set.
-bool start_watching(const EventLoop& loop, const engine::UniqueFd& fd, PyObject* watcher) {
+bool start_watching(const EventLoop& loop, const engine::CloforkFd& fd, PyObject* watcher) {
     if (!fd.is_open()) {
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
@@ -156,7 +156,7 @@ Ref make_watcher(ContextObject* context, const EventLoop& loop) {
     }
     auto* watcher = cast(object.get());
     new (static_cast<Watcher*>(watcher)) Watcher;
-    watcher->fd = engine::UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    watcher->fd = engine::make_clofork_eventfd(EFD_CLOEXEC | EFD_NONBLOCK);
     if (!start_watching(loop, watcher->fd, object.get())) {
         return {};
     }
@@ -430,7 +430,11 @@ bool borrow_eventfd(ContextObject* context) {
     // Another thread may end the binding meanwhile.
     const auto held = Ref::borrow(watcher);
     const auto loop = context->binding.loop.copy();
-    engine::UniqueFd fd(fcntl(context->eventfd.get(), F_DUPFD_CLOEXEC, 0));
+    engine::CloforkFd fd;
+    {
+        const engine::ForkBarrier barrier;
+        fd.adopt(fcntl(context->eventfd.get(), F_DUPFD_CLOEXEC, 0), barrier);
+    }
     if (!start_watching(loop, fd, watcher)) {
         return false;
     }
