@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -85,6 +86,9 @@ void fill_control_block(Request& request) noexcept {
     block.aio_lio_opcode = static_cast<short>(type.kernel_number);
     block.aio_fildes = request.fd;
     type.fill_iocb(block, request);
+    if (request.is_tried) {
+        block.aio_rw_flags |= RWF_NOWAIT;
+    }
     if (request.eventfd >= 0) {
         io_set_eventfd(&block, request.eventfd);
     }
@@ -144,18 +148,18 @@ AioEngine::~AioEngine() {
     }
 }
 
-Pace AioEngine::guess(const Request& request) noexcept { return pace_maker_.expect(request); }
+Pace AioEngine::guess(const Request& request) noexcept { return classifier_.expect(request); }
 
 void AioEngine::plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept {
     DirectFiles files;
     for (auto* request : requests) {
         request->pace = guessed ? *guessed : guess(*request);
+        request->is_tried = false;
+        request->is_aligned_later = false;
         request->is_direct = is_read(request->opcode) && !(guessed && ends_inside(*guessed)) &&
                              files.is_direct(request->fd);
     }
 }
-
-void AioEngine::learn(const Request& request) noexcept { pace_maker_.learn(request); }
 
 Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
     Submission submission;

@@ -20,7 +20,7 @@
 #include "engine/completion_queue.hpp"
 #include "engine/engine.hpp"
 #include "engine/fork_guard.hpp"
-#include "engine/pace.hpp"
+#include "engine/submit_classifier.hpp"
 #include "libaio/calls.hpp"
 #include "libaio/ring.hpp"
 
@@ -37,7 +37,6 @@ public:
     const char* name() const noexcept override { return "aio"; }
     Pace guess(const Request& request) noexcept override;
     void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept override;
-    void learn(const Request& request) noexcept override;
     Submission submit(std::span<Request* const> requests) noexcept override;
     std::size_t reap(std::span<Completion> completions) noexcept override;
     Ticket ticket() noexcept override;
@@ -65,7 +64,7 @@ private:
     io_context_t context_ = nullptr;
     io_event* unwritable_;
     ForkGuard fork_guard_;
-    PaceMaker pace_maker_;
+    SubmitClassifier classifier_;
 
     std::mutex
         mutex_;  // for all that follows; held for short, never across a system call that waits

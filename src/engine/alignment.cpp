@@ -6,7 +6,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,29 +15,10 @@
 #include <optional>
 #include <string>
 
-#include "engine/file_system.hpp"
+#include "engine/file_status.hpp"
 
 namespace engine {
 namespace {
-
-// Since Linux 6.1, newer than some systems' headers: from <linux/stat.h>.
-constexpr unsigned statx_dioalign = 0x00002000U;
-
-// struct statx as far as its direct I/O fields, whose place is the same on every machine.
-struct StatxWithAlignment {
-    struct statx known;
-
-    std::uint32_t memory() const noexcept { return field(0x98); }
-    std::uint32_t transfer() const noexcept { return field(0x9c); }
-
-private:
-    std::uint32_t field(std::size_t place) const noexcept {
-        std::uint32_t value = 0;
-        __builtin_memcpy(&value, reinterpret_cast<const char*>(&known) + place, sizeof value);
-        return value;
-    }
-};
-static_assert(sizeof(struct statx) == 0x100);
 
 // Nothing is known: no device asks for more than this.
 Alignment of_pages() noexcept {
@@ -56,7 +36,10 @@ Alignment of_block_device(int fd) noexcept {
 }
 
 // The logical block size of the device that the file is on.
-std::optional<Alignment> of_device_below(dev_t number) {
+std::optional<Alignment> of_device_below(std::uint64_t number) {
+    if (major(number) == 0) {
+        return std::nullopt;  // no block device
+    }
     const auto device = std::to_string(major(number)) + ":" + std::to_string(minor(number));
     // a partition has no queue of its own
     for (const auto* queue : {"/queue", "/../queue"}) {
@@ -69,43 +52,37 @@ std::optional<Alignment> of_device_below(dev_t number) {
     return std::nullopt;
 }
 
-Alignment of_file_system(int fd) noexcept {
-    struct statfs file_system{};
-    if (fstatfs(fd, &file_system) == 0 &&
-        takes_any_alignment(static_cast<std::uint32_t>(file_system.f_type))) {
-        return {};
-    }
-    return of_pages();
-}
-
 }  // namespace
 
 int find_alignment(int fd, Alignment& alignment) noexcept {
-    StatxWithAlignment status{};
-    // not every sandbox has it
-    const bool is_known =
-        statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | statx_dioalign, &status.known) == 0;
-    if (is_known && (status.known.stx_mask & statx_dioalign) != 0) {
+    const auto status = status_of(fd);
+    if (status.error != 0) {
+        return status.error;
+    }
+    if (status.knows_alignment) {
         // 0: not for this file, which the kernel then reads and writes through its cache
-        alignment = status.transfer() == 0
+        alignment = status.transfer_alignment == 0
                         ? Alignment{}
-                        : Alignment{.memory = status.memory(), .transfer = status.transfer()};
+                        : Alignment{.memory = status.memory_alignment,
+                                    .transfer = status.transfer_alignment};
         return 0;
     }
-    struct stat older{};
-    if (fstat(fd, &older) != 0) {
-        return errno;
-    }
-    if (S_ISBLK(older.st_mode)) {
+    if (status.type == S_IFBLK) {
         alignment = of_block_device(fd);
         return 0;
     }
     try {
-        const auto found = of_device_below(older.st_dev);
-        alignment = found ? *found : of_file_system(fd);
+        if (const auto found = of_device_below(status.identity.device)) {
+            alignment = *found;
+            return 0;
+        }
     } catch (const std::bad_alloc&) {
         return ENOMEM;
     }
+    // F_GET_SEALS: memory that has no mount, as of memfd_create(2)
+    const bool takes_any =
+        takes_any_alignment(file_system_of(status)) || fcntl(fd, F_GET_SEALS) >= 0;
+    alignment = takes_any ? Alignment{} : of_pages();
     return 0;
 }
 
@@ -120,6 +97,20 @@ bool DirectFiles::is_direct(int fd) noexcept {
         last_answer_ = engine::is_direct(fd);
     }
     return last_answer_;
+}
+
+std::size_t clip_to_file(int fd, Range range, std::uint32_t alignment) noexcept {
+    constexpr std::size_t small = std::size_t{1} << 20U;
+    if (range.length <= small) {
+        return range.length;
+    }
+    const auto status = status_of(fd);
+    if (status.type != S_IFREG || !is_local_disk(file_system_of(status))) {
+        return range.length;
+    }
+    const auto left = status.size > range.offset ? status.size - range.offset : 0;
+    const auto rounded = (left / alignment + 1) * alignment;  // one more: it may just grow
+    return static_cast<std::size_t>(std::min<std::uint64_t>(rounded, range.length));
 }
 
 Range widen(Range range, std::uint32_t alignment) noexcept {

@@ -38,4 +38,8 @@ struct Range {
 };
 Range widen(Range range, std::uint32_t alignment) noexcept;
 
+// How much of an aligned range is worth reading at once: where the kernel knows the end of the file
+// by itself, no more than up to that. Of small ranges all of it, without asking.
+std::size_t clip_to_file(int fd, Range range, std::uint32_t alignment) noexcept;
+
 }  // namespace engine

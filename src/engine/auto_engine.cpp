@@ -2,6 +2,8 @@
 #include "engine/auto_engine.hpp"
 
 #include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -9,6 +11,7 @@
 #include <chrono>
 #include <functional>
 #include <system_error>
+#include <utility>
 
 #include "engine/blocking_call.hpp"
 #include "engine/eventfd_check.hpp"
@@ -18,7 +21,11 @@
 namespace engine {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+// What is done inside one submission may take so long; then the rest is left to threads of ours.
+constexpr std::chrono::microseconds longest_tries(200);
+
+// A call that took longer has waited, or was interrupted.
+constexpr std::chrono::microseconds longest_call(200);
 
 // To copy so much takes some ten microseconds: what is larger is left to others.
 constexpr std::size_t most_inside = std::size_t{256} * 1024;
@@ -37,6 +44,11 @@ void add(std::atomic<std::uint64_t>& count, std::uint64_t number = 1) noexcept {
 }
 
 bool wants_no_wait(const Request& request) noexcept { return (request.rw_flags & RWF_NOWAIT) != 0; }
+
+// An attempt signals its eventfd even if it is refused: that must not be one of the program's.
+bool may_be_tried(const Request& request) noexcept {
+    return request.eventfd < 0 || request.signals_only_later;
+}
 
 // Whether the file ends where a read that was told not to wait came to its end; else more of it is
 // there, but not cached.
@@ -92,48 +104,105 @@ void AutoEngine::note_way(const Request& request, bool is_inside) noexcept {
 void AutoEngine::plan(std::span<Request* const> requests,
                       std::optional<Pace> /*guessed*/) noexcept {
     const std::lock_guard lock(mutex_);
-    FileBook::Look look;
+    FileFacts::Look look;
     for (auto* request : requests) {
         request->is_direct = false;
         request->is_brief = false;
+        request->is_tried = false;
+        request->is_aligned_later = false;
+        request->is_only_tried = false;
+        request->is_in_memory = false;
+        request->waits_in_submission = false;
+        if (request->opcode == Opcode::poll) {
+            plan_poll(*request);
+            continue;
+        }
         if (!transfers_data(request->opcode)) {
             send_to_kernel(*request, Reason::other);
             continue;
         }
         if (look.fd != request->fd) {
-            look = FileBook::look_at(request->fd);
+            look = FileFacts::look_at(request->fd);
         }
-        plan_transfer(*request, look.medium);
+        plan_transfer(*request, look);
     }
 }
 
-void AutoEngine::plan_transfer(Request& request, FileBook::Medium medium) noexcept {
-    switch (medium) {
-        case FileBook::Medium::bad:
+// A file's server may be asked whether it is ready, and not answer.
+void AutoEngine::plan_poll(Request& request) noexcept {
+    const auto status = status_of(request.fd);
+    const bool has_file_system =
+        status.error == 0 && (status.type == S_IFREG || status.type == S_IFDIR);
+    if (has_file_system) {
+        const auto file_system = file_system_of(status);
+        if (file_system != FileSystem::memory && !is_local_disk(file_system) &&
+            fcntl(request.fd, F_GET_SEALS) < 0) {
+            request.waits_in_submission = true;
+            send_to_reactor(request, Reason::other);
+            return;
+        }
+    }
+    send_to_kernel(request, Reason::other);
+}
+
+void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) noexcept {
+    if (request.memory_may_wait && look.medium != FileFacts::Medium::bad) {
+        // A page of the program's memory may have to be read from a file first.
+        request.is_direct =
+            is_read(request.opcode) && (look.medium == FileFacts::Medium::direct ||
+                                        look.medium == FileFacts::Medium::direct_far);
+        send_to_workers(request, Reason::other, false);
+        return;
+    }
+    switch (look.medium) {
+        case FileFacts::Medium::bad:
             send_inside(request, Pace::at_once);  // where it is refused
             break;
-        case FileBook::Medium::memory:
-            // Only a thread can have, or be refused, a priority.
-            if (size_of(request) <= most_inside && request.priority == 0) {
-                send_inside(request, Pace::at_once);
+        case FileFacts::Medium::memory:
+            // Only a thread can have, or be refused, a priority. A write waits for the file's lock,
+            // which another process may hold for long if it has the file open.
+            if (size_of(request) <= most_inside && request.priority == 0 &&
+                (is_read(request.opcode) || status_of(request.fd).links == 0)) {
+                send_inside(request, Pace::perhaps);
+                request.is_in_memory = true;
             } else {
-                send_to_workers(request, Reason::large, true);
+                const bool is_small = size_of(request) <= most_inside;
+                send_to_workers(request, is_small ? Reason::write : Reason::large, true);
             }
             break;
-        case FileBook::Medium::direct:
-        case FileBook::Medium::direct_far:
-            request.is_direct = is_read(request.opcode);
-            if (is_write(request.opcode)) {
-                send_far(request, Reason::write);
-            } else if (medium == FileBook::Medium::direct || wants_no_wait(request)) {
-                send_to_kernel(request, Reason::other);
-            } else {
-                send_to_workers(request, Reason::other, false);
-            }
+        case FileFacts::Medium::direct:
+        case FileFacts::Medium::direct_far:
+            plan_direct(request, look);
             break;
-        case FileBook::Medium::buffered:
+        case FileFacts::Medium::buffered:
             plan_buffered(request);
             break;
+    }
+}
+
+void AutoEngine::plan_direct(Request& request, const FileFacts::Look& look) noexcept {
+    const bool is_large = size_of(request) > quickly_pinned;
+    if (is_write(request.opcode)) {
+        if (is_large) {
+            send_to_workers(request, Reason::large, false);
+        } else {
+            send_far(request, Reason::write);
+        }
+        return;
+    }
+    request.is_direct = true;
+    if (wants_no_wait(request) && !is_large) {
+        send_to_kernel(request, Reason::other);
+    } else if (is_large || look.medium == FileFacts::Medium::direct_far) {
+        send_to_workers(request, is_large ? Reason::large : Reason::other, false);
+        request.is_direct = !request.takes_any_memory;
+        request.is_aligned_later = request.takes_any_memory;
+    } else if (facts_.may_submit_direct(look, request.offset, size_of(request))) {
+        send_to_kernel(request, Reason::other);
+        request.is_only_tried = look.file_system == FileSystem::btrfs;
+    } else {
+        request.waits_in_submission = true;
+        send_far(request, Reason::other);
     }
 }
 
@@ -199,9 +268,9 @@ bool AutoEngine::has_uring() noexcept {
 // --- submission
 
 Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
-    Batch batch{.requests = requests};
-    FileBook::Known known;
-    while (batch.end < requests.size() && go_on(batch, known)) {
+    const auto now = Clock::now();
+    Batch batch{.requests = requests, .now = now, .end_of_tries = now + longest_tries};
+    while (batch.end < requests.size() && go_on(batch)) {
     }
     if (batch.end == requests.size()) {
         hand_over_waiting(batch);
@@ -210,9 +279,9 @@ Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
 }
 
 // With the next request. False if it is not taken, or one before it.
-bool AutoEngine::go_on(Batch& batch, FileBook::Known& known) noexcept {
+bool AutoEngine::go_on(Batch& batch) noexcept {
     auto& request = *batch.requests[batch.end];
-    switch (const auto outcome = try_next(batch, known); outcome.kind) {
+    switch (const auto outcome = try_next(batch); outcome.kind) {
         case Outcome::Kind::over:
             if (!hand_over_waiting(batch)) {
                 return false;
@@ -243,9 +312,18 @@ bool AutoEngine::go_on(Batch& batch, FileBook::Known& known) noexcept {
 
 // Nothing is to be done, or undone, of a batch after a request that is not taken. A read that is
 // not reported has done nothing, unless it was of a stream.
-AutoEngine::Outcome AutoEngine::try_next(Batch& batch, FileBook::Known& known) noexcept {
+AutoEngine::Outcome AutoEngine::try_next(Batch& batch) noexcept {
     auto& request = *batch.requests[batch.end];
-    const auto chance = chance_of(request, known);
+    if (request.route == Route::inside && request.pace == Pace::perhaps &&
+        batch.now >= batch.end_of_tries) {
+        send_to_workers(request, Reason::large, true);  // after much of the like
+        return {};
+    }
+    if (request.route == Route::aio && request.is_only_tried && !may_be_tried(request)) {
+        send_far(request, Reason::other);
+        return {};
+    }
+    const auto chance = chance_of(request);
     if (chance == Chance::none) {
         return {};
     }
@@ -268,25 +346,27 @@ bool AutoEngine::hand_over_waiting(Batch& batch) noexcept {
 
 // There is none for what goes elsewhere: also, as it turns out, what missed the page cache a moment
 // ago.
-AutoEngine::Chance AutoEngine::chance_of(Request& request, FileBook::Known& known) noexcept {
+AutoEngine::Chance AutoEngine::chance_of(Request& request) noexcept {
     if (request.route != Route::inside) {
         return Chance::none;
     }
-    if (request.pace == Pace::at_once || wants_no_wait(request)) {
+    if (request.pace == Pace::at_once || request.is_in_memory || wants_no_wait(request)) {
         return Chance::sure;
     }
     const std::lock_guard lock(mutex_);
-    switch (book_.advise(request.fd, known)) {
-        case FileBook::Advice::try_it:
+    switch (facts_.advise(request.fd, request.offset, size_of(request))) {
+        case FileFacts::Advice::try_it:
             return Chance::fair;
-        case FileBook::Advice::misses:
+        case FileFacts::Advice::reads_at_once:
+            return Chance::sure;
+        case FileFacts::Advice::misses:
             if (starter_.is_needed()) {
                 return Chance::slight;
             }
             send_far(request, Reason::uncached);
             break;
-        case FileBook::Advice::unsupported:
-            send_to_workers(request, Reason::unsupported, false);
+        case FileFacts::Advice::unsupported:
+            send_to_workers(request, Reason::unsupported, true);
             break;
     }
     return Chance::none;
@@ -300,10 +380,11 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
         }
     }
     const bool is_final = chance == Chance::sure;
-    const auto begun = chance == Chance::slight ? Clock::now() : Clock::time_point();
     const auto result = carry_out(request, request.fd, false, is_final ? 0 : RWF_NOWAIT);
+    const auto now = Clock::now();
+    const auto time = now - std::exchange(batch.now, now);
     if (chance == Chance::slight) {
-        starter_.note_time(Clock::now() - begun);
+        starter_.note_time(time);
     }
     if (result == -EBADF) {
         return {.kind = Outcome::Kind::refused, .result = EBADF};
@@ -320,21 +401,24 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
         result == -EAGAIN ||
         (is_short && !ends_at(request.fd, request.offset + static_cast<std::uint64_t>(result)));
     const std::lock_guard lock(mutex_);
+    if (time > longest_call) {
+        facts_.note_wait();
+    }
     if (result == -EOPNOTSUPP) {
         if (request.rw_flags == 0) {
-            book_.note_unsupported(request.fd);
+            facts_.note_unsupported(request.fd);
         }
-        send_to_workers(request, Reason::unsupported, false);
+        send_to_workers(request, Reason::unsupported, true);
         return {};
     }
     if (misses) {
         if (chance == Chance::fair) {
-            book_.note_miss(request.fd);
+            facts_.note_miss(request.fd);
         }
         send_far(request, Reason::uncached);
         return {};
     }
-    book_.note_hit(request.fd);
+    facts_.note_hit(request.fd);
     return {.kind = Outcome::Kind::over, .result = result};
 }
 
@@ -364,17 +448,68 @@ void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
 
 // All of them to kernel AIO, or all to threads of ours.
 Submission AutoEngine::hand_over(std::span<Request* const> requests) noexcept {
-    if (requests.front()->route == Route::aio) {
-        for (const auto* request : requests) {
-            note_way(*request, false);
-        }
-        const auto submission = aio_->submit(requests);
-        add(by_aio_, submission.taken);
-        return submission;
-    }
     for (const auto* request : requests) {
         note_way(*request, false);
     }
+    return requests.front()->route == Route::aio ? submit_to_kernel(requests)
+                                                 : submit_to_threads(requests);
+}
+
+// How often this thread has waited.
+long waits_of_this_thread() noexcept {
+    rusage usage{};
+    getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_nvcsw;
+}
+
+// Direct reads in small groups, until one of them waited: what is left then goes to threads of
+// ours.
+Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noexcept {
+    Submission submission;
+    while (submission.taken < requests.size()) {
+        const auto left = requests.subspan(submission.taken);
+        const bool is_timed = left.front()->is_direct && !wants_no_wait(*left.front());
+        const auto group = is_timed ? left.first(std::min(left.size(), disk_batch_size)) : left;
+        for (auto* request : group) {
+            request->is_tried =
+                request->is_direct && !wants_no_wait(*request) && may_be_tried(*request);
+        }
+        const auto waits = is_timed ? waits_of_this_thread() : 0;
+        const auto begun = is_timed ? Clock::now() : Clock::time_point();
+        const auto part = aio_->submit(group);
+        add(by_aio_, part.taken);
+        submission.taken += part.taken;
+        if (part.taken < group.size()) {
+            submission.error = submission.taken == 0 ? part.error : 0;
+            return submission;
+        }
+        const bool has_waited =
+            is_timed && Clock::now() - begun > longest_call && waits_of_this_thread() != waits;
+        if (!has_waited) {
+            continue;
+        }
+        note_direct_waits(group);
+        const auto rest = requests.subspan(submission.taken);
+        if (!rest.empty() && std::ranges::all_of(rest, &Request::is_direct)) {
+            for (auto* request : rest) {
+                request->is_tried = false;
+                request->waits_in_submission = true;
+                send_far(*request, Reason::other);
+            }
+            return {.taken = submission.taken + submit_to_threads(rest).taken};
+        }
+    }
+    return submission;
+}
+
+void AutoEngine::note_direct_waits(std::span<Request* const> requests) noexcept {
+    const std::lock_guard lock(mutex_);
+    for (const auto* request : requests) {
+        facts_.note_direct_wait(request->fd);
+    }
+}
+
+Submission AutoEngine::submit_to_threads(std::span<Request* const> requests) noexcept {
     // Each is counted when it is taken, for it may be over when the call returns.
     std::uint64_t to_workers = 0;
     std::array<std::uint64_t, std::tuple_size_v<decltype(by_reason_)>> reasons{};
@@ -411,7 +546,40 @@ std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
             starter_.note_returned();
         }
     }
-    return aio_ == nullptr ? count : count + aio_->reap(completions.subspan(count));
+    if (aio_ == nullptr) {
+        return count;
+    }
+    for (;;) {
+        auto by_kernel = completions.subspan(count);
+        by_kernel = by_kernel.first(aio_->reap(by_kernel));
+        const auto gone = std::ranges::remove_if(
+            by_kernel, [this](auto& completion) { return goes_another_way(completion); });
+        if (gone.empty() || gone.size() != by_kernel.size()) {
+            return count + by_kernel.size() - gone.size();
+        }
+        // none left to give out, but there may be more
+    }
+}
+
+// An attempt that kernel AIO refused since it would have waited: the request goes to threads of
+// ours.
+bool AutoEngine::goes_another_way(Completion& completion) noexcept {
+    auto& request = *completion.request;
+    const bool is_refused = completion.result == -EAGAIN || completion.result == -EOPNOTSUPP;
+    if (!request.is_tried || !is_refused) {
+        return false;
+    }
+    Request* const single = &request;
+    request.is_tried = false;
+    {
+        const std::lock_guard lock(mutex_);
+        facts_.note_direct_wait(request.fd);
+        request.waits_in_submission = true;
+        send_far(request, Reason::other);
+    }
+    const auto submission = submit_to_threads({&single, 1});
+    completion.result = -submission.error;
+    return submission.taken == 1;
 }
 
 // Both tickets in one: that of the queue has 32 bits.

@@ -6,7 +6,10 @@
 //    costs less than io_submit(2). A page cache is asked not to wait (RWF_NOWAIT), and what would
 //    have waited goes another way: whole, so that a read that was partly cached is one read all the
 //    same.
-//  - Direct reads of local disks, syncs and polls go to kernel AIO, which does not wait for those.
+//  - Direct reads of local disks, syncs and polls go to kernel AIO, which does not wait for those:
+//    but for reads whose metadata is not in memory (file_facts.hpp), and what is refused because it
+//    would have waited. Each submission is timed: a file on which one waited goes another way for a
+//    while.
 //  - All else goes to threads of ours: to io_uring what has to wait for a disk and can do so there,
 //    to workers what is a long copy, writes to the page cache, which may have to make room for
 //    them, and files of which nothing is known.
@@ -15,6 +18,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -25,7 +29,7 @@
 #include "engine/crew_owner.hpp"
 #include "engine/disk_starter.hpp"
 #include "engine/engine.hpp"
-#include "engine/file_book.hpp"
+#include "engine/file_facts.hpp"
 
 namespace engine {
 
@@ -36,7 +40,6 @@ public:
     const char* name() const noexcept override { return "auto"; }
     Pace guess(const Request& request) noexcept override;
     void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept override;
-    void learn(const Request& /*request*/) noexcept override {}
     Submission submit(std::span<Request* const> requests) noexcept override;
     std::size_t reap(std::span<Completion> completions) noexcept override;
     Ticket ticket() noexcept override;
@@ -48,7 +51,9 @@ public:
 private:
     using Count = std::atomic<std::uint64_t>;
 
-    void plan_transfer(Request& request, FileBook::Medium medium) noexcept;
+    void plan_poll(Request& request) noexcept;
+    void plan_transfer(Request& request, const FileFacts::Look& look) noexcept;
+    void plan_direct(Request& request, const FileFacts::Look& look) noexcept;
     void plan_buffered(Request& request) noexcept;
     static void send_inside(Request& request, Pace pace) noexcept;
     void send_to_kernel(Request& request, Reason otherwise) noexcept;
@@ -56,6 +61,8 @@ private:
     static void send_to_workers(Request& request, Reason reason, bool is_brief) noexcept;
     void send_far(Request& request, Reason reason) noexcept;
     bool has_uring() noexcept;
+
+    using Clock = std::chrono::steady_clock;
 
     // Whether the submitting thread does a request itself.
     enum class Chance : std::uint8_t {
@@ -80,18 +87,24 @@ private:
         std::size_t taken = 0;
         std::size_t end = 0;
         int error = 0;
+        Clock::time_point now;  // as of the last look at the clock
+        Clock::time_point end_of_tries;
     };
 
-    bool go_on(Batch& batch, FileBook::Known& known) noexcept;
-    Outcome try_next(Batch& batch, FileBook::Known& known) noexcept;
+    bool go_on(Batch& batch) noexcept;
+    Outcome try_next(Batch& batch) noexcept;
     bool hand_over_waiting(Batch& batch) noexcept;
 
-    Chance chance_of(Request& request, FileBook::Known& known) noexcept;
+    Chance chance_of(Request& request) noexcept;
     Outcome try_inside(Batch& batch, Chance chance) noexcept;
     static Outcome try_stream(Request& request) noexcept;
     void finish_inside(Request& request, std::int64_t result) noexcept;
     std::uint64_t count_of(Reason reason) const noexcept;
     Submission hand_over(std::span<Request* const> requests) noexcept;
+    Submission submit_to_kernel(std::span<Request* const> requests) noexcept;
+    Submission submit_to_threads(std::span<Request* const> requests) noexcept;
+    void note_direct_waits(std::span<Request* const> requests) noexcept;
+    bool goes_another_way(Completion& completion) noexcept;
     std::atomic<int>& far_fd(const Request& request) noexcept;
     void note_way(const Request& request, bool is_inside) noexcept;
 
@@ -100,7 +113,7 @@ private:
     CrewOwner crew_;
 
     std::mutex mutex_;  // for what follows
-    FileBook book_;
+    FileFacts facts_;
     std::optional<bool> has_uring_;
 
     DiskStarter starter_;

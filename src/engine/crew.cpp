@@ -58,10 +58,14 @@ void Crew::let_go(HeldFile* file) noexcept {
 // For the program's threads. Who holds the lock gives it up within a few microseconds, most often:
 // to sleep, and be woken, would take longer.
 Crew::Lock Crew::lock_soon() noexcept {
-    constexpr int most_tries = 64;
+    constexpr int tries_at_once = 64;
+    constexpr int most_tries = tries_at_once + 256;
     for (int tries = 0; tries < most_tries; ++tries) {
         if (Lock lock(mutex_, std::try_to_lock); lock.owns_lock()) {
             return lock;
+        }
+        if (tries >= tries_at_once) {
+            sched_yield();  // whoever has it may have lost its processor
         }
     }
     return Lock(mutex_);

@@ -19,6 +19,24 @@ void CrewEngine::plan(std::span<Request* const> requests,
         request->pace = Pace::asynchronous;
         request->route = request->opcode == Opcode::poll ? Route::reactor : transfers_;
         request->is_direct = is_read(request->opcode) && files.is_direct(request->fd);
+        request->waits_in_submission = false;
+        request->is_aligned_later = false;
+        plan_by_workers(*request);
+    }
+}
+
+// What the I/O thread would take long to submit, or must not wait for, is left to workers.
+void CrewEngine::plan_by_workers(Request& request) noexcept {
+    if (request.opcode == Opcode::poll) {
+        return;
+    }
+    const bool is_large = request.is_direct && size_of(request) > quickly_pinned;
+    if (request.memory_may_wait || is_large) {
+        request.route = Route::workers;
+    }
+    if (request.route == Route::workers && request.is_direct && request.takes_any_memory) {
+        request.is_direct = false;
+        request.is_aligned_later = true;
     }
 }
 

@@ -15,7 +15,6 @@ public:
     const char* name() const noexcept override { return name_; }
     Pace guess(const Request& request) noexcept override;
     void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept override;
-    void learn(const Request& /*request*/) noexcept override {}
     Submission submit(std::span<Request* const> requests) noexcept override;
     std::size_t reap(std::span<Completion> completions) noexcept override;
     Ticket ticket() noexcept override;
@@ -25,6 +24,8 @@ public:
     RouteCounts routes() const noexcept override;
 
 private:
+    static void plan_by_workers(Request& request) noexcept;
+
     const char* name_;
     const Route transfers_;
     CompletionQueue completions_;

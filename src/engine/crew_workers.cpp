@@ -7,7 +7,6 @@
 
 #include "engine/blocking_call.hpp"
 #include "engine/crew.hpp"
-#include "engine/device_book.hpp"
 
 namespace engine {
 namespace {
@@ -143,7 +142,6 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
     lock.unlock();
     if (kind == HeldFile::Kind::unknown) {
         kind = kind_of(fd);
-        DeviceBook::learn(fd);
     }
     const bool has_no_offsets = kind == HeldFile::Kind::stream;
     if (has_no_offsets && !request.was_in_reactor && transfers_data(request.opcode)) {

@@ -52,7 +52,7 @@ public:
 private:
     static constexpr std::uint32_t enough = 32;
     static constexpr std::uint32_t several = 4;
-    static constexpr std::chrono::microseconds longest{500};
+    static constexpr std::chrono::microseconds longest{100};
     static constexpr std::uint32_t long_rest = 256;
 
     std::atomic<std::uint32_t> in_flight_ = 0;

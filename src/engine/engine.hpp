@@ -70,10 +70,6 @@ public:
     // again where looking costs more than being wrong.
     virtual void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept = 0;
 
-    // To be called where blocking is allowed, for a request whose pace is unknown: the next answer
-    // may be better.
-    virtual void learn(const Request& request) noexcept = 0;
-
     // Of requests that were planned.
     virtual Submission submit(std::span<Request* const> requests) noexcept = 0;
 

@@ -56,6 +56,9 @@ struct HeldFile;
 // a disk that has nothing else to do is to begin with the first while we make the next.
 inline constexpr std::size_t disk_batch_size = 8;
 
+// Direct I/O of more than this takes long to submit: the kernel pins each page first.
+inline constexpr std::size_t quickly_pinned = std::size_t{1} << 20U;
+
 // What is asked for: the same for every engine.
 struct OperationData {
     Opcode opcode{};
@@ -73,6 +76,12 @@ struct OperationData {
     bool eventfd_may_block = true;
     // Whether `eventfd` is known to be one.
     bool eventfd_is_checked = false;
+    // Whether copying from or to the memory may itself wait: it is mapped from a file.
+    bool memory_may_wait = false;
+    // Of a read: whether the memory is the submitter's own choice, who asks `is_direct` first, or
+    // leaves it to the engine to read by way of aligned memory (`is_aligned_later`).
+    bool takes_any_memory = false;
+    bool is_aligned_later = false;
 };
 
 // What engines note of a request on its way.
@@ -80,6 +89,14 @@ struct RequestState {
     // What plan() found.
     Pace pace{};
     bool is_direct = false;  // the file is open for direct I/O, as far as it matters
+
+    // Kernel AIO is told not to wait: what it refuses for that goes another way.
+    bool is_tried = false;
+    bool is_only_tried = false;  // it may wait otherwise
+    bool is_in_memory = false;   // the file is: reading it never waits
+    // The system call itself may wait inside a submission: io_uring gives it to a thread of its
+    // own.
+    bool waits_in_submission = false;
 
     bool cancelled = false;
     Route route{};

@@ -132,6 +132,9 @@ void UringReactor::prepare(io_uring_sqe* entry, const Request& request) noexcept
     } else {
         type_of(request.opcode).fill_entry(*entry, request, request.file->fd);
     }
+    if (request.waits_in_submission) {
+        entry->flags |= IOSQE_ASYNC;
+    }
     entry->user_data = name_of(&request);
 }
 

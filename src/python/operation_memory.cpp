@@ -9,7 +9,9 @@
 #include <memory>
 #include <new>
 
+#include "engine/mapped_memory.hpp"
 #include "python/arguments.hpp"
+#include "python/buffer_owners.hpp"
 #include "python/exceptions.hpp"
 #include "python/operation.hpp"
 
@@ -44,6 +46,21 @@ void name_argument(const char* name, PyObject* given) {
     }
 }
 
+// Whether touching the memory may wait for a disk or a server: it is mapped from a file.
+bool may_wait(PyObject* buffer, const void* address, std::size_t size) {
+    return !owns_plain_memory(buffer) && engine::is_mapped_from_disk(address, size);
+}
+
+bool may_wait(PyObject* buffers, std::span<const iovec> parts) {
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        if (may_wait(PyTuple_GET_ITEM(buffers, static_cast<Py_ssize_t>(i)), parts[i].iov_base,
+                     parts[i].iov_len)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool set_buffer(Operation& operation, PyObject* buffer) {
     BufferView view;
     if (!view.acquire(buffer, export_flags(operation))) {
@@ -55,6 +72,7 @@ bool set_buffer(Operation& operation, PyObject* buffer) {
     }
     operation.request.address = view.data();
     operation.request.length = view.size();
+    operation.request.memory_may_wait = may_wait(buffer, view.data(), view.size());
     operation.nbytes = view.size();
     swap(operation.memory.view, view);
     operation.memory.payload = Ref::borrow(buffer);
@@ -105,6 +123,7 @@ bool set_buffers(Operation& operation, PyObject* given) {
     }
     operation.request.address = vector.parts().data();
     operation.request.length = vector.parts().size();
+    operation.request.memory_may_wait = may_wait(buffers.get(), vector.parts());
     operation.nbytes = vector.total();
     swap(operation.memory.vector, vector);
     swap(operation.memory.payload, buffers);
@@ -190,6 +209,7 @@ bool prepare_aligned(Operation& operation, LastAlignment& alignments) {
     // At the limit of one request, a bit less is read: as everywhere, a read may be short.
     const auto most = static_cast<std::size_t>(max_transfer);
     range.length = std::min(range.length, most - most % alignment.transfer);
+    range.length = engine::clip_to_file(operation.request.fd, range, alignment.transfer);
     if (memory.aligned.size() < range.length || !is_aligned(memory.aligned, alignment.memory)) {
         memory.aligned = pool_of(operation).take(range.length, alignment.memory);
         if (memory.aligned.data() == nullptr) {
@@ -324,8 +344,9 @@ bool prepare_landing(Operation& operation, LastAlignment& alignments) {
 }
 
 bool landed_wrong(const Operation& operation) noexcept {
-    return operation.kind == Kind::read && operation.result == -EINVAL &&
-           !operation.memory.lands_aligned && engine::is_direct(operation.request.fd);
+    return !operation.request.is_aligned_later && operation.kind == Kind::read &&
+           operation.result == -EINVAL && !operation.memory.lands_aligned &&
+           engine::is_direct(operation.request.fd);
 }
 
 std::int64_t land(Operation& operation, std::int64_t result) noexcept {

@@ -185,6 +185,7 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
     operation->request.offset = operation->offset;
     if (operation->kind == Kind::read) {
         operation->request.length = operation->nbytes;
+        operation->request.takes_any_memory = true;
     }
     return !has_payload(operation->kind) || prepare_payload(*operation);
 }
@@ -289,13 +290,11 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     auto& engine = *context_->engine;
     std::size_t count = 0;
     bool may_block = false;
-    const engine::Request* unknown = nullptr;
     for (auto& candidate : chosen) {
         auto& request = candidate.operation->request;
         enlist(candidate);
         requests_[count++] = &request;
         may_block = may_block || engine::may_block(request.pace);
-        unknown = request.pace == engine::Pace::unknown ? &request : unknown;
     }
     const auto requests = requests_.span().first(count);
     engine::Submission submission;
@@ -304,9 +303,6 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
         context_->unconfirmed += chosen.size();
         {
             const GilRelease release;
-            if (unknown != nullptr) {
-                engine.learn(*unknown);
-            }
             submission = engine.submit(requests);
         }
         context_->unconfirmed -= chosen.size();

@@ -110,25 +110,6 @@ void test_polls() {
     check::equal(fixtures::complete(*engine, of_file), POLLIN);
 }
 
-// Unknown is here how long nothing takes.
-void test_what_is_learnt_changes_no_plan() {
-    const auto file = fixtures::memory_file("data");
-    std::string buffer(4, '.');
-    int error = 0;
-    for (const auto& engine :
-         {std::shared_ptr(open()), std::shared_ptr(engine::open_engine("auto", 8, error))}) {
-        auto read = fixtures::read_request(file.get(), buffer);
-        Request* const address = &read;
-        engine->plan({&address, 1}, {});
-        const auto route = read.route;
-        const auto pace = read.pace;
-        engine->learn(read);
-        engine->plan({&address, 1}, {});
-        check::is_true(read.route == route && read.pace == pace, "the same plan");
-        check::equal(fixtures::complete(*engine, read), 4);
-    }
-}
-
 class Sockets {
 public:
     Sockets() {
@@ -356,7 +337,6 @@ int main() {
         {"reads and writes", test_reads_and_writes},
         {"vectors", test_vectors},
         {"syncs", test_syncs},
-        {"what is learnt changes no plan", test_what_is_learnt_changes_no_plan},
         {"polls", test_polls},
         {"polls of what does not come", test_polls_of_what_does_not_come},
         {"polls of one file for different events", test_polls_of_one_file_for_different_events},

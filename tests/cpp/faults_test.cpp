@@ -211,7 +211,6 @@ void test_small_batches() {
     for (const int error : {EAGAIN, EINTR, ENOMEM}) {
         const auto engine = make_engine();
         Reads reads(10, fixtures::file_on_disk());
-        engine->learn(reads.front());
         inject(Call::submit, {.error = error, .after = 1});
         expect_submission(reads.submit(*engine), 2, 0);
         reads.expect_completed(*engine, 2);

@@ -6,7 +6,6 @@
 #include <libaio.h>
 #include <poll.h>
 #include <sys/mman.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,7 +25,7 @@
 
 #include "check.hpp"
 #include "engine/engine.hpp"
-#include "engine/file_system.hpp"
+#include "engine/file_status.hpp"
 #include "engine/reactors.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
@@ -96,9 +95,8 @@ inline engine::UniqueFd file_on_disk(int flags = 0) {
     const char* const temporary = std::getenv("TMPDIR");
     for (const std::string folder : {temporary != nullptr ? temporary : "/tmp", "/var/tmp", "."}) {
         engine::UniqueFd fd(open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | flags, 0600));
-        struct statfs status{};
-        if (fd.is_open() && fstatfs(fd.get(), &status) == 0 &&
-            engine::is_on_local_disk(static_cast<std::uint32_t>(status.f_type))) {
+        if (fd.is_open() &&
+            engine::is_local_disk(engine::file_system_of(engine::status_of(fd.get())))) {
             return fd;
         }
     }

@@ -64,7 +64,7 @@ def tmpfs_mount_reason() -> str | None:
 
 
 @contextlib.contextmanager
-def loop_mount(tmp_path: Path, fstype: str, size_mib: int) -> Iterator[Path]:
+def loop_mount(tmp_path: Path, fstype: str, size_mib: int, options: str = "") -> Iterator[Path]:
     """A fresh ext4, xfs or btrfs on a sparse image below `tmp_path`; gives where it is mounted."""
     work = Path(tempfile.mkdtemp(prefix=f"{fstype}-", dir=tmp_path))
     try:
@@ -75,7 +75,8 @@ def loop_mount(tmp_path: Path, fstype: str, size_mib: int) -> Iterator[Path]:
             file.truncate(size_mib << 20)
         _run(f"mkfs.{fstype}", *_MKFS_OPTIONS[fstype], str(image))
         # mount(8) makes the loop device one that frees itself when it is unmounted.
-        _run("mount", "-t", fstype, "-o", "loop", str(image), str(mountpoint))
+        all_options = f"loop,{options}" if options else "loop"
+        _run("mount", "-t", fstype, "-o", all_options, str(image), str(mountpoint))
         try:
             yield mountpoint
         finally:
@@ -93,6 +94,35 @@ def tmpfs_mount(path: Path, size_kib: int) -> Iterator[Path]:
         yield path
     finally:
         _unmount_patiently(path)
+
+
+@functools.cache
+def overlay_mount_reason() -> str | None:
+    """Why an overlayfs can't be mounted here, or None if it can."""
+    if PORTABLE:
+        return REASON
+    if os.geteuid() != 0:
+        return "mounting needs root"
+    try:
+        with tempfile.TemporaryDirectory() as folder, overlay_mount(Path(folder)):
+            return None
+    except OSError as error:
+        return f"overlayfs refused: {error}"
+
+
+@contextlib.contextmanager
+def overlay_mount(path: Path) -> Iterator[tuple[Path, Path]]:
+    """An overlayfs below `path`; gives its lower folder, and where both layers are seen as one."""
+    folders = [path / name for name in ("lower", "upper", "work", "merged")]
+    for folder in folders:
+        folder.mkdir()
+    lower, upper, work, merged = folders
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    mount("overlay", merged, "overlay", 0, options)
+    try:
+        yield lower, merged
+    finally:
+        _unmount_patiently(merged)
 
 
 def _unmount_patiently(mountpoint: Path) -> None:

@@ -24,6 +24,7 @@ Call = Literal[
     "fstatat",
     "clone",
     "clone3",
+    "cachestat",
 ]
 
 # By the architecture of the caller, which may be another one than the kernel's: its number for
@@ -45,6 +46,7 @@ _ARCHITECTURES: dict[str, tuple[int, dict[Call, int]]] = {
             "fstatat": 262,
             "clone": 56,
             "clone3": 435,
+            "cachestat": 451,
         },
     ),
     "i386": (
@@ -63,6 +65,7 @@ _ARCHITECTURES: dict[str, tuple[int, dict[Call, int]]] = {
             "fstatat": 300,
             "clone": 120,
             "clone3": 435,
+            "cachestat": 451,
         },
     ),
 }

@@ -11,6 +11,7 @@
 #include <liburing.h>
 #endif
 
+#include "engine/direct_read.hpp"
 #include "engine/operations/operations.hpp"
 #include "engine/operations/system_result.hpp"
 
@@ -85,6 +86,9 @@ std::int64_t transfer_once(const OperationData& operation, const Target& target,
 }
 
 std::int64_t carry_out(const OperationData& operation, const Target& target) noexcept {
+    if (operation.is_aligned_later) {
+        return read_through_aligned_memory(operation, target);
+    }
     // Nobody polls for these completions: kernel AIO ignores the flag, too.
     const int flags = (operation.rw_flags & ~RWF_HIPRI) | target.extra_flags;
     std::int64_t result = 0;

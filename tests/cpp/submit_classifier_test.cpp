@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/pace.hpp"
+#include "engine/submit_classifier.hpp"
 
 #include <fcntl.h>
 #include <sys/uio.h>
@@ -18,8 +18,8 @@ namespace {
 
 using engine::Opcode;
 using engine::Pace;
-using engine::PaceMaker;
 using engine::Request;
+using engine::SubmitClassifier;
 using engine::UniqueFd;
 
 std::string_view name(Pace pace) {
@@ -41,9 +41,7 @@ std::string_view name(Pace pace) {
 // What is asked about one file.
 class File {
 public:
-    File(PaceMaker& pace_maker, int fd) : pace_maker_(pace_maker), fd_(fd) {}
-
-    void learn() { pace_maker_.learn({{.opcode = Opcode::read, .fd = fd_}}); }
+    File(SubmitClassifier& classifier, int fd) : classifier_(classifier), fd_(fd) {}
 
     void expect_reads(Pace pace, int rw_flags = 0, check::Where where = check::Where::current()) {
         expect({Opcode::read, Opcode::readv}, rw_flags, pace, where);
@@ -60,12 +58,12 @@ public:
                 check::Where where = check::Where::current()) {
         for (const auto opcode : opcodes) {
             const Request request{{.opcode = opcode, .fd = fd_, .rw_flags = rw_flags}};
-            check::equal(name(pace_maker_.expect(request)), name(pace), where);
+            check::equal(name(classifier_.expect(request)), name(pace), where);
         }
     }
 
 private:
-    PaceMaker& pace_maker_;
+    SubmitClassifier& classifier_;
     int fd_;
 };
 
@@ -87,42 +85,37 @@ UniqueFd block_device() {
 
 void test_block_device() {
     const auto fd = block_device();
-    PaceMaker pace_maker;
-    File file(pace_maker, fd.get());
+    SubmitClassifier classifier;
+    File file(classifier, fd.get());
     file.expect_transfers(Pace::inside);
     file.expect_transfers(Pace::at_once, RWF_NOWAIT);
 }
 
 void test_file_in_memory() {
     const auto fd = fixtures::memory_file("contents");
-    PaceMaker pace_maker;
-    File file(pace_maker, fd.get());
-    file.expect_transfers(Pace::unknown);
-    file.learn();
+    SubmitClassifier classifier;
+    File file(classifier, fd.get());
     file.expect_transfers(Pace::at_once);
     file.expect_transfers(Pace::at_once, RWF_NOWAIT);
 
     const auto another_fd = fixtures::memory_file("on the same file system");
-    File(pace_maker, another_fd.get()).expect_transfers(Pace::at_once);
+    File(classifier, another_fd.get()).expect_transfers(Pace::at_once);
 }
 
 void test_pipe() {
     const fixtures::Pipe pipe;
-    PaceMaker pace_maker;
+    SubmitClassifier classifier;
     for (const int fd : {pipe.reader(), pipe.writer()}) {
-        File file(pace_maker, fd);
+        File file(classifier, fd);
         file.expect_transfers(Pace::unknown);
-        file.learn();
         file.expect_transfers(Pace::unknown);
     }
 }
 
 void test_direct_file() {
     const auto fd = fixtures::file_on_disk(O_DIRECT);
-    PaceMaker pace_maker;
-    File file(pace_maker, fd.get());
-    file.expect_transfers(Pace::unknown);
-    file.learn();
+    SubmitClassifier classifier;
+    File file(classifier, fd.get());
     file.expect_reads(Pace::asynchronous);
     file.expect_writes(Pace::unknown);
     file.expect_transfers(Pace::asynchronous, RWF_NOWAIT);
@@ -130,19 +123,16 @@ void test_direct_file() {
 
 void test_buffered_file() {
     const auto fd = fixtures::file_on_disk(0);
-    PaceMaker pace_maker;
-    File file(pace_maker, fd.get());
-    file.expect_transfers(Pace::unknown);
-    file.learn();
+    SubmitClassifier classifier;
+    File file(classifier, fd.get());
     file.expect_transfers(Pace::inside);
     file.expect_transfers(Pace::at_once, RWF_NOWAIT);
 }
 
 void test_flag_that_is_set_later() {
     const auto fd = fixtures::file_on_disk(0);
-    PaceMaker pace_maker;
-    File file(pace_maker, fd.get());
-    file.learn();
+    SubmitClassifier classifier;
+    File file(classifier, fd.get());
     file.expect_reads(Pace::inside);
     fixtures::succeeded(fcntl(fd.get(), F_SETFL, O_DIRECT));
     let_knowledge_grow_old();
@@ -151,34 +141,31 @@ void test_flag_that_is_set_later() {
 
 void test_what_never_blocks() {
     const fixtures::Pipe pipe;
-    PaceMaker pace_maker;
-    File file(pace_maker, pipe.reader());
+    SubmitClassifier classifier;
+    File file(classifier, pipe.reader());
     file.expect({Opcode::fsync, Opcode::fdsync, Opcode::poll}, 0, Pace::asynchronous);
     file.expect_transfers(Pace::asynchronous, RWF_NOWAIT);
 }
 
 void test_no_file() {
-    PaceMaker pace_maker;
-    File file(pace_maker, -1);
-    file.learn();
+    SubmitClassifier classifier;
+    File file(classifier, -1);
     file.expect_transfers(Pace::at_once);
 }
 
 void test_fd_that_is_not_open() {
     const int closed = fixtures::memory_file("").release();
     close(closed);
-    PaceMaker pace_maker;
-    File file(pace_maker, closed);
-    file.learn();
+    SubmitClassifier classifier;
+    File file(classifier, closed);
     file.expect_transfers(Pace::unknown);
 }
 
 // A number stands for another file now.
 void test_number_that_is_reused() {
     const auto fd = fixtures::memory_file("");
-    PaceMaker pace_maker;
-    File file(pace_maker, fd.get());
-    file.learn();
+    SubmitClassifier classifier;
+    File file(classifier, fd.get());
     file.expect_transfers(Pace::at_once);
     const fixtures::Pipe pipe;
     fixtures::succeeded(dup2(pipe.reader(), fd.get()));
@@ -193,12 +180,11 @@ void test_many_files() {
         fd = fixtures::memory_file("");
     }
     const fixtures::Pipe pipe;
-    PaceMaker pace_maker;
-    File(pace_maker, files.front().get()).learn();
+    SubmitClassifier classifier;
     for (int round = 0; round < 2; ++round) {
         for (const auto& fd : files) {
-            File(pace_maker, fd.get()).expect_transfers(Pace::at_once);
-            File(pace_maker, pipe.reader()).expect_transfers(Pace::unknown);
+            File(classifier, fd.get()).expect_transfers(Pace::at_once);
+            File(classifier, pipe.reader()).expect_transfers(Pace::unknown);
         }
     }
 }
@@ -218,7 +204,7 @@ void test_predicates() {
 
 int main() {
     return check::run({
-        {"a file in memory, once that is known", test_file_in_memory},
+        {"a file in memory, ", test_file_in_memory},
         {"a block device", test_block_device},
         {"a pipe", test_pipe},
         {"direct I/O on a disk", test_direct_file},

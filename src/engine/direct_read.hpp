@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Direct reads of any range into any memory, by a thread that may wait.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/operations/operation_type.hpp"
+
+namespace engine {
+
+// Reads aligned parts into memory of its own and copies from there. Stops at the end of the file,
+// so that a read far beyond it takes neither time nor memory. Returns the bytes read or a negative
+// errno.
+std::int64_t read_through_aligned_memory(const OperationData& operation,
+                                         const Target& target) noexcept;
+
+}  // namespace engine

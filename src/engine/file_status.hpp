@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel knows of an open file by itself. Nothing here asks a server or waits for a disk:
+// statx(2) is told not to sync, and the kind of file system is found by its mount.
+#pragma once
+
+#include <cstdint>
+
+namespace engine {
+
+enum class FileSystem : std::uint8_t {
+    unknown,  // could not be found out
+    memory,   // tmpfs, ramfs, hugetlbfs
+    ext4,
+    xfs,
+    btrfs,
+    f2fs,
+    overlay,
+    fuse,
+    nfs,
+    other,  // whatever else: it may have a server
+};
+
+// Those on a disk of this machine, where the kernel itself does the work.
+constexpr bool is_local_disk(FileSystem file_system) noexcept {
+    return file_system == FileSystem::ext4 || file_system == FileSystem::xfs ||
+           file_system == FileSystem::btrfs || file_system == FileSystem::f2fs;
+}
+
+// Those that take direct I/O from and to any address, at any offset.
+constexpr bool takes_any_alignment(FileSystem file_system) noexcept {
+    return file_system == FileSystem::memory || file_system == FileSystem::btrfs ||
+           file_system == FileSystem::fuse || file_system == FileSystem::nfs;
+}
+
+struct FileIdentity {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    bool operator==(const FileIdentity&) const = default;
+};
+
+struct FileStatus {
+    int error = 0;      // an errno: nothing is known then
+    unsigned type = 0;  // in the bits of S_IFMT
+    FileIdentity identity;
+    std::uint64_t size = 0;
+    std::uint32_t owner = 0;
+    std::uint32_t links = 1;  // 0: no other process can open it by a name
+    std::uint64_t mount = 0;  // never given to another mount; 0: not known
+
+    // Of direct I/O, in bytes. 0: the kernel reads and writes this file through its cache.
+    bool knows_alignment = false;
+    std::uint32_t memory_alignment = 0;
+    std::uint32_t transfer_alignment = 0;
+};
+
+FileStatus status_of(int fd) noexcept;
+
+// Of a regular file or a folder.
+FileSystem file_system_of(const FileStatus& status) noexcept;
+
+// Of mapped memory, by the device of its file.
+FileSystem file_system_of_device(std::uint64_t device) noexcept;
+
+}  // namespace engine

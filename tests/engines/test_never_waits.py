@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`auto` does not wait inside `submit`, on files that are made to make it wait.
+
+The judge is how often the kernel says that this thread waited (voluntary context switches) inside
+the calls of ours. It does not depend on how busy the machine is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import random
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linux_aio import AIOContext, AIOOperation, aligned_buffer, direct_alignment
+from support.fusefs import HoldingFS
+from support.mounts import (
+    SMALLEST_MIB,
+    loop_mount,
+    loop_mount_reason,
+    overlay_mount,
+    overlay_mount_reason,
+    tmpfs_mount,
+    tmpfs_mount_reason,
+)
+from support.operations import wait_done
+
+pytest_plugins = ["support.fixtures"]
+
+pytestmark = [pytest.mark.engine("auto"), pytest.mark.needs_root]
+
+PAGE = mmap.PAGESIZE
+FS_IOC_SETFLAGS = 0x40086602
+FS_COMPR_FL = 0x4
+
+
+@pytest.fixture
+def ctx() -> Iterator[AIOContext]:
+    with AIOContext(64) as context:
+        yield context
+
+
+def skip_for(reason: str | None) -> None:
+    if reason is not None:
+        pytest.skip(reason)
+
+
+def waits() -> int:
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+class Judge:
+    """Counts how often this thread waited inside the calls that it is given."""
+
+    def __init__(self) -> None:
+        self.waits = 0
+        self.calls = 0
+
+    def __call__(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        before = waits()
+        try:
+            return call(*arguments)
+        finally:
+            self.waits += waits() - before
+            self.calls += 1
+
+    def assert_fair(self) -> None:
+        """Some may be for a lock that a thread of ours has just then, on a busy machine."""
+        assert self.waits <= 3 + self.calls // 200, f"{self.waits} waits in {self.calls} calls"
+
+
+def read_all(ctx: AIOContext, ops: list[AIOOperation[Any]], at_once: int = 32) -> Judge:
+    """Submit reads one by one, up to so many in flight; tell how often that waited."""
+    judge = Judge()
+    ctx.submit(AIOOperation.fsync(ops[0].fileno))  # a first use starts threads
+    ctx.getevents()
+    for number, op in enumerate(ops):
+        if number >= at_once:
+            ctx.getevents(1)
+        judge(op.submit, ctx)
+    while ctx.in_flight:
+        ctx.getevents(1)
+    return judge
+
+
+def drop_caches() -> None:
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def fragmented(path: Path, pieces: int) -> bytes:
+    """A file whose every block is an extent of its own."""
+    data = random.Random(pieces).randbytes(pieces * PAGE)
+    other = path.with_name("between")
+    with path.open("wb", buffering=0) as file, other.open("wb", buffering=0) as between:
+        for piece in range(pieces):
+            file.write(data[piece * PAGE :][:PAGE])
+            os.fdatasync(file.fileno())
+            between.write(b"x" * PAGE)
+            os.fdatasync(between.fileno())
+    other.unlink()
+    return data
+
+
+def pages_of(fd: int, data: bytes) -> list[AIOOperation[Any]]:
+    order = list(range(len(data) // PAGE))
+    random.Random(1).shuffle(order)
+    return [AIOOperation.read(PAGE, fd, page * PAGE) for page in order]
+
+
+def assert_exact(ops: list[AIOOperation[Any]], data: bytes) -> None:
+    for op in ops:
+        assert op.get_result() == data[op.offset :][: op.nbytes]
+
+
+@pytest.mark.parametrize("flags", [0, os.O_DIRECT], ids=["buffered", "direct"])
+def test_a_fragmented_file_whose_extents_are_not_in_memory(
+    flags: int, ctx: AIOContext, tmp_path: Path
+) -> None:
+    skip_for(loop_mount_reason("ext4"))
+    with loop_mount(tmp_path, "ext4", 64) as folder:
+        data = fragmented(folder / "file", 1000)
+        fd = os.open(folder / "file", os.O_RDONLY | flags)
+        try:
+            drop_caches()
+            ops = pages_of(fd, data)
+            judge = read_all(ctx, ops)
+            assert_exact(ops, data)
+            judge.assert_fair()
+        finally:
+            os.close(fd)
+
+
+def test_direct_reads_of_a_journaled_file(ctx: AIOContext, tmp_path: Path) -> None:
+    skip_for(loop_mount_reason("ext4"))
+    with loop_mount(tmp_path, "ext4", 32, "data=journal") as folder:
+        data = os.urandom(1000 * PAGE)
+        (folder / "file").write_bytes(data)
+        fd = os.open(folder / "file", os.O_RDONLY | os.O_DIRECT)
+        try:
+            skip_for(None if direct_alignment(fd) == (1, 1) else "the kernel has no DIOALIGN")
+            drop_caches()
+            ops = pages_of(fd, data)
+            judge = read_all(ctx, ops)
+            assert_exact(ops, data)
+            judge.assert_fair()
+        finally:
+            os.close(fd)
+
+
+def test_direct_reads_of_a_compressed_file(ctx: AIOContext, tmp_path: Path) -> None:
+    skip_for(loop_mount_reason("btrfs"))
+    with loop_mount(tmp_path, "btrfs", SMALLEST_MIB["btrfs"]) as folder:
+        data = b"".join(bytes([number % 251]) * 512 for number in range(8 * 1000))
+        fd = os.open(folder / "file", os.O_RDWR | os.O_CREAT)
+        fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", FS_COMPR_FL))
+        os.write(fd, data)
+        os.close(fd)
+        fd = os.open(folder / "file", os.O_RDONLY | os.O_DIRECT)
+        try:
+            drop_caches()
+            ops = pages_of(fd, data)
+            judge = read_all(ctx, ops)
+            assert_exact(ops, data)
+            judge.assert_fair()
+        finally:
+            os.close(fd)
+
+
+def test_writes_behind_the_lock_of_a_file_in_memory(ctx: AIOContext, tmp_path: Path) -> None:
+    skip_for(tmpfs_mount_reason())
+    with tmpfs_mount(tmp_path / "tmpfs", 300 << 10) as folder:
+        path = folder / "file"
+        path.write_bytes(b"x" * PAGE)
+        holder = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "import os, sys\n"
+                "fd = os.open(sys.argv[1], os.O_RDWR)\n"
+                "for _ in range(20):\n"
+                "    os.posix_fallocate(fd, 0, 256 << 20)\n"
+                "    os.ftruncate(fd, 4096)\n",
+                str(path),
+            ]
+        )
+        fd = os.open(path, os.O_RDWR)
+        try:
+            judge = Judge()
+            while holder.poll() is None:
+                ops = [AIOOperation.write(b"y" * 100, fd, 100 * i) for i in range(32)]
+                for op in ops:
+                    judge(op.submit, ctx)
+                for op in ops:
+                    wait_done(op)
+                    assert op.get_result() == 100
+            assert os.pread(fd, 3200, 0) == b"y" * 3200
+            judge.assert_fair()
+        finally:
+            holder.wait()
+            os.close(fd)
+
+
+@contextlib.contextmanager
+def stopped(fs: HoldingFS, seconds: float = 0.4) -> Iterator[None]:
+    """The server of the file system stands still for a while, whatever this process does."""
+    pid = fs.server_pid
+    os.kill(pid, signal.SIGSTOP)
+    waker = subprocess.Popen(["sh", "-c", f"sleep {seconds}; kill -CONT {pid}"])
+    try:
+        yield
+    finally:
+        waker.wait()
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("kind", ["read", "readinto", "poll", "fsync", "read at once"])
+def test_a_server_that_stands_still(kind: str, ctx: AIOContext, fs: HoldingFS) -> None:
+    data = os.urandom(4 * PAGE)
+    fd = os.open(fs.create("data", data), os.O_RDWR | os.O_DIRECT)
+    buffer = aligned_buffer(PAGE)
+    make: dict[str, Callable[[], AIOOperation[Any]]] = {
+        "read": lambda: AIOOperation.read(PAGE, fd, 1),
+        "readinto": lambda: AIOOperation.readinto(buffer, fd),
+        "poll": lambda: AIOOperation.poll(fd, select.POLLIN),
+        "fsync": lambda: AIOOperation.fsync(fd),
+        "read at once": lambda: AIOOperation.read(PAGE, fd),
+    }
+    try:
+        if kind != "read at once":
+            first = make[kind]()
+            first.submit(ctx)
+            wait_done(first)
+        op = make[kind]()
+        judge = Judge()
+        with stopped(fs):
+            judge(op.submit, ctx)
+        wait_done(op)
+        expected = {
+            "read": data[1 : PAGE + 1],
+            "readinto": PAGE,
+            "poll": select.POLLIN,
+            "fsync": None,
+            "read at once": data[:PAGE],
+        }
+        assert op.get_result() == expected[kind]
+        judge.assert_fair()
+    finally:
+        os.close(fd)
+
+
+def test_memory_that_is_mapped_from_a_slow_file(
+    ctx: AIOContext, fs: HoldingFS, tmp_path: Path
+) -> None:
+    pages = 16
+    data = os.urandom(pages * PAGE)
+    fd = os.open(fs.create("mapped", data), os.O_RDWR)
+    target = os.open(tmp_path / "target", os.O_RDWR | os.O_CREAT)
+    os.write(target, bytes(pages * PAGE))
+    try:
+        with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as mapped:
+            fs.delay(0.02)
+            judge = Judge()
+            for page in range(pages):
+                op: AIOOperation[Any] = AIOOperation.write(
+                    memoryview(mapped)[page * PAGE :][:PAGE], target, page * PAGE
+                )
+                judge(op.submit, ctx)
+                wait_done(op)
+                assert op.get_result() == PAGE
+                del op
+            assert os.pread(target, len(data), 0) == data
+            judge.assert_fair()
+    finally:
+        fs.reset()
+        os.close(fd)
+        os.close(target)
+
+
+@pytest.mark.parametrize("kind", ["anonymous", "shared", "memfd"])
+def test_memory_that_is_in_memory_is_read_into_at_once(
+    kind: str, ctx: AIOContext, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * PAGE)
+    with contextlib.ExitStack() as stack:
+        number = -1
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        if kind == "shared":
+            flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
+        if kind == "memfd":
+            number = os.memfd_create("buffer")
+            stack.callback(os.close, number)
+            os.truncate(number, PAGE)
+            flags = mmap.MAP_SHARED
+        buffer = stack.enter_context(mmap.mmap(number, PAGE, flags))
+        with path.open("rb", buffering=0) as file:
+            op = AIOOperation.readinto(buffer, file)
+            assert op.submit(ctx) == 1
+            wait_done(op)
+            assert op.get_result() == PAGE
+            del op
+        assert buffer[:] == b"x" * PAGE
+    assert ctx.statistics()["threads"] == 0
+
+
+def test_cached_reads_of_an_overlay_stay_with_the_caller(ctx: AIOContext, tmp_path: Path) -> None:
+    skip_for(overlay_mount_reason())
+    with overlay_mount(tmp_path) as (lower, merged):
+        data = os.urandom(64 * PAGE)
+        (lower / "file").write_bytes(data)
+        fd = os.open(merged / "file", os.O_RDONLY)
+        try:
+            os.pread(fd, len(data), 0)
+            ops = pages_of(fd, data)
+            judge = read_all(ctx, ops)
+            assert_exact(ops, data)
+            judge.assert_fair()
+            assert ctx.statistics()["inline"] > len(ops) // 2
+            drop_caches()
+            ops = pages_of(fd, data)
+            judge = read_all(ctx, ops)
+            assert_exact(ops, data)
+            judge.assert_fair()
+        finally:
+            os.close(fd)
+
+
+def test_many_large_cached_reads_at_once(tmp_path: Path) -> None:
+    """What takes longer than a moment is done by threads."""
+    size = 256 << 10
+    path = tmp_path / "file"
+    data = os.urandom(16 * size)
+    path.write_bytes(data)
+    with path.open("rb", buffering=0) as file, AIOContext(600) as ctx:
+        os.pread(file.fileno(), len(data), 0)
+        ops = [AIOOperation.read(size, file, i % 16 * size) for i in range(600)]
+        assert ctx.submit(*ops) == len(ops)
+        for op in ops:
+            wait_done(op)
+        assert_exact(ops, data)
+        assert ctx.statistics()["threads"] > 300
+
+
+def test_a_direct_read_far_beyond_the_end(ctx: AIOContext, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 11_000)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    try:
+        for offset, nbytes in ((0, 1 << 30), (4096, 1 << 30), (10_999, 64 << 20), (11_000, 9)):
+            op = AIOOperation.read(nbytes, fd, offset)
+            op.submit(ctx)
+            wait_done(op)
+            assert op.get_result() == b"x" * (11_000 - offset)
+    finally:
+        os.close(fd)
