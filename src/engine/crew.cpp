@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/crew.hpp"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <functional>
@@ -55,6 +57,16 @@ void Crew::let_go(HeldFile* file) noexcept {
 
 // --- submission
 
+// How many of the requests, from the front, have numbers that are open. To be asked before
+// descriptors of ours are opened, which would be taken for theirs.
+std::size_t Crew::count_open(std::span<Request* const> requests) noexcept {
+    const auto is_closed = [](int number) { return fcntl(number, F_GETFD) < 0; };
+    const auto found = std::ranges::find_if(requests, [&](const Request* request) {
+        return is_closed(request->fd) || (request->eventfd >= 0 && is_closed(request->eventfd));
+    });
+    return static_cast<std::size_t>(found - requests.begin());
+}
+
 // For the program's threads. Who holds the lock gives it up within a few microseconds, most often:
 // to sleep, and be woken, would take longer.
 Crew::Lock Crew::lock_soon() noexcept {
@@ -76,7 +88,14 @@ Submission Crew::submit(std::span<Request* const> requests,
     auto lock = lock_soon();
     Submission submission;
     ++submitting_;
-    submission.error = start_reactor(lock);
+    if (reactor_state_ == ReactorState::none) {
+        const auto count = count_open(requests);
+        submission.error = count == 0 && !requests.empty() ? EBADF : 0;
+        requests = requests.first(count);
+    }
+    if (submission.error == 0) {
+        submission.error = start_reactor();
+    }
     if (submission.error == 0) {
         submission.taken = hold(requests, lock, submission.error);
     }
@@ -111,7 +130,7 @@ std::size_t Crew::hold(std::span<Request* const> requests, Lock& lock, int& erro
     std::size_t taken = 0;
     for (;;) {
         taken += files_.hold(requests.subspan(taken), error);
-        if (error != EAGAIN || taken == requests.size()) {
+        if (error != EAGAIN || taken == requests.size() || files_.is_table_full()) {
             return taken;
         }
         // The socket is full. The reactor never waits for anything but what comes next.
@@ -148,6 +167,9 @@ bool Crew::cancel_outside_reactor(Request& request) noexcept {
             request.cancelled = true;
             // Its files are in our threads' table: only they can close them.
             give_to_reactor(request, Stage::in_inbox);
+            return true;
+        case Stage::without_files:
+            request.cancelled = true;
             return true;
         case Stage::in_worker:
         case Stage::over:
@@ -193,8 +215,9 @@ void Crew::abandon() noexcept {
 
 // --- threads
 
-// Which run with a reference of their own: the last one to go takes the object with it.
-bool Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
+// Which run with a reference of their own: the last one to go takes the object with it. Returns 0
+// or an errno.
+int Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
     struct Start {
         std::shared_ptr<Crew> crew;
         void (Crew::*run)() noexcept;
@@ -202,7 +225,7 @@ bool Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
     auto start = std::unique_ptr<Start>(new (std::nothrow) Start{weak_from_this().lock(), run});
     pthread_attr_t attributes;
     if (start == nullptr || pthread_attr_init(&attributes) != 0) {
-        return false;
+        return ENOMEM;
     }
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, stack_size);
@@ -220,18 +243,25 @@ bool Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
     if (error == 0) {
         [[maybe_unused]] const auto* handed_over = start.release();
     }
-    return error == 0;
+    return error == 0 ? 0 : no_thread;
 }
 
-// Returns 0 or an errno. The thread has opened its table of files when this returns.
-int Crew::start_reactor(Lock& lock) noexcept {
-    if (reactor_state_ == ReactorState::none) {
-        if (!start_thread(&Crew::run_reactor)) {
-            return ENOMEM;
+// Returns 0 or an errno. The thread opens its table of files, and takes its time over it, while
+// requests come in.
+int Crew::start_reactor() noexcept {
+    if (reactor_state_ == ReactorState::running) {
+        if (has_table_) {
+            files_.hide_far_end();
         }
-        reactor_state_ = ReactorState::starting;
+        return 0;
     }
-    state_changed_.wait(lock, [this] { return reactor_state_ != ReactorState::starting; });
+    if (const int error = files_.open_sockets(); error != 0) {
+        return error;
+    }
+    if (const int error = start_thread(&Crew::run_reactor); error != 0) {
+        return error;
+    }
+    reactor_state_ = ReactorState::running;
     return 0;
 }
 

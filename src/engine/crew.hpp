@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -71,7 +72,11 @@ private:
     // How long a thread stays that has nothing to do.
     static constexpr std::chrono::milliseconds linger{100};
 
-    enum class ReactorState : std::uint8_t { none, starting, running };
+    // What requests fail with for which no thread can be started. Not EAGAIN, which is a full
+    // queue's, nor ENOMEM.
+    static constexpr int no_thread = EUSERS;
+
+    enum class ReactorState : std::uint8_t { none, running };
 
     struct Signal {
         HeldFile* file = nullptr;
@@ -89,17 +94,22 @@ private:
 
     // crew.cpp: called by the program's threads
     Lock lock_soon() noexcept;
+    static std::size_t count_open(std::span<Request* const> requests) noexcept;
     bool cancel_outside_reactor(Request& request) noexcept;
     bool ask_reactor(Cancellation cancellation, Lock& lock) noexcept;
-    int start_reactor(Lock& lock) noexcept;
-    bool start_thread(void (Crew::*run)() noexcept) noexcept;
+    int start_reactor() noexcept;
+    int start_thread(void (Crew::*run)() noexcept) noexcept;
     std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
 
     // crew_reactor.cpp
     void run_reactor() noexcept;
+    void open_table() noexcept;
+    void hide_far_end() noexcept;
     void open_reactor() noexcept;
     void wait_in_reactor(std::chrono::nanoseconds timeout) noexcept;
     void take_up_inbox() noexcept;
+    void take_up_waiting() noexcept;
+    bool wait_for_files(Request& request) noexcept;
     int refusal(const Request& request) const noexcept;
     void answer_cancellations() noexcept;
     void complete(Request& request) noexcept;
@@ -141,6 +151,8 @@ private:
     bool has_second_choice_ = false;
     bool reactor_sleeps_ = false;
     RequestList inbox_;
+    RequestList without_files_;  // until our threads' table has room
+    bool has_table_ = false;     // our threads know which
     Cancellation* cancellations_ = nullptr;
     std::array<Signal, 64> signals_{};
     std::size_t signal_count_ = 0;

@@ -13,14 +13,13 @@
 namespace engine {
 
 void Crew::run_reactor() noexcept {
-    Lock lock(mutex_);
-    files_.open_private_table();
+    open_table();
     open_reactor();
-    reactor_state_ = ReactorState::running;
-    state_changed_.notify_all();
+    Lock lock(mutex_);
     auto idle_since = Clock::now();
     for (;;) {
         files_.receive();
+        take_up_waiting();
         take_up_inbox();
         answer_cancellations();
         start_wanted_workers(lock);
@@ -47,8 +46,27 @@ void Crew::run_reactor() noexcept {
     }
     reactor_.reset();
     files_.forget_private_table();
+    has_table_ = false;
     reactor_state_ = ReactorState::none;
     state_changed_.notify_all();
+}
+
+// Without the lock: nobody waits for it. A thread that has the program's table, and no other, can
+// close the receiving end there.
+void Crew::open_table() noexcept {
+    start_thread(&Crew::hide_far_end);
+    const bool is_private = files_.open_private_table();
+    const Lock lock(mutex_);
+    files_.note_table(is_private);
+    has_table_ = true;
+    state_changed_.notify_all();
+}
+
+void Crew::hide_far_end() noexcept {
+    Lock lock(mutex_);
+    state_changed_.wait(lock,
+                        [this] { return has_table_ || reactor_state_ == ReactorState::none; });
+    files_.hide_far_end();
 }
 
 void Crew::open_reactor() noexcept {
@@ -80,8 +98,39 @@ void Crew::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
     }
 }
 
+// Whether it waits for its files, for which our threads' table has no room.
+bool Crew::wait_for_files(Request& request) noexcept {
+    if (files_.settle(request)) {
+        return false;
+    }
+    request.stage = Stage::without_files;
+    without_files_.push_back(request);
+    return true;
+}
+
+void Crew::take_up_waiting() noexcept {
+    RequestList waiting;
+    std::swap(waiting, without_files_);
+    while (auto* request = waiting.pop_front()) {
+        if (wait_for_files(*request)) {
+            continue;
+        }
+        if (request->route == Route::workers && !request->cancelled) {
+            request->stage = Stage::in_queue;
+            queue_.push_back(*request);
+            call_for_worker();
+        } else {
+            request->stage = Stage::in_inbox;
+            inbox_.push_back(*request);
+        }
+    }
+}
+
 void Crew::take_up_inbox() noexcept {
     while (auto* request = inbox_.pop_front()) {
+        if (wait_for_files(*request)) {
+            continue;
+        }
         const bool is_over = request->stage == Stage::over;
         request->stage = Stage::in_reactor;
         const bool comes_back = std::exchange(request->is_reactors, false);

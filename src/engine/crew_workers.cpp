@@ -47,7 +47,7 @@ void Crew::call_for_worker() noexcept {
 // In a thread that has the private table, which the new one inherits.
 void Crew::start_wanted_workers(Lock& lock) noexcept {
     for (; workers_wanted_ != 0; --workers_wanted_) {
-        workers_ += start_thread(&Crew::run_worker) ? 1 : 0;
+        workers_ += start_thread(&Crew::run_worker) == 0 ? 1 : 0;
     }
     if (workers_ == 0) {
         while (auto* request = queue_.pop_front()) {
@@ -56,16 +56,14 @@ void Crew::start_wanted_workers(Lock& lock) noexcept {
     }
 }
 
+// Where no thread can be started, this one has to wait: everything else waits with it.
 void Crew::finish_without_worker(Request& request, Lock& lock) noexcept {
     if (request.stage == Stage::over) {
         finish_in_worker(request, request.result, lock);
-        return;
+    } else {
+        request.stage = Stage::in_worker;
+        work_on(request, lock);
     }
-    request.result = -ENOMEM;
-    if (std::exchange(request.is_reactors, false)) {
-        reactor_->take_back(request);
-    }
-    finish(request, -ENOMEM);
 }
 
 // One worker is enough for requests that are a matter of microseconds, unless it got stuck.
@@ -99,6 +97,7 @@ bool Crew::wait_for_work(Lock& lock) noexcept {
 
 void Crew::run_worker() noexcept {
     Lock lock(mutex_);
+    files_.share_private_table();
     for (;;) {
         const bool goes_on = held_.count < most_held && !queue_.empty() &&
                              queue_.front()->is_brief && may_take(false);
@@ -132,6 +131,9 @@ void Crew::run_worker() noexcept {
 
 void Crew::work_on(Request& request, Lock& lock) noexcept {
     files_.receive();
+    if (wait_for_files(request)) {
+        return;
+    }
     auto* file = request.file;
     const int fd = file->fd;
     if (fd < 0) {
@@ -179,6 +181,9 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     }
     completions_.push(request, result);
     lock.lock();
+    if (!without_files_.empty()) {
+        wake_reactor();  // there is room now
+    }
     if (signal.file == nullptr) {
         return;
     }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -11,28 +12,17 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
+#include <chrono>
 #include <cstring>
 #include <new>
 #include <utility>
 
+#include "engine/empty_table.hpp"
 #include "engine/eventfd_check.hpp"
 #include "engine/file_type.hpp"
 
 namespace engine {
 namespace {
-
-// <linux/close_range.h>'s, which is younger than some systems' headers.
-constexpr unsigned close_range_unshare = 1U << 1U;
-
-int close_numbers(int first, int last, unsigned flags) noexcept {
-#ifdef __NR_close_range
-    return static_cast<int>(syscall(__NR_close_range, first, last, flags));
-#else
-    errno = ENOSYS;
-    return -1;
-#endif
-}
 
 pid_t this_thread() noexcept { return static_cast<pid_t>(syscall(__NR_gettid)); }
 
@@ -53,45 +43,81 @@ HeldFile::Kind kind_of(int fd) noexcept {
     return is_stream(fd) ? HeldFile::Kind::stream : HeldFile::Kind::seekable;
 }
 
-PrivateFiles::PrivateFiles() noexcept {
-    const ForkBarrier barrier;
-    int ends[2] = {-1, -1};
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0) {
-        near_end_.adopt(ends[0], barrier);
-        far_end_.adopt(ends[1], barrier);
-    }
-    wake_.adopt(eventfd(0, EFD_CLOEXEC), barrier);
-}
+PrivateFiles::PrivateFiles() noexcept : wake_(make_clofork_eventfd(EFD_CLOEXEC)) {}
 
 void PrivateFiles::close() noexcept {
-    while (first_underway_ != nullptr) {
-        if (auto* file = next_underway(); file->users == 0) {
-            delete file;
-        }
-    }
+    forget_underway();
     near_end_.reset();
     far_end_.reset();
     wake_.reset();
 }
 
-void PrivateFiles::open_private_table() noexcept {
-    far_thread_ = this_thread();
-    is_private_ = false;
-    const auto [low, high] = std::minmax({far_end_.get(), wake_.get()});
-    // The first of these copies the part of the table up to `high`, and leaves the program's alone.
-    if (low <= STDERR_FILENO || close_numbers(high + 1, INT_MAX, close_range_unshare) != 0) {
-        return;
+// Those that nobody uses any more are gone; the others are their users'.
+void PrivateFiles::forget_underway() noexcept {
+    while (first_underway_ != nullptr) {
+        if (auto* file = next_underway(); file->users == 0) {
+            --held_;
+            delete file;
+        }
     }
-    if (low + 1 < high) {
-        close_numbers(low + 1, high - 1, 0);
+}
+
+int PrivateFiles::open_sockets() noexcept {
+    forget_underway();
+    near_end_.reset();
+    far_end_.reset();
+    int ends[2] = {-1, -1};
+    {
+        const ForkBarrier barrier;
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
+            return errno;
+        }
+        near_end_.adopt(ends[0], barrier);
+        far_end_.adopt(ends[1], barrier);
     }
-    close_numbers(0, low - 1, 0);
+    const int on = 1;
+    if (setsockopt(ends[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) {
+        return errno;
+    }
+    far_number_ = ends[1];
+    process_ = getpid();
+    is_full_ = false;
+    is_table_full_ = false;
+    if (getrandom(&secret_, sizeof secret_, GRND_NONBLOCK) != sizeof secret_) {
+        secret_ =
+            static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+    }
+    return 0;
+}
+
+bool PrivateFiles::open_private_table() noexcept {
+    const auto own = std::array{far_number_, wake_.get()};
+    if (std::ranges::min(own) <= STDERR_FILENO || !enter_empty_table(own)) {
+        return false;
+    }
     // What anybody prints in our threads must not land in somebody's file.
     for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-        dup2(low, standard);
+        dup2(far_number_, standard);
     }
-    is_private_ = true;
     CloforkFd::use_own_table();
+    return true;
+}
+
+void PrivateFiles::note_table(bool is_private) noexcept {
+    far_thread_ = this_thread();
+    is_private_ = is_private;
+}
+
+void PrivateFiles::hide_far_end() noexcept {
+    if (is_private_) {
+        far_end_.reset();
+    }
+}
+
+void PrivateFiles::share_private_table() const noexcept {
+    if (is_private_) {
+        CloforkFd::use_own_table();
+    }
 }
 
 void PrivateFiles::forget_private_table() noexcept {
@@ -231,11 +257,8 @@ int PrivateFiles::wait_for_receiver() noexcept {
 }
 
 int PrivateFiles::send(const Parcel& parcel) noexcept {
-    if (!is_private_) {
-        return duplicate(parcel);
-    }
-    auto payload = static_cast<unsigned char>(parcel.count);
-    iovec part{.iov_base = &payload, .iov_len = 1};
+    Seal seal{.secret = secret_, .number = sent_ + 1};
+    iovec part{.iov_base = &seal, .iov_len = sizeof seal};
     const auto size = parcel.count * sizeof(int);
     alignas(cmsghdr) std::array<char, CMSG_SPACE(most_files * sizeof(int))> control{};
     msghdr message{};
@@ -249,65 +272,139 @@ int PrivateFiles::send(const Parcel& parcel) noexcept {
     header->cmsg_len = CMSG_LEN(size);
     std::memcpy(CMSG_DATA(header), parcel.numbers.data(), size);
     if (sendmsg(near_end_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-        // There may be too many that our threads have not received yet. If there are none, there is
-        // nothing to wait for: ETOOMANYREFS also counts what else the user has in sockets.
-        const bool is_full = errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS;
-        if (is_full && first_underway_ != nullptr) {
+        // There may be too many that our threads have not received yet. If there are none, but
+        // strangers', there is nothing to wait for: ETOOMANYREFS also counts what else the user has
+        // in sockets.
+        const int error = errno;
+        const bool is_full = error == ENOBUFS || error == ETOOMANYREFS;
+        if (error == EAGAIN || (is_full && first_underway_ != nullptr)) {
+            is_full_ = true;
             return wait_for_receiver();
         }
-        return errno;
+        return error;
     }
+    ++sent_;
     for (auto* file : std::span(parcel.files).first(parcel.count)) {
         (last_underway_ != nullptr ? last_underway_->next : first_underway_) = file;
         last_underway_ = file;
         file->is_underway = true;
+        file->message = sent_;
     }
     return 0;
 }
 
-int PrivateFiles::duplicate(const Parcel& parcel) noexcept {
-    for (std::size_t i = 0; i < parcel.count; ++i) {
-        auto& file = *parcel.files[i];
-        file.fd = fcntl(parcel.numbers[i], F_DUPFD_CLOEXEC, 3);
-        if (file.fd >= 0) {
-            continue;
-        }
-        const int error = errno;
-        while (i-- > 0) {
-            ::close(std::exchange(parcel.files[i]->fd, -1));
-        }
-        return error;
-    }
-    return 0;
-}
+// --- receiving
 
 void PrivateFiles::receive() noexcept {
-    while (first_underway_ != nullptr) {
-        unsigned char count = 0;
-        iovec part{.iov_base = &count, .iov_len = 1};
-        alignas(cmsghdr) std::array<char, CMSG_SPACE(most_files * sizeof(int))> control;
-        msghdr message{};
-        message.msg_iov = &part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        if (recvmsg(far_end_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) {
-            receive_error_ = errno;
+    is_table_full_ = false;
+    while (first_underway_ != nullptr || is_full_) {
+        std::uint64_t number = 0;
+        const auto next = look_at_next(number);
+        if (next == Next::none) {
+            is_full_ = false;
             return;
         }
-        receive_error_ = 0;
-        std::array<int, most_files> numbers;
-        std::size_t arrived = 0;
-        if (const auto* header = CMSG_FIRSTHDR(&message);
-            header != nullptr && header->cmsg_type == SCM_RIGHTS) {
-            arrived = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            std::memcpy(numbers.data(), CMSG_DATA(header), arrived * sizeof(int));
+        if (next == Next::strangers) {
+            drop_next();
+            continue;
         }
-        for (std::size_t i = 0; i < count && first_underway_ != nullptr; ++i) {
-            // what our table has no room for is lost
-            arrive(next_underway(), i < arrived ? numbers[i] : -1);
+        if (!has_room_for(number)) {
+            is_table_full_ = true;
+            return;
+        }
+        Arrivals arrivals;
+        if (!take_next(arrivals)) {
+            return;
+        }
+        // A message before it can only be lost if somebody was given the receiving end.
+        while (first_underway_ != nullptr && first_underway_->message < number) {
+            arrive(next_underway(), -1);
+        }
+        for (std::size_t i = 0; first_underway_ != nullptr && first_underway_->message == number;
+             ++i) {
+            // what our table has no room for after all is lost
+            arrive(next_underway(), i < arrivals.count ? arrivals.fds[i] : -1);
         }
     }
+}
+
+// Without receiving the files in it.
+PrivateFiles::Next PrivateFiles::look_at_next(std::uint64_t& number) noexcept {
+    Seal seal;
+    iovec part{.iov_base = &seal, .iov_len = sizeof seal};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const auto size = recvmsg(far_number_, &message, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+    receive_error_ = size < 0 && errno != EAGAIN ? errno : 0;
+    if (size < 0 || message.msg_controllen == 0) {
+        return Next::none;  // or the end, if somebody has shut it down
+    }
+    number = seal.number;
+    const bool is_whole = static_cast<std::size_t>(size) == sizeof seal;
+    return is_whole && is_ours(message, seal) ? Next::ours : Next::strangers;
+}
+
+bool PrivateFiles::is_ours(const msghdr& message, const Seal& seal) const noexcept {
+    const auto* header = CMSG_FIRSTHDR(&message);
+    if (header == nullptr || header->cmsg_level != SOL_SOCKET ||
+        header->cmsg_type != SCM_CREDENTIALS) {
+        return false;
+    }
+    ucred sender{};
+    std::memcpy(&sender, CMSG_DATA(header), sizeof sender);
+    return sender.pid == process_ && seal.secret == secret_ && first_underway_ != nullptr &&
+           seal.number >= first_underway_->message && seal.number <= sent_;
+}
+
+// In the program's table it is not ours to say.
+bool PrivateFiles::has_room_for(std::uint64_t number) const noexcept {
+    constexpr std::size_t always_enough = 128;
+    constexpr std::size_t ours = 32;  // rings, sockets and the like, and what watches polls
+    if (!is_private_ || in_table_ < always_enough) {
+        return true;
+    }
+    std::size_t count = 0;
+    for (const auto* file = first_underway_; file != nullptr && file->message <= number;
+         file = file->next) {
+        ++count;
+    }
+    rlimit limit{};
+    return getrlimit(RLIMIT_NOFILE, &limit) != 0 || in_table_ + count + ours <= limit.rlim_cur;
+}
+
+bool PrivateFiles::take_next(Arrivals& arrivals) noexcept {
+    Seal seal;
+    iovec part{.iov_base = &seal, .iov_len = sizeof seal};
+    alignas(cmsghdr)
+        std::array<char, CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(most_files * sizeof(int))>
+            control;
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    if (recvmsg(far_number_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) {
+        receive_error_ = errno;
+        return false;
+    }
+    for (auto* header = CMSG_FIRSTHDR(&message); header != nullptr;
+         header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+            arrivals.count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            std::memcpy(arrivals.fds.data(), CMSG_DATA(header), arrivals.count * sizeof(int));
+        }
+    }
+    return true;
+}
+
+// The kernel lets go of its files.
+void PrivateFiles::drop_next() noexcept {
+    msghdr message{};
+    recvmsg(far_number_, &message, MSG_DONTWAIT);
 }
 
 // There is one, and it is no longer.
@@ -322,6 +419,14 @@ HeldFile* PrivateFiles::next_underway() noexcept {
 }
 
 void PrivateFiles::arrive(HeldFile* file, int fd) noexcept {
+    auto& recent = recent_[static_cast<std::size_t>(file->number) % recent_.size()];
+    if (file->users != 0 && fd >= 0 && recent != nullptr && recent->number == file->number &&
+        is_copy(recent, fd)) {
+        ::close(fd);
+        ++recent->users;
+        file->same_as = recent;
+        return;
+    }
     file->fd = fd;
     if (file->users == 0) {
         --held_;
@@ -329,7 +434,36 @@ void PrivateFiles::arrive(HeldFile* file, int fd) noexcept {
     } else if (fd < 0) {
         file->error = EMFILE;
     } else {
-        recent_[static_cast<std::size_t>(file->number) % recent_.size()] = file;
+        ++in_table_;
+        recent = file;
+    }
+}
+
+// Whether it is the same open file, where kcmp(2) did not tell, and closing the copy does nothing.
+bool PrivateFiles::is_copy(const HeldFile* file, int fd) noexcept {
+    constexpr int dupfd_query = 1027;  // F_DUPFD_QUERY of Linux 6.10
+    return fcntl(fd, dupfd_query, file->fd) == 1 && closing_of(fd) == Closing::at_once;
+}
+
+bool PrivateFiles::settle(Request& request) noexcept {
+    replace(request.file);
+    replace(request.signal_file);
+    const auto is_underway = [](const HeldFile* file) {
+        return file != nullptr && file->is_underway;
+    };
+    return !is_underway(request.file) && !is_underway(request.signal_file);
+}
+
+void PrivateFiles::replace(HeldFile*& file) noexcept {
+    if (file == nullptr || file->same_as == nullptr) {
+        return;
+    }
+    auto* copy = std::exchange(file, file->same_as);
+    ++file->users;
+    if (--copy->users == 0) {
+        --file->users;
+        --held_;
+        delete copy;
     }
 }
 
@@ -342,6 +476,7 @@ bool PrivateFiles::release(HeldFile* file) noexcept {
         recent = recent == file ? nullptr : recent;
     }
     --held_;
+    in_table_ -= file->fd >= 0 ? 1 : 0;
     return true;
 }
 

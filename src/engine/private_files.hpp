@@ -9,13 +9,24 @@
 //  - a child process inherits duplicates, and keeps pipes and sockets open with them;
 //  - they count against the program's limit, and programs that close all numbers close them too.
 // So our threads have a table of descriptors of their own (close_range(2) with
-// CLOSE_RANGE_UNSHARE), and files are sent there through a socket (SCM_RIGHTS of unix(7)); in
-// between, the socket refers to them. Locks belong to a table: ours has none. Where the kernel or a
-// sandbox has no such call, duplicates have to do.
+// CLOSE_RANGE_UNSHARE), and files are sent there through a pair of sockets (SCM_RIGHTS of unix(7));
+// in between, the sockets refer to them. Locks belong to a table: ours has none.
+//
+// A new table begins with copies of the lowest numbers, 64 of them on 64-bit machines, which are
+// closed. If one of these files has a flush that the program could notice (file_flush.hpp), or the
+// kernel or a sandbox has no such call, our threads do without a table of their own, and what they
+// receive is duplicates in the program's.
+//
+// Nobody else can take or forge what is sent. Each start of our threads has a new pair of sockets;
+// the receiving end is closed in the program's table once our threads have theirs; and each message
+// has to have this process as its sender, for which the kernel vouches (SCM_CREDENTIALS), and a
+// secret, and its number. All others are dropped, their files with them, without being received:
+// to close such a file might wait.
 //
 // All but the constructor and open_private_table() is called with the owner's lock held.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <array>
@@ -35,13 +46,17 @@ struct HeldFile {
     int error = EBADF;  // for which it can't be used where it has not arrived
     unsigned users = 0;
     bool is_underway = false;
-    HeldFile* next = nullptr;  // of those on their way
+    std::uint64_t message = 0;  // the number of the one that carries it
+    HeldFile* next = nullptr;   // of those on their way
 
     // Known once somebody asked.
     enum class Kind : std::uint8_t { unknown, seekable, stream };
     Kind kind = Kind::unknown;
 
     void* watch = nullptr;  // an epoll reactor's
+
+    // Set once it has turned out to be a file that has arrived before.
+    HeldFile* same_as = nullptr;
 };
 
 // Also what it has open. Nobody uses it any more.
@@ -55,10 +70,23 @@ public:
     PrivateFiles() noexcept;
 
     // False if the system refused what is needed.
-    bool is_open() const noexcept { return near_end_.is_open() && wake_.is_open(); }
+    bool is_open() const noexcept { return wake_.is_open(); }
 
-    // For the first of our threads, before all others, which inherit its table from it.
-    void open_private_table() noexcept;
+    // Before our threads start, when none are there: new sockets. Returns 0 or an errno.
+    int open_sockets() noexcept;
+
+    // For the first of our threads, before all others, which inherit its table from it. Waits for
+    // nobody. False if there is none to be had, and the program's has to do.
+    bool open_private_table() noexcept;
+
+    // What came of it.
+    void note_table(bool is_private) noexcept;
+
+    // From then on, in a thread that has the program's table: closes the receiving end there.
+    void hide_far_end() noexcept;
+
+    // For the others, which have the table from the first one.
+    void share_private_table() const noexcept;
 
     // When there are no threads left that have the table: it is gone, with all that is in it.
     void forget_private_table() noexcept;
@@ -77,8 +105,15 @@ public:
     // first.
     std::size_t hold(std::span<Request* const> requests, int& error) noexcept;
 
-    // In one of our threads: takes over what has been sent.
+    // In one of our threads: takes over what has been sent, as far as there is room for it.
     void receive() noexcept;
+
+    // Whether what has been sent waits for room in our threads' table.
+    bool is_table_full() const noexcept { return is_table_full_; }
+
+    // In one of our threads: whether the request's files have arrived, or will never. Files that
+    // have turned out to be others that were there are replaced by those.
+    bool settle(Request& request) noexcept;
 
     // One user less. True if it was the last, and then it is the caller's, to be closed and
     // deleted. What is still on its way, since our threads could not receive it, is left to
@@ -102,21 +137,47 @@ private:
     int hold(Parcel& parcel, Request& request) noexcept;
     int hold(Parcel& parcel, int number, std::size_t place, HeldFile*& file) noexcept;
     void let_go(Request& request) noexcept;
+    void forget_underway() noexcept;
     HeldFile* find_recent(int number, HeldFile*& last) const noexcept;
     bool is_crowded() const noexcept;
     int wait_for_receiver() noexcept;
     int send(const Parcel& parcel) noexcept;
-    static int duplicate(const Parcel& parcel) noexcept;
+
+    // What a message says.
+    struct Seal {
+        std::uint64_t secret = 0;
+        std::uint64_t number = 0;
+    };
+    struct Arrivals {
+        std::array<int, most_files> fds;
+        std::size_t count = 0;
+    };
+    enum class Next : std::uint8_t { none, strangers, ours };
+
+    Next look_at_next(std::uint64_t& number) noexcept;
+    bool is_ours(const msghdr& message, const Seal& seal) const noexcept;
+    bool has_room_for(std::uint64_t number) const noexcept;
+    bool take_next(Arrivals& arrivals) noexcept;
+    void drop_next() noexcept;
     HeldFile* next_underway() noexcept;
     void arrive(HeldFile* file, int fd) noexcept;
+    static bool is_copy(const HeldFile* file, int fd) noexcept;
+    void replace(HeldFile*& file) noexcept;
 
     CloforkFd near_end_;
     CloforkFd far_end_;
     CloforkFd wake_;
+    int far_number_ = -1;  // of the receiving end, in our threads' table
     bool is_private_ = false;
+    pid_t process_ = 0;      // which is the sender
     pid_t far_thread_ = 0;   // one that has the table
     int receive_error_ = 0;  // for which nothing can be received
-    std::size_t held_ = 0;   // how many there are
+    bool is_full_ = false;   // the receiving end: it may be others' messages
+    bool is_table_full_ = false;
+    std::uint64_t secret_ = 0;
+    std::uint64_t sent_ = 0;    // messages
+    std::size_t held_ = 0;      // how many there are
+    std::size_t in_table_ = 0;  // of those, in our threads' table
 
     HeldFile* first_underway_ = nullptr;
     HeldFile* last_underway_ = nullptr;

@@ -43,8 +43,9 @@ enum class Reason : std::uint8_t { uncached, unsupported, large, write, stream, 
 // Where a request is that was handed to threads of ours. Behind their lock.
 enum class Stage : std::uint8_t {
     none,
-    in_inbox,  // waiting for the reactor to take it up
-    in_queue,  // waiting for a worker
+    in_inbox,       // waiting for the reactor to take it up
+    without_files,  // waiting for room in our threads' table
+    in_queue,       // waiting for a worker
     in_reactor,
     in_worker,
     over,  // but for what the reactor or a worker does with its file: in the inbox or the queue

@@ -176,6 +176,7 @@ void UringReactor::cancel(Cancellation& cancellation) noexcept {
         cancellation.answer = Cancellation::Answer::no;
         return;
     }
+    request.cancelled = true;
     io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, entry, -1, &request, 0, 0);
     entry->user_data = name_of(&cancellation) | cancellation_mark;
 }
@@ -243,6 +244,9 @@ void UringReactor::handle(const io_uring_cqe& completion) noexcept {
     }
     if (request.opcode == Opcode::poll) {
         end_poll(request, completion.res);
+    } else if (completion.res == -ECANCELED && !request.cancelled) {
+        // The kernel could start no thread of its own for it.
+        owner_.leave_to_workers(request);
     } else {
         // Only a cancellation interrupts these.
         owner_.finish(request, completion.res == -EINTR ? -ECANCELED : completion.res);

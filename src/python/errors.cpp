@@ -96,6 +96,10 @@ std::string remedy(const OperationObject* operation, int error) {
         return " (of descriptors that are on their way through sockets a user may have as many as "
                "ulimit -n says)";
     }
+    if (error == EUSERS) {
+        return " (no thread can be started: ulimit -u, a cgroup's pids.max or a sandbox forbids "
+               "it)";
+    }
     const auto& request = operation->request;
     if (error == EOPNOTSUPP && request.rw_flags != 0) {
         return hint_at_flags(request.rw_flags);

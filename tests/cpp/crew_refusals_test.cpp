@@ -61,12 +61,14 @@ void refuse_threads() {
     sandbox::refuse(__NR_clone, EAGAIN);
 }
 
+// The reactor's thread does what is there to do.
 void test_no_workers() {
     const auto engine = open<refuse_threads>();
     const auto file = fixtures::memory_file("data");
     std::string buffer(4, '.');
     auto read = fixtures::read_request(file.get(), buffer);
-    check::equal(fixtures::complete(*engine, read), -ENOMEM);
+    check::equal(fixtures::complete(*engine, read), 4);
+    check::equal(buffer, "data");
     auto poll = fixtures::poll_request(file.get());
     check::equal(fixtures::complete(*engine, poll), POLLIN);
 }
@@ -173,9 +175,9 @@ void test_no_worker_for_what_can_not_be_tried() {
         crew_fixtures::submit_to_wait(*engine, other);
         fixtures::put(terminal.far.get(), "ab");
         const auto results = crew_fixtures::results_of(*engine, 2);
-        check::equal(results.at(&read), -ENOMEM);
-        check::equal(results.at(&other), -ENOMEM);
-        fixtures::succeeded(tcflush(terminal.near.get(), TCIFLUSH));
+        check::equal(results.at(&read), 1);
+        check::equal(results.at(&other), 1);
+        check::equal(buffer == "ab" || buffer == "ba", true);
     }
 }
 

@@ -7,14 +7,19 @@
 #include <linux/io_uring.h>
 #include <linux/kcmp.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -105,11 +110,12 @@ public:
             throw check::Skipped("no private tables here");
         }
         check::is_true(files_.is_open(), "the numbers were to be had");
+        check::equal(files_.open_sockets(), 0);
         ours_.run([&] {
             if (table == Table::shared) {
                 refuse_close_range();
             }
-            files_.open_private_table();
+            files_.note_table(files_.open_private_table());
         });
     }
 
@@ -132,6 +138,8 @@ public:
     void receive_here() { files_.receive(); }
 
     void close() { files_.close(); }
+
+    void hide_far_end() { files_.hide_far_end(); }
 
     void in_our_thread(std::function<void()> action) { ours_.run(std::move(action)); }
 
@@ -692,6 +700,132 @@ void test_nothing_is_kept_open() {
     check::equal(read(reader.get(), &byte, 1), 0);
 }
 
+// --- strangers
+
+// The two sockets that the last Files has, by their numbers in the program's table.
+std::vector<int> find_sockets() {
+    std::vector<int> found;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+        const int number = std::stoi(entry.path().filename());
+        int type = 0;
+        socklen_t size = sizeof type;
+        if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET) {
+            found.push_back(number);
+        }
+    }
+    std::ranges::sort(found);
+    return found;
+}
+
+struct Seal {
+    std::uint64_t secret = 0;
+    std::uint64_t number = 0;
+};
+
+void send_forged(int socket, const Seal& seal, int fd) {
+    auto copy = seal;
+    iovec part{.iov_base = &copy, .iov_len = sizeof copy};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    auto* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    check::is_true(sendmsg(socket, &message, MSG_DONTWAIT) >= 0, "sent");
+}
+
+// In a process that has all descriptors, as if they had been handed to it.
+void in_other_process(const std::function<void()>& action) {
+    const auto child =
+        static_cast<pid_t>(syscall(__NR_clone, SIGCHLD, nullptr, nullptr, nullptr, 0));
+    if (child == 0) {
+        action();
+        _exit(0);
+    }
+    int status = 0;
+    fixtures::succeeded(waitpid(child, &status, 0));
+    check::equal(status, 0);
+}
+
+// It knows the secret, and guesses the number.
+void test_what_another_process_sends() {
+    Files files;
+    const auto sockets = find_sockets();
+    check::equal(sockets.size(), 2);
+    const auto right = fixtures::memory_file("right");
+    const auto forged = fixtures::memory_file("forged");
+    const auto forged_status = status_of(forged.get());
+    std::array requests{request_of(right.get()), request_of(right.get())};
+    check::equal(files.hold(requests[0]), 0);
+    Seal seal;
+    check::is_true(recv(sockets[1], &seal, sizeof seal, MSG_PEEK) == sizeof seal, "seen");
+    ++seal.number;
+    in_other_process([&] { send_forged(sockets[0], seal, forged.get()); });
+    check::equal(files.hold(requests[1]), 0);
+    in_other_process([&] { send_forged(sockets[0], seal, forged.get()); });
+    files.receive();
+    for (const auto& request : requests) {
+        check::equal(files.read(request.file), "right");
+    }
+    std::size_t numbers = 0;
+    files.in_our_thread([&] { numbers = count_numbers(forged_status); });
+    check::equal(numbers, 0);
+    release_all(files, requests);
+}
+
+// By mistake: the number may have been another file's.
+void test_what_this_process_sends() {
+    Files files;
+    const auto sockets = find_sockets();
+    const auto right = fixtures::memory_file("right");
+    const auto forged = fixtures::memory_file("forged");
+    send_forged(sockets[0], {.secret = 1, .number = 1}, forged.get());
+    check::is_true(send(sockets[0], "text", 4, 0) == 4, "sent");
+    check::is_true(send(sockets[0], "", 0, 0) == 0, "sent");
+    auto request = request_of(right.get());
+    check::equal(files.hold(request), 0);
+    files.receive();
+    check::equal(files.read(request.file), "right");
+    files.release(request.file);
+}
+
+// Whoever fills the sockets keeps nothing from arriving.
+void test_a_socket_that_others_fill() {
+    Files files;
+    const auto sockets = find_sockets();
+    in_other_process([&] {
+        const std::array<char, 16> text{};
+        while (send(sockets[0], text.data(), text.size(), MSG_DONTWAIT) > 0) {
+        }
+    });
+    const auto right = fixtures::memory_file("right");
+    auto request = request_of(right.get());
+    check::equal(files.hold(request), EAGAIN);
+    files.receive();
+    check::equal(files.hold(request), 0);
+    files.receive();
+    check::equal(files.read(request.file), "right");
+    files.release(request.file);
+}
+
+void test_the_receiving_end_is_hidden() {
+    Files files;
+    check::equal(find_sockets().size(), 2);
+    files.hide_far_end();
+    check::equal(find_sockets().size(), 1);
+    const auto file = fixtures::memory_file("data");
+    auto request = request_of(file.get());
+    check::equal(files.hold(request), 0);
+    files.receive();
+    check::equal(files.read(request.file), "data");
+    files.release(request.file);
+}
+
 // --- without a table of our own
 
 void test_duplicates() {
@@ -702,9 +836,10 @@ void test_duplicates() {
     std::array requests{request_of(first.get()), request_of(first.get())};
     int error = 0;
     check::equal(files.hold(requests, error), 2);
-    check::equal(count_numbers(status), 2);
+    check::equal(count_numbers(status), 1);
     fixtures::succeeded(dup2(second.get(), first.get()));
-    files.receive();  // nothing
+    files.receive();
+    check::equal(count_numbers(status), 1);
     check::equal(files.read(requests[0].file), "first");
     check::is_true(!files.release(requests[0].file), "it has one more user");
     check::is_true(files.release(requests[1].file), "it has no more users");
@@ -718,20 +853,23 @@ void test_no_room_for_duplicates() {
     auto requests = requests_of(numbered);
     int error = 0;
     check::equal(files.hold(requests, error), 4);
+    files.receive();
     const int third = requests[2].file->fd;
     release_all(files, requests);
+    check::equal(files.hold(requests, error), 4);
     {
         const FewNumbers few(third);
-        check::equal(files.hold(requests, error), 0);
+        files.receive();
     }
-    check::equal(error, EMFILE);
-    for (std::size_t i = 0; i < requests.size(); ++i) {
-        check::is_true(requests[i].file == nullptr, "not taken");
-        check::equal(count_numbers(status_of(numbered[i].get())), 1);
+    check::equal(files.read(requests[1].file), "1");
+    for (const std::size_t i : {2U, 3U}) {
+        check::equal(requests[i].file->fd, -1);
+        check::equal(requests[i].file->error, EMFILE);
     }
-    check::equal(files.hold(requests, error), 4);
-    check::equal(files.read(requests[3].file), "3");
     release_all(files, requests);
+    for (const auto& file : numbered) {
+        check::equal(count_numbers(status_of(file.get())), 1);
+    }
 }
 
 // Closes standard input and output for a time.
@@ -802,6 +940,10 @@ int main() {
         {"two tables", test_two_tables},
         {"record locks", test_record_locks},
         {"nothing is kept open", test_nothing_is_kept_open},
+        {"what another process sends", test_what_another_process_sends},
+        {"what this process sends", test_what_this_process_sends},
+        {"a socket that others fill", test_a_socket_that_others_fill},
+        {"the receiving end is hidden", test_the_receiving_end_is_hidden},
         {"duplicates, where there is no other table", test_duplicates},
         {"no room for duplicates", test_no_room_for_duplicates},
         {"a program without standard files", test_a_program_without_standard_files},

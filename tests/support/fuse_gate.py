@@ -19,7 +19,7 @@ from support.fuse_wire import answer, errno_of, refusal, write_answer
 
 LONGEST_LOG = 100_000  # of requests; a soak makes more
 
-Kind: TypeAlias = Literal["read", "write", "fsync"]
+Kind: TypeAlias = Literal["read", "write", "fsync", "flush"]
 Order: TypeAlias = Literal["fifo", "lifo"]
 
 KINDS: tuple[Kind, ...] = ("read", "write", "fsync")

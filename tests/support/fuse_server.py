@@ -47,9 +47,12 @@ Handler: TypeAlias = "Callable[[FileSystem, wire.Request], bytes | None]"
 class FileSystem:
     """Answers the kernel's requests, all but the transfers at once."""
 
-    def __init__(self, mountpoint: Path, direct_io: bool, patience: float, disks: bool) -> None:
+    def __init__(
+        self, mountpoint: Path, direct_io: bool, patience: float, disks: bool, flushes: bool
+    ) -> None:
         self._mountpoint = mountpoint
-        self._open_flags = wire.OPENED_NOFLUSH | (wire.OPENED_DIRECT_IO if direct_io else 0)
+        self._open_flags = wire.OPENED_DIRECT_IO if direct_io else 0
+        self._open_flags |= 0 if flushes else wire.OPENED_NOFLUSH
         self.directory = Directory(with_disks=disks)
         self.power = PowerSwitch(self._lose_power)
         self.survival = Random(0)  # decides what is left after a cut
@@ -195,6 +198,9 @@ class FileSystem:
         covers = node.disk.mark() if node.disk is not None else 0
         self.gate.admit(Pending(request.unique, "fsync", node, covers=covers))
 
+    def _flush(self, request: wire.Request) -> None:
+        self.gate.admit(Pending(request.unique, "flush", self.directory.node(request.node)))
+
     def _entry(self, node: Node) -> bytes:
         node.lookups += 1
         return wire.entry_answer(node.attributes())
@@ -212,7 +218,7 @@ class FileSystem:
         wire.Opcode.READ: _read,
         wire.Opcode.WRITE: _write,
         wire.Opcode.FSYNC: _fsync,
-        wire.Opcode.FLUSH: _succeed,
+        wire.Opcode.FLUSH: _flush,
         wire.Opcode.RELEASE: _succeed,
         wire.Opcode.OPENDIR: _opendir,
         wire.Opcode.READDIR: _readdir,
@@ -415,13 +421,18 @@ def main() -> int:
     parser.add_argument("--controller", type=int, required=True, help="process to end with")
     parser.add_argument("--patience", type=float, required=True, help="seconds to hold at most")
     parser.add_argument("--disks", action="store_true", help="keep apart what is synced")
+    parser.add_argument("--flushes", action="store_true", help="be told of each close")
     parser.add_argument("--direct-io", action="store_true", help="never use the page cache")
     options = parser.parse_args()
 
     control = socket.socket(fileno=options.control)
     try:
         file_system = FileSystem(
-            options.mountpoint, options.direct_io, options.patience, options.disks
+            options.mountpoint,
+            options.direct_io,
+            options.patience,
+            options.disks,
+            options.flushes,
         )
     except OSError as error:
         control.sendall(pack(Message({"error": error.errno, "reason": error.strerror})))

@@ -79,16 +79,25 @@ def fs_available() -> str | None:
 
 @contextlib.contextmanager
 def mounted(
-    tmp_path: Path, *, direct_io: bool = False, patience: float = 30.0, disks: bool = False
+    tmp_path: Path,
+    *,
+    direct_io: bool = False,
+    patience: float = 30.0,
+    disks: bool = False,
+    flushes: bool = False,
 ) -> Iterator[HoldingFS]:
     """Mount in a new folder below `tmp_path`, and unmount whatever happens.
 
     `direct_io` makes the file system bypass the page cache for files opened without O_DIRECT, too.
     `disks` keeps apart what was written from what was synced, for `cut_power`.
+    `flushes` has the kernel tell the file system, and wait for it, whenever a number of a file is
+    closed, as most do.
     """
     mountpoint = Path(tempfile.mkdtemp(prefix="holdingfs-", dir=tmp_path))
     try:
-        file_system = HoldingFS(mountpoint, direct_io=direct_io, patience=patience, disks=disks)
+        file_system = HoldingFS(
+            mountpoint, direct_io=direct_io, patience=patience, disks=disks, flushes=flushes
+        )
         try:
             yield file_system
         finally:
@@ -112,6 +121,7 @@ class HoldingFS:
         direct_io: bool = False,
         patience: float = 30.0,
         disks: bool = False,
+        flushes: bool = False,
     ) -> None:
         self.mountpoint = mountpoint
         self._owner = os.getpid()
@@ -122,7 +132,12 @@ class HoldingFS:
         try:
             with servers_end:
                 self._server = _start_server(
-                    mountpoint, servers_end, patience, direct_io=direct_io, disks=disks
+                    mountpoint,
+                    servers_end,
+                    patience,
+                    direct_io=direct_io,
+                    disks=disks,
+                    flushes=flushes,
                 )
         except BaseException:
             self._control.close()
@@ -173,9 +188,11 @@ class HoldingFS:
 
     # When requests are answered
 
-    def hold(self, *, reads: bool = True, writes: bool = True, fsyncs: bool = True) -> None:
+    def hold(
+        self, *, reads: bool = True, writes: bool = True, fsyncs: bool = True, flushes: bool = False
+    ) -> None:
         """From now on keep requests of these kinds unanswered, and answer those of the others."""
-        wanted = zip(KINDS, (reads, writes, fsyncs), strict=True)
+        wanted = zip((*KINDS, "flush"), (reads, writes, fsyncs, flushes), strict=True)
         self._command("hold", kinds=[kind for kind, is_wanted in wanted if is_wanted])
 
     def held(self) -> int:
@@ -313,7 +330,13 @@ def _check(answer: Message) -> None:
 
 
 def _start_server(
-    mountpoint: Path, control: socket.socket, patience: float, *, direct_io: bool, disks: bool
+    mountpoint: Path,
+    control: socket.socket,
+    patience: float,
+    *,
+    direct_io: bool,
+    disks: bool,
+    flushes: bool,
 ) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
@@ -329,6 +352,8 @@ def _start_server(
         command.append("--direct-io")
     if disks:
         command.append("--disks")
+    if flushes:
+        command.append("--flushes")
     # A sanitizer is preloaded for the test's own process.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     return subprocess.Popen(

@@ -18,18 +18,22 @@ def rings() -> list[str]:
 
 
 def queues() -> int:
-    """How many contexts are not destroyed: each has a ring, or a pair of sockets, or both."""
-    return max(len(_mappings()), _sockets() // 2)
+    """How many contexts are not destroyed: each has a ring, or a socket to its threads, or both."""
+    return max(len(_mappings()), _sockets())
 
 
 def _sockets() -> int:
-    """Those through which threads of ours get their files: of a type that nothing else here has."""
+    """The sending ends of those through which threads of ours get their files.
+
+    They are of a type that nothing else here has; the receiving ends ask for credentials.
+    """
     count = 0
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the listing's own
             if os.readlink(link).startswith("socket:"):
                 with socket.socket(fileno=os.dup(int(link.name))) as found:
-                    count += found.type == socket.SOCK_SEQPACKET
+                    is_receiver = found.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED)
+                    count += found.type == socket.SOCK_SEQPACKET and not is_receiver
     return count
 
 
