@@ -149,7 +149,7 @@ def test_with_requests_in_flight(fd: int) -> None:
     with Gate() as gate:
         known = descriptors()
         with AIOContext() as context:
-            waiting = [AIOOperation.poll(gate, select.POLLIN)]
+            waiting: list[AIOOperation] = [AIOOperation.poll(gate, select.POLLIN)]
             if ENGINE != "aio":  # which would wait inside submit
                 waiting.append(AIOOperation.read(1, gate))
             context.submit(*waiting)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `import linux_aio` does where the extension module is missing, as in a source tree.
+
+Python that is started at the top of the source tree finds the package there first, and it hides the
+one that `pip install .` has installed. The installed one is imported instead.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent
+
+
+def import_installed(name: str) -> None:
+    """Put the package that has an extension module into sys.modules; ImportError without one."""
+    spec = next(_installed(name), None)
+    if spec is None or spec.loader is None:
+        raise ImportError(_advice(), name=name, path=str(_HERE))
+    module = importlib.util.module_from_spec(spec)
+    del sys.modules[__name__]  # this one: the other package has its own
+    sys.modules[name] = module  # which is what `import` then gives
+    spec.loader.exec_module(module)
+
+
+def _installed(name: str) -> Iterator[ModuleSpec]:
+    for folder in sys.path:
+        if Path(folder or ".").resolve() == _HERE.parent:
+            continue
+        spec = PathFinder.find_spec(name, [folder])
+        places = spec.submodule_search_locations if spec is not None else None
+        if spec is not None and places and PathFinder.find_spec(f"{name}._core", places):
+            yield spec
+
+
+def _advice() -> str:
+    if (_HERE.parent / "meson.build").exists():
+        return (
+            f"{_HERE} is the source of linux_aio, and has no extension module, and no linux_aio is "
+            f"installed for {sys.executable}. Build and install it: pip install {_HERE.parent}. Or "
+            f"build it with ./dev build and set PYTHONPATH={_HERE.parent}/build/builtin"
+        )
+    version = ".".join(map(str, sys.version_info[:2]))
+    return (
+        f"{_HERE} has no extension module for Python {version} ({sys.executable}): it was "
+        "installed for another Python, or in part. Install linux-aio-python with this one"
+    )
