@@ -195,8 +195,8 @@ void AutoEngine::plan_direct(Request& request, const FileFacts::Look& look) noex
         send_to_kernel(request, Reason::other);
     } else if (is_large || look.medium == FileFacts::Medium::direct_far) {
         send_to_workers(request, is_large ? Reason::large : Reason::other, false);
-        request.is_direct = !request.takes_any_memory;
-        request.is_aligned_later = request.takes_any_memory;
+        request.is_aligned_later = is_large && request.takes_any_memory;
+        request.is_direct = !request.is_aligned_later;
     } else if (facts_.may_submit_direct(look, request.offset, size_of(request))) {
         send_to_kernel(request, Reason::other);
         request.is_only_tried = look.file_system == FileSystem::btrfs;
@@ -314,16 +314,11 @@ bool AutoEngine::go_on(Batch& batch) noexcept {
 // not reported has done nothing, unless it was of a stream.
 AutoEngine::Outcome AutoEngine::try_next(Batch& batch) noexcept {
     auto& request = *batch.requests[batch.end];
-    if (request.route == Route::inside && request.pace == Pace::perhaps &&
-        batch.now >= batch.end_of_tries) {
-        send_to_workers(request, Reason::large, true);  // after much of the like
-        return {};
-    }
     if (request.route == Route::aio && request.is_only_tried && !may_be_tried(request)) {
         send_far(request, Reason::other);
         return {};
     }
-    const auto chance = chance_of(request);
+    const auto chance = chance_of(request, batch.now >= batch.end_of_tries);
     if (chance == Chance::none) {
         return {};
     }
@@ -346,21 +341,26 @@ bool AutoEngine::hand_over_waiting(Batch& batch) noexcept {
 
 // There is none for what goes elsewhere: also, as it turns out, what missed the page cache a moment
 // ago.
-AutoEngine::Chance AutoEngine::chance_of(Request& request) noexcept {
+//
+// `is_late`: much was done at once already, so that what else could be is left to workers.
+AutoEngine::Chance AutoEngine::chance_of(Request& request, bool is_late) noexcept {
     if (request.route != Route::inside) {
         return Chance::none;
     }
-    if (request.pace == Pace::at_once || request.is_in_memory || wants_no_wait(request)) {
+    if (request.pace == Pace::at_once) {
         return Chance::sure;
+    }
+    if (request.is_in_memory || wants_no_wait(request)) {
+        return is_late ? leave_to_workers(request) : Chance::sure;
     }
     const std::lock_guard lock(mutex_);
     switch (facts_.advise(request.fd, request.offset, size_of(request))) {
         case FileFacts::Advice::try_it:
-            return Chance::fair;
+            return is_late ? leave_to_workers(request) : Chance::fair;
         case FileFacts::Advice::reads_at_once:
-            return Chance::sure;
+            return is_late ? leave_to_workers(request) : Chance::sure;
         case FileFacts::Advice::misses:
-            if (starter_.is_needed()) {
+            if (!is_late && starter_.is_needed()) {
                 return Chance::slight;
             }
             send_far(request, Reason::uncached);
@@ -369,6 +369,11 @@ AutoEngine::Chance AutoEngine::chance_of(Request& request) noexcept {
             send_to_workers(request, Reason::unsupported, true);
             break;
     }
+    return Chance::none;
+}
+
+AutoEngine::Chance AutoEngine::leave_to_workers(Request& request) noexcept {
+    send_to_workers(request, Reason::large, true);
     return Chance::none;
 }
 

@@ -95,7 +95,8 @@ private:
     Outcome try_next(Batch& batch) noexcept;
     bool hand_over_waiting(Batch& batch) noexcept;
 
-    Chance chance_of(Request& request) noexcept;
+    Chance chance_of(Request& request, bool is_late) noexcept;
+    static Chance leave_to_workers(Request& request) noexcept;
     Outcome try_inside(Batch& batch, Chance chance) noexcept;
     static Outcome try_stream(Request& request) noexcept;
     void finish_inside(Request& request, std::int64_t result) noexcept;

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "engine/brief_lock.hpp"
 #include "engine/futex.hpp"
 
 namespace engine {
@@ -25,7 +26,7 @@ std::size_t CompletionQueue::reap(std::span<Completion> completions) noexcept {
     if (count_.load(std::memory_order_acquire) == 0) {
         return 0;
     }
-    const std::lock_guard lock(mutex_);
+    const auto lock = lock_briefly(mutex_);
     std::size_t count = 0;
     while (first_ != nullptr && count < completions.size()) {
         auto* request = first_;

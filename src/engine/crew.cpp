@@ -13,6 +13,8 @@
 #include <system_error>
 #include <utility>
 
+#include "engine/brief_lock.hpp"
+
 namespace engine {
 namespace {
 
@@ -67,21 +69,7 @@ std::size_t Crew::count_open(std::span<Request* const> requests) noexcept {
     return static_cast<std::size_t>(found - requests.begin());
 }
 
-// For the program's threads. Who holds the lock gives it up within a few microseconds, most often:
-// to sleep, and be woken, would take longer.
-Crew::Lock Crew::lock_soon() noexcept {
-    constexpr int tries_at_once = 64;
-    constexpr int most_tries = tries_at_once + 256;
-    for (int tries = 0; tries < most_tries; ++tries) {
-        if (Lock lock(mutex_, std::try_to_lock); lock.owns_lock()) {
-            return lock;
-        }
-        if (tries >= tries_at_once) {
-            sched_yield();  // whoever has it may have lost its processor
-        }
-    }
-    return Lock(mutex_);
-}
+Crew::Lock Crew::lock_soon() noexcept { return lock_briefly(mutex_); }
 
 Submission Crew::submit(std::span<Request* const> requests,
                         const std::function<void(const Request&)>& note) noexcept {

@@ -34,7 +34,7 @@ void CrewEngine::plan_by_workers(Request& request) noexcept {
     if (request.memory_may_wait || is_large) {
         request.route = Route::workers;
     }
-    if (request.route == Route::workers && request.is_direct && request.takes_any_memory) {
+    if (is_large && request.takes_any_memory) {
         request.is_direct = false;
         request.is_aligned_later = true;
     }

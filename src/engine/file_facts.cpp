@@ -111,20 +111,20 @@ FileFacts::Advice FileFacts::advise(int fd, std::uint64_t offset, std::size_t le
     } else if (is_known && file.hits >= hits_of_hot_file) {
         return Advice::try_it;
     }
-    switch (is_cached(fd, offset, length)) {
+    FileStatus status;
+    switch (is_cached(fd, offset, length, status)) {
         case InMemory::yes:
             return Advice::try_it;
         case InMemory::no:
-            return advise_uncached(fd, offset, length);
+            return advise_uncached(fd, status, offset, length);
         case InMemory::unknown:
             break;
     }
     return advise_by_pauses(fd);
 }
 
-FileFacts::Advice FileFacts::advise_uncached(int fd, std::uint64_t offset,
+FileFacts::Advice FileFacts::advise_uncached(int fd, const FileStatus& status, std::uint64_t offset,
                                              std::size_t length) noexcept {
-    const auto status = status_of(fd);
     if (file_at(fd).fd != fd || file_at(fd).identity != status.identity) {
         auto& file = renew(fd, status.identity);
         // the pages are those of another file below

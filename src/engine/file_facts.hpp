@@ -91,7 +91,8 @@ private:
     File& renew(int fd, const FileIdentity& identity) noexcept;
     Device& device_at(std::uint64_t number) noexcept;
     Advice advise_by_pauses(int fd) noexcept;
-    Advice advise_uncached(int fd, std::uint64_t offset, std::size_t length) noexcept;
+    Advice advise_uncached(int fd, const FileStatus& status, std::uint64_t offset,
+                           std::size_t length) noexcept;
     static Advice advise_unsupported(int fd, const FileStatus& status, std::uint64_t offset,
                                      std::size_t length) noexcept;
 

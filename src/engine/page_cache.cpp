@@ -44,7 +44,7 @@ std::uint64_t pages_of(std::uint64_t offset, std::size_t length) noexcept {
 
 }  // namespace
 
-InMemory is_cached(int fd, std::uint64_t offset, std::size_t length) noexcept {
+InMemory is_cached(int fd, std::uint64_t offset, std::size_t length, FileStatus& status) noexcept {
     struct Range {
         std::uint64_t offset;
         std::uint64_t length;
@@ -71,11 +71,11 @@ InMemory is_cached(int fd, std::uint64_t offset, std::size_t length) noexcept {
         return InMemory::yes;
     }
     // behind the end there are no pages
-    const auto size = status_of(fd).size;
-    if (offset >= size) {
+    status = status_of(fd);
+    if (offset >= status.size) {
         return InMemory::yes;
     }
-    const auto rest = std::min<std::uint64_t>(length, size - offset);
+    const auto rest = std::min<std::uint64_t>(length, status.size - offset);
     const auto expected = pages_of(offset, static_cast<std::size_t>(rest));
     return counts.cached >= expected ? InMemory::yes : InMemory::no;
 }

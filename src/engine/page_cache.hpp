@@ -14,8 +14,8 @@ enum class InMemory : std::uint8_t { unknown, no, yes };
 
 // Whether the page cache has all of these bytes, by cachestat(2), which came with Linux 6.5.
 // Unknown for others' files that were opened read-only. A file system on top of another one, as
-// overlayfs, has no pages itself: no.
-InMemory is_cached(int fd, std::uint64_t offset, std::size_t length) noexcept;
+// overlayfs, has no pages itself: no. `status` is set if the answer is no.
+InMemory is_cached(int fd, std::uint64_t offset, std::size_t length, FileStatus& status) noexcept;
 
 // The same by mincore(2) of a mapping of the file: also on overlayfs, but costs more. Of others'
 // files the kernel says nothing that is true: unknown.

@@ -40,6 +40,10 @@ struct Candidate {
     Ref eventfd;
 };
 
+// So many operations are submitted with the GIL held. Beyond that, to get it back costs less than
+// the submission.
+constexpr std::size_t most_with_gil = 256;
+
 // A submission runs in steps: claim the operations, so that no other thread can; make their memory
 // and fds ready, which may run any Python code; list as many as there is room for as in flight, and
 // hand them to the engine, between which nothing else runs; withdraw those that it did not take.
@@ -289,7 +293,7 @@ bool Batch::submit_awaited() {
 engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     auto& engine = *context_->engine;
     std::size_t count = 0;
-    bool may_block = false;
+    bool may_block = chosen.size() > most_with_gil;
     for (auto& candidate : chosen) {
         auto& request = candidate.operation->request;
         enlist(candidate);

@@ -76,9 +76,9 @@ class Judge:
             self.waits += waits() - before
             self.calls += 1
 
-    def assert_fair(self) -> None:
+    def assert_fair(self, one_in: int = 200) -> None:
         """Some may be for a lock that a thread of ours has just then, on a busy machine."""
-        assert self.waits <= 3 + self.calls // 200, f"{self.waits} waits in {self.calls} calls"
+        assert self.waits <= 3 + self.calls // one_in, f"{self.waits} waits in {self.calls} calls"
 
 
 def read_all(ctx: AIOContext, ops: list[AIOOperation[Any]], at_once: int = 32) -> Judge:
@@ -207,7 +207,8 @@ def test_writes_behind_the_lock_of_a_file_in_memory(ctx: AIOContext, tmp_path: P
                     wait_done(op)
                     assert op.get_result() == 100
             assert os.pread(fd, 3200, 0) == b"y" * 3200
-            judge.assert_fair()
+            assert ctx.statistics()["threads"] == judge.calls
+            judge.assert_fair(one_in=20)  # to wake a worker takes a lock of the C library's
         finally:
             holder.wait()
             os.close(fd)
