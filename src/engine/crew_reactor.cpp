@@ -17,6 +17,7 @@ void Crew::run_reactor() noexcept {
     open_reactor();
     Lock lock(mutex_);
     auto idle_since = Clock::now();
+    bool was_busy = false;
     for (;;) {
         files_.receive();
         take_up_waiting();
@@ -28,9 +29,11 @@ void Crew::run_reactor() noexcept {
         if (!inbox_.empty() || cancellations_ != nullptr || workers_wanted_ != 0) {
             continue;  // they came while the signals were sent
         }
-        if (in_flight_ != 0) {
+        if (in_flight_ != 0 || std::exchange(was_busy, false)) {
             idle_since = Clock::now();
-        } else if (is_done_with(idle_since)) {
+            was_busy = in_flight_ != 0;
+        }
+        if (in_flight_ == 0 && is_done_with(idle_since)) {
             break;
         }
         // What only the reactor can end wakes it; the last worker to go does so, too.

@@ -362,9 +362,8 @@ bool PrivateFiles::is_ours(const msghdr& message, const Seal& seal) const noexce
 
 // In the program's table it is not ours to say.
 bool PrivateFiles::has_room_for(std::uint64_t number) const noexcept {
-    constexpr std::size_t always_enough = 128;
     constexpr std::size_t ours = 32;  // rings, sockets and the like, and what watches polls
-    if (!is_private_ || in_table_ < always_enough) {
+    if (!is_private_ || in_table_ == 0) {
         return true;
     }
     std::size_t count = 0;
@@ -435,6 +434,7 @@ void PrivateFiles::arrive(HeldFile* file, int fd) noexcept {
         file->error = EMFILE;
     } else {
         ++in_table_;
+        file->is_counted = true;
         recent = file;
     }
 }
@@ -476,7 +476,7 @@ bool PrivateFiles::release(HeldFile* file) noexcept {
         recent = recent == file ? nullptr : recent;
     }
     --held_;
-    in_table_ -= file->fd >= 0 ? 1 : 0;
+    in_table_ -= file->is_counted ? 1 : 0;
     return true;
 }
 

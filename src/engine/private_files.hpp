@@ -46,6 +46,7 @@ struct HeldFile {
     int error = EBADF;  // for which it can't be used where it has not arrived
     unsigned users = 0;
     bool is_underway = false;
+    bool is_counted = false;    // as one in our threads' table
     std::uint64_t message = 0;  // the number of the one that carries it
     HeldFile* next = nullptr;   // of those on their way
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""More requests than our threads can have descriptors: they wait, and none fails for it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+
+import pytest
+
+from linux_aio import AIOContext, AIOOperation
+from support.files import Gate
+from support.forked import in_child
+from support.loops import run
+from support.operations import perform
+from support.seccomp import reason_unavailable, refuse
+
+pytestmark = [
+    pytest.mark.engine("threads", "uring", "auto"),
+    pytest.mark.skipif(reason_unavailable() is not None, reason="nothing can be refused here"),
+]
+
+LIMIT = 160
+COUNT = 600
+
+
+def limit_numbers(limit: int = LIMIT) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+
+@pytest.mark.parametrize("refused", [[], ["kcmp"]], ids=["kcmp", "no kcmp"])
+def test_many_reads_of_one_pipe(refused: list[str]) -> None:
+    """Without kcmp(2), as in containers, each is sent: they turn out to be one file."""
+
+    def read_all() -> list[bytes]:
+        refuse(refused, errno.EPERM)  # type: ignore[arg-type]
+        limit_numbers()
+        with Gate() as gate, AIOContext(COUNT + 1) as context:
+            reads = [AIOOperation.read(1, gate) for _ in range(COUNT)]
+            for read in reads:
+                assert read.submit(context) == 1
+            with os.fdopen(os.memfd_create("other"), "wb+") as other:
+                assert perform(context, AIOOperation.fsync(other.fileno())) is None
+            for _ in reads:
+                gate.open()
+            assert len(context.getevents(COUNT)) == COUNT
+            return [read.get_result() for read in reads]
+
+    assert in_child(read_all) == [b"!"] * COUNT
+
+
+def test_many_files() -> None:
+    """Each opened and closed by the program: the descriptors are only our threads'."""
+
+    def sync_all() -> int:
+        limit_numbers()
+        done = 0
+        with AIOContext(COUNT) as context:
+            syncs = []
+            for _ in range(COUNT):
+                fd = os.memfd_create("data")
+                sync = AIOOperation.fsync(fd)
+                while True:
+                    try:
+                        sync.submit(context)
+                        break
+                    except BlockingIOError:
+                        done += len(context.getevents(1))
+                os.close(fd)
+                syncs.append(sync)
+            while done < COUNT:
+                done += len(context.getevents(1))
+            assert all(sync.get_result() is None for sync in syncs)
+        return done
+
+    assert in_child(sync_all) == COUNT
+
+
+def test_many_pipes_that_wait() -> None:
+    """More than there is room for: those that come later have their turn when others end."""
+
+    async def main() -> list[bytes]:
+        pipes = [os.pipe() for _ in range(200)]
+        async with AIOContext(COUNT) as context:
+            first = asyncio.ensure_future(context.read(1, pipes[0][0]))
+            await asyncio.sleep(0.1)  # our threads run
+            limit_numbers()
+            os.write(pipes[0][1], b"!")
+            await first
+            reads = [asyncio.ensure_future(context.read(1, reader)) for reader, _ in pipes]
+            await asyncio.sleep(0.2)
+            for _, writer in pipes:
+                os.write(writer, b"!")
+            results = await asyncio.gather(*reads)
+            limit_numbers(1000)
+            return results
+
+    assert in_child(lambda: run(main())) == [b"!"] * 200
