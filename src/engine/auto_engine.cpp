@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "engine/blocking_call.hpp"
+#include "engine/call.hpp"
 #include "engine/eventfd_check.hpp"
 #include "engine/eventfd_signal.hpp"
 #include "engine/reactors.hpp"
@@ -76,6 +77,9 @@ AutoEngine::AutoEngine(unsigned max_requests)
 // --- planning
 
 Pace AutoEngine::guess(const Request& request) noexcept {
+    if (request.opcode == Opcode::call) {
+        return Pace::perhaps;
+    }
     if (!transfers_data(request.opcode)) {
         return Pace::asynchronous;
     }
@@ -92,7 +96,7 @@ std::atomic<int>& AutoEngine::far_fd(const Request& request) noexcept {
 }
 
 void AutoEngine::note_way(const Request& request, bool is_inside) noexcept {
-    if (request.fd < 0) {
+    if (request.fd < 0 || request.opcode == Opcode::call) {
         return;
     }
     auto& place = far_fd(request);
@@ -113,6 +117,10 @@ void AutoEngine::plan(std::span<Request* const> requests,
         request->is_only_tried = false;
         request->is_in_memory = false;
         request->waits_in_submission = false;
+        if (request->opcode == Opcode::call) {
+            send_inside(*request, Pace::perhaps);
+            continue;
+        }
         if (request->opcode == Opcode::poll) {
             plan_poll(*request);
             continue;
@@ -314,6 +322,10 @@ bool AutoEngine::go_on(Batch& batch) noexcept {
 // not reported has done nothing, unless it was of a stream.
 AutoEngine::Outcome AutoEngine::try_next(Batch& batch) noexcept {
     auto& request = *batch.requests[batch.end];
+    if (request.opcode == Opcode::call) {
+        return hand_over_waiting(batch) ? try_call(request)
+                                        : Outcome{.kind = Outcome::Kind::out_of_turn};
+    }
     if (request.route == Route::aio && request.is_only_tried && !may_be_tried(request)) {
         send_far(request, Reason::other);
         return {};
@@ -437,6 +449,14 @@ AutoEngine::Outcome AutoEngine::try_stream(Request& request) noexcept {
         }
     }
     send_to_reactor(request, Reason::stream);
+    return {};
+}
+
+AutoEngine::Outcome AutoEngine::try_call(Request& request) noexcept {
+    if (const auto result = request.call->try_at_once()) {
+        return {.kind = Outcome::Kind::over, .result = *result};
+    }
+    send_to_workers(request, Reason::other, false);
     return {};
 }
 

@@ -99,6 +99,7 @@ private:
     static Chance leave_to_workers(Request& request) noexcept;
     Outcome try_inside(Batch& batch, Chance chance) noexcept;
     static Outcome try_stream(Request& request) noexcept;
+    static Outcome try_call(Request& request) noexcept;
     void finish_inside(Request& request, std::int64_t result) noexcept;
     std::uint64_t count_of(Reason reason) const noexcept;
     Submission hand_over(std::span<Request* const> requests) noexcept;

@@ -51,8 +51,16 @@ Crew::Signal Crew::take_signal(Request& request) noexcept {
             .may_block = request.eventfd_may_block};
 }
 
+// Of a request that waits for a thread.
+RequestList& Crew::list_of(Stage stage) noexcept {
+    if (stage == Stage::in_inbox) {
+        return inbox_;
+    }
+    return stage == Stage::delayed ? delayed_ : queue_;
+}
+
 void Crew::let_go(HeldFile* file) noexcept {
-    if (files_.release(file)) {
+    if (file != nullptr && files_.release(file)) {
         close_held(file);
     }
 }
@@ -64,7 +72,9 @@ void Crew::let_go(HeldFile* file) noexcept {
 std::size_t Crew::count_open(std::span<Request* const> requests) noexcept {
     const auto is_closed = [](int number) { return fcntl(number, F_GETFD) < 0; };
     const auto found = std::ranges::find_if(requests, [&](const Request* request) {
-        return is_closed(request->fd) || (request->eventfd >= 0 && is_closed(request->eventfd));
+        return (PrivateFiles::has_first_file(*request) && is_closed(request->fd)) ||
+               (PrivateFiles::has_second_file(*request) && is_closed(request->second_fd)) ||
+               (request->eventfd >= 0 && is_closed(request->eventfd));
     });
     return static_cast<std::size_t>(found - requests.begin());
 }
@@ -92,11 +102,14 @@ Submission Crew::submit(std::span<Request* const> requests,
     for (auto* request : requests.first(submission.taken)) {
         request->cancelled = false;
         request->is_reactors = false;
+        request->was_delayed = false;
         request->was_in_reactor = request->route == Route::reactor;
         if (note) {
             note(*request);
         }
-        if (request->route == Route::workers) {
+        if (is_for_program_thread(*request)) {
+            give_to_program_thread(*request);
+        } else if (request->route == Route::workers) {
             request->stage = Stage::in_queue;
             queue_.push_back(*request);
         } else {
@@ -151,7 +164,8 @@ bool Crew::cancel_outside_reactor(Request& request) noexcept {
     switch (request.stage) {
         case Stage::in_inbox:
         case Stage::in_queue:
-            (request.stage == Stage::in_inbox ? inbox_ : queue_).remove(request);
+        case Stage::delayed:
+            list_of(request.stage).remove(request);
             request.cancelled = true;
             // Its files are in our threads' table: only they can close them.
             give_to_reactor(request, Stage::in_inbox);
@@ -160,6 +174,7 @@ bool Crew::cancel_outside_reactor(Request& request) noexcept {
             request.cancelled = true;
             return true;
         case Stage::in_worker:
+        case Stage::in_program_thread:
         case Stage::over:
             request.cancelled = true;  // if it turns out to wait for a stream
             return false;
@@ -171,6 +186,9 @@ bool Crew::cancel_outside_reactor(Request& request) noexcept {
 bool Crew::cancel_if_endless(Request& request) noexcept {
     if (request.opcode == Opcode::poll) {
         return cancel(request);
+    }
+    if (request.opcode == Opcode::call) {
+        return cancel_waiting_call(request);
     }
     Lock lock(mutex_);
     ends_streams_ = true;
@@ -249,6 +267,7 @@ int Crew::start_reactor() noexcept {
     if (const int error = start_thread(&Crew::run_reactor); error != 0) {
         return error;
     }
+    rights_ = Rights::of_this_thread();  // which the thread has from this one
     reactor_state_ = ReactorState::running;
     return 0;
 }

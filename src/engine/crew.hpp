@@ -22,6 +22,7 @@
 #include "engine/private_files.hpp"
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
+#include "engine/rights.hpp"
 
 namespace engine {
 
@@ -59,6 +60,9 @@ public:
     // Whether the reactor is of the second choice.
     bool has_second_choice() const noexcept { return has_second_choice_; }
 
+    // A call that a thread carried out which shares the program's table: with its result.
+    void hand_back(Request& request, std::int64_t result) noexcept;
+
     // Of ReactorOwner.
     void finish(Request& request, std::int64_t result) noexcept override;
     void leave_to_workers(Request& request) noexcept override;
@@ -89,6 +93,7 @@ private:
     // crew.cpp: called by all threads
     static Signal take_signal(Request& request) noexcept;
     void let_go(HeldFile* file) noexcept;
+    RequestList& list_of(Stage stage) noexcept;
     void give_to_reactor(Request& request, Stage stage) noexcept;
     void wake_reactor() noexcept;
 
@@ -100,6 +105,16 @@ private:
     int start_reactor() noexcept;
     int start_thread(void (Crew::*run)() noexcept) noexcept;
     std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
+
+    // crew_calls.cpp: of Opcode::call
+    bool is_for_program_thread(const Request& request) noexcept;
+    void give_to_program_thread(Request& request) noexcept;
+    void note_rights() noexcept;
+    void work_on_call(Request& request, Lock& lock) noexcept;
+    void delay(Request& request) noexcept;
+    bool wait_for_delayed(Lock& lock) noexcept;
+    void finish_call(Request& request) noexcept;
+    bool cancel_waiting_call(Request& request) noexcept;
 
     // crew_reactor.cpp
     void run_reactor() noexcept;
@@ -156,6 +171,16 @@ private:
     Cancellation* cancellations_ = nullptr;
     std::array<Signal, 64> signals_{};
     std::size_t signal_count_ = 0;
+
+    // Of the reactor's thread, whose rights the workers have. To be found again: when a thread of
+    // the program's was seen to have others, as after setuid(2), which changes all threads'.
+    Rights rights_;
+    bool rights_are_old_ = false;
+
+    // Calls to be run again after `delay_`.
+    RequestList delayed_;
+    std::chrono::milliseconds delay_{1};
+    bool delayed_are_watched_ = false;
 
     RequestList queue_;
     unsigned workers_ = 0;

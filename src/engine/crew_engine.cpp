@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/crew_engine.hpp"
 
+#include <algorithm>
+#include <functional>
+
 #include "engine/alignment.hpp"
 
 namespace engine {
@@ -17,7 +20,12 @@ void CrewEngine::plan(std::span<Request* const> requests,
     DirectFiles files;
     for (auto* request : requests) {
         request->pace = Pace::asynchronous;
-        request->route = request->opcode == Opcode::poll ? Route::reactor : transfers_;
+        request->route = transfers_;
+        if (request->opcode == Opcode::poll) {
+            request->route = Route::reactor;
+        } else if (request->opcode == Opcode::call) {
+            request->route = Route::workers;
+        }
         request->is_direct = is_read(request->opcode) && files.is_direct(request->fd);
         request->waits_in_submission = false;
         request->is_aligned_later = false;
@@ -41,7 +49,12 @@ void CrewEngine::plan_by_workers(Request& request) noexcept {
 }
 
 Submission CrewEngine::submit(std::span<Request* const> requests) noexcept {
-    const auto submission = crew_->submit(requests);
+    std::uint64_t calls = 0;
+    const auto count = [&](const Request& request) {
+        calls += request.opcode == Opcode::call ? 1 : 0;
+    };
+    const auto submission = crew_->submit(requests, std::ref(count));
+    calls_.fetch_add(calls, std::memory_order_relaxed);
     submitted_.fetch_add(submission.taken, std::memory_order_relaxed);
     return submission;
 }
@@ -64,8 +77,10 @@ bool CrewEngine::cancel_if_endless(Request& request) noexcept {
 
 RouteCounts CrewEngine::routes() const noexcept {
     const auto count = submitted_.load(std::memory_order_relaxed);
-    return transfers_ == Route::workers ? RouteCounts{.threads = count}
-                                        : RouteCounts{.uring = count};
+    const auto calls = calls_.load(std::memory_order_relaxed);
+    return transfers_ == Route::workers
+               ? RouteCounts{.threads = count}
+               : RouteCounts{.uring = count - std::min(calls, count), .threads = calls};
 }
 
 }  // namespace engine

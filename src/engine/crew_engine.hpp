@@ -31,6 +31,7 @@ private:
     CompletionQueue completions_;
     CrewOwner crew_;
     std::atomic<std::uint64_t> submitted_ = 0;
+    std::atomic<std::uint64_t> calls_ = 0;  // of these, which workers carry out
 };
 
 }  // namespace engine

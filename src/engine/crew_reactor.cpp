@@ -21,6 +21,7 @@ void Crew::run_reactor() noexcept {
     for (;;) {
         files_.receive();
         take_up_waiting();
+        note_rights();
         take_up_inbox();
         answer_cancellations();
         start_wanted_workers(lock);
@@ -139,6 +140,8 @@ void Crew::take_up_inbox() noexcept {
         const bool comes_back = std::exchange(request->is_reactors, false);
         if (comes_back && reactor_->take_back(*request) && is_over) {
             finish(*request, request->result);
+        } else if (request->opcode == Opcode::call) {
+            finish(*request, is_over ? request->result : -ECANCELED);
         } else if (const int error = refusal(*request); error != 0) {
             finish(*request, -error);
         } else {
@@ -186,6 +189,10 @@ void Crew::answer_cancellations() noexcept {
 void Crew::finish(Request& request, std::int64_t result) noexcept {
     request.stage = Stage::over;
     request.result = result;
+    if (request.opcode == Opcode::call) {
+        finish_call(request);
+        return;
+    }
     auto* file = request.file;
     auto closing = Closing::at_once;
     if (PrivateFiles::is_last(file)) {

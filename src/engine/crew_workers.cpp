@@ -2,6 +2,8 @@
 // A crew's workers: how many there are, and what each does with a request.
 #include <poll.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -78,6 +80,9 @@ bool Crew::wait_for_work(Lock& lock) noexcept {
         if (is_closing_) {
             return false;
         }
+        if (wait_for_delayed(lock)) {
+            continue;
+        }
         const auto* front = queue_.front();
         const bool watches = front != nullptr && !stall_is_watched_;
         stall_is_watched_ = stall_is_watched_ || watches;
@@ -118,6 +123,8 @@ void Crew::run_worker() noexcept {
         }
         if (is_over) {
             finish_in_worker(*request, request->result, lock);
+        } else if (request->opcode == Opcode::call) {
+            work_on_call(*request, lock);
         } else {
             work_on(*request, lock);
         }
@@ -171,13 +178,19 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
 void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
     const bool may_be_held = request.is_brief;
     request.stage = Stage::none;
-    auto* file = std::exchange(request.file, nullptr);
+    const std::array files{std::exchange(request.file, nullptr),
+                           std::exchange(request.second_file, nullptr)};
     const auto signal = take_signal(request);
-    const bool was_last = files_.release(file);
+    std::array<bool, files.size()> was_last{};
+    std::ranges::transform(files, was_last.begin(), [this](HeldFile* file) {
+        return file != nullptr && files_.release(file);
+    });
     --in_flight_;
     lock.unlock();
-    if (was_last) {
-        close_held(file);
+    for (std::size_t i = 0; i < files.size(); ++i) {
+        if (was_last[i]) {
+            close_held(files[i]);
+        }
     }
     completions_.push(request, result);
     lock.lock();

@@ -6,10 +6,10 @@
 #include <string>
 #include <system_error>
 
-#include "engine/aio_engine.hpp"
 #include "engine/auto_engine.hpp"
 #include "engine/crew_engine.hpp"
 #include "engine/engine.hpp"
+#include "engine/kernel_engine.hpp"
 #include "engine/reactors.hpp"
 
 namespace engine {
@@ -20,7 +20,7 @@ std::unique_ptr<Engine> open(std::string_view name, unsigned max_requests) {
         return std::make_unique<AutoEngine>(max_requests);
     }
     if (name == "aio") {
-        return std::make_unique<AioEngine>(max_requests);
+        return std::make_unique<KernelEngine>(max_requests);
     }
     if (name == "threads") {
         return std::make_unique<CrewEngine>("threads", make_epoll_reactor, Route::workers);

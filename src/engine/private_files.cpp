@@ -17,6 +17,7 @@
 #include <new>
 #include <utility>
 
+#include "engine/call.hpp"
 #include "engine/empty_table.hpp"
 #include "engine/eventfd_check.hpp"
 #include "engine/file_type.hpp"
@@ -50,6 +51,7 @@ void PrivateFiles::close() noexcept {
     near_end_.reset();
     far_end_.reset();
     wake_.reset();
+    returns_.reset();
 }
 
 // Those that nobody uses any more are gone; the others are their users'.
@@ -66,6 +68,7 @@ int PrivateFiles::open_sockets() noexcept {
     forget_underway();
     near_end_.reset();
     far_end_.reset();
+    returns_.reset();
     int ends[2] = {-1, -1};
     {
         const ForkBarrier barrier;
@@ -120,6 +123,34 @@ void PrivateFiles::share_private_table() const noexcept {
     }
 }
 
+bool PrivateFiles::has_first_file(const Request& request) noexcept {
+    return request.opcode != Opcode::call ||
+           (request.fd != AT_FDCWD && request.call->needs() != Call::Needs::programs_table);
+}
+
+bool PrivateFiles::has_second_file(const Request& request) noexcept {
+    return request.opcode == Opcode::call && request.second_fd >= 0 &&
+           request.call->needs() != Call::Needs::programs_table;
+}
+
+void PrivateFiles::open_return() noexcept {
+    if (returns_ != nullptr) {
+        return;
+    }
+    try {
+        returns_ = std::make_shared<FileReturn>(far_number_);
+    } catch (const std::bad_alloc&) {
+        return;  // an open then fails
+    }
+    {
+        const ForkBarrier barrier;
+        returns_->adopt(fcntl(near_end_.get(), F_DUPFD_CLOEXEC, 3), barrier);
+    }
+    if (!returns_->is_open()) {
+        returns_.reset();
+    }
+}
+
 void PrivateFiles::forget_private_table() noexcept {
     is_private_ = false;
     far_thread_ = 0;
@@ -138,7 +169,7 @@ std::size_t PrivateFiles::hold_in_one_message(std::span<Request* const> requests
                                               int& error) noexcept {
     Parcel parcel;
     std::size_t taken = 0;
-    while (taken < requests.size() && parcel.count + 2 <= most_files) {
+    while (taken < requests.size() && parcel.count + 3 <= most_files) {
         error = hold(parcel, *requests[taken]);
         if (error != 0) {
             break;
@@ -175,14 +206,17 @@ std::size_t PrivateFiles::hold_in_two_messages(std::span<Request* const> request
 
 int PrivateFiles::hold(Parcel& parcel, Request& request) noexcept {
     const auto count_before = parcel.count;
-    if (const int error = hold(parcel, request.fd, 0, request.file); error != 0) {
-        return error;
+    int error = 0;
+    if (has_first_file(request)) {
+        error = hold(parcel, request.fd, 0, request.file);
     }
-    if (request.eventfd < 0) {
-        return 0;
+    if (error == 0 && has_second_file(request)) {
+        error = hold(parcel, request.second_fd, 2, request.second_file);
     }
-    int error = request.eventfd_is_checked ? 0 : check_eventfd(request.eventfd);
-    if (error == 0) {
+    if (error == 0 && request.eventfd >= 0) {
+        error = request.eventfd_is_checked ? 0 : check_eventfd(request.eventfd);
+    }
+    if (error == 0 && request.eventfd >= 0) {
         error = hold(parcel, request.eventfd, 1, request.signal_file);
     }
     if (error != 0) {
@@ -222,7 +256,8 @@ int PrivateFiles::hold(Parcel& parcel, int number, std::size_t place, HeldFile*&
 // What was held for a message that was not sent.
 void PrivateFiles::let_go(Request& request) noexcept {
     for (auto* file :
-         {std::exchange(request.file, nullptr), std::exchange(request.signal_file, nullptr)}) {
+         {std::exchange(request.file, nullptr), std::exchange(request.second_file, nullptr),
+          std::exchange(request.signal_file, nullptr)}) {
         // one that has arrived has other users
         if (file != nullptr && release(file)) {
             delete file;
@@ -447,11 +482,13 @@ bool PrivateFiles::is_copy(const HeldFile* file, int fd) noexcept {
 
 bool PrivateFiles::settle(Request& request) noexcept {
     replace(request.file);
+    replace(request.second_file);
     replace(request.signal_file);
     const auto is_underway = [](const HeldFile* file) {
         return file != nullptr && file->is_underway;
     };
-    return !is_underway(request.file) && !is_underway(request.signal_file);
+    return !is_underway(request.file) && !is_underway(request.second_file) &&
+           !is_underway(request.signal_file);
 }
 
 void PrivateFiles::replace(HeldFile*& file) noexcept {

@@ -33,9 +33,11 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "engine/clofork_fd.hpp"
+#include "engine/file_return.hpp"
 #include "engine/request.hpp"
 
 namespace engine {
@@ -106,6 +108,20 @@ public:
     // first.
     std::size_t hold(std::span<Request* const> requests, int& error) noexcept;
 
+    // Which of the request's numbers are files to be held: a call may have none, or name numbers
+    // for a thread that has the program's table.
+    static bool has_first_file(const Request& request) noexcept;
+    static bool has_second_file(const Request& request) noexcept;
+
+    // From any other thread: makes the way by which files that our threads open reach the program.
+    void open_return() noexcept;
+
+    // That way; null if there is none for lack of memory or numbers.
+    const std::shared_ptr<FileReturn>& returns() const noexcept { return returns_; }
+
+    // Whether our threads have a table of their own.
+    bool is_private() const noexcept { return is_private_; }
+
     // In one of our threads: takes over what has been sent, as far as there is room for it.
     void receive() noexcept;
 
@@ -129,8 +145,8 @@ private:
         std::array<int, most_files> numbers;
         std::array<HeldFile*, most_files> files;
         std::size_t count = 0;  // of those carried
-        // The last file, and the last eventfd, that need not be carried.
-        std::array<HeldFile*, 2> recent{};
+        // The last file, eventfd and second file that need not be carried.
+        std::array<HeldFile*, 3> recent{};
     };
 
     std::size_t hold_in_one_message(std::span<Request* const> requests, int& error) noexcept;
@@ -169,6 +185,7 @@ private:
     CloforkFd far_end_;
     CloforkFd wake_;
     int far_number_ = -1;  // of the receiving end, in our threads' table
+    std::shared_ptr<FileReturn> returns_;
     bool is_private_ = false;
     pid_t process_ = 0;      // which is the sender
     pid_t far_thread_ = 0;   // one that has the table

@@ -10,7 +10,16 @@
 namespace engine {
 
 // What is asked for. Each has an entry in the table of operations (operations/operation_type.hpp).
-enum class Opcode : std::uint8_t { read, write, readv, writev, fsync, fdsync, poll };
+enum class Opcode : std::uint8_t {
+    read,
+    write,
+    readv,
+    writev,
+    fsync,
+    fdsync,
+    poll,
+    call,  // what OperationData::call does: operations on paths, and several system calls in one
+};
 
 // What to expect of the submission of a request: whether it waits, for a disk, a pipe or a server
 // on the network, and whether the request is over when it returns.
@@ -48,9 +57,12 @@ enum class Stage : std::uint8_t {
     in_queue,       // waiting for a worker
     in_reactor,
     in_worker,
+    delayed,            // a call that is to be run again after a while
+    in_program_thread,  // see program_threads.hpp
     over,  // but for what the reactor or a worker does with its file: in the inbox or the queue
 };
 
+class Call;
 struct HeldFile;
 
 // How many requests for a disk go to the kernel together. It holds back what comes in one call, and
@@ -83,6 +95,9 @@ struct OperationData {
     // leaves it to the engine to read by way of aligned memory (`is_aligned_later`).
     bool takes_any_memory = false;
     bool is_aligned_later = false;
+
+    Call* call = nullptr;  // of Opcode::call; the submitter's
+    int second_fd = -1;    // a call's
 };
 
 // What engines note of a request on its way.
@@ -105,10 +120,12 @@ struct RequestState {
     Reason reason{};
     bool is_brief = false;        // for a worker: most likely a matter of microseconds
     bool was_in_reactor = false;  // a worker may wait for it
+    bool was_delayed = false;     // a call that was run before
     bool is_reactors = false;  // a worker is not to wait for it, and gives it back to the reactor
     iocb control_block{};      // kernel AIO's
     std::int64_t result = 0;
     HeldFile* file = nullptr;         // what threads of ours use instead of `fd`
+    HeldFile* second_file = nullptr;  // of `second_fd`
     HeldFile* signal_file = nullptr;  // and of `eventfd`
     int poll_proxy = -1;              // an epoll(7) that io_uring polls in place of the file
 };

@@ -141,6 +141,13 @@ void submit_or_enqueue(AwaitableObject* self) {
         reap(context);
     }
     const auto pace = pace_of(context, operation_of(self));
+    const bool may_queue =
+        operation_of(self)->kind != Kind::call || !operation_of(self)->details->never_queues;
+    if (!may_queue) {
+        submit_awaited(context, {&operation, 1}, pace);
+        reap_until_over(context, operation_of(self));
+        return;
+    }
     if (context->binding.queued.empty() && context->room() != 0 &&
         (self->was_started || !is_better_batched(operation_of(self), pace)) &&
         budget.may_spend(context)) {

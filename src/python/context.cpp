@@ -4,11 +4,13 @@
 #include <structmember.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <array>
 #include <climits>
 #include <cmath>
 #include <cstddef>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <string_view>
@@ -24,6 +26,7 @@
 #include "python/exceptions.hpp"
 #include "python/operation_factories.hpp"
 #include "python/operation_lock.hpp"
+#include "python/path_operations.hpp"
 #include "python/registry.hpp"
 #include "python/state.hpp"
 #include "python/submission.hpp"
@@ -541,6 +544,19 @@ PyMethodDef methods[] = {
     {},
 };
 
+// Its own methods, then those for paths.
+PyMethodDef* all_methods() {
+    static std::array<PyMethodDef, std::size(methods) + most_path_methods> all = [] {
+        std::array<PyMethodDef, std::size(methods) + most_path_methods> made{};
+        auto* end = std::copy(std::begin(methods), std::end(methods) - 1, made.data());
+        for (const auto* method = path_methods(); method->ml_name != nullptr; ++method) {
+            *end++ = *method;
+        }
+        return made;
+    }();
+    return all.data();
+}
+
 PyGetSetDef properties[] = {
     {"max_requests", context_get_max_requests, nullptr,
      "How many operations can be in flight, or completed and not collected, at once.", nullptr},
@@ -582,7 +598,7 @@ PyType_Slot slots[] = {
     {Py_tp_traverse, as_slot(context_traverse)},
     {Py_tp_clear, as_slot(context_clear)},
     {Py_tp_repr, as_slot(context_repr)},
-    {Py_tp_methods, methods},
+    {Py_tp_methods, all_methods()},
     {Py_tp_getset, properties},
     {Py_tp_members, members},
     {Py_tp_doc, const_cast<char*>(type_doc)},

@@ -19,6 +19,9 @@ public:
     // file, or if `moves_data` is set and it is in text mode.
     bool assign(const ModuleState& state, PyObject* given, bool moves_data);
 
+    // A number that is not to be asked for, or none.
+    void set_number(int number) noexcept { number_ = number; }
+
     // The number as it is now; no value with an exception set if the object is closed, or holds
     // data of its own. May run Python code.
     std::optional<int> ask();

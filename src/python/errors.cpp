@@ -125,6 +125,12 @@ PyObject* raise_os_error(int error, const char* text) {
 }
 
 PyObject* raise_operation_error(const OperationObject* operation, int error) {
+    if (operation->kind == Kind::call) {
+        const auto& details = *operation->details;
+        errno = error;
+        return PyErr_SetFromErrnoWithFilenameObjects(PyExc_OSError, details.filename.get(),
+                                                     details.other_filename.get());
+    }
     const auto description = Ref::steal(describe(operation));
     const char* text = description ? PyUnicode_AsUTF8(description.get()) : nullptr;
     if (text != nullptr) {

@@ -9,12 +9,15 @@
 #include "python/awaitable.hpp"
 #include "python/closing.hpp"
 #include "python/context.hpp"
+#include "python/dir_entry.hpp"
 #include "python/direct_io.hpp"
 #include "python/eventfd.hpp"
 #include "python/loop_binding.hpp"
 #include "python/operation.hpp"
+#include "python/path_operations.hpp"
 #include "python/refs.hpp"
 #include "python/registry.hpp"
+#include "python/stat_result.hpp"
 #include "python/state.hpp"
 #include "python/wake_future.hpp"
 
@@ -76,6 +79,7 @@ PyMethodDef methods[] = {
      aligned_buffer_doc},
     {"direct_alignment", direct_alignment, METH_O, direct_alignment_doc},
     {"build_info", build_info, METH_NOARGS, build_info_doc},
+    {"_close_soon", close_in_background, METH_O, nullptr},
     {"engines", engines, METH_NOARGS, engines_doc},
     {},
 };
@@ -99,6 +103,13 @@ int module_exec(PyObject* module) {
     }
     state.aligned_buffer_type = add_aligned_buffer_type(module);
     if (state.aligned_buffer_type == nullptr) {
+        return -1;
+    }
+    state.dir_entry_type = make_dir_entry_type(module);
+    if (state.dir_entry_type == nullptr ||
+        PyModule_AddObjectRef(module, "_DirEntry",
+                              reinterpret_cast<PyObject*>(state.dir_entry_type)) != 0 ||
+        !find_stat_result_type(state.stat_result)) {
         return -1;
     }
     state.awaitable_type = make_awaitable_type(module);
@@ -126,6 +137,8 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.operation_type);
     Py_VISIT(state.context_type);
     Py_VISIT(state.aligned_buffer_type);
+    Py_VISIT(state.dir_entry_type);
+    Py_VISIT(state.stat_result.type.get());
     Py_VISIT(state.awaitable_type);
     Py_VISIT(state.watcher_type);
     Py_VISIT(state.wake_future_type);
@@ -145,6 +158,8 @@ int module_clear(PyObject* module) {
     Py_CLEAR(state.operation_type);
     Py_CLEAR(state.context_type);
     Py_CLEAR(state.aligned_buffer_type);
+    Py_CLEAR(state.dir_entry_type);
+    state.stat_result.type.reset();
     Py_CLEAR(state.awaitable_type);
     Py_CLEAR(state.watcher_type);
     Py_CLEAR(state.wake_future_type);

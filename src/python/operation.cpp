@@ -322,6 +322,10 @@ int operation_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->eventfd.get());
     Py_VISIT(self->context.get());
+    if (self->details != nullptr) {
+        Py_VISIT(self->details->filename.get());
+        Py_VISIT(self->details->other_filename.get());
+    }
     if (const int status = self->file.traverse(visit, arg); status != 0) {
         return status;
     }
@@ -508,6 +512,11 @@ PyObject* describe(const OperationObject* operation) {
             return PyUnicode_FromFormat("fsync of fd %d", fd);
         case Kind::fdsync:
             return PyUnicode_FromFormat("fdsync of fd %d", fd);
+        case Kind::call:
+            return operation->details->filename
+                       ? PyUnicode_FromFormat("%s of %R", operation->details->name,
+                                              operation->details->filename.get())
+                       : PyUnicode_FromFormat("%s of fd %d", operation->details->name, fd);
         case Kind::poll:
             break;
     }
@@ -520,6 +529,10 @@ PyObject* take_result(OperationObject* operation) {
         return raise_operation_error(operation, static_cast<int>(-operation->result));
     }
     switch (operation->kind) {
+        case Kind::call: {
+            auto& details = *operation->details;
+            return details.make_result(state_of(operation), details, operation->result);
+        }
         case Kind::read:
             return read_result(*operation);
         case Kind::fsync:

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "engine/request.hpp"
+#include "python/call_details.hpp"
 #include "python/descriptor.hpp"
 #include "python/operation_memory.hpp"
 #include "python/refs.hpp"
@@ -13,7 +15,7 @@
 namespace python {
 
 // The class method that made the operation.
-enum class Kind : std::uint8_t { read, readinto, readv, write, writev, fsync, fdsync, poll };
+enum class Kind : std::uint8_t { read, readinto, readv, write, writev, fsync, fdsync, poll, call };
 
 constexpr bool reads(Kind kind) noexcept {
     return kind == Kind::read || kind == Kind::readinto || kind == Kind::readv;
@@ -70,6 +72,7 @@ struct Operation {
     engine::Request request;
     File file;
     OperationMemory memory;
+    std::unique_ptr<CallDetails> details;  // of Kind::call
 
     Ref eventfd;  // the EventFD or int that the program named
     Ref context;  // that of the last submission

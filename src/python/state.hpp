@@ -9,6 +9,7 @@
 #include "python/buffered_files.hpp"
 #include "python/free_list.hpp"
 #include "python/refs.hpp"
+#include "python/stat_result.hpp"
 
 namespace python {
 
@@ -41,6 +42,7 @@ struct ModuleState {
     PyTypeObject* operation_type = nullptr;
     PyTypeObject* context_type = nullptr;
     PyTypeObject* aligned_buffer_type = nullptr;
+    PyTypeObject* dir_entry_type = nullptr;
     PyTypeObject* awaitable_type = nullptr;
     PyTypeObject* watcher_type = nullptr;
     PyTypeObject* wake_future_type = nullptr;
@@ -49,6 +51,8 @@ struct ModuleState {
 
     AsyncioApi asyncio;  // constant once it is imported
     std::atomic<bool> asyncio_is_imported = false;
+
+    StatResultType stat_result;
 
     FreeOperations free_operations;
     FreeAwaitables free_awaitables;

@@ -103,6 +103,13 @@ private:
     SmallArray<engine::Request*, most_awaited> requests_;
 };
 
+// How many awaited operations the context takes now; at least one that never queues.
+std::size_t room_for(const ContextObject* context, const Candidate& first) noexcept {
+    const auto* details = first.operation->details.get();
+    const std::size_t least = details != nullptr && details->never_queues ? 1 : 0;
+    return std::max(context->room(), least);
+}
+
 // It may be over. By itself, for what is run may submit the operation to another context.
 void look_for_completion(OperationObject* operation) {
     const OperationLock lock(operation);
@@ -259,7 +266,7 @@ bool Batch::submit_awaited() {
     std::size_t next = 0;
     while (next < count_ && context_->engine != nullptr && !context_->closing) {
         const auto left = candidates().subspan(next);
-        const auto chosen = left.first(std::min(left.size(), context_->room()));
+        const auto chosen = left.first(std::min(left.size(), room_for(context_, left.front())));
         if (chosen.empty()) {
             break;
         }

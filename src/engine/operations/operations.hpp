@@ -13,5 +13,6 @@ extern const OperationType writev;
 extern const OperationType fsync;
 extern const OperationType fdsync;
 extern const OperationType poll;
+extern const OperationType call;
 
 }  // namespace engine::operations

@@ -15,6 +15,7 @@ const OperationType& type_of(Opcode opcode) noexcept {
         case Opcode::fsync:  return operations::fsync;
         case Opcode::fdsync: return operations::fdsync;
         case Opcode::poll:   return operations::poll;
+        case Opcode::call:   return operations::call;
             // clang-format on
     }
     __builtin_unreachable();

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a crew's threads do with calls (call.hpp): which thread may carry one out, and those that
+// are to be run again after a while.
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <utility>
+
+#include "engine/call.hpp"
+#include "engine/crew.hpp"
+#include "engine/program_threads.hpp"
+
+namespace engine {
+
+namespace {
+
+// The longest time between two looks whether a FIFO has another side by now.
+constexpr std::chrono::milliseconds longest_delay{16};
+
+}  // namespace
+
+// In the submitting thread.
+bool Crew::is_for_program_thread(const Request& request) noexcept {
+    if (request.opcode != Opcode::call) {
+        return false;
+    }
+    switch (request.call->needs()) {
+        case Call::Needs::programs_table:
+            return true;
+        case Call::Needs::files:
+            return false;
+        case Call::Needs::rights:
+            break;
+    }
+    if (Rights::of_this_thread().allow_the_same(rights_)) {
+        files_.open_return();
+        return false;
+    }
+    rights_are_old_ = true;
+    wake_reactor();
+    return true;
+}
+
+void Crew::give_to_program_thread(Request& request) noexcept {
+    request.stage = Stage::in_program_thread;
+    if (const int error = run_in_program_thread(request, weak_from_this().lock()); error != 0) {
+        request.result = -error;
+        give_to_reactor(request, Stage::over);
+    }
+}
+
+void Crew::hand_back(Request& request, std::int64_t result) noexcept {
+    const Lock lock(mutex_);
+    request.result = result;
+    give_to_reactor(request, Stage::over);
+}
+
+// In the reactor's thread.
+void Crew::note_rights() noexcept {
+    if (std::exchange(rights_are_old_, false)) {
+        rights_ = Rights::of_this_thread();
+    }
+}
+
+void Crew::work_on_call(Request& request, Lock& lock) noexcept {
+    files_.receive();
+    if (wait_for_files(request)) {
+        return;
+    }
+    CallFiles files{.first = request.fd,
+                    .second = request.second_fd,
+                    .is_private = files_.is_private(),
+                    .returns = files_.returns()};
+    int error = 0;
+    for (const auto& [file, fd] :
+         {std::pair(request.file, &files.first), std::pair(request.second_file, &files.second)}) {
+        if (file != nullptr) {
+            *fd = file->fd;
+            error = file->fd < 0 ? file->error : error;
+        }
+    }
+    if (error != 0) {
+        finish_in_worker(request, -error, lock);
+        return;
+    }
+    lock.unlock();
+    const auto result = request.call->run(files);
+    lock.lock();
+    if (result != Call::not_yet) {
+        finish_in_worker(request, result, lock);
+    } else if (request.cancelled) {
+        request.call->abandon();
+        finish_in_worker(request, -ECANCELED, lock);
+    } else {
+        delay(request);
+    }
+}
+
+void Crew::delay(Request& request) noexcept {
+    request.stage = Stage::delayed;
+    if (!std::exchange(request.was_delayed, true)) {
+        delay_ = std::chrono::milliseconds(1);
+    }
+    delayed_.push_back(request);
+}
+
+// For a worker with nothing to do. Returns whether there may be something by now.
+bool Crew::wait_for_delayed(Lock& lock) noexcept {
+    if (delayed_.empty() || delayed_are_watched_) {
+        return false;
+    }
+    delayed_are_watched_ = true;
+    ++idle_;
+    const auto status = work_came_.wait_for(lock, delay_);
+    --idle_;
+    delayed_are_watched_ = false;
+    if (status == std::cv_status::timeout) {
+        delay_ = std::min(delay_ * 2, longest_delay);
+        while (auto* request = delayed_.pop_front()) {
+            request->stage = Stage::in_queue;
+            queue_.push_back(*request);
+        }
+    }
+    return true;
+}
+
+// In the reactor's thread: one that was cancelled before a worker had it, or that a thread with the
+// program's table carried out. A worker closes its files, which may take its time.
+void Crew::finish_call(Request& request) noexcept {
+    if (request.result == -ECANCELED) {
+        request.call->abandon();
+    }
+    if (request.file == nullptr && request.second_file == nullptr) {
+        complete(request);
+        return;
+    }
+    request.is_brief = false;
+    queue_.push_front(request);
+    call_for_worker();
+}
+
+// At the end: what waits for another side that may never come is cancelled, all else is carried
+// out.
+bool Crew::cancel_waiting_call(Request& request) noexcept {
+    const Lock lock(mutex_);
+    return (request.stage == Stage::delayed || request.was_delayed ||
+            request.stage == Stage::in_worker || request.stage == Stage::in_program_thread) &&
+           cancel_outside_reactor(request);
+}
+
+}  // namespace engine

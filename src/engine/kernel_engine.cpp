@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/kernel_engine.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <exception>
+#include <system_error>
+
+#include "engine/call.hpp"
+#include "engine/eventfd_signal.hpp"
+#include "engine/reactors.hpp"
+
+namespace engine {
+namespace {
+
+bool is_call(const Request* request) noexcept { return request->opcode == Opcode::call; }
+
+// How many from the front are calls, or are not.
+std::size_t count_alike(std::span<Request* const> requests) noexcept {
+    const bool are_calls = is_call(requests.front());
+    const auto end = std::ranges::find_if(
+        requests, [&](const Request* request) { return is_call(request) != are_calls; });
+    return static_cast<std::size_t>(end - requests.begin());
+}
+
+}  // namespace
+
+Pace KernelEngine::guess(const Request& request) noexcept {
+    return is_call(&request) ? Pace::perhaps : aio_.guess(request);
+}
+
+void KernelEngine::plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept {
+    while (!requests.empty()) {
+        const auto alike = requests.first(count_alike(requests));
+        requests = requests.subspan(alike.size());
+        if (!is_call(alike.front())) {
+            aio_.plan(alike, guessed);
+            continue;
+        }
+        for (auto* request : alike) {
+            request->pace = Pace::perhaps;
+            request->route = Route::inside;
+            request->is_direct = false;
+            request->is_brief = false;
+        }
+    }
+}
+
+Submission KernelEngine::submit(std::span<Request* const> requests) noexcept {
+    Submission submission;
+    while (submission.taken < requests.size()) {
+        const auto left = requests.subspan(submission.taken);
+        Submission next;
+        if (is_call(left.front())) {
+            next.error = submit_call(*left.front());
+            next.taken = next.error == 0 ? 1 : 0;
+        } else {
+            next = aio_.submit(left.first(count_alike(left)));
+        }
+        const bool is_all = next.taken == (is_call(left.front()) ? 1 : count_alike(left));
+        submission.taken += next.taken;
+        if (!is_all) {
+            submission.error = submission.taken == 0 ? next.error : 0;
+            break;
+        }
+    }
+    return submission;
+}
+
+// Returns 0 or an errno.
+int KernelEngine::submit_call(Request& request) noexcept {
+    if (const auto result = request.call->try_at_once()) {
+        inside_.fetch_add(1, std::memory_order_relaxed);
+        const int to_signal = request.signals_only_later ? -1 : request.eventfd;
+        const bool may_block = request.eventfd_may_block;
+        completions_.push(request, *result);
+        if (to_signal >= 0) {
+            signal_any_eventfd(to_signal, 1, may_block);
+        }
+        return 0;
+    }
+    int error = 0;
+    auto* threads = crew(error);
+    if (threads == nullptr) {
+        return error;
+    }
+    request.route = Route::workers;
+    auto* pointer = &request;
+    const auto submission = threads->submit({&pointer, 1});
+    by_threads_.fetch_add(submission.taken, std::memory_order_relaxed);
+    return submission.error;
+}
+
+Crew* KernelEngine::crew(int& error) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (!crew_) {
+        try {
+            crew_.emplace(completions_, make_epoll_reactor, nullptr);
+        } catch (const std::system_error& refusal) {
+            error = refusal.code().value();
+            return nullptr;
+        } catch (const std::exception&) {
+            error = ENOMEM;
+            return nullptr;
+        }
+        aio_.set_alarm((*crew_)->wake_number());
+        has_crew_.store(true, std::memory_order_release);
+    }
+    return crew_->operator->();
+}
+
+std::size_t KernelEngine::reap(std::span<Completion> completions) noexcept {
+    const auto count = completions_.reap(completions);
+    return count + aio_.reap(completions.subspan(count));
+}
+
+// Both tickets in one: that of the queue has 32 bits.
+Engine::Ticket KernelEngine::ticket() noexcept {
+    return aio_.ticket() << 32U | static_cast<std::uint32_t>(completions_.ticket());
+}
+
+int KernelEngine::wait(Ticket ticket, Timeout timeout) noexcept {
+    const auto of_aio = aio_.ticket();
+    if (static_cast<std::uint32_t>(of_aio) != ticket >> 32U) {
+        return 0;
+    }
+    // Before there are threads, nothing sounds the alarm; who makes them meanwhile is told by it.
+    if (!completions_.listen(static_cast<std::uint32_t>(ticket), aio_)) {
+        return 0;
+    }
+    const int status = aio_.wait(of_aio, timeout);
+    completions_.stop_listening();
+    return status;
+}
+
+bool KernelEngine::cancel(Request& request) noexcept {
+    if (!is_call(&request)) {
+        return aio_.cancel(request);
+    }
+    return request.route == Route::workers && (*crew_)->cancel(request);
+}
+
+bool KernelEngine::cancel_if_endless(Request& request) noexcept {
+    return is_call(&request) ? cancel(request) : aio_.cancel_if_endless(request);
+}
+
+RouteCounts KernelEngine::routes() const noexcept {
+    return {.inside = inside_.load(), .threads = by_threads_.load()};
+}
+
+}  // namespace engine

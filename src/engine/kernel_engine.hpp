@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine that users know as `aio`: kernel AIO as it is (aio_engine.hpp), with threads of ours
+// for what the kernel's AIO does not have, as opening a file. They are made with the first of
+// these.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+
+#include "engine/aio_engine.hpp"
+#include "engine/completion_queue.hpp"
+#include "engine/crew_owner.hpp"
+#include "engine/engine.hpp"
+
+namespace engine {
+
+class KernelEngine final : public Engine {
+public:
+    // Throws std::system_error with what io_setup(2) says.
+    explicit KernelEngine(unsigned max_requests) : aio_(max_requests) {}
+
+    const char* name() const noexcept override { return aio_.name(); }
+    Pace guess(const Request& request) noexcept override;
+    void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept override;
+    Submission submit(std::span<Request* const> requests) noexcept override;
+    std::size_t reap(std::span<Completion> completions) noexcept override;
+    Ticket ticket() noexcept override;
+    int wait(Ticket ticket, Timeout timeout) noexcept override;
+    bool cancel(Request& request) noexcept override;
+    bool cancel_if_endless(Request& request) noexcept override;
+    RouteCounts routes() const noexcept override;
+
+private:
+    int submit_call(Request& request) noexcept;
+    Crew* crew(int& error) noexcept;
+
+    AioEngine aio_;
+    CompletionQueue completions_;
+    std::mutex mutex_;  // for making the crew
+    std::optional<CrewOwner> crew_;
+    std::atomic<bool> has_crew_ = false;
+    std::atomic<std::uint64_t> inside_ = 0;
+    std::atomic<std::uint64_t> by_threads_ = 0;
+};
+
+}  // namespace engine

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finding a file without waiting: its path is in the kernel's cache, and the file on a local mount.
+#pragma once
+
+#include <sys/stat.h>
+
+#include "engine/unique_fd.hpp"
+
+namespace engine {
+
+struct CachedPath {
+    UniqueFd file;  // opened with O_PATH; not open: it can't be told without waiting, or `error`
+    int error = 0;  // what the path leads to, beyond doubt
+    struct statx status{};
+};
+
+// `follows`: the last part of the path is followed where it is a symbolic link. The status has the
+// basic fields.
+CachedPath find_cached(int dir_fd, const char* path, bool follows) noexcept;
+
+}  // namespace engine

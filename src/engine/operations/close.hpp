@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// close(2) of a number of the program's.
+#pragma once
+
+#include "engine/call.hpp"
+
+namespace engine {
+
+class CloseCall final : public Call {
+public:
+    explicit CloseCall(int fd) noexcept : fd_(fd) {}
+
+    Needs needs() const noexcept override { return Needs::programs_table; }
+    std::optional<std::int64_t> try_at_once() noexcept override;
+    std::int64_t run(const CallFiles& files) noexcept override;
+
+private:
+    const int fd_;
+};
+
+}  // namespace engine

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/operations/open.hpp"
+
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+
+#include "engine/local_mounts.hpp"
+#include "engine/operations/cached_path.hpp"
+#include "engine/program_threads.hpp"
+
+namespace engine {
+namespace {
+
+// The name by which what is open can be opened again, in whichever way. Of the thread: the
+// process's own /proc/self/fd is the program's table, not that of our threads.
+class LinkOfNumber {
+public:
+    explicit LinkOfNumber(int fd) noexcept {
+        std::snprintf(name_.data(), name_.size(), "/proc/thread-self/fd/%d", fd);
+    }
+    const char* name() const noexcept { return name_.data(); }
+
+private:
+    std::array<char, 40> name_;
+};
+
+// Whether a FIFO that is open for reading has, or had since, a writer.
+bool has_writer(int fd) noexcept {
+    pollfd look{.fd = fd, .events = POLLIN, .revents = 0};
+    if (poll(&look, 1, 0) > 0) {
+        return true;
+    }
+    // An empty FIFO is at its end only if nobody has it open for writing.
+    std::array<int, 2> pipe{-1, -1};
+    if (pipe2(pipe.data(), O_CLOEXEC) != 0) {
+        return false;
+    }
+    const UniqueFd reader(pipe[0]);
+    const UniqueFd writer(pipe[1]);
+    return tee(fd, writer.get(), 1, SPLICE_F_NONBLOCK) != 0;
+}
+
+bool clear_nonblock(int fd) noexcept {
+    const int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
+}
+
+}  // namespace
+
+OpenCall::~OpenCall() {
+    if (!is_taken_) {
+        if (const int fd = take(); fd >= 0) {
+            close_soon(fd);
+        }
+    }
+}
+
+// Only what can't wait: a regular file, not a FIFO, a device or what a server keeps. O_NONBLOCK is
+// for another's lease (fcntl_locking(2)), whose end is not waited for then. A failure is left to a
+// thread that may wait, to find out why.
+std::optional<std::int64_t> OpenCall::try_at_once() noexcept {
+    constexpr int harmless = O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NOATIME | O_DIRECT | O_LARGEFILE;
+    static_assert(O_RDONLY == 0);
+    if ((flags_ & ~harmless) != 0) {
+        return std::nullopt;
+    }
+    const auto found = find_cached(dir_fd_, path_, (flags_ & O_NOFOLLOW) == 0);
+    if (found.error != 0) {
+        return -found.error;
+    }
+    if (!found.file.is_open() || !S_ISREG(found.status.stx_mode)) {
+        return std::nullopt;
+    }
+    const LinkOfNumber link(found.file.get());
+    UniqueFd opened(::open(link.name(), (flags_ & ~O_NOFOLLOW) | O_NONBLOCK));
+    if (!opened.is_open() || !clear_nonblock(opened.get())) {
+        return std::nullopt;
+    }
+    number_ = opened.release();
+    return 0;
+}
+
+bool OpenCall::may_wait_for_a_partner() const noexcept {
+    return (flags_ & (O_NONBLOCK | O_PATH | O_DIRECTORY)) == 0 && (flags_ & O_ACCMODE) != O_RDWR &&
+           (flags_ & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
+}
+
+std::int64_t OpenCall::run(const CallFiles& files) noexcept {
+    if (fifo_.is_open()) {
+        return has_writer(fifo_.get()) ? hand_out(fifo_.release(), files) : not_yet;
+    }
+    UniqueFd found;
+    struct statx status{};
+    if (may_wait_for_a_partner()) {
+        found = UniqueFd(openat(files.first, path_, O_PATH | O_CLOEXEC | (flags_ & O_NOFOLLOW)));
+        constexpr unsigned mask = STATX_TYPE | LocalMounts::mask;
+        if (found.is_open() && statx(found.get(), "", AT_EMPTY_PATH, mask, &status) == 0) {
+            LocalMounts::learn(found.get(), status);
+            if (S_ISFIFO(status.stx_mode)) {
+                const int fd = open_fifo(found.get());
+                if (fd < 0) {
+                    return errno == EAGAIN ? not_yet : -errno;
+                }
+                return hand_out(fd, files);
+            }
+        }
+    }
+    int fd = -1;
+    do {
+        fd = openat(files.first, path_, flags_, mode_);
+    } while (fd < 0 && errno == EINTR);
+    return fd < 0 ? -errno : hand_out(fd, files);
+}
+
+// Without waiting for the other side: -1 with EAGAIN if it is not there yet.
+int OpenCall::open_fifo(int found) noexcept {
+    const LinkOfNumber link(found);
+    UniqueFd opened(::open(link.name(), (flags_ & ~(O_NOFOLLOW | O_CREAT)) | O_NONBLOCK));
+    if (!opened.is_open()) {
+        errno = errno == ENXIO ? EAGAIN : errno;
+        return -1;
+    }
+    if (!clear_nonblock(opened.get())) {
+        return -1;
+    }
+    if ((flags_ & O_ACCMODE) == O_RDONLY && !has_writer(opened.get())) {
+        fifo_ = std::move(opened);
+        errno = EAGAIN;
+        return -1;
+    }
+    return opened.release();
+}
+
+std::int64_t OpenCall::hand_out(int fd, const CallFiles& files) noexcept {
+    if (!files.is_private) {
+        number_ = fd;
+        return 0;
+    }
+    const int error = files.returns != nullptr ? files.returns->send(fd, ticket_) : EMFILE;
+    ::close(fd);
+    if (error == 0) {
+        returns_ = files.returns;
+    }
+    return -error;
+}
+
+int OpenCall::take() noexcept {
+    is_taken_ = true;
+    if (number_ >= 0) {
+        return std::exchange(number_, -1);
+    }
+    return returns_ != nullptr ? std::exchange(returns_, nullptr)->receive(ticket_) : -EBADF;
+}
+
+}  // namespace engine

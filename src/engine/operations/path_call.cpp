@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/operations/path_call.hpp"
+
+#include <fcntl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "engine/operations/system_result.hpp"
+
+namespace engine {
+
+std::int64_t PathCall::run(const CallFiles& files) noexcept {
+    std::int64_t result = 0;
+    do {
+        result = function_(files, arguments_);
+    } while (result == -EINTR);
+    return result;
+}
+
+namespace path_functions {
+namespace {
+
+int no_follow(const PathArguments& arguments) noexcept {
+    return arguments.follows ? 0 : AT_SYMLINK_NOFOLLOW;
+}
+
+}  // namespace
+
+std::int64_t mkdir(const CallFiles& files, const PathArguments& arguments) noexcept {
+    return result_of(mkdirat(files.first, arguments.path, static_cast<mode_t>(arguments.first)));
+}
+
+std::int64_t rmdir(const CallFiles& files, const PathArguments& arguments) noexcept {
+    return result_of(unlinkat(files.first, arguments.path, AT_REMOVEDIR));
+}
+
+std::int64_t unlink(const CallFiles& files, const PathArguments& arguments) noexcept {
+    return result_of(unlinkat(files.first, arguments.path, 0));
+}
+
+std::int64_t rename(const CallFiles& files, const PathArguments& arguments) noexcept {
+    return result_of(renameat(files.first, arguments.path, files.second, arguments.other_path));
+}
+
+std::int64_t link(const CallFiles& files, const PathArguments& arguments) noexcept {
+    return result_of(linkat(files.first, arguments.path, files.second, arguments.other_path,
+                            arguments.follows ? AT_SYMLINK_FOLLOW : 0));
+}
+
+std::int64_t symlink(const CallFiles& files, const PathArguments& arguments) noexcept {
+    return result_of(symlinkat(arguments.path, files.second, arguments.other_path));
+}
+
+std::int64_t chmod(const CallFiles& files, const PathArguments& arguments) noexcept {
+    const auto mode = static_cast<mode_t>(arguments.first);
+    return result_of(arguments.path == nullptr
+                         ? fchmod(files.first, mode)
+                         : fchmodat(files.first, arguments.path, mode, no_follow(arguments)));
+}
+
+std::int64_t chown(const CallFiles& files, const PathArguments& arguments) noexcept {
+    const auto user = static_cast<uid_t>(arguments.first);
+    const auto group = static_cast<gid_t>(arguments.second);
+    return result_of(arguments.path == nullptr ? fchown(files.first, user, group)
+                                               : fchownat(files.first, arguments.path, user, group,
+                                                          no_follow(arguments)));
+}
+
+std::int64_t utime(const CallFiles& files, const PathArguments& arguments) noexcept {
+    const auto* times = arguments.times.data();
+    return result_of(arguments.path == nullptr
+                         ? futimens(files.first, times)
+                         : utimensat(files.first, arguments.path, times, no_follow(arguments)));
+}
+
+std::int64_t truncate(const CallFiles& files, const PathArguments& arguments) noexcept {
+    const auto length = static_cast<off_t>(arguments.first);
+    return result_of(arguments.path == nullptr ? ftruncate(files.first, length)
+                                               : ::truncate(arguments.path, length));
+}
+
+std::int64_t allocate(const CallFiles& files, const PathArguments& arguments) noexcept {
+    return result_of(fallocate(files.first, static_cast<int>(arguments.first),
+                               static_cast<off_t>(arguments.second),
+                               static_cast<off_t>(arguments.third)));
+}
+
+std::int64_t posix_allocate(const CallFiles& files, const PathArguments& arguments) noexcept {
+    return -posix_fallocate(files.first, static_cast<off_t>(arguments.second),
+                            static_cast<off_t>(arguments.third));
+}
+
+std::int64_t access(const CallFiles& files, const PathArguments& arguments) noexcept {
+    const int flags = no_follow(arguments) | (arguments.second != 0 ? AT_EACCESS : 0);
+    const int status =
+        faccessat(files.first, arguments.path, static_cast<int>(arguments.first), flags);
+    return status == 0 ? 1 : 0;
+}
+
+std::int64_t sendfile(const CallFiles& files, const PathArguments& arguments) noexcept {
+    auto offset = static_cast<off_t>(arguments.first);
+    return result_of(::sendfile(files.first, files.second, arguments.first < 0 ? nullptr : &offset,
+                                static_cast<std::size_t>(arguments.second)));
+}
+
+}  // namespace path_functions
+
+}  // namespace engine

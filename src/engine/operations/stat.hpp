@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// statx(2) of a path, or of an open file.
+#pragma once
+
+#include <sys/stat.h>
+
+#include "engine/call.hpp"
+
+namespace engine {
+
+class StatCall final : public Call {
+public:
+    // `path` null: of the request's fd. Else that is the directory that a relative path starts
+    // from.
+    StatCall(int fd, const char* path, bool follows) noexcept
+        : fd_(fd), path_(path), follows_(follows) {}
+
+    Needs needs() const noexcept override {
+        return path_ != nullptr ? Needs::rights : Needs::files;
+    }
+    std::optional<std::int64_t> try_at_once() noexcept override;
+    std::int64_t run(const CallFiles& files) noexcept override;
+
+    const struct statx& status() const noexcept { return status_; }
+
+private:
+    const int fd_;
+    const char* const path_;
+    const bool follows_;
+    struct statx status_{};
+};
+
+// The same for any call, in a thread that may wait: also where a sandbox has no statx(2). An empty
+// path: of the fd. Returns 0 or a negative errno.
+std::int64_t find_status(int fd, const char* path, int flags, struct statx& status) noexcept;
+
+}  // namespace engine

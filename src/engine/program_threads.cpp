@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/program_threads.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "engine/crew.hpp"
+#include "engine/fork_guard.hpp"
+#include "engine/local_mounts.hpp"
+#include "engine/rights.hpp"
+#include "engine/unique_fd.hpp"
+
+namespace engine {
+namespace {
+
+constexpr std::size_t stack_size = std::size_t{256} * 1024;
+constexpr std::chrono::milliseconds linger{100};
+constexpr unsigned most_threads = 32;
+
+struct Task {
+    int fd = -1;  // to be closed, if there is no request
+    Request* request = nullptr;
+    std::shared_ptr<Crew> crew;
+    UniqueFd first;  // duplicates of what the request names
+    UniqueFd second;
+    std::optional<Rights> rights;  // none: any thread will do
+    Task* next = nullptr;
+};
+
+class Pool {
+public:
+    // Returns 0, and then the task is the pool's, or an errno.
+    int submit(std::unique_ptr<Task>& task) noexcept;
+
+private:
+    using Lock = std::unique_lock<std::mutex>;
+
+    struct Thread {
+        Pool* pool;
+        Rights rights;
+    };
+
+    void run(const Rights& rights) noexcept;
+    Task* take(const Rights& rights) noexcept;
+    bool start_thread(const Rights& rights) noexcept;
+    static void carry_out(Task& task) noexcept;
+
+    std::mutex mutex_;
+    std::condition_variable work_came_;
+    Task* first_ = nullptr;
+    Task* last_ = nullptr;
+    unsigned queued_ = 0;
+    unsigned threads_ = 0;
+    unsigned idle_ = 0;
+};
+
+// One for the process. A child process has none of the threads, and one of them may have held the
+// lock: it makes a pool of its own, and leaves the parent's as it is.
+Pool* pool() noexcept {
+    struct Current {
+        Pool pool;
+        ForkGuard guard;
+    };
+    static std::atomic<Current*> current = nullptr;
+    auto* found = current.load(std::memory_order_acquire);
+    while (found == nullptr || found->guard.is_inherited()) {
+        auto* made = new (std::nothrow) Current;
+        if (made == nullptr) {
+            return nullptr;
+        }
+        if (current.compare_exchange_strong(found, made)) {
+            return &made->pool;
+        }
+        delete made;
+    }
+    return &found->pool;
+}
+
+int duplicate(int fd, UniqueFd& copy) noexcept {
+    if (fd < 0) {
+        return 0;
+    }
+    copy = UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    return copy.is_open() ? 0 : errno;
+}
+
+int Pool::submit(std::unique_ptr<Task>& task) noexcept {
+    const auto rights = Rights::of_this_thread();
+    if (task->rights) {
+        task->rights = rights;
+    }
+    Lock lock(mutex_);
+    // An idle thread may have other rights, and is then of no use to this task.
+    const bool is_enough = idle_ > queued_ && !task->rights;
+    if (!is_enough && threads_ < most_threads + (task->rights ? most_threads : 0)) {
+        threads_ += start_thread(rights) ? 1 : 0;
+    }
+    if (threads_ == 0) {
+        return EAGAIN;
+    }
+    auto* added = task.release();
+    (last_ != nullptr ? last_->next : first_) = added;
+    last_ = added;
+    ++queued_;
+    work_came_.notify_all();
+    return 0;
+}
+
+bool Pool::start_thread(const Rights& rights) noexcept {
+    auto start = std::unique_ptr<Thread>(new (std::nothrow) Thread{this, rights});
+    pthread_attr_t attributes;
+    if (start == nullptr || pthread_attr_init(&attributes) != 0) {
+        return false;
+    }
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, stack_size);
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_t thread{};
+    const int error = pthread_create(
+        &thread, &attributes,
+        [](void* argument) -> void* {
+            pthread_setname_np(pthread_self(), "aio-program");
+            const auto begun = std::unique_ptr<Thread>(static_cast<Thread*>(argument));
+            begun->rights.thread = Rights::of_this_thread().thread;
+            begun->pool->run(begun->rights);
+            return nullptr;
+        },
+        start.get());
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    pthread_attr_destroy(&attributes);
+    if (error == 0) {
+        [[maybe_unused]] const auto* handed_over = start.release();
+    }
+    return error == 0;
+}
+
+// The first task that a thread with these rights may carry out; null if there is none.
+Task* Pool::take(const Rights& rights) noexcept {
+    Task* previous = nullptr;
+    for (auto* task = first_; task != nullptr; previous = std::exchange(task, task->next)) {
+        if (task->rights && !rights.allow_the_same(*task->rights)) {
+            continue;
+        }
+        (previous != nullptr ? previous->next : first_) = task->next;
+        last_ = last_ == task ? previous : last_;
+        --queued_;
+        return task;
+    }
+    return nullptr;
+}
+
+void Pool::run(const Rights& rights) noexcept {
+    Lock lock(mutex_);
+    auto idle_since = std::chrono::steady_clock::now();
+    for (;;) {
+        if (auto task = std::unique_ptr<Task>(take(rights))) {
+            lock.unlock();
+            carry_out(*task);
+            task.reset();
+            lock.lock();
+            idle_since = std::chrono::steady_clock::now();
+            continue;
+        }
+        if (std::chrono::steady_clock::now() - idle_since >= linger) {
+            break;
+        }
+        ++idle_;
+        work_came_.wait_for(lock, linger);
+        --idle_;
+    }
+    --threads_;
+}
+
+bool is_cancelled(Request& request) noexcept {
+    return std::atomic_ref(request.cancelled).load(std::memory_order_relaxed);
+}
+
+void Pool::carry_out(Task& task) noexcept {
+    if (task.request == nullptr) {
+        ::close(task.fd);
+        return;
+    }
+    auto& request = *task.request;
+    const CallFiles files{.first = task.first.is_open() ? task.first.get() : request.fd,
+                          .second = task.second.is_open() ? task.second.get() : request.second_fd,
+                          .is_private = false,
+                          .returns = nullptr};
+    auto result = request.call->run(files);
+    while (result == Call::not_yet) {
+        if (is_cancelled(request)) {
+            request.call->abandon();
+            result = -ECANCELED;
+            break;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        result = request.call->run(files);
+    }
+    task.first = {};
+    task.second = {};
+    task.crew->hand_back(request, result);
+}
+
+}  // namespace
+
+bool closes_at_once(int fd) noexcept {
+    const int flags = fcntl(fd, F_GETFL);
+    struct statx status{};
+    return flags >= 0 && (flags & O_ACCMODE) == O_RDONLY &&
+           statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+                 STATX_TYPE | STATX_NLINK | LocalMounts::mask, &status) == 0 &&
+           S_ISREG(status.stx_mode) && status.stx_nlink != 0 && LocalMounts::is_local(status);
+}
+
+void close_soon(int fd) noexcept {
+    if (!closes_at_once(fd)) {
+        if (auto task = std::unique_ptr<Task>(new (std::nothrow) Task); task != nullptr) {
+            task->fd = fd;
+            if (auto* threads = pool(); threads != nullptr && threads->submit(task) == 0) {
+                return;
+            }
+        }
+    }
+    ::close(fd);
+}
+
+int run_in_program_thread(Request& request, std::shared_ptr<Crew> crew) noexcept {
+    auto task = std::unique_ptr<Task>(new (std::nothrow) Task);
+    if (task == nullptr) {
+        return ENOMEM;
+    }
+    task->request = &request;
+    task->crew = std::move(crew);
+    if (request.call->needs() != Call::Needs::programs_table) {
+        task->rights = Rights{};
+        if (const int error = duplicate(request.fd, task->first); error != 0) {
+            return error;
+        }
+        if (const int error = duplicate(request.second_fd, task->second); error != 0) {
+            return error;
+        }
+    }
+    auto* threads = pool();
+    return threads != nullptr ? threads->submit(task) : ENOMEM;
+}
+
+}  // namespace engine

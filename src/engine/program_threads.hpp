@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads of ours that share the program's table of descriptors, unlike the worker pool's: they
+// close the program's numbers, so that its record locks go and its files are flushed; and they
+// carry out operations on paths for threads that have other rights than the worker pool.
+//
+// A thread of these is started by the program's thread that needs it, and so has its rights. It
+// ends when it had nothing to do for a while.
+#pragma once
+
+#include <memory>
+
+#include "engine/call.hpp"
+#include "engine/request.hpp"
+
+namespace engine {
+
+class Crew;
+
+// Closes the program's number in the background. At once where that can't wait: a file in memory or
+// on a local disk that is only read and still has a name. An error is lost.
+void close_soon(int fd) noexcept;
+
+// Whether closing the number can't wait.
+bool closes_at_once(int fd) noexcept;
+
+// Has a request's call carried out, and handed back to its worker pool with its result. Returns 0
+// or an errno.
+int run_in_program_thread(Request& request, std::shared_ptr<Crew> crew) noexcept;
+
+}  // namespace engine

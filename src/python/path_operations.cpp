@@ -1,0 +1,632 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/path_operations.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <new>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "engine/operations/close.hpp"
+#include "engine/operations/open.hpp"
+#include "engine/operations/path_call.hpp"
+#include "engine/operations/path_results.hpp"
+#include "engine/operations/scan_directory.hpp"
+#include "engine/operations/stat.hpp"
+#include "engine/operations/whole_file.hpp"
+#include "engine/program_threads.hpp"
+#include "python/arguments.hpp"
+#include "python/awaitable.hpp"
+#include "python/dir_entry.hpp"
+#include "python/operation.hpp"
+#include "python/stat_result.hpp"
+
+namespace python {
+namespace {
+
+using Arguments = std::span<PyObject* const>;
+using Details = std::unique_ptr<CallDetails>;
+
+// --- arguments: positional, and checked for their number by the table
+
+PyObject* argument(Arguments arguments, std::size_t place) {
+    return place < arguments.size() && arguments[place] != Py_None ? arguments[place] : nullptr;
+}
+
+bool to_int(Arguments arguments, std::size_t place, const char* name, int& value) {
+    if (PyObject* given = argument(arguments, place); given != nullptr) {
+        const auto number = to_integer(given, name, INT_MIN, INT_MAX);
+        value = static_cast<int>(number.value_or(0));
+        return number.has_value();
+    }
+    return true;
+}
+
+bool to_int64(Arguments arguments, std::size_t place, const char* name, std::int64_t& value) {
+    if (PyObject* given = argument(arguments, place); given != nullptr) {
+        const auto number = to_integer(given, name, INT64_MIN, INT64_MAX);
+        value = number.value_or(0);
+        return number.has_value();
+    }
+    return true;
+}
+
+// None and nothing: as it is.
+bool to_bool(Arguments arguments, std::size_t place, bool& value) {
+    if (PyObject* given = argument(arguments, place); given != nullptr) {
+        const int truth = PyObject_IsTrue(given);
+        value = truth != 0;
+        return truth >= 0;
+    }
+    return true;
+}
+
+// An encoded path, of which the string is null where it is a number.
+bool encode(PyObject* given, Ref& path) {
+    PyObject* bytes = nullptr;
+    if (given == nullptr) {
+        PyErr_SetString(PyExc_TypeError, "path should be string, bytes or os.PathLike, not None");
+        return false;
+    }
+    if (PyUnicode_FSConverter(given, &bytes) == 0) {
+        return false;
+    }
+    path = Ref::steal(bytes);
+    return true;
+}
+
+// What the first argument names: a path, from dir_fd on, or where `takes_fd` an open file.
+struct Place {
+    int fd = AT_FDCWD;
+    const char* path = nullptr;  // null: fd is the file
+};
+
+bool find_place(CallDetails& details, PyObject* given, PyObject* dir_fd, bool takes_fd,
+                Place& place) {
+    if (takes_fd && given != nullptr && PyIndex_Check(given)) {
+        const auto number = to_integer(given, "path", INT_MIN, INT_MAX);
+        if (!number) {
+            return false;
+        }
+        if (dir_fd != nullptr) {
+            PyErr_Format(PyExc_ValueError, "%s: can't specify dir_fd without matching path",
+                         details.name);
+            return false;
+        }
+        place.fd = static_cast<int>(*number);
+        details.filename = Ref::borrow(given);
+        // a negative one would stand for the working directory
+        place.fd = place.fd < 0 ? -1 : place.fd;
+        return true;
+    }
+    if (!encode(given, details.path)) {
+        return false;
+    }
+    if (dir_fd != nullptr) {
+        const auto number = to_integer(dir_fd, "dir_fd", INT_MIN, INT_MAX);
+        if (!number) {
+            return false;
+        }
+        place.fd = static_cast<int>(*number);
+    }
+    details.filename = Ref::borrow(given);
+    place.path = PyBytes_AS_STRING(details.path.get());
+    return true;
+}
+
+Details make_details(const char* name, CallDetails::MakeResult make_result) {
+    auto details = Details(new (std::nothrow) CallDetails);
+    if (details == nullptr) {
+        PyErr_NoMemory();
+        return details;
+    }
+    details->name = name;
+    details->make_result = make_result;
+    return details;
+}
+
+// Null with MemoryError.
+template <class Made, class... Values>
+bool set_call(CallDetails& details, Values... values) {
+    details.call.reset(new (std::nothrow) Made(values...));
+    if (details.call == nullptr) {
+        PyErr_NoMemory();
+    }
+    return details.call != nullptr;
+}
+
+template <class Made>
+Made& call_of(CallDetails& details) {
+    return static_cast<Made&>(*details.call);
+}
+
+// --- results
+
+PyObject* none_result(const ModuleState& /*state*/, CallDetails& /*details*/,
+                      std::int64_t /*result*/) {
+    Py_RETURN_NONE;
+}
+
+PyObject* number_result(const ModuleState& /*state*/, CallDetails& /*details*/,
+                        std::int64_t result) {
+    return PyLong_FromLongLong(result);
+}
+
+PyObject* bool_result(const ModuleState& /*state*/, CallDetails& /*details*/, std::int64_t result) {
+    return PyBool_FromLong(result != 0 ? 1 : 0);
+}
+
+PyObject* raise_with_filename(const CallDetails& details, int error) {
+    errno = error;
+    return PyErr_SetFromErrnoWithFilenameObjects(PyExc_OSError, details.filename.get(),
+                                                 details.other_filename.get());
+}
+
+PyObject* file_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t /*result*/) {
+    const int fd = call_of<engine::OpenCall>(details).take();
+    return fd < 0 ? raise_with_filename(details, -fd) : PyLong_FromLong(fd);
+}
+
+PyObject* stat_result(const ModuleState& state, CallDetails& details, std::int64_t /*result*/) {
+    return make_stat_result(state.stat_result, call_of<engine::StatCall>(details).status());
+}
+
+PyObject* decode(std::string_view text, bool as_bytes) {
+    const auto length = static_cast<Py_ssize_t>(text.size());
+    return as_bytes ? PyBytes_FromStringAndSize(text.data(), length)
+                    : PyUnicode_DecodeFSDefaultAndSize(text.data(), length);
+}
+
+bool is_given_as_bytes(const CallDetails& details) {
+    PyObject* given = details.filename.get();
+    if (given == nullptr || PyUnicode_Check(given)) {
+        return false;
+    }
+    if (PyBytes_Check(given)) {
+        return true;
+    }
+    const auto path = Ref::steal(PyOS_FSPath(given));
+    PyErr_Clear();
+    return path && PyBytes_Check(path.get());
+}
+
+PyObject* readlink_result(const ModuleState& /*state*/, CallDetails& details,
+                          std::int64_t /*result*/) {
+    return decode(call_of<engine::ReadlinkCall>(details).target(), is_given_as_bytes(details));
+}
+
+PyObject* statvfs_result(const ModuleState& /*state*/, CallDetails& details,
+                         std::int64_t /*result*/) {
+    const auto& status = call_of<engine::StatvfsCall>(details).status();
+    return Py_BuildValue("(kkKKKKKKkkk)", status.f_bsize, status.f_frsize,
+                         static_cast<unsigned long long>(status.f_blocks),
+                         static_cast<unsigned long long>(status.f_bfree),
+                         static_cast<unsigned long long>(status.f_bavail),
+                         static_cast<unsigned long long>(status.f_files),
+                         static_cast<unsigned long long>(status.f_ffree),
+                         static_cast<unsigned long long>(status.f_favail), status.f_flag,
+                         status.f_namemax, static_cast<unsigned long>(status.f_fsid));
+}
+
+PyObject* bytes_result(const ModuleState& /*state*/, CallDetails& details,
+                       std::int64_t /*result*/) {
+    const auto& call = call_of<engine::ReadFileCall>(details);
+    return PyBytes_FromStringAndSize(call.data(), static_cast<Py_ssize_t>(call.size()));
+}
+
+PyObject* names_result(const ModuleState& /*state*/, CallDetails& details,
+                       std::int64_t /*result*/) {
+    const auto& call = call_of<engine::ScanCall>(details);
+    const bool as_bytes = is_given_as_bytes(details);
+    auto list = Ref::steal(PyList_New(static_cast<Py_ssize_t>(call.entries().size())));
+    for (std::size_t i = 0; list && i < call.entries().size(); ++i) {
+        PyObject* name = decode(call.name_of(call.entries()[i]), as_bytes);
+        if (name == nullptr) {
+            return nullptr;
+        }
+        PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(i), name);
+    }
+    return list.release();
+}
+
+// (entries, fd): -1 at the end of the directory, None if it is the program's that is read on, else
+// a number to read on from, and to be closed.
+PyObject* entries_result(const ModuleState& state, CallDetails& details, std::int64_t /*result*/) {
+    auto& call = call_of<engine::ScanCall>(details);
+    const bool is_opened = details.path && !call.is_at_end();
+    int fd = -1;
+    if (is_opened) {
+        fd = call.take();
+        if (fd < 0) {
+            return raise_with_filename(details, -fd);
+        }
+    }
+    auto entries = Ref::steal(make_dir_entries(state, call, details.payload.get()));
+    if (!entries) {
+        if (fd >= 0) {
+            engine::close_soon(fd);
+        }
+        return nullptr;
+    }
+    if (!details.path && !call.is_at_end()) {
+        return Py_BuildValue("(OO)", entries.get(), Py_None);
+    }
+    return Py_BuildValue("(Oi)", entries.get(), fd);
+}
+
+// --- the methods
+
+PyObject* start(PyObject* context, Details details, int fd, int second_fd = -1) {
+    return start_call(static_cast<ContextObject*>(context), std::move(details), fd, second_fd);
+}
+
+PyObject* open_file(PyObject* context, Arguments arguments) {
+    auto details = make_details("open", file_result);
+    Place place;
+    int flags = O_RDONLY;
+    int mode = 0777;
+    if (details == nullptr || !to_int(arguments, 1, "flags", flags) ||
+        !to_int(arguments, 2, "mode", mode) ||
+        !find_place(*details, argument(arguments, 0), argument(arguments, 3), false, place) ||
+        !set_call<engine::OpenCall>(*details, place.fd, place.path, flags,
+                                    static_cast<mode_t>(mode))) {
+        return nullptr;
+    }
+    return start(context, std::move(details), place.fd);
+}
+
+PyObject* close_file(PyObject* context, Arguments arguments) {
+    auto details = make_details("close", none_result);
+    int fd = -1;
+    if (details == nullptr || !to_int(arguments, 0, "fd", fd) ||
+        !set_call<engine::CloseCall>(*details, fd)) {
+        return nullptr;
+    }
+    details->never_queues = true;
+    return start(context, std::move(details), fd);
+}
+
+PyObject* stat_file(PyObject* context, Arguments arguments) {
+    auto details = make_details("stat", stat_result);
+    Place place;
+    bool follows = true;
+    if (details == nullptr || !to_bool(arguments, 2, follows) ||
+        !find_place(*details, argument(arguments, 0), argument(arguments, 1), true, place) ||
+        !set_call<engine::StatCall>(*details, place.fd, place.path, follows)) {
+        return nullptr;
+    }
+    if (place.path == nullptr && !follows) {
+        PyErr_SetString(PyExc_ValueError, "stat: cannot use fd and follow_symlinks together");
+        return nullptr;
+    }
+    return start(context, std::move(details), place.fd);
+}
+
+// One path, and up to three numbers.
+template <auto function, bool takes_fd, auto make_result>
+PyObject* one_path(PyObject* context, const char* name, PyObject* path, PyObject* dir_fd,
+                   engine::PathArguments values) {
+    auto details = make_details(name, make_result);
+    Place place;
+    if (details == nullptr || !find_place(*details, path, dir_fd, takes_fd, place)) {
+        return nullptr;
+    }
+    values.path = place.path;
+    if (!set_call<engine::PathCall>(*details, function, values)) {
+        return nullptr;
+    }
+    return start(context, std::move(details), place.fd);
+}
+
+PyObject* make_directory(PyObject* context, Arguments arguments) {
+    engine::PathArguments values{.first = 0777};
+    return to_int64(arguments, 1, "mode", values.first)
+               ? one_path<engine::path_functions::mkdir, false, none_result>(
+                     context, "mkdir", argument(arguments, 0), argument(arguments, 2), values)
+               : nullptr;
+}
+
+PyObject* remove_directory(PyObject* context, Arguments arguments) {
+    return one_path<engine::path_functions::rmdir, false, none_result>(
+        context, "rmdir", argument(arguments, 0), argument(arguments, 1), {});
+}
+
+PyObject* unlink_file(PyObject* context, Arguments arguments) {
+    return one_path<engine::path_functions::unlink, false, none_result>(
+        context, "unlink", argument(arguments, 0), argument(arguments, 1), {});
+}
+
+PyObject* change_mode(PyObject* context, Arguments arguments) {
+    engine::PathArguments values;
+    return to_int64(arguments, 1, "mode", values.first) && to_bool(arguments, 3, values.follows)
+               ? one_path<engine::path_functions::chmod, true, none_result>(
+                     context, "chmod", argument(arguments, 0), argument(arguments, 2), values)
+               : nullptr;
+}
+
+PyObject* change_owner(PyObject* context, Arguments arguments) {
+    engine::PathArguments values;
+    return to_int64(arguments, 1, "uid", values.first) &&
+                   to_int64(arguments, 2, "gid", values.second) &&
+                   to_bool(arguments, 4, values.follows)
+               ? one_path<engine::path_functions::chown, true, none_result>(
+                     context, "chown", argument(arguments, 0), argument(arguments, 3), values)
+               : nullptr;
+}
+
+// Seconds and nanoseconds of both times, or None for now.
+PyObject* set_times(PyObject* context, Arguments arguments) {
+    engine::PathArguments values;
+    std::array<std::int64_t, 4> given{0, UTIME_NOW, 0, UTIME_NOW};
+    for (std::size_t i = 0; i < given.size(); ++i) {
+        if (!to_int64(arguments, 1 + i, "times", given[i])) {
+            return nullptr;
+        }
+    }
+    for (std::size_t i = 0; i < 2; ++i) {
+        values.times[i].tv_sec = static_cast<time_t>(given[2 * i]);
+        values.times[i].tv_nsec = static_cast<long>(given[2 * i + 1]);
+    }
+    return to_bool(arguments, 6, values.follows)
+               ? one_path<engine::path_functions::utime, true, none_result>(
+                     context, "utime", argument(arguments, 0), argument(arguments, 5), values)
+               : nullptr;
+}
+
+PyObject* truncate_file(PyObject* context, Arguments arguments) {
+    engine::PathArguments values;
+    return to_int64(arguments, 1, "length", values.first)
+               ? one_path<engine::path_functions::truncate, true, none_result>(
+                     context, "truncate", argument(arguments, 0), nullptr, values)
+               : nullptr;
+}
+
+// Mode, offset and length, as fallocate(2); a mode of None: as posix_fallocate(3).
+PyObject* allocate_file(PyObject* context, Arguments arguments) {
+    engine::PathArguments values;
+    if (!to_int64(arguments, 1, "mode", values.first) ||
+        !to_int64(arguments, 2, "offset", values.second) ||
+        !to_int64(arguments, 3, "length", values.third)) {
+        return nullptr;
+    }
+    if (argument(arguments, 1) == nullptr) {
+        return one_path<engine::path_functions::posix_allocate, true, none_result>(
+            context, "posix_fallocate", argument(arguments, 0), nullptr, values);
+    }
+    return one_path<engine::path_functions::allocate, true, none_result>(
+        context, "fallocate", argument(arguments, 0), nullptr, values);
+}
+
+PyObject* check_access(PyObject* context, Arguments arguments) {
+    engine::PathArguments values;
+    bool is_effective = false;
+    if (!to_int64(arguments, 1, "mode", values.first) || !to_bool(arguments, 3, is_effective) ||
+        !to_bool(arguments, 4, values.follows)) {
+        return nullptr;
+    }
+    values.second = is_effective ? 1 : 0;
+    return one_path<engine::path_functions::access, false, bool_result>(
+        context, "access", argument(arguments, 0), argument(arguments, 2), values);
+}
+
+// Two paths, each with a directory's fd.
+PyObject* two_paths(PyObject* context, const char* name, engine::PathCall::Function function,
+                    Arguments arguments, bool follows) {
+    auto details = make_details(name, none_result);
+    Place place;
+    if (details == nullptr ||
+        !find_place(*details, argument(arguments, 0), argument(arguments, 2), false, place) ||
+        !encode(argument(arguments, 1), details->other_path)) {
+        return nullptr;
+    }
+    int second_fd = AT_FDCWD;
+    if (!to_int(arguments, 3, "dir_fd", second_fd)) {
+        return nullptr;
+    }
+    details->other_filename = Ref::borrow(argument(arguments, 1));
+    const engine::PathArguments values{.path = place.path,
+                                       .other_path = PyBytes_AS_STRING(details->other_path.get()),
+                                       .follows = follows};
+    return set_call<engine::PathCall>(*details, function, values)
+               ? start(context, std::move(details), place.fd, second_fd)
+               : nullptr;
+}
+
+PyObject* rename_file(PyObject* context, Arguments arguments) {
+    return two_paths(context, "rename", engine::path_functions::rename, arguments, true);
+}
+
+PyObject* link_file(PyObject* context, Arguments arguments) {
+    bool follows = true;
+    return to_bool(arguments, 4, follows)
+               ? two_paths(context, "link", engine::path_functions::link, arguments, follows)
+               : nullptr;
+}
+
+PyObject* make_symlink(PyObject* context, Arguments arguments) {
+    return two_paths(context, "symlink", engine::path_functions::symlink, arguments, true);
+}
+
+PyObject* read_symlink(PyObject* context, Arguments arguments) {
+    auto details = make_details("readlink", readlink_result);
+    Place place;
+    return details != nullptr &&
+                   find_place(*details, argument(arguments, 0), argument(arguments, 1), false,
+                              place) &&
+                   set_call<engine::ReadlinkCall>(*details, place.path)
+               ? start(context, std::move(details), place.fd)
+               : nullptr;
+}
+
+PyObject* stat_file_system(PyObject* context, Arguments arguments) {
+    auto details = make_details("statvfs", statvfs_result);
+    Place place;
+    return details != nullptr &&
+                   find_place(*details, argument(arguments, 0), nullptr, true, place) &&
+                   set_call<engine::StatvfsCall>(*details, place.path)
+               ? start(context, std::move(details), place.fd)
+               : nullptr;
+}
+
+PyObject* list_directory(PyObject* context, Arguments arguments) {
+    auto details = make_details("listdir", names_result);
+    Place place;
+    return details != nullptr &&
+                   find_place(*details, argument(arguments, 0), nullptr, true, place) &&
+                   set_call<engine::ScanCall>(*details, place.path, engine::ScanCall::Wants::names,
+                                              std::size_t{0})
+               ? start(context, std::move(details), place.fd)
+               : nullptr;
+}
+
+// The directory, as a path or an fd to read on from; what its entries' paths begin with; how many;
+// whether their status is wanted.
+PyObject* scan_directory(PyObject* context, Arguments arguments) {
+    auto details = make_details("scandir", entries_result);
+    Place place;
+    std::int64_t most = 0;
+    bool wants_status = true;
+    if (details == nullptr || !to_int64(arguments, 2, "most", most) ||
+        !to_bool(arguments, 3, wants_status) ||
+        !find_place(*details, argument(arguments, 0), nullptr, true, place) ||
+        !set_call<engine::ScanCall>(
+            *details, place.path,
+            wants_status ? engine::ScanCall::Wants::status : engine::ScanCall::Wants::types,
+            static_cast<std::size_t>(most))) {
+        return nullptr;
+    }
+    details->payload = Ref::borrow(argument(arguments, 1));
+    return start(context, std::move(details), place.fd);
+}
+
+PyObject* read_file(PyObject* context, Arguments arguments) {
+    auto details = make_details("open", bytes_result);
+    Place place;
+    return details != nullptr &&
+                   find_place(*details, argument(arguments, 0), argument(arguments, 1), false,
+                              place) &&
+                   set_call<engine::ReadFileCall>(*details, place.fd, place.path)
+               ? start(context, std::move(details), place.fd)
+               : nullptr;
+}
+
+PyObject* write_file(PyObject* context, Arguments arguments) {
+    auto details = make_details("open", number_result);
+    Place place;
+    int flags = O_WRONLY | O_CREAT | O_TRUNC;
+    int mode = 0666;
+    PyObject* given = argument(arguments, 1);
+    if (details == nullptr || given == nullptr || !to_int(arguments, 2, "flags", flags) ||
+        !to_int(arguments, 3, "mode", mode) ||
+        !find_place(*details, argument(arguments, 0), nullptr, false, place)) {
+        return nullptr;
+    }
+    // what can change is copied
+    details->payload =
+        PyBytes_CheckExact(given) ? Ref::borrow(given) : Ref::steal(PyBytes_FromObject(given));
+    if (!details->payload) {
+        return nullptr;
+    }
+    PyObject* data = details->payload.get();
+    return set_call<engine::WriteFileCall>(*details, place.path, flags, static_cast<mode_t>(mode),
+                                           PyBytes_AS_STRING(data),
+                                           static_cast<std::size_t>(PyBytes_GET_SIZE(data)))
+               ? start(context, std::move(details), place.fd)
+               : nullptr;
+}
+
+// To an fd, from an fd: offset (-1: where it stands), count.
+PyObject* send_file(PyObject* context, Arguments arguments) {
+    auto details = make_details("sendfile", number_result);
+    int out = -1;
+    int in = -1;
+    engine::PathArguments values{.first = -1};
+    if (details == nullptr || !to_int(arguments, 0, "out_fd", out) ||
+        !to_int(arguments, 1, "in_fd", in) || !to_int64(arguments, 2, "offset", values.first) ||
+        !to_int64(arguments, 3, "count", values.second) ||
+        !set_call<engine::PathCall>(*details, engine::path_functions::sendfile, values)) {
+        return nullptr;
+    }
+    return start(context, std::move(details), out < 0 ? -1 : out, in < 0 ? -1 : in);
+}
+
+template <auto function, std::size_t least, std::size_t most>
+PyObject* method(PyObject* context, PyObject* const* arguments, Py_ssize_t count) {
+    const auto given = static_cast<std::size_t>(count);
+    if (given < least || given > most) {
+        PyErr_Format(PyExc_TypeError, "from %zu to %zu arguments are expected, not %zd", least,
+                     most, count);
+        return nullptr;
+    }
+    return function(context, {arguments, given});
+}
+
+template <auto function, std::size_t least, std::size_t most>
+constexpr PyMethodDef entry(const char* name) {
+    return {name, as_method(method<function, least, most>), METH_FASTCALL, nullptr};
+}
+
+}  // namespace
+
+const PyMethodDef* path_methods() {
+    static const PyMethodDef methods[] = {
+        entry<open_file, 2, 4>("_open"),
+        entry<close_file, 1, 1>("_close"),
+        entry<stat_file, 1, 3>("_stat"),
+        entry<make_directory, 1, 3>("_mkdir"),
+        entry<remove_directory, 1, 2>("_rmdir"),
+        entry<unlink_file, 1, 2>("_unlink"),
+        entry<change_mode, 2, 4>("_chmod"),
+        entry<change_owner, 3, 5>("_chown"),
+        entry<set_times, 1, 7>("_utime"),
+        entry<truncate_file, 2, 2>("_truncate"),
+        entry<allocate_file, 4, 4>("_allocate"),
+        entry<check_access, 2, 5>("_access"),
+        entry<rename_file, 2, 4>("_rename"),
+        entry<link_file, 2, 5>("_link"),
+        entry<make_symlink, 2, 4>("_symlink"),
+        entry<read_symlink, 1, 2>("_readlink"),
+        entry<stat_file_system, 1, 1>("_statvfs"),
+        entry<list_directory, 1, 1>("_listdir"),
+        entry<scan_directory, 4, 4>("_scandir"),
+        entry<read_file, 1, 2>("_read_file"),
+        entry<write_file, 2, 4>("_write_file"),
+        entry<send_file, 4, 4>("_sendfile"),
+        {},
+    };
+    return methods;
+}
+
+PyObject* start_call(ContextObject* context, Details details, int fd, int second_fd) {
+    auto& state = state_of(context);
+    const char* name = details->name;
+    auto* operation = state.free_operations.allocate(state.operation_type);
+    if (operation == nullptr) {
+        return nullptr;
+    }
+    const auto owner = Ref::steal(operation);
+    PyObject_GC_Track(operation);
+    operation->kind = Kind::call;
+    operation->file.set_number(fd);
+    operation->request.opcode = engine::Opcode::call;
+    operation->request.call = details->call.get();
+    operation->request.second_fd = second_fd;
+    operation->details = std::move(details);
+    return make_awaitable(context, operation, true, name);
+}
+
+PyObject* close_in_background(PyObject* /*module*/, PyObject* fd) {
+    const auto number = to_integer(fd, "fd", 0, INT_MAX);
+    if (!number) {
+        return nullptr;
+    }
+    engine::close_soon(static_cast<int>(*number));
+    Py_RETURN_NONE;
+}
+
+}  // namespace python

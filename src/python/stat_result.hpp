@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// os.stat_result, made of what statx(2) tells.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <array>
+#include <cstddef>
+
+#include "python/refs.hpp"
+
+namespace python {
+
+// Where the interpreter's os.stat_result has its fields.
+struct StatResultType {
+    static constexpr std::size_t fields = 19;
+
+    Ref type;
+    std::array<Py_ssize_t, fields> places{};
+    Py_ssize_t size = 0;  // how many fields there are, known or not
+};
+
+// False with an exception set.
+bool find_stat_result_type(StatResultType& type);
+
+// A new os.stat_result, or null with an exception set.
+PyObject* make_stat_result(const StatResultType& type, const struct statx& status);
+
+}  // namespace python
