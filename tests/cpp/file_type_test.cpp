@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -58,6 +59,10 @@ void test_closing() {
     const linger setting{.l_onoff = 1, .l_linger = 1};
     fixtures::succeeded(setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &setting, sizeof setting));
     check::is_true(closing_of(socket.get()) == Closing::waits, "sockets that linger");
+    const UniqueFd counter(fixtures::succeeded(eventfd(0, EFD_CLOEXEC)));
+    check::is_true(closing_of(counter.get()) == Closing::at_once, "eventfds");
+    const UniqueFd watch(fixtures::succeeded(inotify_init1(IN_CLOEXEC)));
+    check::is_true(closing_of(watch.get()) == Closing::waits, "inotify descriptors");
 }
 
 }  // namespace
