@@ -18,6 +18,7 @@ TITLES = {
     Storage.CACHED: "disk file, cached",
     Storage.UNCACHED: "disk file, not cached",
     Storage.DIRECT: "disk file, O_DIRECT",
+    Storage.DROPPED: "disk file, after drop_caches",
 }
 QUICK = {
     "memory-1",
@@ -32,6 +33,8 @@ QUICK = {
 def random_reads(storage: Storage, depth: int) -> Case:
     name = f"{storage}-{depth}"
     contenders: tuple[str, ...] = (*OWN, *PEERS, *FIO)
+    if storage is Storage.DROPPED:
+        contenders = (*LOW, "aio", "engine-uring", *CAIO, *FIO)
     if name in ("memory-32", "uncached-32"):
         contenders = (*contenders, "idle")
     return Case(

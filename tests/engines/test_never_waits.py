@@ -36,6 +36,7 @@ from support.mounts import (
     tmpfs_mount_reason,
 )
 from support.operations import wait_done
+from support.slow_disk import throttled, throttling_reason
 
 pytest_plugins = ["support.fixtures"]
 
@@ -137,6 +138,25 @@ def test_a_fragmented_file_whose_extents_are_not_in_memory(
             drop_caches()
             ops = pages_of(fd, data)
             judge = read_all(ctx, ops)
+            assert_exact(ops, data)
+            judge.assert_fair()
+        finally:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("flags", [0, os.O_DIRECT], ids=["buffered", "direct"])
+def test_a_disk_that_is_held_back(flags: int, ctx: AIOContext, tmp_path: Path) -> None:
+    skip_for(loop_mount_reason("ext4"))
+    with loop_mount(tmp_path, "ext4", 64) as folder:
+        skip_for(throttling_reason(folder))
+        data = os.urandom(1000 * PAGE)
+        (folder / "file").write_bytes(data)
+        fd = os.open(folder / "file", os.O_RDONLY | flags)
+        try:
+            drop_caches()
+            with throttled(folder, 1000):
+                ops = pages_of(fd, data)
+                judge = read_all(ctx, ops)
             assert_exact(ops, data)
             judge.assert_fair()
         finally:
