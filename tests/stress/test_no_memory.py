@@ -734,6 +734,8 @@ try:
 except OSError:
     print("True True b''")
     sys.exit()
+os.ftruncate(fd, 1 << 30)  # aligned memory is for no more than there is to read
+refused = False
 operation = AIOOperation.read(1 << 30, fd)
 with AIOContext(4) as context:
     _, most = resource.getrlimit(resource.RLIMIT_AS)
@@ -744,6 +746,7 @@ with AIOContext(4) as context:
     except MemoryError:
         refused = True
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    os.ftruncate(fd, 0)
     untouched = operation.context is None
     operation.submit(context)
     context.getevents()
