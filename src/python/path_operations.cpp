@@ -114,7 +114,10 @@ bool find_place(CallDetails& details, PyObject* given, PyObject* dir_fd, bool ta
         }
         place.fd = static_cast<int>(*number);
     }
-    details.filename = Ref::borrow(given);
+    details.filename = Ref::steal(PyOS_FSPath(given));
+    if (!details.filename) {
+        return false;
+    }
     place.path = PyBytes_AS_STRING(details.path.get());
     return true;
 }
@@ -183,16 +186,7 @@ PyObject* decode(std::string_view text, bool as_bytes) {
 }
 
 bool is_given_as_bytes(const CallDetails& details) {
-    PyObject* given = details.filename.get();
-    if (given == nullptr || PyUnicode_Check(given)) {
-        return false;
-    }
-    if (PyBytes_Check(given)) {
-        return true;
-    }
-    const auto path = Ref::steal(PyOS_FSPath(given));
-    PyErr_Clear();
-    return path && PyBytes_Check(path.get());
+    return details.filename && PyBytes_Check(details.filename.get());
 }
 
 PyObject* readlink_result(const ModuleState& /*state*/, CallDetails& details,
@@ -428,7 +422,10 @@ PyObject* two_paths(PyObject* context, const char* name, engine::PathCall::Funct
     if (!to_int(arguments, 3, "dir_fd", second_fd)) {
         return nullptr;
     }
-    details->other_filename = Ref::borrow(argument(arguments, 1));
+    details->other_filename = Ref::steal(PyOS_FSPath(argument(arguments, 1)));
+    if (!details->other_filename) {
+        return nullptr;
+    }
     const engine::PathArguments values{.path = place.path,
                                        .other_path = PyBytes_AS_STRING(details->other_path.get()),
                                        .follows = follows};
@@ -555,6 +552,20 @@ PyObject* send_file(PyObject* context, Arguments arguments) {
     return start(context, std::move(details), out < 0 ? -1 : out, in < 0 ? -1 : in);
 }
 
+// To an fd, from an fd.
+PyObject* copy_file(PyObject* context, Arguments arguments) {
+    auto details = make_details("copyfile", number_result);
+    int out = -1;
+    int in = -1;
+    if (details == nullptr || !to_int(arguments, 0, "out_fd", out) ||
+        !to_int(arguments, 1, "in_fd", in) ||
+        !set_call<engine::PathCall>(*details, engine::path_functions::copy,
+                                    engine::PathArguments{})) {
+        return nullptr;
+    }
+    return start(context, std::move(details), out < 0 ? -1 : out, in < 0 ? -1 : in);
+}
+
 template <auto function, std::size_t least, std::size_t most>
 PyObject* method(PyObject* context, PyObject* const* arguments, Py_ssize_t count) {
     const auto given = static_cast<std::size_t>(count);
@@ -575,29 +586,18 @@ constexpr PyMethodDef entry(const char* name) {
 
 const PyMethodDef* path_methods() {
     static const PyMethodDef methods[] = {
-        entry<open_file, 2, 4>("_open"),
-        entry<close_file, 1, 1>("_close"),
-        entry<stat_file, 1, 3>("_stat"),
-        entry<make_directory, 1, 3>("_mkdir"),
-        entry<remove_directory, 1, 2>("_rmdir"),
-        entry<unlink_file, 1, 2>("_unlink"),
-        entry<change_mode, 2, 4>("_chmod"),
-        entry<change_owner, 3, 5>("_chown"),
-        entry<set_times, 1, 7>("_utime"),
-        entry<truncate_file, 2, 2>("_truncate"),
-        entry<allocate_file, 4, 4>("_allocate"),
-        entry<check_access, 2, 5>("_access"),
-        entry<rename_file, 2, 4>("_rename"),
-        entry<link_file, 2, 5>("_link"),
-        entry<make_symlink, 2, 4>("_symlink"),
-        entry<read_symlink, 1, 2>("_readlink"),
-        entry<stat_file_system, 1, 1>("_statvfs"),
-        entry<list_directory, 1, 1>("_listdir"),
-        entry<scan_directory, 4, 4>("_scandir"),
-        entry<read_file, 1, 2>("_read_file"),
-        entry<write_file, 2, 4>("_write_file"),
-        entry<send_file, 4, 4>("_sendfile"),
-        {},
+        entry<open_file, 2, 4>("_open"),           entry<close_file, 1, 1>("_close"),
+        entry<stat_file, 1, 3>("_stat"),           entry<make_directory, 1, 3>("_mkdir"),
+        entry<remove_directory, 1, 2>("_rmdir"),   entry<unlink_file, 1, 2>("_unlink"),
+        entry<change_mode, 2, 4>("_chmod"),        entry<change_owner, 3, 5>("_chown"),
+        entry<set_times, 1, 7>("_utime"),          entry<truncate_file, 2, 2>("_truncate"),
+        entry<allocate_file, 4, 4>("_allocate"),   entry<check_access, 2, 5>("_access"),
+        entry<rename_file, 2, 4>("_rename"),       entry<link_file, 2, 5>("_link"),
+        entry<make_symlink, 2, 4>("_symlink"),     entry<read_symlink, 1, 2>("_readlink"),
+        entry<stat_file_system, 1, 1>("_statvfs"), entry<list_directory, 1, 1>("_listdir"),
+        entry<scan_directory, 4, 4>("_scandir"),   entry<read_file, 1, 2>("_read_file"),
+        entry<write_file, 2, 4>("_write_file"),    entry<send_file, 4, 4>("_sendfile"),
+        entry<copy_file, 2, 2>("_copy"),           {},
     };
     return methods;
 }

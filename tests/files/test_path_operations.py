@@ -61,7 +61,7 @@ def test_open_creates_with_mode_and_umask(tmp_path: Path) -> None:
         await context._close(fd)
         with pytest.raises(FileExistsError) as caught:
             await context._open(tmp_path / "new", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        assert caught.value.filename == tmp_path / "new"
+        assert caught.value.filename == str(tmp_path / "new")
 
     before = os.umask(0o027)
     try:

@@ -2,6 +2,8 @@
 #include "engine/operations/path_call.hpp"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,6 +28,21 @@ namespace {
 
 int no_follow(const PathArguments& arguments) noexcept {
     return arguments.follows ? 0 : AT_SYMLINK_NOFOLLOW;
+}
+
+// By way of memory: what can be read in one call. 0 at the end of the source.
+std::int64_t copy_some(int source, int target) noexcept {
+    std::array<char, 65536> buffer;
+    const auto length = result_of(::read(source, buffer.data(), buffer.size()));
+    for (std::int64_t written = 0; written < length;) {
+        const auto result = result_of(
+            ::write(target, buffer.data() + written, static_cast<std::size_t>(length - written)));
+        if (result < 0 && result != -EINTR) {
+            return result;
+        }
+        written += result > 0 ? result : 0;
+    }
+    return length;
 }
 
 }  // namespace
@@ -105,6 +122,37 @@ std::int64_t sendfile(const CallFiles& files, const PathArguments& arguments) no
     auto offset = static_cast<off_t>(arguments.first);
     return result_of(::sendfile(files.first, files.second, arguments.first < 0 ? nullptr : &offset,
                                 static_cast<std::size_t>(arguments.second)));
+}
+
+std::int64_t copy(const CallFiles& files, const PathArguments& /*arguments*/) noexcept {
+    constexpr std::size_t most = std::size_t{1} << 30U;
+    if (ioctl(files.first, FICLONE, files.second) == 0) {
+        return 0;
+    }
+    bool is_in_kernel = true;
+    for (std::int64_t total = 0;;) {
+        std::int64_t result = -EINVAL;
+        if (is_in_kernel) {
+            result =
+                result_of(copy_file_range(files.second, nullptr, files.first, nullptr, most, 0));
+            // Some files of /proc and the like say 0 of what they have.
+            is_in_kernel = result > 0 || result == -EINTR ||
+                           (result == -ENOSPC || result == -EDQUOT || result == -EIO);
+            if (result == 0 && total > 0) {
+                return total;
+            }
+        }
+        if (!is_in_kernel) {
+            result = copy_some(files.second, files.first);
+            if (result == 0) {
+                return total;
+            }
+        }
+        if (result < 0 && result != -EINTR) {
+            return result;
+        }
+        total += result > 0 ? result : 0;
+    }
 }
 
 }  // namespace path_functions

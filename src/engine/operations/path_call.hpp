@@ -61,6 +61,8 @@ std::int64_t posix_allocate(const CallFiles& files, const PathArguments& argumen
 std::int64_t access(const CallFiles& files, const PathArguments& arguments) noexcept;
 // sendfile(2) to fd from second_fd: offset (-1: where it stands), count
 std::int64_t sendfile(const CallFiles& files, const PathArguments& arguments) noexcept;
+// to fd from second_fd, all that is left: shares blocks, or copies
+std::int64_t copy(const CallFiles& files, const PathArguments& arguments) noexcept;
 
 }  // namespace path_functions
 

@@ -75,6 +75,9 @@ std::int64_t ScanCall::read(int fd) {
         }
         if (length == 0) {
             is_at_end_ = true;
+            if (path_ == nullptr) {
+                lseek(fd, 0, SEEK_SET);  // the program's, which it may read again
+            }
             break;
         }
         for (std::int64_t place = 0; place < length;) {

@@ -1,0 +1,932 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file system's operations without blocking the event loop: names of os, os.path and shutil.
+
+Each takes the arguments of its twin there, returns what that returns and raises what that raises;
+all are awaited, but for scandir() and walk(), which are asynchronous iterators. `context` names
+the AIOContext that does the work; without it, that of the running event loop does, which is made
+when first used. Cancelling ends the wait at once; what a thread has begun is carried out all the
+same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import select
+import stat as _stat
+import tempfile as _tempfile
+from typing import TYPE_CHECKING, Any
+
+from ._core import _close_soon  # type: ignore[attr-defined]
+from ._core import _DirEntry as DirEntry  # type: ignore[attr-defined]
+from ._loop_context import loop_context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from ._core import AIOContext
+
+    Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    FileOrPath = int | Path
+
+__all__ = [
+    "DirEntry",
+    "NamedTemporaryFile",
+    "TemporaryDirectory",
+    "TemporaryFile",
+    "access",
+    "chmod",
+    "chown",
+    "copyfile",
+    "exists",
+    "getatime",
+    "getctime",
+    "getmtime",
+    "getsize",
+    "isdir",
+    "isfile",
+    "islink",
+    "ismount",
+    "lexists",
+    "link",
+    "listdir",
+    "lstat",
+    "makedirs",
+    "mkdir",
+    "move",
+    "posix_fallocate",
+    "readlink",
+    "remove",
+    "removedirs",
+    "rename",
+    "renames",
+    "replace",
+    "rmdir",
+    "rmtree",
+    "samefile",
+    "scandir",
+    "sendfile",
+    "stat",
+    "statvfs",
+    "symlink",
+    "truncate",
+    "unlink",
+    "utime",
+    "walk",
+]
+
+_ENTRIES_PER_STEP = 1000
+
+
+def _of(context: AIOContext | None) -> Any:
+    return loop_context() if context is None else context
+
+
+def _spell(path: Any) -> Any:
+    """Return the path as a str or bytes, or the fd."""
+    return path if isinstance(path, int) else os.fspath(path)
+
+
+# --- status
+
+
+async def stat(
+    path: FileOrPath,
+    *,
+    dir_fd: int | None = None,
+    follow_symlinks: bool = True,
+    context: AIOContext | None = None,
+) -> os.stat_result:
+    """Return the status of a file: os.stat, statx(2)."""
+    result: os.stat_result = await _of(context)._stat(path, dir_fd, follow_symlinks)
+    return result
+
+
+async def lstat(
+    path: Path, *, dir_fd: int | None = None, context: AIOContext | None = None
+) -> os.stat_result:
+    """Return the status of a file, or of the symbolic link itself: os.lstat."""
+    result: os.stat_result = await _of(context)._stat(os.fspath(path), dir_fd, False)
+    return result
+
+
+async def statvfs(path: FileOrPath, *, context: AIOContext | None = None) -> os.statvfs_result:
+    """Return what is known of the file system that a file is on: os.statvfs, statvfs(3)."""
+    return os.statvfs_result(await _of(context)._statvfs(path))
+
+
+async def access(
+    path: Path,
+    mode: int,
+    *,
+    dir_fd: int | None = None,
+    effective_ids: bool = False,
+    follow_symlinks: bool = True,
+    context: AIOContext | None = None,
+) -> bool:
+    """Whether the process may use the path so: os.access, faccessat(2)."""
+    result: bool = await _of(context)._access(path, mode, dir_fd, effective_ids, follow_symlinks)
+    return result
+
+
+async def _mode(path: Any, context: AIOContext | None, *, follow_symlinks: bool = True) -> int:
+    """Return st_mode, or 0 if there is no such file."""
+    try:
+        return (await stat(path, follow_symlinks=follow_symlinks, context=context)).st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+async def exists(path: FileOrPath, *, context: AIOContext | None = None) -> bool:
+    """Whether the path leads to a file: os.path.exists."""
+    return await _mode(path, context) != 0
+
+
+async def lexists(path: Path, *, context: AIOContext | None = None) -> bool:
+    """Whether there is such a path, even a broken link: os.path.lexists."""
+    return await _mode(path, context, follow_symlinks=False) != 0
+
+
+async def isfile(path: FileOrPath, *, context: AIOContext | None = None) -> bool:
+    """Whether the path leads to a regular file: os.path.isfile."""
+    return _stat.S_ISREG(await _mode(path, context))
+
+
+async def isdir(path: FileOrPath, *, context: AIOContext | None = None) -> bool:
+    """Whether the path leads to a directory: os.path.isdir."""
+    return _stat.S_ISDIR(await _mode(path, context))
+
+
+async def islink(path: Path, *, context: AIOContext | None = None) -> bool:
+    """Whether the path is a symbolic link: os.path.islink."""
+    return _stat.S_ISLNK(await _mode(path, context, follow_symlinks=False))
+
+
+async def ismount(path: Path, *, context: AIOContext | None = None) -> bool:
+    """Whether the path is a mount point: os.path.ismount."""
+    spelled: Any = os.fspath(path)
+    try:
+        own = await lstat(spelled, context=context)
+        if _stat.S_ISLNK(own.st_mode):
+            return False
+        above: Any = b".." if isinstance(spelled, bytes) else ".."
+        parent = os.path.join(spelled, above)
+        other = await lstat(parent, context=context)
+    except (OSError, ValueError):
+        return False
+    return own.st_dev != other.st_dev or own.st_ino == other.st_ino
+
+
+async def samefile(
+    first: FileOrPath, second: FileOrPath, *, context: AIOContext | None = None
+) -> bool:
+    """Whether both lead to the same file: os.path.samefile."""
+    return os.path.samestat(await stat(first, context=context), await stat(second, context=context))
+
+
+async def getsize(path: FileOrPath, *, context: AIOContext | None = None) -> int:
+    """Return the size in bytes: os.path.getsize."""
+    return (await stat(path, context=context)).st_size
+
+
+async def getmtime(path: FileOrPath, *, context: AIOContext | None = None) -> float:
+    """Return the time of the last change, in seconds: os.path.getmtime."""
+    return (await stat(path, context=context)).st_mtime
+
+
+async def getatime(path: FileOrPath, *, context: AIOContext | None = None) -> float:
+    """Return the time of the last access, in seconds: os.path.getatime."""
+    return (await stat(path, context=context)).st_atime
+
+
+async def getctime(path: FileOrPath, *, context: AIOContext | None = None) -> float:
+    """Return the time of the last change of the status, in seconds: os.path.getctime."""
+    return (await stat(path, context=context)).st_ctime
+
+
+# --- names
+
+
+async def rename(
+    src: Path,
+    dst: Path,
+    *,
+    src_dir_fd: int | None = None,
+    dst_dir_fd: int | None = None,
+    context: AIOContext | None = None,
+) -> None:
+    """Rename a file or directory: os.rename, rename(2)."""
+    await _of(context)._rename(src, dst, src_dir_fd, dst_dir_fd)
+
+
+async def replace(
+    src: Path,
+    dst: Path,
+    *,
+    src_dir_fd: int | None = None,
+    dst_dir_fd: int | None = None,
+    context: AIOContext | None = None,
+) -> None:
+    """Rename a file or directory, replacing the target: os.replace, rename(2)."""
+    await _of(context)._rename(src, dst, src_dir_fd, dst_dir_fd)
+
+
+async def unlink(
+    path: Path, *, dir_fd: int | None = None, context: AIOContext | None = None
+) -> None:
+    """Remove a file: os.unlink, unlink(2)."""
+    await _of(context)._unlink(path, dir_fd)
+
+
+remove = unlink
+
+
+async def mkdir(
+    path: Path,
+    mode: int = 0o777,
+    *,
+    dir_fd: int | None = None,
+    context: AIOContext | None = None,
+) -> None:
+    """Make a directory: os.mkdir, mkdir(2)."""
+    await _of(context)._mkdir(path, mode, dir_fd)
+
+
+async def rmdir(
+    path: Path, *, dir_fd: int | None = None, context: AIOContext | None = None
+) -> None:
+    """Remove an empty directory: os.rmdir, rmdir(2)."""
+    await _of(context)._rmdir(path, dir_fd)
+
+
+async def makedirs(
+    name: Path, mode: int = 0o777, exist_ok: bool = False, *, context: AIOContext | None = None
+) -> None:
+    """Make a directory and those above it that are missing: os.makedirs."""
+    spelled: Any = os.fspath(name)
+    head, tail = os.path.split(spelled)
+    if not tail:
+        head, tail = os.path.split(head)
+    if head and tail and not await exists(head, context=context):
+        with contextlib.suppress(FileExistsError):  # somebody else was faster
+            await makedirs(head, exist_ok=exist_ok, context=context)
+        if tail in (os.curdir, os.fsencode(os.curdir)):
+            return
+    try:
+        await mkdir(spelled, mode, context=context)
+    except OSError:
+        # some systems say otherwise of a directory that exists
+        if not exist_ok or not await isdir(spelled, context=context):
+            raise
+
+
+async def removedirs(name: Path, *, context: AIOContext | None = None) -> None:
+    """Remove an empty directory, and those above it that become empty: os.removedirs."""
+    spelled: Any = os.fspath(name)
+    await rmdir(spelled, context=context)
+    head, tail = os.path.split(spelled)
+    if not tail:
+        head, tail = os.path.split(head)
+    while head and tail:
+        try:
+            await rmdir(head, context=context)
+        except OSError:
+            break
+        head, tail = os.path.split(head)
+
+
+async def renames(old: Path, new: Path, *, context: AIOContext | None = None) -> None:
+    """Rename, making the directories above the new name, and pruning the old: os.renames."""
+    spelled_old: Any = os.fspath(old)
+    spelled_new: Any = os.fspath(new)
+    head, tail = os.path.split(spelled_new)
+    if head and tail and not await exists(head, context=context):
+        await makedirs(head, context=context)
+    await rename(spelled_old, spelled_new, context=context)
+    head, tail = os.path.split(spelled_old)
+    if head and tail:
+        with contextlib.suppress(OSError):
+            await removedirs(head, context=context)
+
+
+async def link(
+    src: Path,
+    dst: Path,
+    *,
+    src_dir_fd: int | None = None,
+    dst_dir_fd: int | None = None,
+    follow_symlinks: bool = True,
+    context: AIOContext | None = None,
+) -> None:
+    """Make a hard link: os.link, link(2)."""
+    # os.link calls link(2), which does not follow, unless it is told otherwise or given an fd
+    follows = follow_symlinks and (src_dir_fd is not None or dst_dir_fd is not None)
+    await _of(context)._link(src, dst, src_dir_fd, dst_dir_fd, follows)
+
+
+async def symlink(
+    src: Path,
+    dst: Path,
+    target_is_directory: bool = False,
+    *,
+    dir_fd: int | None = None,
+    context: AIOContext | None = None,
+) -> None:
+    """Make a symbolic link: os.symlink, symlink(2)."""
+    await _of(context)._symlink(src, dst, None, dir_fd)
+
+
+async def readlink(
+    path: Path, *, dir_fd: int | None = None, context: AIOContext | None = None
+) -> Any:
+    """Return what a symbolic link says, str or bytes as the path: os.readlink, readlink(2)."""
+    return await _of(context)._readlink(path, dir_fd)
+
+
+# --- attributes
+
+
+async def chmod(
+    path: FileOrPath,
+    mode: int,
+    *,
+    dir_fd: int | None = None,
+    follow_symlinks: bool = True,
+    context: AIOContext | None = None,
+) -> None:
+    """Change the mode: os.chmod, fchmodat(2)."""
+    if not follow_symlinks and os.chmod not in os.supports_follow_symlinks:
+        msg = "chmod: follow_symlinks unavailable on this platform"
+        raise NotImplementedError(msg)
+    await _of(context)._chmod(path, mode, dir_fd, follow_symlinks)
+
+
+async def chown(
+    path: FileOrPath,
+    uid: int,
+    gid: int,
+    *,
+    dir_fd: int | None = None,
+    follow_symlinks: bool = True,
+    context: AIOContext | None = None,
+) -> None:
+    """Change the owner and group, -1 for neither: os.chown, fchownat(2)."""
+    await _of(context)._chown(path, uid, gid, dir_fd, follow_symlinks)
+
+
+async def utime(
+    path: FileOrPath,
+    times: tuple[float, float] | None = None,
+    *,
+    ns: tuple[int, int] | None = None,
+    dir_fd: int | None = None,
+    follow_symlinks: bool = True,
+    context: AIOContext | None = None,
+) -> None:
+    """Set the times of access and change: os.utime, utimensat(2)."""
+    if times is not None and ns is not None:
+        msg = "utime: you may specify either 'times' or 'ns' but not both"
+        raise ValueError(msg)
+    if times is None and ns is None:
+        await _set_times(context, path, 0, None, 0, None, dir_fd, follow_symlinks)
+        return
+    given: Any = ns if times is None else times
+    if not isinstance(given, tuple) or len(given) != 2:
+        which = "ns" if times is None else "times"
+        msg = f"utime: '{which}' must be a tuple of two ints"
+        raise TypeError(msg)
+    parts: list[int] = []
+    for value in given:
+        if ns is not None:
+            parts += divmod(value, 1_000_000_000)
+        elif isinstance(value, int):
+            parts += (value, 0)
+        else:
+            # rounded down, as os.utime does
+            seconds = value // 1
+            parts += (int(seconds), int((value - seconds) * 1e9))
+    await _set_times(context, path, *parts, dir_fd, follow_symlinks)
+
+
+async def _set_times(context: AIOContext | None, *arguments: Any) -> None:
+    try:
+        await _of(context)._utime(*arguments)
+    except OSError as error:
+        # os.utime names no file: the times may be what is wrong
+        raise OSError(error.errno, error.strerror) from None
+
+
+async def truncate(path: FileOrPath, length: int, *, context: AIOContext | None = None) -> None:
+    """Set the size of a file: os.truncate, truncate(2)."""
+    await _of(context)._truncate(path, length)
+
+
+async def posix_fallocate(
+    fd: int, offset: int, length: int, /, *, context: AIOContext | None = None
+) -> None:
+    """Have disk space kept for a part of a file: os.posix_fallocate, posix_fallocate(3)."""
+    try:
+        await _of(context)._allocate(fd, None, offset, length)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror) from None
+
+
+# --- directories
+
+
+async def listdir(path: FileOrPath | None = None, *, context: AIOContext | None = None) -> Any:
+    """Return a list of a directory's names, without '.' and '..': os.listdir."""
+    return await _of(context)._listdir("." if path is None else path)
+
+
+class _Scan:
+    """Entries of a directory, of which many are brought in one step."""
+
+    def __init__(self, path: Any, wants_status: bool, context: AIOContext | None) -> None:
+        self._path = path
+        self._prefix = None if isinstance(path, int) else os.fspath(path)
+        self._wants_status = wants_status
+        self._context = context
+        self._entries: list[DirEntry] = []
+        self._next: Any = path  # to read on from; None: no more
+        self._fd = -1  # ours
+
+    def __aiter__(self) -> _Scan:
+        return self
+
+    async def __anext__(self) -> DirEntry:
+        while not self._entries:
+            if self._next is None:
+                raise StopAsyncIteration
+            await self._bring()
+        return self._entries.pop()
+
+    async def _bring(self) -> None:
+        context = _of(self._context)
+        prefix = self._prefix
+        entries, fd = await context._scandir(
+            self._next, prefix, _ENTRIES_PER_STEP, self._wants_status
+        )
+        entries.reverse()
+        self._entries = entries
+        if fd is None:
+            return  # an fd that is read on from
+        if fd >= 0:
+            self._fd = self._next = fd
+            return
+        self._next = None
+        self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        self._next = None
+        if fd >= 0:
+            _close_soon(fd)
+
+    async def aclose(self) -> None:
+        """End it: os.scandir's close()."""
+        self._entries = []
+        self._close()
+
+    async def __aenter__(self) -> _Scan:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            self._close()
+
+
+def scandir(
+    path: FileOrPath | None = None, *, stat: bool = True, context: AIOContext | None = None
+) -> _Scan:
+    """Return an asynchronous iterator of a directory's entries: os.scandir.
+
+    Their status is at hand: entry.stat() asks nobody. It is of the time when the directory was
+    read. With stat=False it is left out, and entry.stat() is a RuntimeError; is_dir() and the like
+    work all the same. Can be used in `async with`, and be ended by aclose().
+    """
+    return _Scan("." if path is None else path, stat, context)
+
+
+async def walk(
+    top: Path,
+    topdown: bool = True,
+    onerror: Callable[[OSError], object] | None = None,
+    followlinks: bool = False,
+    *,
+    context: AIOContext | None = None,
+) -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
+    """Yield (directory, its directories, its files) for a tree: os.walk."""
+    stack: list[Any] = [os.fspath(top)]
+    while stack:
+        directory = stack.pop()
+        if isinstance(directory, tuple):
+            yield directory
+            continue
+        directories: list[Any] = []
+        files: list[Any] = []
+        below: list[Any] = []
+        try:
+            async with scandir(directory, stat=False, context=context) as entries:
+                async for entry in entries:
+                    try:
+                        is_directory = entry.is_dir()
+                    except OSError:
+                        is_directory = False
+                    (directories if is_directory else files).append(entry.name)
+                    if not topdown and is_directory and (followlinks or not entry.is_symlink()):
+                        below.append(entry.path)
+        except OSError as error:
+            if onerror is not None:
+                onerror(error)
+            continue
+        if topdown:
+            yield directory, directories, files
+            for name in reversed(directories):
+                path = os.path.join(directory, name)
+                if followlinks or not await islink(path, context=context):
+                    stack.append(path)
+        else:
+            stack.append((directory, directories, files))
+            stack.extend(reversed(below))
+
+
+async def rmtree(
+    path: Path,
+    ignore_errors: bool = False,
+    onerror: Callable[..., object] | None = None,
+    *,
+    onexc: Callable[..., object] | None = None,
+    dir_fd: int | None = None,
+    context: AIOContext | None = None,
+) -> None:
+    """Remove a whole tree: shutil.rmtree. Symbolic links are removed, and never followed."""
+    if ignore_errors:
+
+        def handle(function: Any, failed: Any, error: OSError) -> None:
+            """Go on."""
+
+    elif onexc is not None:
+        handle_exception = onexc
+
+        def handle(function: Any, failed: Any, error: OSError) -> None:
+            handle_exception(function, failed, error)
+
+    elif onerror is not None:
+        handle_error = onerror
+
+        def handle(function: Any, failed: Any, error: OSError) -> None:
+            handle_error(function, failed, (type(error), error, error.__traceback__))
+
+    else:
+
+        def handle(function: Any, failed: Any, error: OSError) -> None:
+            if error.errno is not None:
+                error.filename = failed
+            raise error
+
+    spelled: Any = os.fspath(path)
+    await _remove_tree(_of(context), dir_fd, spelled, spelled, handle)
+
+
+async def _remove_tree(ctx: Any, dir_fd: int | None, name: Any, path: Any, handle: Any) -> None:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        status = await ctx._stat(name, dir_fd, False)
+    except OSError as error:
+        handle(os.lstat, path, error)
+        return
+    if _stat.S_ISLNK(status.st_mode):
+        handle(os.path.islink, path, OSError("Cannot call rmtree on a symbolic link"))
+        return
+    try:
+        fd = await ctx._open(name, flags, 0, dir_fd)
+    except OSError as error:
+        handle(os.open, path, error)
+        return
+    try:
+        if not os.path.samestat(status, await ctx._stat(fd)):
+            handle(os.path.islink, path, OSError("Cannot call rmtree on a symbolic link"))
+            return
+        await _empty_directory(ctx, fd, path, handle)
+    finally:
+        _close_soon(fd)
+    try:
+        await ctx._rmdir(name, dir_fd)
+    except OSError as error:
+        handle(os.rmdir, path, error)
+
+
+async def _empty_directory(ctx: Any, fd: int, path: Any, handle: Any) -> None:
+    entries: list[Any] = []
+    more: Any = None
+    while more is None:
+        try:
+            found, more = await ctx._scandir(fd, path[:0], _ENTRIES_PER_STEP, False)
+        except OSError as error:
+            handle(os.scandir, path, error)
+            return
+        entries += found
+    for entry in entries:
+        full = os.path.join(path, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            await _remove_tree(ctx, fd, entry.name, full, handle)
+            continue
+        try:
+            await ctx._unlink(entry.name, fd)
+        except OSError as error:
+            handle(os.unlink, full, error)
+
+
+# --- copying
+
+
+async def copyfile(
+    src: Path, dst: Path, *, follow_symlinks: bool = True, context: AIOContext | None = None
+) -> Path:
+    """Copy the contents of a file, sharing blocks where the file system can: shutil.copyfile."""
+    import shutil
+
+    ctx = _of(context)
+    try:
+        is_same = await samefile(src, dst, context=ctx)
+    except OSError:
+        is_same = False
+    if is_same:
+        msg = f"{src!r} and {dst!r} are the same file"
+        raise shutil.SameFileError(msg)
+    for path in (src, dst):
+        try:
+            status = await ctx._stat(path)
+        except OSError:
+            continue
+        if _stat.S_ISFIFO(status.st_mode):
+            msg = f"`{os.fspath(path)!s}` is a named pipe"
+            raise shutil.SpecialFileError(msg)
+    if not follow_symlinks and await islink(src, context=ctx):
+        await symlink(await readlink(src, context=ctx), dst, context=ctx)
+        return dst
+    source = await ctx._open(src, os.O_RDONLY)
+    try:
+        target = await ctx._open(dst, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            await ctx._copy(target, source)
+        finally:
+            await ctx._close(target)
+    finally:
+        _close_soon(source)
+    return dst
+
+
+async def move(
+    src: Path,
+    dst: Path,
+    copy_function: Callable[..., Any] | None = None,
+    *,
+    context: AIOContext | None = None,
+) -> Any:
+    """Move a file or tree, into the target if that is a directory: shutil.move.
+
+    Within a file system this renames. Else the tree is copied, with its modes and times, and
+    removed. copy_function(source, target) is awaited for each file.
+    """
+    import shutil
+
+    source: Any = os.fspath(src)
+    target: Any = os.fspath(dst)
+    real = target
+    if await isdir(target, context=context):
+        if await samefile(source, target, context=context):
+            await rename(source, target, context=context)
+            return real
+        separator: Any = b"/" if isinstance(source, bytes) else "/"
+        real = os.path.join(target, os.path.basename(source.rstrip(separator)))
+        if await lexists(real, context=context):
+            msg = f"Destination path '{real!s}' already exists"
+            raise shutil.Error(msg)
+    try:
+        await rename(source, real, context=context)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        await _copy_tree(source, real, copy_function, context)
+        if await isdir(source, context=context) and not await islink(source, context=context):
+            await rmtree(source, context=context)
+        else:
+            await unlink(source, context=context)
+    return real
+
+
+async def _copy_tree(
+    source: Any, target: Any, copy_function: Any, context: AIOContext | None
+) -> None:
+    status = await lstat(source, context=context)
+    if _stat.S_ISLNK(status.st_mode):
+        await symlink(await readlink(source, context=context), target, context=context)
+        return
+    if _stat.S_ISDIR(status.st_mode):
+        await mkdir(target, context=context)
+        for name in await listdir(source, context=context):
+            await _copy_tree(
+                os.path.join(source, name), os.path.join(target, name), copy_function, context
+            )
+    elif copy_function is not None:
+        await copy_function(source, target)
+        return
+    else:
+        await copyfile(source, target, context=context)
+    times = (status.st_atime_ns, status.st_mtime_ns)
+    await utime(target, ns=times, context=context)
+    await chmod(target, _stat.S_IMODE(status.st_mode), context=context)
+
+
+async def sendfile(
+    out_fd: int,
+    in_fd: int,
+    offset: int | None,
+    count: int,
+    *,
+    context: AIOContext | None = None,
+) -> int:
+    """Send bytes of a file to a socket, pipe or file: os.sendfile, sendfile(2).
+
+    Waits until the socket or pipe takes some.
+    """
+    ctx = _of(context)
+    place = -1 if offset is None else offset
+    while True:
+        with contextlib.suppress(OSError):
+            await ctx.poll(out_fd, select.POLLOUT)
+        try:
+            result: int = await ctx._sendfile(out_fd, in_fd, place, count)
+        except BlockingIOError:
+            continue
+        return result
+
+
+# --- temporary files
+
+
+async def _temporary_directory(context: AIOContext | None) -> str:
+    if _tempfile.tempdir is not None:
+        return os.fspath(_tempfile.tempdir)
+    names = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
+    for name in [*names, "/tmp", "/var/tmp", "/usr/tmp", "."]:
+        if name and await access(name, os.W_OK | os.X_OK, context=context):
+            return os.path.abspath(name)  # noqa: ASYNC240
+    msg = "No usable temporary directory found"
+    raise FileNotFoundError(errno.ENOENT, msg)
+
+
+def _random_name() -> str:
+    return "".join(random.SystemRandom().choices("abcdefghijklmnopqrstuvwxyz0123456789_", k=8))
+
+
+class _TemporaryDirectory:
+    def __init__(
+        self,
+        suffix: str | None,
+        prefix: str | None,
+        directory: str | os.PathLike[str] | None,
+        ignore_cleanup_errors: bool,
+        context: AIOContext | None,
+    ) -> None:
+        self._suffix = suffix or ""
+        self._prefix = _tempfile.gettempprefix() if prefix is None else prefix
+        self._directory = directory
+        self._ignore = ignore_cleanup_errors
+        self._context = context
+        self.name = ""
+
+    async def __aenter__(self) -> str:
+        directory = self._directory or await _temporary_directory(self._context)
+        while True:
+            name = os.path.join(directory, self._prefix + _random_name() + self._suffix)
+            with contextlib.suppress(FileExistsError):
+                await mkdir(name, 0o700, context=self._context)
+                break
+        self.name = os.path.abspath(name)  # noqa: ASYNC240
+        return self.name
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.cleanup()
+
+    async def cleanup(self) -> None:
+        """Remove the directory and what is in it."""
+        with contextlib.suppress(FileNotFoundError):
+            await rmtree(self.name, self._ignore, context=self._context)
+
+
+def TemporaryDirectory(  # noqa: N802
+    suffix: str | None = None,
+    prefix: str | None = None,
+    dir: str | os.PathLike[str] | None = None,  # noqa: A002
+    ignore_cleanup_errors: bool = False,
+    *,
+    context: AIOContext | None = None,
+) -> _TemporaryDirectory:
+    """Make a directory for the time of an `async with`: tempfile.TemporaryDirectory."""
+    return _TemporaryDirectory(suffix, prefix, dir, ignore_cleanup_errors, context)
+
+
+class _TemporaryFile:
+    def __init__(self, arguments: dict[str, Any], *, has_name: bool) -> None:
+        self._arguments = arguments
+        self._has_name = has_name
+        self._file: Any = None
+        self._name = ""
+
+    async def _open(self) -> Any:
+        from .files import open as open_file  # type: ignore[import-not-found,unused-ignore]
+
+        arguments = dict(self._arguments)
+        context = arguments["context"]
+        directory = arguments.pop("dir") or await _temporary_directory(context)
+        prefix = arguments.pop("prefix")
+        prefix = _tempfile.gettempprefix() if prefix is None else prefix
+        suffix = arguments.pop("suffix") or ""
+        self._delete = arguments.pop("delete")
+        ctx = _of(context)
+        fd = -1
+        if not self._has_name:
+            with contextlib.suppress(OSError):
+                fd = await ctx._open(directory, os.O_RDWR | os.O_TMPFILE, 0o600)
+        while fd < 0:
+            self._name = os.path.join(directory, prefix + _random_name() + suffix)
+            with contextlib.suppress(FileExistsError):
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+                fd = await ctx._open(self._name, flags, 0o600)
+                if not self._has_name:
+                    await unlink(self._name, context=context)
+        self._file = await open_file(fd, **arguments)
+        return self._file
+
+    def __await__(self) -> Any:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Any:
+        return await self._open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._file.close()
+        finally:
+            if self._has_name and self._delete:
+                with contextlib.suppress(FileNotFoundError):
+                    await unlink(self._name, context=self._arguments["context"])
+
+
+def TemporaryFile(  # noqa: N802
+    mode: str = "w+b",
+    buffering: int = -1,
+    encoding: str | None = None,
+    newline: str | None = None,
+    suffix: str | None = None,
+    prefix: str | None = None,
+    dir: str | os.PathLike[str] | None = None,  # noqa: A002
+    *,
+    errors: str | None = None,
+    context: AIOContext | None = None,
+) -> _TemporaryFile:
+    """Open a file without a name, for an `async with` or await: tempfile.TemporaryFile."""
+    arguments = locals()
+    return _TemporaryFile({**arguments, "delete": False}, has_name=False)
+
+
+def NamedTemporaryFile(  # noqa: N802
+    mode: str = "w+b",
+    buffering: int = -1,
+    encoding: str | None = None,
+    newline: str | None = None,
+    suffix: str | None = None,
+    prefix: str | None = None,
+    dir: str | os.PathLike[str] | None = None,  # noqa: A002
+    delete: bool = True,
+    *,
+    errors: str | None = None,
+    context: AIOContext | None = None,
+) -> _TemporaryFile:
+    """Open a new file with a name, removed at the end: tempfile.NamedTemporaryFile."""
+    arguments = locals()
+    return _TemporaryFile(arguments, has_name=True)

@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linux_aio.fs against its twins in os, os.path and shutil: same results, same exceptions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from linux_aio import AIOContext, fs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(params=["disk", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    if request.param == "disk":
+        yield tmp_path
+        return
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("no /dev/shm")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        yield Path(name)
+
+
+def run(use: Callable[[], Any]) -> Any:
+    async def main() -> Any:
+        return await use()
+
+    return asyncio.run(main())
+
+
+def outcome(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except Exception as error:
+        names = (getattr(error, "filename", None), getattr(error, "filename2", None))
+        return type(error), str(error), names
+
+
+async def awaited_outcome(function: Callable[[], Any]) -> Any:
+    try:
+        return await function()
+    except Exception as error:
+        names = (getattr(error, "filename", None), getattr(error, "filename2", None))
+        return type(error), str(error), names
+
+
+def populate(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "file").write_bytes(b"contents")
+    (folder / "empty").touch()
+    (folder / "sub" / "deep").mkdir(parents=True)
+    (folder / "sub" / "inner").write_bytes(b"x")
+    (folder / "link").symlink_to("file")
+    (folder / "broken").symlink_to("nowhere")
+    (folder / "to-sub").symlink_to("sub")
+    os.mkfifo(folder / "fifo")
+    Path(os.fsdecode(os.fsencode(folder) + b"/not-utf8-\xff")).touch()
+
+
+NAMES = ["file", "empty", "sub", "link", "broken", "to-sub", "fifo", "missing", "file/below"]
+NAMES += ["not-utf8-\udcff", "."]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (fs.stat, os.stat),
+        (fs.lstat, os.lstat),
+        (fs.readlink, os.readlink),
+        (fs.exists, os.path.exists),
+        (fs.lexists, os.path.lexists),
+        (fs.isfile, os.path.isfile),
+        (fs.isdir, os.path.isdir),
+        (fs.islink, os.path.islink),
+        (fs.ismount, os.path.ismount),
+        (fs.getsize, os.path.getsize),
+        (fs.getmtime, os.path.getmtime),
+        (fs.getatime, os.path.getatime),
+        (fs.getctime, os.path.getctime),
+    ],
+    ids=lambda function: function.__name__,
+)
+def test_what_a_path_is(folder: Path, ours: Any, theirs: Any) -> None:
+    populate(folder)
+
+    async def use() -> None:
+        for name in NAMES:
+            for path in (str(folder / name), os.fsencode(folder / name), folder / name):
+                for _ in range(2):
+                    result = await awaited_outcome(lambda path=path: ours(path))
+                    assert result == outcome(lambda path=path: theirs(path)), path
+        for path in ("/", "/proc", ""):
+            got = await awaited_outcome(lambda path=path: ours(path))
+            wanted = outcome(lambda path=path: theirs(path))
+            if path == "/proc" and theirs in (os.stat, os.lstat):  # its links come and go
+                got, wanted = got[:3], wanted[:3]
+            assert got == wanted
+
+    run(use)
+
+
+@pytest.mark.parametrize("bad", [1.5, None, "nul\0inside", [], -1])
+def test_wrong_paths_raise_the_same_class(bad: Any) -> None:
+    async def use() -> None:
+        for ours, theirs in ((fs.stat, os.stat), (fs.mkdir, os.mkdir), (fs.unlink, os.unlink)):
+            got = await awaited_outcome(lambda ours=ours: ours(bad))
+            assert got[0] == outcome(lambda theirs=theirs: theirs(bad))[0]
+
+    run(use)
+
+
+def test_descriptors(folder: Path) -> None:
+    populate(folder)
+
+    async def use() -> None:
+        for name in ("file", "sub"):
+            fd = os.open(folder / name, os.O_RDONLY)
+            try:
+                assert await fs.stat(fd) == os.stat(fd)
+                assert await fs.statvfs(fd) == os.statvfs(fd)
+                assert await fs.exists(fd)
+                assert await fs.getsize(fd) == os.path.getsize(fd)  # noqa: ASYNC240
+            finally:
+                os.close(fd)
+        assert not await fs.exists(fd)
+        assert await awaited_outcome(lambda: fs.stat(fd)) == outcome(lambda: os.stat(fd))
+        directory = os.open(folder, os.O_RDONLY)
+        try:
+            assert await fs.stat("file", dir_fd=directory) == os.stat("file", dir_fd=directory)
+            assert sorted(await fs.listdir(directory)) == sorted(os.listdir(directory))
+            await fs.mkdir("made", dir_fd=directory)
+            await fs.rename("made", "renamed", src_dir_fd=directory, dst_dir_fd=directory)
+            await fs.symlink("renamed", "leads", dir_fd=directory)
+            assert await fs.readlink("leads", dir_fd=directory) == "renamed"
+            await fs.unlink("leads", dir_fd=directory)
+            await fs.rmdir("renamed", dir_fd=directory)
+            assert await fs.access("file", os.R_OK, dir_fd=directory)
+        finally:
+            os.close(directory)
+
+    run(use)
+
+
+def test_relative_paths(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    populate(folder)
+    monkeypatch.chdir(folder)
+
+    async def use() -> None:
+        assert sorted(await fs.listdir()) == sorted(os.listdir())
+        assert sorted(await fs.listdir(b".")) == sorted(os.listdir(b"."))
+        assert await fs.stat("file") == os.stat("file")
+        await fs.mkdir("new")
+        assert (folder / "new").is_dir()
+        assert {entry.path async for entry in fs.scandir()} == {
+            entry.path for entry in os.scandir()
+        }
+
+    run(use)
+
+
+# Each changes a tree, or raises: done with os in one, with linux_aio.fs in another.
+CHANGES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("mkdir", ("new",), {}),
+    ("mkdir", ("new", 0o700), {}),
+    ("mkdir", ("file",), {}),
+    ("mkdir", ("missing/new",), {}),
+    ("makedirs", ("a/b/c",), {}),
+    ("makedirs", ("sub/deep",), {}),
+    ("makedirs", ("sub/deep",), {"exist_ok": True}),
+    ("makedirs", ("file",), {"exist_ok": True}),
+    ("makedirs", ("a/b/",), {"mode": 0o700}),
+    ("rmdir", ("sub/deep",), {}),
+    ("rmdir", ("sub",), {}),
+    ("rmdir", ("file",), {}),
+    ("removedirs", ("sub/deep",), {}),
+    ("unlink", ("file",), {}),
+    ("unlink", ("broken",), {}),
+    ("unlink", ("missing",), {}),
+    ("unlink", ("sub",), {}),
+    ("remove", ("fifo",), {}),
+    ("symlink", ("file", "new"), {}),
+    ("symlink", ("file", "link"), {}),
+    ("chmod", ("file", 0o640), {}),
+    ("chmod", ("link", 0o600), {}),
+    ("chmod", ("missing", 0o600), {}),
+    ("truncate", ("file", 3), {}),
+    ("truncate", ("file", -1), {}),
+    ("truncate", ("sub", 3), {}),
+    ("truncate", ("missing", 3), {}),
+    ("utime", ("file", (1, 2.5)), {}),
+    ("utime", ("file",), {"ns": (123456789, -5)}),
+    ("utime", ("link",), {"ns": (5, 6), "follow_symlinks": False}),
+    ("utime", ("file", (1, 2)), {"ns": (1, 2)}),
+    ("utime", ("missing",), {}),
+    ("chown", ("file", -1, -1), {}),
+    ("chown", ("missing", -1, -1), {}),
+]
+
+
+def picture(folder: Path) -> dict[str, Any]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        times = (status.st_atime_ns, status.st_mtime_ns) if status.st_mtime_ns < 10**10 else None
+        found[str(path.relative_to(folder))] = (
+            status.st_mode,
+            status.st_nlink,
+            status.st_size if not stat.S_ISDIR(status.st_mode) else None,
+            os.readlink(path) if path.is_symlink() else None,
+            times,
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "keywords"), CHANGES, ids=[f"{i}-{c[0]}" for i, c in enumerate(CHANGES)]
+)
+def test_changes(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+) -> None:
+    populate(folder / "ours")
+    populate(folder / "theirs")
+    monkeypatch.chdir(folder / "theirs")
+    wanted = outcome(lambda: getattr(os, name)(*arguments, **keywords))
+    monkeypatch.chdir(folder / "ours")
+
+    async def use() -> Any:
+        return await awaited_outcome(lambda: getattr(fs, name)(*arguments, **keywords))
+
+    assert run(use) == wanted
+    assert picture(folder / "ours") == picture(folder / "theirs")
+
+
+@pytest.mark.parametrize("name", ["rename", "replace", "link", "renames"])
+@pytest.mark.parametrize("source", ["file", "sub", "broken", "missing", "link"])
+@pytest.mark.parametrize("target", ["new", "empty", "sub/deep", "a/new", "file/x"])
+def test_two_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str, target: str
+) -> None:
+    populate(tmp_path / "ours")
+    populate(tmp_path / "theirs")
+    monkeypatch.chdir(tmp_path / "theirs")
+    wanted = outcome(lambda: getattr(os, name)(source, target))
+    monkeypatch.chdir(tmp_path / "ours")
+
+    async def use() -> Any:
+        return await awaited_outcome(lambda: getattr(fs, name)(source, target))
+
+    assert run(use) == wanted
+    assert picture(tmp_path / "ours") == picture(tmp_path / "theirs")
+
+
+def test_scandir_brings_the_status(folder: Path) -> None:
+    populate(folder)
+
+    async def use() -> None:
+        for path in (str(folder), os.fsencode(folder), folder, f"{folder}/"):
+            theirs = {entry.name: entry for entry in os.scandir(path)}
+            ours = {entry.name: entry async for entry in fs.scandir(path)}
+            assert ours.keys() == theirs.keys()
+            for name, entry in ours.items():
+                twin = theirs[name]
+                assert entry.path == twin.path
+                assert os.fspath(entry) == os.fspath(twin)
+                assert entry.inode() == twin.inode()
+                assert repr(entry) == repr(twin)
+                assert entry.is_symlink() == twin.is_symlink()
+                for follows in (True, False):
+                    for question in ("is_dir", "is_file", "stat"):
+                        got = outcome(
+                            lambda: getattr(entry, question)(follow_symlinks=follows)  # noqa: B023
+                        )
+                        wanted = outcome(
+                            lambda: getattr(twin, question)(follow_symlinks=follows)  # noqa: B023
+                        )
+                        assert got == wanted, (name, question, follows)
+
+    run(use)
+
+
+def test_scandir_of_many_and_its_end(tmp_path: Path) -> None:
+    for i in range(2500):
+        (tmp_path / f"file-{i}").touch()
+
+    async def use() -> None:
+        await fs.listdir(tmp_path)  # the context's own are there
+        async for _ in fs.scandir(tmp_path):
+            pass
+        before = len(os.listdir("/proc/self/fd"))
+        assert sorted([entry.name async for entry in fs.scandir(tmp_path)]) == sorted(
+            os.listdir(tmp_path)
+        )
+        assert len(await fs.listdir(tmp_path)) == 2500
+        async with fs.scandir(tmp_path) as entries:
+            async for _ in entries:
+                break
+        assert [entry async for entry in entries] == []
+        fd = os.open(tmp_path, os.O_RDONLY)
+        assert len([entry async for entry in fs.scandir(fd)]) == 2500
+        os.close(fd)
+        for _ in range(500):
+            if len(os.listdir("/proc/self/fd")) <= before:
+                break
+            await asyncio.sleep(0.01)
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+    run(use)
+
+
+@pytest.mark.parametrize("topdown", [True, False])
+@pytest.mark.parametrize("followlinks", [True, False])
+def test_walk(folder: Path, topdown: bool, followlinks: bool) -> None:
+    populate(folder)
+
+    async def use() -> None:
+        ours = [
+            (top, sorted(names), sorted(files))
+            async for top, names, files in fs.walk(folder, topdown, None, followlinks)
+        ]
+        theirs = [
+            (top, sorted(names), sorted(files))
+            for top, names, files in os.walk(folder, topdown, None, followlinks)
+        ]
+        assert sorted(ours) == sorted(theirs)
+        errors: list[OSError] = []
+        assert [x async for x in fs.walk(folder / "missing", onerror=errors.append)] == []
+        assert errors[0].filename == str(folder / "missing")
+
+    run(use)
+
+
+def test_rmtree(folder: Path) -> None:
+    async def use() -> None:
+        populate(folder / "tree")
+        (folder / "kept").touch()
+        (folder / "tree" / "sub" / "out").symlink_to(folder)
+        await fs.rmtree(folder / "tree")
+        assert os.listdir(folder) == ["kept"]
+        assert (await awaited_outcome(lambda: fs.rmtree(folder / "missing")))[:2] == outcome(
+            lambda: shutil.rmtree(folder / "missing")
+        )[:2]
+        await fs.rmtree(folder / "missing", ignore_errors=True)
+        (folder / "link").symlink_to("kept")
+        with pytest.raises(OSError, match="symbolic link"):
+            await fs.rmtree(folder / "link")
+        failed = []
+        await fs.rmtree(folder / "missing", onexc=lambda *what: failed.append(what))
+        assert isinstance(failed[0][2], FileNotFoundError)
+
+    run(use)
+
+
+def test_copyfile(folder: Path) -> None:
+    data = os.urandom(3_000_001)
+    (folder / "source").write_bytes(data)
+    (folder / "link").symlink_to("source")
+    (folder / "target").write_bytes(b"longer" * 1_000_000)
+    os.mkfifo(folder / "fifo")
+
+    async def use() -> None:
+        assert await fs.copyfile(folder / "source", folder / "target") == folder / "target"
+        assert (folder / "target").read_bytes() == data
+        await fs.copyfile(folder / "link", folder / "copied", follow_symlinks=False)
+        assert os.readlink(folder / "copied") == "source"
+        for source, target in (
+            ("source", "source"),
+            ("missing", "new"),
+            ("source", "missing/new"),
+            ("fifo", "new"),
+            ("link", "source"),
+        ):
+            paths = (str(folder / source), str(folder / target))
+            got = await awaited_outcome(lambda paths=paths: fs.copyfile(*paths))
+            assert got == outcome(lambda paths=paths: shutil.copyfile(*paths))
+
+    run(use)
+
+
+def test_move_to_another_file_system(tmp_path: Path) -> None:
+    if os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
+        pytest.skip("/dev/shm is no other file system")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_bytes(b"contents")
+    (tree / "file").chmod(0o640)
+    os.utime(tree / "file", ns=(10**9, 2 * 10**9))
+    (tree / "link").symlink_to("file")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as there:
+        result = run(lambda: fs.move(tree, there))
+        assert result == os.path.join(there, "tree")
+        moved = Path(result)
+        assert (moved / "file").read_bytes() == b"contents"
+        assert (moved / "file").stat().st_mtime_ns == 2 * 10**9
+        assert stat.S_IMODE((moved / "file").stat().st_mode) == 0o640
+        assert os.readlink(moved / "link") == "file"
+        assert not tree.exists()
+        (tmp_path / "tree").mkdir()
+        with pytest.raises(shutil.Error):
+            run(lambda: fs.move(tmp_path / "tree", there))
+
+
+def test_sendfile_to_a_socket(tmp_path: Path) -> None:
+    import socket
+
+    data = os.urandom(1_000_000)
+    (tmp_path / "file").write_bytes(data)
+
+    async def use() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        ours.setblocking(False)
+        file = os.open(tmp_path / "file", os.O_RDONLY)
+        received = bytearray()
+        loop = asyncio.get_running_loop()
+
+        async def receive() -> None:
+            while len(received) < len(data):
+                received.extend(await loop.sock_recv(theirs, 65536))
+
+        reader = asyncio.ensure_future(receive())
+        sent = 0
+        while sent < len(data):
+            sent += await fs.sendfile(ours.fileno(), file, sent, len(data) - sent)
+        await reader
+        assert received == data
+        os.close(file)
+        ours.close()
+        theirs.close()
+
+    run(use)
+
+
+def test_allocation(tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+
+    async def use() -> None:
+        await fs.posix_fallocate(fd, 10, 100)
+        assert os.fstat(fd).st_size == 110
+        await fs.truncate(fd, 7)
+        assert os.fstat(fd).st_size == 7
+        for wrong in ((fd, 0, 0), (fd, -1, 5), (9999, 0, 5)):
+            got = await awaited_outcome(lambda wrong=wrong: fs.posix_fallocate(*wrong))
+            assert got == outcome(lambda wrong=wrong: os.posix_fallocate(*wrong))
+
+    run(use)
+    os.close(fd)
+
+
+def test_temporary_directory(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with fs.TemporaryDirectory(dir=tmp_path, prefix="p-", suffix="-s") as name:
+            assert os.path.basename(name).startswith("p-")
+            assert name.endswith("-s")
+            assert stat.S_IMODE(os.stat(name).st_mode) == 0o700
+            populate(Path(name) / "inner")
+        assert os.listdir(tmp_path) == []
+
+    run(use)
+
+
+def test_on_every_engine(tmp_path: Path) -> None:
+    async def use() -> None:
+        for engine in ("auto", "aio", "uring", "threads"):
+            try:
+                context = AIOContext(engine=engine)
+            except OSError:
+                continue
+            async with context:
+                await fs.mkdir(tmp_path / engine, context=context)
+                assert await fs.isdir(tmp_path / engine, context=context)
+                assert await fs.stat(tmp_path, context=context) == os.stat(tmp_path)
+
+    run(use)
