@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator
 
 from . import files
 from .contenders.base import Asynchronous, External, Memory, Synchronous
-from .model import Access, Job, Sample, Storage, percentile
+from .model import Access, Job, Sample, percentile
 
 BEAT = 0.001
 AT_MOST = 1_500_000  # operations of 4 KiB per second: nobody does more
@@ -25,7 +25,7 @@ class Offsets:
 
     def __init__(self, job: Job, one_pass: list[int]) -> None:
         passes = 1
-        if job.case.storage is not Storage.UNCACHED:
+        if not job.case.storage.is_uncached:
             bytes_read = AT_MOST * job.seconds * 4096
             passes += int(bytes_read / (len(one_pass) * job.case.block))
         self._all = one_pass * passes

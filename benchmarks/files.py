@@ -16,6 +16,7 @@ SIZES = {
     Storage.CACHED: 256 * MIB,
     Storage.UNCACHED: 512 * MIB,
     Storage.DIRECT: 512 * MIB,
+    Storage.DROPPED: 512 * MIB,
 }
 
 
@@ -52,6 +53,8 @@ def prepare(case: Case, path: str) -> None:
         os.fsync(fd)
         if case.storage is not Storage.CACHED:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        if case.storage is Storage.DROPPED:
+            Path("/proc/sys/vm/drop_caches").write_text("3")
     finally:
         os.close(fd)
 

@@ -12,6 +12,11 @@ class Storage(StrEnum):
     CACHED = "cached"  # on a disk, all of it in the page cache
     UNCACHED = "uncached"  # on a disk, none of it in the page cache
     DIRECT = "direct"  # on a disk, with O_DIRECT
+    DROPPED = "dropped"  # on a disk, nor is it known where on it: after drop_caches, as root
+
+    @property
+    def is_uncached(self) -> bool:
+        return self in (Storage.UNCACHED, Storage.DROPPED)
 
 
 class Access(StrEnum):

@@ -61,7 +61,7 @@ def all_files(cases: Iterable[Case], memory: Path, disk: Path) -> Iterator[dict[
         paths: dict[Storage, str] = {}
         for storage in sorted({case.storage for case in cases}):
             path = Path(in_memory if storage is Storage.MEMORY else on_disk, storage)
-            if storage is Storage.UNCACHED and Storage.DIRECT in paths:
+            if storage.is_uncached and Storage.DIRECT in paths:
                 paths[storage] = paths[Storage.DIRECT]
                 continue
             files.make(path, files.SIZES[storage])

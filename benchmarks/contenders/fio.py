@@ -27,9 +27,9 @@ class Fio(External):
         whole = min(case.in_flight, 32)
         # What completes at once is best handled in whole batches; a disk is to be kept busy.
         batch, at_least = whole, whole
-        if case.storage in (Storage.DIRECT, Storage.UNCACHED):
+        if case.storage is Storage.DIRECT or case.storage.is_uncached:
             batch, at_least = min(whole, 8), 1
-        if case.storage is Storage.UNCACHED and self.engine == "libaio":
+        if case.storage.is_uncached and self.engine == "libaio":
             batch = 1  # the kernel holds back what comes in batches, and then waits for it
         kind = "write" if case.access is Access.WRITE else "read"
         options = [
@@ -50,7 +50,7 @@ class Fio(External):
         ]
         if not case.sequential:
             options.append("--fadvise_hint=random")
-        if case.storage is not Storage.UNCACHED:
+        if not case.storage.is_uncached:
             options += ["--norandommap=1", "--time_based=1"]
         if latencies:
             options += ["--percentile_list=50:99.9", "--lat_percentiles=1"]
