@@ -38,10 +38,11 @@ void Crew::run_reactor() noexcept {
             break;
         }
         // What only the reactor can end wakes it; the last worker to go does so, too.
+        // (Somebody who was handed the eventfd might empty it: hence not for ever.)
         const bool is_needed = in_flight_ != 0 && workers_ == 0;
         reactor_sleeps_ = true;
         lock.unlock();
-        wait_in_reactor(is_needed ? std::chrono::hours(1) : Clock::duration(linger));
+        wait_in_reactor(is_needed ? std::chrono::seconds(1) : Clock::duration(linger));
         lock.lock();
         reactor_sleeps_ = false;
         if (reactor_error_ == 0) {

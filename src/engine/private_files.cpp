@@ -34,7 +34,7 @@ bool are_same_file(pid_t left_thread, int left, pid_t right_thread, int right) n
 }  // namespace
 
 void close_held(HeldFile* file) noexcept {
-    if (file->fd >= 0) {
+    if (!file->listed.is_open() && file->fd >= 0) {
         ::close(file->fd);
     }
     delete file;
@@ -348,18 +348,40 @@ void PrivateFiles::receive() noexcept {
             return;
         }
         Arrivals arrivals;
-        if (!take_next(arrivals)) {
+        if (!(is_private_ ? take_next(arrivals) : receive_listed(number, arrivals))) {
             return;
         }
-        // A message before it can only be lost if somebody was given the receiving end.
-        while (first_underway_ != nullptr && first_underway_->message < number) {
-            arrive(next_underway(), -1);
+        accept(number, arrivals);
+    }
+}
+
+// To receive and to list is one step to a fork.
+bool PrivateFiles::receive_listed(std::uint64_t number, Arrivals& arrivals) noexcept {
+    const ForkBarrier barrier;
+    if (!take_next(arrivals)) {
+        return false;
+    }
+    std::size_t i = 0;
+    for (auto* file = first_underway_; file != nullptr && i < arrivals.count; file = file->next) {
+        if (file->message != number) {
+            continue;
         }
-        for (std::size_t i = 0; first_underway_ != nullptr && first_underway_->message == number;
-             ++i) {
-            // what our table has no room for after all is lost
-            arrive(next_underway(), i < arrivals.count ? arrivals.fds[i] : -1);
+        const int fd = arrivals.fds[i++];
+        if (closing_of(fd) == Closing::at_once) {
+            file->listed.adopt(fd, barrier);
         }
+    }
+    return true;
+}
+
+void PrivateFiles::accept(std::uint64_t number, const Arrivals& arrivals) noexcept {
+    // A message before it can only be lost if somebody was given the receiving end.
+    while (first_underway_ != nullptr && first_underway_->message < number) {
+        arrive(next_underway(), -1);
+    }
+    for (std::size_t i = 0; first_underway_ != nullptr && first_underway_->message == number; ++i) {
+        // what our table has no room for after all is lost
+        arrive(next_underway(), i < arrivals.count ? arrivals.fds[i] : -1);
     }
 }
 
@@ -456,7 +478,11 @@ void PrivateFiles::arrive(HeldFile* file, int fd) noexcept {
     auto& recent = recent_[static_cast<std::size_t>(file->number) % recent_.size()];
     if (file->users != 0 && fd >= 0 && recent != nullptr && recent->number == file->number &&
         is_copy(recent, fd)) {
-        ::close(fd);
+        if (file->listed.is_open()) {
+            file->listed.reset();
+        } else {
+            ::close(fd);
+        }
         ++recent->users;
         file->same_as = recent;
         return;

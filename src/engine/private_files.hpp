@@ -58,6 +58,9 @@ struct HeldFile {
 
     void* watch = nullptr;  // an epoll reactor's
 
+    // In the program's table: what is closed at once, as eventfds, is kept from child processes.
+    CloforkFd listed;
+
     // Set once it has turned out to be a file that has arrived before.
     HeldFile* same_as = nullptr;
 };
@@ -178,6 +181,8 @@ private:
     void drop_next() noexcept;
     HeldFile* next_underway() noexcept;
     void arrive(HeldFile* file, int fd) noexcept;
+    void accept(std::uint64_t number, const Arrivals& arrivals) noexcept;
+    bool receive_listed(std::uint64_t number, Arrivals& arrivals) noexcept;
     static bool is_copy(const HeldFile* file, int fd) noexcept;
     void replace(HeldFile*& file) noexcept;
 

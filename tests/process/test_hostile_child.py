@@ -44,6 +44,22 @@ def fd(tmp_path: Path) -> Iterator[int]:
     os.close(number)
 
 
+@pytest.fixture(params=["our threads' table", "the program's table"], autouse=True)
+def table(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Our threads use the program's table where a copy of a low number can't be closed."""
+    if request.param == "our threads' table":
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    name = f"/linux_aio_{os.getpid()}".encode()
+    queue = libc.mq_open(name, os.O_RDWR | os.O_CREAT, 0o600, None)
+    if queue < 0:
+        pytest.skip("no message queues here")
+    libc.mq_unlink(name)
+    yield
+    os.close(queue)
+
+
 def descriptors() -> dict[int, str]:
     """What each number of this process is."""
     found = {}
