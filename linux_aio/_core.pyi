@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from asyncio import AbstractEventLoop
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from types import GenericAlias, TracebackType
 from typing import Any, Generic, Self, SupportsFloat, SupportsIndex, final
 
@@ -27,6 +27,53 @@ def engines() -> dict[str, str]:
     For each engine "available", or the reason why not. Each is tried: io_setup(2),
     io_uring_setup(2).
     """
+
+def _bulk_load(
+    buffered_fd: int,
+    direct_fd: int,
+    segments: Iterable[tuple[int, WriteableBuffer]],
+    direct: int,
+    chunk: int,
+    depth: int,
+    engine: str,
+    tick: Callable[[int], object] | None,
+    /,
+) -> tuple[Any, ...]:
+    """Read into the buffers of all (offset, buffer) pairs, for linux_aio.bulk.
+
+    Returns (nbytes, direct, cached, engine, chunk, depth, met_end), or (errno, offset) of a request
+    that failed. The descriptors are those of one file without and with O_DIRECT; -1: not open so.
+    """
+
+def _bulk_stream(
+    buffered_fd: int,
+    direct_fd: int,
+    feed: Callable[[bool], tuple[int, WriteableBuffer] | bool | None],
+    done: Callable[[int, int], object],
+    direct: int,
+    chunk: int,
+    depth: int,
+    engine: str,
+    tick: Callable[[int], object] | None,
+    /,
+) -> tuple[Any, ...]:
+    """As _bulk_load, with pairs that feed(may_wait) returns one by one.
+
+    None if there is none for now, False when there are no more. done(index, nbytes) is called when
+    one is complete, which may be in another order.
+    """
+
+def _bulk_size(fd: int, /) -> int:
+    """Return the size of a file or block device in bytes; 0 where none is known."""
+
+def _bulk_gains(fd: int, /) -> bool:
+    """Return whether direct I/O on the file is likely to pay: it is on a local disk."""
+
+def _bulk_copies_itself(fd: int, /) -> bool:
+    """Return whether the file system copies files by itself: see copy_file_range(2)."""
+
+def _bulk_holds_locks(fd: int, /) -> bool:
+    """Return whether this process may have record locks on the file: see fcntl_locking(2)."""
 
 def aligned_buffer(nbytes: SupportsIndex, alignment: SupportsIndex = 4096) -> memoryview:
     """Return nbytes writable zero bytes at an address that is a multiple of alignment.

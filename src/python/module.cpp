@@ -7,6 +7,7 @@
 #include "engine/reactors.hpp"
 #include "libaio/calls.hpp"
 #include "python/awaitable.hpp"
+#include "python/bulk_load.hpp"
 #include "python/closing.hpp"
 #include "python/context.hpp"
 #include "python/dir_entry.hpp"
@@ -123,6 +124,9 @@ int module_exec(PyObject* module) {
     const auto calls =
         Ref::steal(PyCapsule_New(&libaio::calls, "linux_aio._core._libaio_calls", nullptr));
     if (!calls || PyModule_AddObjectRef(module, "_libaio_calls", calls.get()) != 0) {
+        return -1;
+    }
+    if (!add_bulk_functions(module)) {
         return -1;
     }
     if (!sweep_before_collections(module)) {

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A long blocking call in a thread of its own, awaited from any event loop.
+
+The thread tells the loop of news through an eventfd, which is awaited like any other file. Only
+awaitables of the extension are used, so that every kind of loop will do that they work on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from ._loop_context import loop_context
+
+_T = TypeVar("_T")
+
+
+class Stopped(Exception):  # noqa: N818 - no error: the caller gave up
+    """Raised by `Worker.check` in the thread, once `Worker.stop` was called."""
+
+
+class Worker(Generic[_T]):
+    """A thread that runs `function(worker)`, which calls `worker.check()` now and then."""
+
+    def __init__(self, function: Callable[[Worker[_T]], _T]) -> None:
+        self._function = function
+        self._result: _T | None = None
+        self._error: BaseException | None = None
+        self._stop = threading.Event()
+        self._lock = threading.Lock()  # held while the eventfd is written or closed
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.finished = False
+        _workers.add(self)
+        try:
+            threading.Thread(target=self._run, name="linux_aio bulk").start()
+        except BaseException:
+            self._close()
+            raise
+
+    def _run(self) -> None:
+        try:
+            self._result = self._function(self)
+        except BaseException as error:
+            self._error = error
+        self.finished = True
+        self.notify()
+
+    def notify(self) -> None:
+        """Wake the loop: the thread has news."""
+        with self._lock:
+            if self._fd >= 0:
+                os.eventfd_write(self._fd, 1)
+
+    def stop(self) -> None:
+        """Ask the thread to end soon."""
+        self._stop.set()
+
+    def check(self) -> None:
+        """For the thread: Stopped if it is to end."""
+        if self._stop.is_set():
+            raise Stopped
+
+    def result(self) -> _T:
+        """What the function returned or raised, once it is finished."""
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]
+
+    async def news(self) -> None:
+        """Wait until the thread notifies, or has finished."""
+        if not self.finished:
+            await loop_context().poll(self._fd, select.POLLIN)
+        # the loop's thread is the only reader
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+
+    async def end(self) -> None:
+        """Wait until the thread has finished, also if the waiting task is cancelled again."""
+        with _shield():
+            while not self.finished:
+                with contextlib.suppress(*_cancellations()):
+                    await self.news()
+
+    def _close(self) -> None:
+        _workers.discard(self)
+        with self._lock:
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    async def __aenter__(self) -> Worker[_T]:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        """Stop the thread, and wait until it has ended."""
+        self.stop()
+        if not isinstance(error, GeneratorExit):
+            await self.end()
+        self._close()
+
+
+# Those with an eventfd, for a child process to close.
+_workers: set[Worker[Any]] = set()
+
+
+def _close_in_child() -> None:
+    """A child process has neither the threads nor the right to the parent's eventfds."""
+    for worker in list(_workers):
+        worker._lock = threading.Lock()
+        worker._close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+def _runs_trio() -> bool:
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return False
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _shield() -> contextlib.AbstractContextManager[object]:
+    """Holds off cancellations that are repeated, where the loop has a name for that."""
+    module = sys.modules.get("trio") if _runs_trio() else sys.modules.get("anyio")
+    if module is None:
+        return contextlib.nullcontext()
+    shield: contextlib.AbstractContextManager[object] = module.CancelScope(shield=True)
+    return shield
+
+
+def _cancellations() -> tuple[type[BaseException], ...]:
+    """What asyncio raises in the task that waits; those of other loops are held off."""
+    asyncio = sys.modules.get("asyncio")
+    return (asyncio.CancelledError,) if asyncio is not None and not _runs_trio() else ()
+
+
+async def run_in_thread(
+    function: Callable[[Callable[[], None], Callable[[int, int], None] | None], _T],
+    progress: Callable[[int, int], object] | None,
+) -> _T:
+    """Await function(check, progress) in a thread. Reports progress in the loop's thread."""
+    latest: list[tuple[int, int]] = []
+
+    def work(worker: Worker[_T]) -> _T:
+        def report(done: int, total: int) -> None:
+            latest[:] = [(done, total)]
+            worker.notify()
+
+        return function(worker.check, report if progress is not None else None)
+
+    async with Worker(work) as worker:
+        while True:
+            await worker.news()
+            finished = worker.finished
+            if latest and progress is not None:
+                progress(*latest.pop())
+            if finished:
+                return worker.result()

@@ -1,0 +1,646 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole files and many parts of files at the disk's speed, with and without an event loop.
+
+The requests are made by the extension, in C++ and without the GIL: as many in flight as the disk
+takes, past the page cache (O_DIRECT) where the data is not in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import mmap
+import operator
+import os
+import queue
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from . import _core
+from ._worker import Worker, run_in_thread
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike, StrOrBytesPath, WriteableBuffer
+
+    File: TypeAlias = StrOrBytesPath | FileDescriptorLike
+
+__all__ = [
+    "ShortFileError",
+    "Transfer",
+    "achecksum",
+    "aload_into",
+    "checksum",
+    "load_into",
+    "read_many",
+]
+
+Progress: TypeAlias = Callable[[int, int], object]
+Direct: TypeAlias = Literal["auto"] | bool
+
+_DIRECT_MODES: dict[object, int] = {False: 0, "auto": 1, True: 2}
+_PROGRESS_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What was done, and how."""
+
+    nbytes: int
+    """Bytes transferred."""
+    seconds: float
+    """How long it took."""
+    engine: str
+    """By which the requests were made: "uring", "aio" or "threads"; of a copy without reading and
+    writing "reflink" or "copy_file_range"."""
+    direct: bool
+    """Whether data went past the page cache, all of it or a part."""
+    chunk: int
+    """The largest request, in bytes."""
+    depth: int
+    """The most requests in flight."""
+    cached: int = 0
+    """Bytes that were taken from the page cache, without waiting."""
+
+
+class ShortFileError(EOFError):
+    """The file ends before the data that was asked for. `transfer` says how much was read."""
+
+    def __init__(self, message: str, transfer: Transfer) -> None:
+        super().__init__(message)
+        self.transfer = transfer
+
+
+def load_into(
+    file: File,
+    segments: Iterable[tuple[int, WriteableBuffer]],
+    *,
+    direct: Direct = "auto",
+    chunk: int | None = None,
+    depth: int | None = None,
+    progress: Progress | None = None,
+) -> Transfer:
+    """Fill the buffer of each (offset, buffer) pair with the bytes of the file from offset on.
+
+    Any number of pairs, of any size and alignment. `file` is a path, a number, or an object with a
+    fileno method. With direct="auto" O_DIRECT is used for what is not in the page cache, where the
+    file is on a disk; True: for all, an OSError where the file system has none; False: for nothing.
+    `chunk` is the size of a request in bytes, `depth` how many are in flight; None: what suits most
+    disks. `progress` is called with (bytes done, bytes in all) some ten times a second. Raises
+    ShortFileError, an EOFError, if the file ends before: all that it has was read by then. When the
+    call ends, also by KeyboardInterrupt, nothing writes to the buffers any more.
+    """
+    return _load(file, segments, direct, chunk, depth, _Clock(progress))
+
+
+async def aload_into(
+    file: File,
+    segments: Iterable[tuple[int, WriteableBuffer]],
+    *,
+    direct: Direct = "auto",
+    chunk: int | None = None,
+    depth: int | None = None,
+    progress: Progress | None = None,
+) -> Transfer:
+    """As load_into, in a thread of its own while the event loop goes on.
+
+    `progress` is called in the loop's thread. A cancelled task ends when nothing writes to the
+    buffers any more, which takes about 0.1 s unless the disk hangs.
+    """
+    segments = list(segments)
+
+    def work(check: Callable[[], None], report: Progress | None) -> Transfer:
+        return _load(file, segments, direct, chunk, depth, _Clock(report, check))
+
+    return await run_in_thread(work, progress)
+
+
+def _load(
+    file: File,
+    segments: Iterable[tuple[int, WriteableBuffer]],
+    direct: Direct,
+    chunk: int | None,
+    depth: int | None,
+    clock: _Clock,
+) -> Transfer:
+    options = _Options(direct, chunk, depth)
+    segments = list(segments)
+    with _opened(file, options.direct) as source:
+        source.check_offsets()
+        clock.total = _total(segments) if clock.is_needed else 0
+        answer = _core._bulk_load(
+            source.buffered,
+            source.direct,
+            segments,
+            options.mode,
+            options.chunk,
+            options.depth,
+            options.engine,
+            clock.tick if clock.is_needed else None,
+        )
+        transfer, met_end = clock.transfer(answer, source)
+    if met_end:
+        raise ShortFileError(
+            f"{source.name} ended after {transfer.nbytes} of {_total(segments)} bytes", transfer
+        )
+    clock.finish(transfer.nbytes)
+    return transfer
+
+
+def checksum(
+    file: File,
+    algorithm: str = "sha256",
+    *,
+    direct: Direct = "auto",
+    chunk: int | None = None,
+    depth: int | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Return the hexadecimal digest of the whole file; `algorithm` is one of hashlib's.
+
+    One thread reads the next chunks while another hashes. The other arguments are as for load_into.
+    Files without a size, such as pipes and those of /proc, are read to their end.
+    """
+    return _checksum(file, algorithm, direct, chunk, depth, _Clock(progress))
+
+
+async def achecksum(
+    file: File,
+    algorithm: str = "sha256",
+    *,
+    direct: Direct = "auto",
+    chunk: int | None = None,
+    depth: int | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """As checksum, in threads of its own while the event loop goes on."""
+
+    def work(check: Callable[[], None], report: Progress | None) -> str:
+        return _checksum(file, algorithm, direct, chunk, depth, _Clock(report, check))
+
+    return await run_in_thread(work, progress)
+
+
+def _checksum(
+    file: File,
+    algorithm: str,
+    direct: Direct,
+    chunk: int | None,
+    depth: int | None,
+    clock: _Clock,
+) -> str:
+    digest = hashlib.new(algorithm)
+    if digest.digest_size == 0:
+        raise ValueError(f"{algorithm} has no digest of a fixed size")
+    options = _Options(direct, chunk, depth)
+    with _opened(file, options.direct) as source:
+        clock.total = source.size
+        if source.size != 0:
+            stream = _HashStream(digest, source.size, options)
+            stream.run(source, options, clock)
+        else:
+            _hash_to_the_end(digest, source, clock)
+    clock.finish(clock.total)
+    return digest.hexdigest()
+
+
+def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> None:
+    """Read one chunk after the other: it is not known how many there are."""
+    position = 0
+    while True:
+        if stat.S_ISREG(source.kind):
+            data = os.pread(source.buffered, 1 << 20, position)
+        else:
+            data = os.read(source.buffered, 1 << 20)
+        if not data:
+            clock.total = position
+            return
+        digest.update(data)
+        position += len(data)
+        clock.tick(position)
+
+
+class _HashStream:
+    """Chunks that are read out of order, and hashed in order by another thread."""
+
+    def __init__(self, digest: hashlib._Hash, size: int, options: _Options) -> None:
+        self._digest = digest
+        self._size = size
+        self._chunk = min(max(options.chunk or 1 << 20, 1 << 16), 1 << 26)
+        count = min((options.depth or 16) + 4, -(-size // self._chunk), 1024)
+        # at page boundaries, so that direct reads need no copy
+        memory = memoryview(mmap.mmap(-1, count * self._chunk))
+        self._free = deque(memory[i * self._chunk :][: self._chunk] for i in range(count))
+        self._freed = threading.Event()
+        self._offset = 0  # of the next chunk to be read
+        self._buffers: deque[memoryview] = deque()  # from the chunk on that is hashed next
+        self._lengths: dict[int, int] = {}  # of chunks that have been read, and wait for others
+        self._next = 0
+        self._queue: queue.SimpleQueue[tuple[memoryview, int] | None] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+
+    def run(self, source: _Source, options: _Options, clock: _Clock) -> None:
+        thread = threading.Thread(target=self._hash, name="linux_aio hash")
+        thread.start()
+        try:
+            answer = _core._bulk_stream(
+                source.buffered,
+                source.direct,
+                self._feed,
+                self._done,
+                options.mode,
+                self._chunk,
+                options.depth,
+                options.engine,
+                clock.tick,
+            )
+        finally:
+            self._queue.put(None)
+            thread.join()
+        if self._error is not None:
+            raise self._error
+        transfer, met_end = clock.transfer(answer, source)
+        if met_end:
+            raise ShortFileError(
+                f"{source.name} ended after {transfer.nbytes} of {self._size} bytes", transfer
+            )
+
+    def _feed(self, may_wait: bool) -> tuple[int, memoryview] | bool | None:
+        if self._offset == self._size or self._error is not None:
+            return False
+        if not self._free:
+            if may_wait:
+                self._freed.wait(timeout=0.04)
+                self._freed.clear()
+            return None
+        buffer = self._free.popleft()
+        self._buffers.append(buffer)
+        offset = self._offset
+        self._offset = min(offset + self._chunk, self._size)
+        return offset, buffer[: self._offset - offset]
+
+    def _done(self, index: int, nbytes: int) -> None:
+        self._lengths[index] = nbytes
+        while (length := self._lengths.pop(self._next, None)) is not None:
+            self._next += 1
+            self._queue.put((self._buffers.popleft(), length))
+
+    def _hash(self) -> None:
+        try:
+            while (item := self._queue.get()) is not None:
+                buffer, length = item
+                self._digest.update(buffer[:length])
+                self._free.append(buffer)
+                self._freed.set()
+        except BaseException as error:
+            self._error = error
+            self._freed.set()
+
+
+async def read_many(
+    file: File,
+    ranges: Iterable[tuple[int, int]],
+    *,
+    max_gap: int = 16384,
+    max_merge: int = 1 << 20,
+    ordered: bool = False,
+    memory: int = 1 << 26,
+    direct: Direct = "auto",
+    chunk: int | None = None,
+    depth: int | None = None,
+) -> AsyncGenerator[tuple[int, memoryview], None]:
+    """Read many (offset, length) ranges of the file: yields (index of the range, its bytes).
+
+    As they come, or with `ordered` in the order of the ranges. Ranges with at most `max_gap` bytes
+    between them are read together, up to `max_merge` bytes at a time; the bytes of a memoryview
+    are the program's, and ranges that were read together share memory. At most about `memory`
+    bytes are read ahead of the program. The other arguments are as for load_into. Raises
+    ShortFileError if the file ends before the end of a range.
+    """
+    stream = _RangeStream(_merge(list(ranges), max_gap, max_merge, memory, ordered), memory)
+
+    def work(worker: Worker[None]) -> None:
+        options = _Options(direct, chunk, depth)
+        with _opened(file, options.direct) as source:
+            source.check_offsets()
+            stream.run(worker, source, options)
+
+    async with Worker(work) as worker:
+        finished = False
+        waiting: dict[int, tuple[_Group, memoryview]] = {}
+        wanted = 0
+        while not finished:
+            await worker.news()
+            finished = worker.finished
+            for group, data in stream.arrived():
+                for index, start, length in group.parts:
+                    waiting[index] = group, data[start : start + length]
+            while waiting:
+                index = wanted if ordered else next(iter(waiting))
+                if index not in waiting:
+                    break
+                group, view = waiting.pop(index)
+                wanted += 1
+                yield index, view
+                stream.consumed(group)
+        worker.result()
+
+
+@dataclass(slots=True)
+class _Group:
+    """Ranges that are read together."""
+
+    offset: int
+    window: int
+    length: int = 0
+    parts: list[tuple[int, int, int]] = field(default_factory=list)  # index, start, length
+    left: int = 0  # parts that the program has not taken
+
+
+# In order, a range is only merged with others that the program takes soon.
+_WINDOW_RANGES = 1024
+
+
+def _merge(
+    ranges: list[tuple[int, int]], max_gap: int, max_merge: int, memory: int, ordered: bool
+) -> list[_Group]:
+    """Return the groups in the order in which they are to be read."""
+    if max_gap < 0 or max_merge < 0:
+        raise ValueError("max_gap and max_merge must not be negative")
+    if memory <= 0:
+        raise ValueError("memory must be positive")
+    for offset, length in ranges:
+        if offset < 0 or length < 0:
+            raise ValueError(f"a range must not be negative: ({offset}, {length})")
+    if not ordered:
+        return _merge_window(ranges, range(len(ranges)), 0, max_gap, max_merge)
+    groups: list[_Group] = []
+    first = 0
+    nbytes = 0
+    for index, (_, length) in enumerate(ranges):
+        if index - first == _WINDOW_RANGES or nbytes + length > memory // 4:
+            groups += _merge_window(ranges, range(first, index), len(groups), max_gap, max_merge)
+            first, nbytes = index, 0
+        nbytes += length
+    groups += _merge_window(ranges, range(first, len(ranges)), len(groups), max_gap, max_merge)
+    return groups
+
+
+def _merge_window(
+    ranges: list[tuple[int, int]], indices: range, window: int, max_gap: int, max_merge: int
+) -> list[_Group]:
+    groups: list[_Group] = []
+    group = _Group(0, window)
+    for index in sorted(indices, key=ranges.__getitem__):
+        offset, length = ranges[index]
+        start = offset - group.offset
+        end = max(start + length, group.length)
+        if not group.parts or start > group.length + max_gap or end > max_merge:
+            group = _Group(offset, window)
+            groups.append(group)
+            start, end = 0, length
+        group.length = end
+        group.parts.append((index, start, length))
+        group.left += 1
+    return groups
+
+
+class _RangeStream:
+    """Groups of ranges on their way from the thread that reads to the task that takes them."""
+
+    def __init__(self, groups: list[_Group], memory: int) -> None:
+        self._groups = groups
+        self._memory = memory
+        self._used = 0  # bytes of groups that were not taken completely
+        self._lock = threading.Lock()
+        self._freed = threading.Event()
+        self._fed = 0
+        self._window = 0  # of the last group that was taken completely
+        self._buffers: dict[int, memoryview] = {}
+        self._arrived: deque[tuple[_Group, memoryview]] = deque()
+        self._short: _Group | None = None
+
+    def run(self, worker: Worker[None], source: _Source, options: _Options) -> None:
+        """Read all groups. For the thread."""
+        clock = _Clock(None, worker.check)
+
+        def done(index: int, nbytes: int) -> None:
+            group = self._groups[index]
+            data = self._buffers.pop(index)
+            if nbytes < group.length:
+                self._short = self._short or group
+                return
+            self._arrived.append((group, data))
+            worker.notify()
+
+        answer = _core._bulk_stream(
+            source.buffered,
+            source.direct,
+            self._feed,
+            done,
+            options.mode,
+            options.chunk,
+            options.depth,
+            options.engine,
+            clock.tick,
+        )
+        transfer, _ = clock.transfer(answer, source)
+        if self._short is not None:
+            end = self._short.offset + self._short.length
+            raise ShortFileError(f"{source.name} ended before byte {end}", transfer)
+
+    def _feed(self, may_wait: bool) -> tuple[int, memoryview] | bool | None:
+        if self._fed == len(self._groups):
+            return False
+        group = self._groups[self._fed]
+        with self._lock:
+            fits = (
+                self._used == 0
+                or self._used + group.length <= self._memory
+                or group.window <= self._window
+            )
+            self._used += group.length if fits else 0
+        if not fits:
+            if may_wait:
+                self._freed.wait(timeout=0.04)
+                self._freed.clear()
+            return None
+        shift = group.offset % mmap.PAGESIZE  # so that direct reads need no copy
+        buffer = _core.aligned_buffer(shift + group.length, mmap.PAGESIZE)[shift:]
+        self._buffers[self._fed] = buffer
+        self._fed += 1
+        return group.offset, buffer
+
+    def arrived(self) -> Iterator[tuple[_Group, memoryview]]:
+        """Take what has arrived. For the task."""
+        while self._arrived:
+            yield self._arrived.popleft()
+
+    def consumed(self, group: _Group) -> None:
+        """The program has taken one more part of the group. For the task."""
+        group.left -= 1
+        if group.left == 0:
+            with self._lock:
+                self._used -= group.length
+            self._freed.set()
+
+
+# --- what all have in common
+
+
+class _Options:
+    """The arguments of a transfer, checked."""
+
+    def __init__(self, direct: Direct, chunk: int | None, depth: int | None) -> None:
+        if direct not in _DIRECT_MODES:
+            raise ValueError(f'direct must be "auto", True or False, not {direct!r}')
+        self.direct = direct
+        self.mode = _DIRECT_MODES[direct]
+        self.chunk = _positive(chunk, "chunk")
+        self.depth = min(_positive(depth, "depth"), 1024)
+        self.engine = os.environ.get("LINUX_AIO_ENGINE") or "auto"
+        if self.engine not in ("auto", "aio", "uring", "threads"):
+            raise ValueError(f"LINUX_AIO_ENGINE names no engine: {self.engine!r}")
+
+
+def _positive(value: int | None, name: str) -> int:
+    """The value, or 0 for None."""
+    if value is None:
+        return 0
+    number = operator.index(value)
+    if number <= 0:
+        raise ValueError(f"{name} must be positive, not {number}")
+    return min(number, 1 << 30)
+
+
+def _total(segments: Iterable[tuple[int, WriteableBuffer]]) -> int:
+    return sum(memoryview(buffer).nbytes for _, buffer in segments)
+
+
+class _Clock:
+    """Calls the program's progress function some ten times a second, and counts the time."""
+
+    def __init__(self, progress: Progress | None, check: Callable[[], None] | None = None) -> None:
+        self._progress = progress
+        self._check = check
+        self._began = self._last = time.monotonic()
+        self.is_needed = progress is not None or check is not None
+        self.total = 0
+
+    def tick(self, done: int) -> None:
+        if self._check is not None:
+            self._check()
+        if self._progress is None:
+            return
+        now = time.monotonic()
+        if now - self._last >= _PROGRESS_SECONDS:
+            self._last = now
+            self._progress(done, self.total)
+
+    def finish(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done, self.total)
+
+    def transfer(self, answer: tuple[Any, ...], source: _Source) -> tuple[Transfer, bool]:
+        """What the extension says, and whether it met the end of the file; or raise its error."""
+        if len(answer) == 2:
+            error, offset = answer
+            raise source.error(error, f"reading at offset {offset}")
+        nbytes, direct, cached, engine, chunk, depth, met_end = answer
+        seconds = time.monotonic() - self._began
+        return Transfer(nbytes, seconds, engine, direct != 0, chunk, depth, cached), met_end
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file that is open for reading: in two ways, where that is possible."""
+
+    name: str
+    path: StrOrBytesPath | None
+    kind: int  # the mode of stat
+    size: int
+    buffered: int
+    direct: int  # -1: not open for direct I/O
+
+    def check_offsets(self) -> None:
+        """Raise an OSError for a pipe, socket or terminal, which has none."""
+        os.lseek(self.buffered if self.buffered >= 0 else self.direct, 0, os.SEEK_CUR)
+
+    def error(self, number: int, action: str) -> OSError:
+        text = f"{os.strerror(number)}: {action} of {self.name}"
+        return (
+            OSError(number, text)
+            if self.path is None
+            else OSError(number, text, os.fspath(self.path))
+        )
+
+
+@contextlib.contextmanager
+def _opened(file: File, direct: Direct) -> Iterator[_Source]:
+    """Open the file, or take what the program has open, and open it for direct I/O as well."""
+    with contextlib.ExitStack() as stack:
+        path: StrOrBytesPath | None = None
+        if isinstance(file, int):
+            fd = file
+        elif isinstance(file, (str, bytes, os.PathLike)):
+            path = file
+            fd = _open_path(file)
+            stack.callback(os.close, fd)
+        else:
+            fd = file.fileno()
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        is_direct = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+        direct_fd = buffered_fd = -1
+        if is_direct:
+            direct_fd = fd
+            buffered_fd = _reopen(fd, 0, stack)
+        else:
+            buffered_fd = fd
+            if _may_be_direct(fd, status, direct, path is None):
+                direct_fd = _reopen(fd, os.O_DIRECT, stack, required=direct is True)
+        name = f"fd {fd}" if path is None else repr(os.fsdecode(path))
+        size = _core._bulk_size(fd)
+        yield _Source(name, path, status.st_mode, size, buffered_fd, direct_fd)
+
+
+def _open_path(path: StrOrBytesPath) -> int:
+    # O_NONBLOCK: a FIFO that nobody writes to is opened all the same. With a lease of somebody
+    # else's on the file it is EWOULDBLOCK, and to be waited for.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        fd = os.open(path, flags | os.O_NONBLOCK)
+    except BlockingIOError:
+        fd = os.open(path, flags)
+    os.set_blocking(fd, True)
+    return fd
+
+
+def _may_be_direct(fd: int, status: os.stat_result, direct: Direct, is_programs: bool) -> bool:
+    if direct is not True and (
+        direct is False
+        or not _core._bulk_gains(fd)
+        # closing a second descriptor of the file would drop the locks (fcntl(2))
+        or (is_programs and _core._bulk_holds_locks(fd))
+    ):
+        return False
+    return stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode) or direct is True
+
+
+def _reopen(fd: int, flags: int, stack: contextlib.ExitStack, *, required: bool = False) -> int:
+    """The same file open in another way; -1 if that can't be had and is not required."""
+    try:
+        other = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | flags)
+    except OSError:
+        if required:
+            raise
+        return -1
+    stack.callback(os.close, other)
+    return other

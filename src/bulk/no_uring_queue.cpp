@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// In place of uring_queue.cpp where there is no liburing.
+#include <cerrno>
+
+#include "bulk/queue.hpp"
+
+namespace bulk {
+
+std::unique_ptr<Queue> open_uring_queue(unsigned /*depth*/, int& error) noexcept {
+    error = ENOTSUP;
+    return nullptr;
+}
+
+}  // namespace bulk

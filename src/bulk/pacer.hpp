@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// How many requests may be in flight, so that a slow disk is through with them soon after the
+// program gives up: whoever presses Ctrl-C waits for what is in flight.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+
+namespace bulk {
+
+class Pacer {
+public:
+    using Clock = std::chrono::steady_clock;
+
+    explicit Pacer(unsigned depth) noexcept : depth_(depth), allowed_(depth) {}
+
+    unsigned allowed() const noexcept { return allowed_; }
+
+    void completed(Clock::duration latency) noexcept {
+        if (latency > slow) {
+            allowed_ = std::max(least, allowed_ / 2);
+        } else if (latency < fast) {
+            allowed_ = std::min(depth_, allowed_ + 1);
+        }
+    }
+
+private:
+    static constexpr std::chrono::milliseconds slow{60};
+    static constexpr std::chrono::milliseconds fast{30};
+    static constexpr unsigned least = 1;
+
+    unsigned depth_;
+    unsigned allowed_;
+};
+
+}  // namespace bulk

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bulk/queue.hpp"
+
+#include <array>
+#include <atomic>
+
+#include "engine/engine.hpp"
+
+namespace bulk {
+namespace {
+
+// Whether the system allows io_uring: asked once, since asking sets up a ring. A sandbox that is
+// entered later is met when the queue is opened.
+bool has_uring() noexcept {
+    static const bool is_allowed = engine::probe_engine("uring") == 0;
+    return is_allowed;
+}
+
+// The errors of an engine that the system refuses, as opposed to a lack of memory or descriptors.
+bool is_refusal(int error) noexcept {
+    return error == ENOTSUP || error == ENOSYS || error == EPERM || error == EACCES ||
+           error == EAGAIN || error == ENOMEM || error == EINVAL;
+}
+
+std::unique_ptr<Queue> open_named(std::string_view engine, unsigned depth, int& error) noexcept {
+    return engine == "uring" ? open_uring_queue(depth, error)
+                             : open_engine_queue(engine, depth, error);
+}
+
+}  // namespace
+
+std::unique_ptr<Queue> open_queue(std::string_view engine, unsigned depth, bool is_direct,
+                                  int& error) noexcept {
+    if (engine != "auto") {
+        return open_named(engine, depth, error);
+    }
+    constexpr std::array<std::string_view, 3> choices{"uring", "aio", "threads"};
+    std::unique_ptr<Queue> queue;
+    for (const auto choice : choices) {
+        if ((choice == "uring" && !has_uring()) || (choice == "aio" && !is_direct)) {
+            continue;
+        }
+        queue = open_named(choice, depth, error);
+        if (queue != nullptr || !is_refusal(error)) {
+            break;
+        }
+    }
+    return queue;
+}
+
+const char* likely_queue(std::string_view engine, bool is_direct) noexcept {
+    for (const auto name : engine::engine_names) {
+        if (name == engine && name != "auto") {
+            return name.data();
+        }
+    }
+    if (has_uring()) {
+        return "uring";
+    }
+    return is_direct && engine::probe_engine("aio") == 0 ? "aio" : "threads";
+}
+
+}  // namespace bulk

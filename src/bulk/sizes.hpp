@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much is asked for at a time.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace bulk {
+
+// A disk gives nearly all that it can with this much in flight, and a request of this size costs
+// little more processor time per byte than a larger one.
+inline constexpr std::size_t default_chunk = std::size_t{1} << 20U;
+inline constexpr unsigned default_depth = 16;
+
+// The kernel transfers less than 2 GiB in one request.
+inline constexpr std::size_t most_chunk = std::size_t{1} << 30U;
+inline constexpr unsigned most_depth = 1024;
+
+// Lengths and offsets of direct requests are multiples of at least this: file systems split what is
+// smaller than their blocks.
+inline constexpr std::uint32_t least_transfer_alignment = 4096;
+
+// How often a source hears of the progress.
+inline constexpr std::chrono::milliseconds tick_interval{40};
+
+inline std::uint64_t round_down(std::uint64_t value, std::uint64_t multiple) noexcept {
+    return value - value % multiple;
+}
+inline std::uint64_t round_up(std::uint64_t value, std::uint64_t multiple) noexcept {
+    return round_down(value + multiple - 1, multiple);
+}
+
+inline std::size_t chunk_of(std::size_t wanted, std::uint32_t alignment) noexcept {
+    const auto chunk = std::min(wanted != 0 ? wanted : default_chunk, most_chunk);
+    return static_cast<std::size_t>(round_up(chunk, alignment));
+}
+inline unsigned depth_of(unsigned wanted) noexcept {
+    return std::min(wanted != 0 ? wanted : default_depth, most_depth);
+}
+
+}  // namespace bulk

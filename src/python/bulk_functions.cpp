@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <climits>
+#include <cstdint>
+
+#include "bulk/source_file.hpp"
+#include "python/arguments.hpp"
+#include "python/bulk_load.hpp"
+#include "python/gil.hpp"
+
+namespace python {
+namespace {
+
+// Calls a question about a file, whose number is the argument, without the GIL.
+template <class Answer>
+bool ask(PyObject* number, Answer (*question)(int) noexcept, Answer& answer) {
+    const auto fd = to_integer(number, "fd", 0, INT_MAX);
+    if (fd) {
+        const GilRelease release;
+        answer = question(static_cast<int>(*fd));
+    }
+    return fd.has_value();
+}
+
+PyObject* bulk_size(PyObject* /*module*/, PyObject* fd) {
+    std::uint64_t size = 0;
+    return ask(fd, bulk::size_of_file, size) ? PyLong_FromUnsignedLongLong(size) : nullptr;
+}
+
+PyObject* bulk_gains(PyObject* /*module*/, PyObject* fd) {
+    bool gains = false;
+    return ask(fd, bulk::gains_by_direct, gains) ? PyBool_FromLong(gains ? 1 : 0) : nullptr;
+}
+
+PyObject* bulk_copies_itself(PyObject* /*module*/, PyObject* fd) {
+    bool copies = false;
+    return ask(fd, bulk::copies_by_itself, copies) ? PyBool_FromLong(copies ? 1 : 0) : nullptr;
+}
+
+PyObject* bulk_holds_locks(PyObject* /*module*/, PyObject* fd) {
+    bool holds = false;
+    return ask(fd, bulk::holds_record_locks, holds) ? PyBool_FromLong(holds ? 1 : 0) : nullptr;
+}
+
+PyMethodDef functions[] = {
+    {"_bulk_load", bulk_load, METH_VARARGS, bulk_load_doc},
+    {"_bulk_stream", bulk_stream, METH_VARARGS, bulk_stream_doc},
+    {"_bulk_size", bulk_size, METH_O,
+     "_bulk_size(fd, /)\n--\n\nReturn the size of a file or block device; 0 where none is known."},
+    {"_bulk_gains", bulk_gains, METH_O,
+     "_bulk_gains(fd, /)\n--\n\nReturn whether direct I/O on the file is likely to pay."},
+    {"_bulk_copies_itself", bulk_copies_itself, METH_O,
+     "_bulk_copies_itself(fd, /)\n--\n\nReturn whether the file system copies files by itself."},
+    {"_bulk_holds_locks", bulk_holds_locks, METH_O,
+     "_bulk_holds_locks(fd, /)\n--\n\nReturn whether this process may have record locks on the "
+     "file."},
+    {},
+};
+
+}  // namespace
+
+bool add_bulk_functions(PyObject* module) { return PyModule_AddFunctions(module, functions) == 0; }
+
+}  // namespace python

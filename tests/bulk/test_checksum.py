@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""checksum and achecksum beside hashlib; read_many beside the bytes themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import threading
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from linux_aio.bulk import ShortFileError, achecksum, checksum, read_many
+from support.loops import LOOP_FACTORIES, LoopFactory, run
+from support.workers import finish, start
+
+SIZE = 5_234_567
+DATA = random.Random(2).randbytes(SIZE)
+
+
+@pytest.fixture(name="path")
+def file_with_data(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    path.write_bytes(DATA)
+    with path.open("rb") as file:
+        os.fsync(file)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return path
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 65535, 65536, 65537, 1 << 20, SIZE])
+@pytest.mark.parametrize("direct", ["auto", False])
+def test_digests(size: int, direct: Literal["auto"] | bool, path: Path) -> None:
+    os.truncate(path, size)
+    for algorithm in ("sha256", "md5", "blake2b"):
+        expected = hashlib.new(algorithm, DATA[:size]).hexdigest()
+        assert checksum(path, algorithm, direct=direct) == expected
+        assert checksum(path, algorithm, direct=direct, chunk=65536, depth=2) == expected
+
+
+def test_files_without_a_size(tmp_path: Path) -> None:
+    expected = hashlib.sha256(Path("/proc/version").read_bytes()).hexdigest()
+    assert checksum("/proc/version") == expected
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = start(fifo.write_bytes, DATA)
+    with fifo.open("rb") as file:
+        assert checksum(file) == hashlib.sha256(DATA).hexdigest()
+    finish(writer)
+
+
+def test_wrong_arguments(path: Path) -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        checksum(path, "nonsense")
+    with pytest.raises(ValueError, match="fixed size"):
+        checksum(path, "shake_128")
+    with pytest.raises(FileNotFoundError):
+        checksum(path.parent / "missing")
+
+
+def test_progress_that_raises_ends_the_threads(path: Path) -> None:
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    def stop(done: int, total: int) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        checksum(path, progress=stop)
+    assert not [thread for thread in threading.enumerate() if "linux_aio" in thread.name]
+
+
+@pytest.mark.parametrize("factory", LOOP_FACTORIES)
+def test_awaited(path: Path, factory: LoopFactory) -> None:
+    async def main() -> None:
+        expected = hashlib.sha256(DATA).hexdigest()
+        assert await asyncio.gather(*(achecksum(path) for _ in range(3))) == [expected] * 3
+
+    run(main(), factory)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize(("max_gap", "max_merge"), [(0, 0), (16384, 1 << 20), (SIZE, SIZE)])
+def test_ranges(ordered: bool, max_gap: int, max_merge: int, path: Path) -> None:
+    dice = random.Random(3)
+    ranges = []
+    for _ in range(3000):
+        length = dice.choice((0, 1, 100, 4096, 4097, 20_000))
+        ranges.append((dice.randrange(SIZE - length), length))
+
+    async def main() -> None:
+        seen = []
+        async for index, data in read_many(
+            path, ranges, max_gap=max_gap, max_merge=max_merge, ordered=ordered, memory=1 << 20
+        ):
+            offset, length = ranges[index]
+            assert data == DATA[offset : offset + length]
+            seen.append(index)
+        assert (seen if ordered else sorted(seen)) == list(range(len(ranges)))
+
+    run(main())
+
+
+def test_ranges_beyond_the_end(path: Path) -> None:
+    async def main() -> None:
+        seen: list[int] = []
+
+        async def read(*ranges: tuple[int, int]) -> None:
+            async for index, _ in read_many(path, ranges, max_gap=0):
+                seen.append(index)
+
+        with pytest.raises(ShortFileError):
+            await read((0, 10), (SIZE - 5, 10))
+        assert seen == [0]
+        with pytest.raises(ValueError, match="negative"):
+            await read((-1, 10))
+
+    run(main())
+
+
+def test_ranges_that_are_given_up(path: Path) -> None:
+    async def main() -> None:
+        ranges = [(i * 4096, 4096) for i in range(1000)]
+        reading = read_many(path, ranges, memory=100_000)
+        async for index, _ in reading:
+            if index > 10:
+                break
+        await reading.aclose()
+        for thread in threading.enumerate():
+            if "linux_aio" in thread.name:
+                thread.join(10)
+                assert not thread.is_alive()
+
+    run(main())
