@@ -15,15 +15,16 @@ import mmap
 import operator
 import os
 import queue
+import shutil
 import stat
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from . import _core
+from . import _copying, _core
 from ._worker import Worker, run_in_thread
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ __all__ = [
     "ShortFileError",
     "Transfer",
     "achecksum",
+    "acopy",
     "aload_into",
     "checksum",
+    "copy",
     "load_into",
     "read_many",
 ]
@@ -246,9 +249,9 @@ class _HashStream:
         self._error: BaseException | None = None
 
     def run(self, source: _Source, options: _Options, clock: _Clock) -> None:
-        thread = threading.Thread(target=self._hash, name="linux_aio hash")
-        thread.start()
+        thread = threading.Thread(target=self._hash, name="linux_aio hash", daemon=True)
         try:
+            thread.start()
             answer = _core._bulk_stream(
                 source.buffered,
                 source.direct,
@@ -261,8 +264,7 @@ class _HashStream:
                 clock.tick,
             )
         finally:
-            self._queue.put(None)
-            thread.join()
+            _copying.end_threads([thread], lambda: self._queue.put(None))
         if self._error is not None:
             raise self._error
         transfer, met_end = clock.transfer(answer, source)
@@ -301,6 +303,150 @@ class _HashStream:
         except BaseException as error:
             self._error = error
             self._freed.set()
+
+
+def copy(
+    source: StrOrBytesPath,
+    target: StrOrBytesPath,
+    *,
+    direct: Direct = "auto",
+    durable: bool = True,
+    verify: str | None = None,
+    chunk: int | None = None,
+    depth: int | None = None,
+    progress: Progress | None = None,
+) -> Transfer:
+    """Copy a regular file with its mode, times and attributes, as shutil.copy2.
+
+    By sharing its blocks where the file system can (`engine` of the result is then "reflink"), by
+    the file system itself where it does that ("copy_file_range"), else by reads and writes that
+    overlap, past the page cache where that pays. Holes stay holes. The target is a file or a
+    folder; an existing file is replaced, when the copy is whole, by a rename: after an error or an
+    interrupt it is as it was. With `durable` the copy is on the disk when the call returns. With
+    `verify`, an algorithm of hashlib, both files are read and compared, the copy past the page
+    cache, before the target is replaced: OSError (EIO) if they differ. The copy has the size that
+    the source had at the start; ShortFileError if it got shorter. Other arguments as for load_into.
+    """
+    return _copy(source, target, _Options(direct, chunk, depth), durable, verify, _Clock(progress))
+
+
+async def acopy(
+    source: StrOrBytesPath,
+    target: StrOrBytesPath,
+    *,
+    direct: Direct = "auto",
+    durable: bool = True,
+    verify: str | None = None,
+    chunk: int | None = None,
+    depth: int | None = None,
+    progress: Progress | None = None,
+) -> Transfer:
+    """As copy, in threads of its own while the event loop goes on.
+
+    A cancelled task ends when the threads have; the target is as it was then.
+    """
+    options = _Options(direct, chunk, depth)
+
+    def work(check: Callable[[], None], report: Progress | None) -> Transfer:
+        return _copy(source, target, options, durable, verify, _Clock(report, check))
+
+    return await run_in_thread(work, progress)
+
+
+def _copy(
+    source: StrOrBytesPath,
+    target: StrOrBytesPath,
+    options: _Options,
+    durable: bool,
+    verify: str | None,
+    clock: _Clock,
+) -> Transfer:
+    if verify is not None and hashlib.new(verify).digest_size == 0:
+        raise ValueError(f"{verify} has no digest of a fixed size")
+    source_path = os.fsdecode(source)
+    target_path = _copying.resolved_target(source_path, os.fsdecode(target))
+    with _opened(source_path, options.direct) as opened:
+        if not stat.S_ISREG(opened.kind):
+            raise shutil.SpecialFileError(f"{source_path!r} is no regular file")
+        clock.total = opened.size
+        with contextlib.closing(_copying.NewFile(target_path)) as new:
+            transfer = _copy_data(opened, new, options, durable, clock)
+            if verify is not None:
+                _verify(opened, new, verify, clock)
+            new.take_owner()
+            shutil.copystat(f"/proc/self/fd/{opened.buffered}", new.path)
+            if durable:
+                os.fsync(new.fd)
+            clock.tick(transfer.nbytes)  # the last chance to give up
+            new.replace_target(durable)
+    clock.finish(transfer.nbytes)
+    return replace(transfer, seconds=clock.seconds())
+
+
+def _copy_data(
+    source: _Source, new: _copying.NewFile, options: _Options, durable: bool, clock: _Clock
+) -> Transfer:
+    size = source.size
+    if size == 0:
+        return _copy_to_the_end(source, new, clock)
+    if _copying.clone(source.buffered, new.fd):
+        return Transfer(size, 0, "reflink", False, size, 1)
+    if _copying.copy_by_file_system(source, new.fd, clock.tick, size):
+        return Transfer(size, 0, "copy_file_range", False, _copying.RANGE_BYTES, 1)
+    os.ftruncate(new.fd, size)
+    with contextlib.ExitStack() as stack:
+        direct_fd = -1
+        is_worth_it = durable and size >= _LEAST_DIRECT_COPY and _core._bulk_gains(new.fd)
+        if options.direct is True or (options.direct == "auto" and is_worth_it):
+            direct_fd = _reopen(
+                new.fd, os.O_DIRECT, stack, os.O_RDWR, required=options.direct is True
+            )
+        copier = _copying.Copier(source, new.fd, direct_fd, options.chunk, options.depth)
+        answer = copier.run(
+            lambda: _core._bulk_stream(
+                source.buffered,
+                source.direct,
+                copier.feed,
+                copier.done,
+                options.mode,
+                copier.chunk,
+                options.depth,
+                options.engine,
+                clock.tick,
+            )
+        )
+    transfer, met_end = clock.transfer(answer, source)
+    if met_end:
+        raise ShortFileError(f"{source.name} got shorter while it was copied", transfer)
+    return replace(transfer, nbytes=size, direct=transfer.direct or copier.wrote_direct)
+
+
+# Below this a direct copy gains nothing.
+_LEAST_DIRECT_COPY = 1 << 22
+
+
+def _copy_to_the_end(source: _Source, new: _copying.NewFile, clock: _Clock) -> Transfer:
+    """Copy a file that does not tell its size, as those of /proc; or that is empty."""
+    position = 0
+    while data := os.pread(source.buffered, 1 << 20, position):
+        while data:
+            count = os.pwrite(new.fd, data, position)
+            data = data[count:]
+            position += count
+        clock.tick(position)
+    clock.total = position
+    return Transfer(position, 0, "none", False, 1 << 20, 1)
+
+
+def _verify(source: _Source, new: _copying.NewFile, algorithm: str, clock: _Clock) -> None:
+    os.fsync(new.fd)
+    os.posix_fadvise(new.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    past_cache: Direct = True if _core._bulk_gains(new.fd) else "auto"
+    wanted = _checksum(source.buffered, algorithm, "auto", None, None, clock.silent())
+    found = _checksum(new.path, algorithm, past_cache, None, None, clock.silent())
+    if wanted != found:
+        text = f"the copy of {source.name} differs: {algorithm} {found} instead of {wanted}"
+        raise OSError(errno.EIO, text)
 
 
 async def read_many(
@@ -543,6 +689,13 @@ class _Clock:
             self._last = now
             self._progress(done, self.total)
 
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def silent(self) -> _Clock:
+        """Another, that only asks whether to go on."""
+        return _Clock(None, self._check)
+
     def finish(self, done: int) -> None:
         if self._progress is not None:
             self._progress(done, self.total)
@@ -553,8 +706,7 @@ class _Clock:
             error, offset = answer
             raise source.error(error, f"reading at offset {offset}")
         nbytes, direct, cached, engine, chunk, depth, met_end = answer
-        seconds = time.monotonic() - self._began
-        return Transfer(nbytes, seconds, engine, direct != 0, chunk, depth, cached), met_end
+        return Transfer(nbytes, self.seconds(), engine, direct != 0, chunk, depth, cached), met_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -634,10 +786,17 @@ def _may_be_direct(fd: int, status: os.stat_result, direct: Direct, is_programs:
     return stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode) or direct is True
 
 
-def _reopen(fd: int, flags: int, stack: contextlib.ExitStack, *, required: bool = False) -> int:
+def _reopen(
+    fd: int,
+    flags: int,
+    stack: contextlib.ExitStack,
+    access: int = os.O_RDONLY,
+    *,
+    required: bool = False,
+) -> int:
     """The same file open in another way; -1 if that can't be had and is not required."""
     try:
-        other = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | flags)
+        other = os.open(f"/proc/self/fd/{fd}", access | os.O_CLOEXEC | flags)
     except OSError:
         if required:
             raise

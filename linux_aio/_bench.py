@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a disk gives: blocking, by each engine, direct and buffered, with 1 to 256 in flight."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ._core import AIOContext, AIOOperation, aligned_buffer, engines
+
+_BLOCK = 4096
+_DEPTHS = (1, 4, 16, 64, 256)
+
+
+def measure(path: str, seconds: float, size: int) -> dict[str, Any]:
+    """Return the table as data: reads per second of 4 KiB at random places."""
+    if seconds <= 0 or size < _BLOCK:
+        raise ValueError("the time and the size must be positive")
+    rows: list[dict[str, Any]] = []
+    with _file(path, size) as (name, nbytes):
+        for direct in (True, False):
+            try:
+                flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0)
+                fd = os.open(name, flags)
+            except OSError:
+                continue  # the file system has no direct I/O
+            try:
+                rows += _measure_ways(fd, nbytes, direct, seconds)
+            finally:
+                os.close(fd)
+    if not rows:
+        raise OSError(f"{path!r} can't be read")
+    best = max(rows, key=lambda row: row["reads_per_second"])
+    good = [row for row in rows if row["reads_per_second"] >= 0.9 * best["reads_per_second"]]
+    choice = min(good, key=lambda row: row["in_flight"])
+    return {"path": path, "block": _BLOCK, "size": nbytes, "rows": rows, "choice": choice}
+
+
+@contextlib.contextmanager
+def _file(path: str, size: int) -> Iterator[tuple[str, int]]:
+    """The file, or one that is made in the folder, and removed."""
+    status = os.stat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            nbytes = os.lseek(fd, 0, os.SEEK_END)
+        finally:
+            os.close(fd)
+        if nbytes < _BLOCK:
+            raise ValueError(f"{path!r} is smaller than {_BLOCK} bytes")
+        yield path, nbytes
+        return
+    with tempfile.NamedTemporaryFile(dir=path, prefix=".linux-aio-bench-") as file:
+        block = random.randbytes(1 << 20)
+        for offset in range(0, size, len(block)):
+            file.write(block[: size - offset])
+        file.flush()
+        os.fsync(file.fileno())
+        yield file.name, size
+
+
+def _measure_ways(fd: int, nbytes: int, direct: bool, seconds: float) -> list[dict[str, Any]]:
+    rows = []
+
+    def add(way: str, depth: int, rate: float) -> None:
+        row = {"way": way, "direct": direct, "in_flight": depth, "reads_per_second": round(rate)}
+        rows.append(row)
+
+    _forget(fd)
+    add("blocking", 1, _blocking(fd, nbytes, seconds))
+    for engine, state in engines().items():
+        if state != "available":
+            continue
+        for depth in _DEPTHS:
+            _forget(fd)
+            try:
+                add(engine, depth, _in_flight(fd, nbytes, engine, depth, seconds))
+            except BlockingIOError:
+                continue  # the machine's limit of kernel AIO is used up
+    return rows
+
+
+def _forget(fd: int) -> None:
+    """Buffered reads are measured cold."""
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+
+
+def _blocking(fd: int, nbytes: int, seconds: float) -> float:
+    buffer = aligned_buffer(_BLOCK)
+    blocks = nbytes // _BLOCK
+    count = 0
+    began = time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < seconds:
+        os.preadv(fd, [buffer], random.randrange(blocks) * _BLOCK)
+        count += 1
+    return count / elapsed
+
+
+def _in_flight(fd: int, nbytes: int, engine: str, depth: int, seconds: float) -> float:
+    blocks = nbytes // _BLOCK
+    count = 0
+    with AIOContext(depth, engine=engine) as context:
+        waiting = [AIOOperation.readinto(aligned_buffer(_BLOCK), fd, 0) for _ in range(depth)]
+        began = time.perf_counter()
+        while (elapsed := time.perf_counter() - began) < seconds:
+            for operation in waiting:
+                operation.offset = random.randrange(blocks) * _BLOCK
+            taken = context.submit(*waiting) if waiting else 0
+            del waiting[:taken]
+            done = context.getevents(1)
+            for operation in done:
+                operation.get_result()
+            count += len(done)
+            waiting += done
+        context.getevents(context.in_flight)
+    return count / elapsed
+
+
+def table(report: dict[str, Any]) -> str:
+    """The measurements as lines for people."""
+    depths = sorted({row["in_flight"] for row in report["rows"]})
+    head = f"{'4 KiB random reads per second':32}" + "".join(f"{depth:>9}" for depth in depths)
+    lines = [head + "  in flight"]
+    ways = dict.fromkeys((row["way"], row["direct"]) for row in report["rows"])
+    for way, direct in ways:
+        rates = {
+            row["in_flight"]: row["reads_per_second"]
+            for row in report["rows"]
+            if (row["way"], row["direct"]) == (way, direct)
+        }
+        name = f"{way}, {'direct' if direct else 'buffered, not cached'}"
+        lines.append(f"{name:32}" + "".join(f"{rates.get(depth, '-'):>9}" for depth in depths))
+    choice = report["choice"]
+    how = "O_DIRECT" if choice["direct"] else "buffered files"
+    lines.append(
+        f"Choose {choice['way']} with {choice['in_flight']} in flight and {how}:"
+        f" {choice['reads_per_second']} reads/s."
+    )
+    return "\n".join(lines)
+
+
+def demo(path: str | None) -> str:
+    """Compare one read at a time with 32 in flight, on a file of the program's or a new one."""
+    seconds = 0.5
+    with _file(path or tempfile.gettempdir(), 64 << 20) as (name, nbytes):
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _forget(fd)
+            one = _blocking(fd, nbytes, seconds)
+            _forget(fd)
+            many = _in_flight(fd, nbytes, "auto", 32, seconds)
+        finally:
+            os.close(fd)
+    return (
+        f"4 KiB reads of {path or 'a new file'}, not cached at first:\n"
+        f"  os.preadv, one at a time: {one:>9.0f} reads/s\n"
+        f"  linux_aio, 32 in flight:  {many:>9.0f} reads/s"
+    )

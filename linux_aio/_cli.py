@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: `python -m linux_aio`, also installed as `linux-aio`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ._core import __version__
+from ._info import Report, system_report
+from .bulk import Transfer, checksum, copy
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status: 0, 1 after an error, 2 for wrong arguments."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # who reads our output had enough; Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except (OSError, ValueError, EOFError) as error:
+        print(f"linux-aio: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="linux-aio", description="Asynchronous I/O of Linux: copy, hash, measure, report."
+    )
+    parser.add_argument("--version", action="version", version=f"linux-aio {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    command = commands.add_parser("copy", help="copy a file, at the disk's speed and durably")
+    command.add_argument("source", metavar="SOURCE")
+    command.add_argument("target", metavar="TARGET", help="a file or a folder")
+    command.add_argument(
+        "--verify",
+        nargs="?",
+        const="sha256",
+        metavar="ALGORITHM",
+        help="read both back and compare, by sha256 unless another is named",
+    )
+    command.add_argument(
+        "--no-sync", action="store_true", help="don't wait until the copy is on the disk"
+    )
+    _add_common(command)
+    command.set_defaults(run=_run_copy)
+
+    command = commands.add_parser("checksum", help="hash files; prints lines as sha256sum does")
+    command.add_argument("files", nargs="+", metavar="FILE")
+    command.add_argument(
+        "-a", "--algorithm", default="sha256", help="one of hashlib's (default: sha256)"
+    )
+    _add_common(command)
+    command.set_defaults(run=_run_checksum)
+
+    command = commands.add_parser(
+        "bench", help="what the disk below PATH gives, and what to choose"
+    )
+    command.add_argument("path", metavar="PATH", help="a folder, or a file that is only read")
+    command.add_argument("--seconds", type=float, default=0.5, help="for each way (default: 0.5)")
+    command.add_argument(
+        "--size", type=int, default=256, help="of the file that is made, in MiB (default: 256)"
+    )
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.set_defaults(run=_run_bench)
+
+    command = commands.add_parser("info", help="what there is, and of PATH what its files allow")
+    command.add_argument("path", nargs="?", metavar="PATH", help="a file or a folder")
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.set_defaults(run=_run_info)
+
+    command = commands.add_parser("demo", help="4 KiB reads of a file: blocking, and 32 in flight")
+    command.add_argument("file", nargs="?", metavar="FILE", help="default: one that is made")
+    command.set_defaults(run=_run_demo)
+    return parser
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--direct",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="past the page cache (O_DIRECT): where it pays, or as named (default: auto)",
+    )
+    command.add_argument("-q", "--quiet", action="store_true", help="no progress, no summary")
+
+
+def _direct(options: argparse.Namespace) -> Any:
+    return {"auto": "auto", "always": True, "never": False}[options.direct]
+
+
+def _run_copy(options: argparse.Namespace) -> int:
+    with _progress(options, os.path.basename(options.source)) as progress:
+        transfer = copy(
+            options.source,
+            options.target,
+            direct=_direct(options),
+            durable=not options.no_sync,
+            verify=options.verify,
+            progress=progress,
+        )
+    if not options.quiet:
+        print(summary(transfer))
+    return 0
+
+
+def _run_checksum(options: argparse.Namespace) -> int:
+    if options.algorithm not in hashlib.algorithms_available:
+        raise ValueError(f"hashlib has no algorithm {options.algorithm!r}")
+    status = 0
+    for file in options.files:
+        try:
+            with _progress(options, os.path.basename(file)) as progress:
+                digest = checksum(
+                    file, options.algorithm, direct=_direct(options), progress=progress
+                )
+        except (OSError, EOFError) as error:
+            print(f"linux-aio: {error}", file=sys.stderr)
+            status = 1
+        else:
+            print(f"{digest}  {file}")
+    return status
+
+
+def _run_bench(options: argparse.Namespace) -> int:
+    from ._bench import measure, table
+
+    report = measure(options.path, options.seconds, options.size << 20)
+    print(json.dumps(report, indent=2) if options.json else table(report))
+    return 0
+
+
+def _run_info(options: argparse.Namespace) -> int:
+    report = system_report(options.path)
+    print(json.dumps(report, indent=2) if options.json else "\n".join(lines_of(report)))
+    about_path = report.get(os.fspath(options.path)) if options.path is not None else None
+    if isinstance(about_path, dict) and "error" in about_path:
+        print(f"linux-aio: {options.path}: {about_path['error']}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run_demo(options: argparse.Namespace) -> int:
+    from ._bench import demo
+
+    print(demo(options.file))
+    return 0
+
+
+def lines_of(report: Report, indent: str = "") -> list[str]:
+    """The report as text, a line for each entry."""
+    width = max(map(len, report), default=0)
+    lines = []
+    for name, value in report.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}:", *lines_of(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name + ':':{width + 1}} {value}")
+    return lines
+
+
+def human(nbytes: float) -> str:
+    """The number with a unit: 1.5 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(nbytes) < 1024:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1024
+    return f"{nbytes:.1f} TiB"
+
+
+def summary(transfer: Transfer) -> str:
+    rate = human(transfer.nbytes / transfer.seconds) if transfer.seconds > 0 else "-"
+    how = transfer.engine + (", direct" if transfer.direct else "")
+    return f"{human(transfer.nbytes)} in {transfer.seconds:.2f} s ({rate}/s; {how})"
+
+
+@contextlib.contextmanager
+def _progress(
+    options: argparse.Namespace, name: str
+) -> Iterator[Callable[[int, int], object] | None]:
+    """A bar with rate and time left on a terminal, if rich is there; else lines, now and then."""
+    if options.quiet:
+        yield None
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+    except ImportError:
+        yield _lines(name)
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(name)
+        return
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+_LINE_SECONDS = 5.0
+
+
+def _lines(name: str) -> Callable[[int, int], object]:
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _LINE_SECONDS:
+            last = now
+            share = f" ({100 * done // total} %)" if total else ""
+            print(f"{name}: {human(done)} of {human(total)}{share}", file=sys.stderr, flush=True)
+
+    return report

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copying a file: by reference, by the file system, or by reads and writes that overlap."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import mmap
+import os
+import queue
+import secrets
+import shutil
+import stat
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# <linux/fs.h>'s
+FICLONE = 0x40049409
+
+# How much one copy_file_range does before the program hears of it.
+RANGE_BYTES = 1 << 25
+
+# Writes in flight: each has a thread, since a write that extends or allocates waits for others.
+_WRITERS = 4
+
+# What direct writes need at most.
+_BLOCK = 4096
+
+
+class Source(Protocol):
+    """The file that is read."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def buffered(self) -> int: ...
+    @property
+    def direct(self) -> int: ...
+
+
+def resolved_target(source: str, target: str) -> str:
+    """Where the copy goes: into a folder, or where a symbolic link points; or raise."""
+    if os.path.isdir(target):
+        target = os.path.join(target, os.path.basename(source))
+    target = os.path.realpath(target)
+    try:
+        status = os.stat(target)
+    except FileNotFoundError:
+        return target
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+    if not stat.S_ISREG(status.st_mode):
+        raise shutil.SpecialFileError(f"{target!r} is a device, a pipe or a socket: no copy")
+    if os.path.samestat(os.stat(source), status):
+        raise shutil.SameFileError(f"{source!r} and {target!r} are the same file")
+    return target
+
+
+def _umask() -> int:
+    """The process's umask, which only /proc tells without changing it."""
+    with (
+        contextlib.suppress(OSError),
+        open("/proc/self/status", encoding="ascii", errors="replace") as status,
+    ):
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o077
+
+
+class NewFile:
+    """A file without a name in the target's folder, which replaces the target when it is whole."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._folder = os.path.dirname(target) or "."
+        self._name: str | None = None
+        flags = os.O_RDWR | os.O_CLOEXEC
+        try:
+            self.fd = os.open(self._folder, flags | os.O_TMPFILE, 0o600)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                raise
+            self._name = self._new_name()
+            self.fd = os.open(self._name, flags | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def _new_name(self) -> str:
+        base = os.path.basename(self._target)[:200]
+        return os.path.join(self._folder, f".{base}.{secrets.token_hex(6)}.tmp")
+
+    @property
+    def path(self) -> str:
+        """A name for the open file, with or without one in a folder."""
+        return f"/proc/self/fd/{self.fd}"
+
+    def take_owner(self) -> None:
+        """Give it the owner of the file that it replaces, as far as that is allowed."""
+        with contextlib.suppress(OSError):
+            old = os.stat(self._target)
+            os.fchown(self.fd, old.st_uid, old.st_gid)
+
+    def take_mode(self) -> None:
+        """Give it the mode of the file that it replaces, or that of a new file; and the owner."""
+        try:
+            mode = stat.S_IMODE(os.stat(self._target).st_mode)
+        except FileNotFoundError:
+            mode = 0o666 & ~_umask()
+        self.take_owner()
+        os.fchmod(self.fd, mode)
+
+    def replace_target(self, durable: bool) -> None:
+        """Give the file the target's name; with `durable` for good."""
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if self._name is None:
+                name = self._new_name()
+                # with a folder's number os.link() follows the link that stands for the file
+                os.link(self.path, name, src_dir_fd=folder, follow_symlinks=True)
+                self._name = name
+            os.rename(self._name, self._target)
+            self._name = None
+            if durable:
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def close(self) -> None:
+        os.close(self.fd)
+        if self._name is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._name)
+
+
+def clone(source: int, target: int) -> bool:
+    """Let the copy share the source's blocks: see ioctl_ficlone(2)."""
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+    except OSError:
+        return False  # another file system, or one that can't
+    return True
+
+
+def copy_by_file_system(
+    source: Source, target: int, tick: Callable[[int], None], size: int
+) -> bool:
+    """Let a server or a file system copy, if it does so itself: see copy_file_range(2)."""
+    if not _core._bulk_copies_itself(source.buffered):
+        return False
+    if os.fstat(source.buffered).st_dev != os.fstat(target).st_dev:
+        return False
+    done = 0
+    while done < size:
+        length = min(RANGE_BYTES, size - done)
+        try:
+            count = os.copy_file_range(source.buffered, target, length, done, done)
+        except OSError:
+            if done == 0:
+                return False
+            raise
+        if count == 0:
+            return False  # some file systems say so of what they can't copy
+        done += count
+        tick(done)
+    return True
+
+
+def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where the file has data, as (start, end): the rest are holes. See SEEK_DATA of lseek(2)."""
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(fd, position, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return  # nothing but a hole
+            if position == 0 and error.errno == errno.EINVAL:
+                yield 0, size  # the file system can't tell
+                return
+            raise
+        start -= start % _BLOCK
+        start = max(start, position)
+        end = min(-(-end // _BLOCK) * _BLOCK, size)
+        if start < end:
+            yield start, end
+        position = max(end, position + 1)
+
+
+def end_threads(threads: list[threading.Thread], tell: Callable[[], None]) -> None:
+    """Tell each thread to end and wait for it, also if a signal's handler raises meanwhile.
+
+    The threads use descriptors and memory that are given back afterwards.
+    """
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            for _ in threads:
+                tell()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+            break
+        except BaseException as error:  # such as KeyboardInterrupt
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+class Copier:
+    """Chunks that are read, several at a time, and written by threads as they come."""
+
+    def __init__(
+        self, source: Source, target: int, direct_target: int, chunk: int, depth: int
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._direct_target = direct_target
+        self.chunk = -(-(chunk or 1 << 20) // _BLOCK) * _BLOCK
+        count = (depth or 16) + _WRITERS
+        memory = memoryview(mmap.mmap(-1, count * self.chunk))
+        self._free = deque(memory[i * self.chunk :][: self.chunk] for i in range(count))
+        self._freed = threading.Event()
+        self._pieces = self._cut()
+        self._reading: dict[int, tuple[int, memoryview]] = {}
+        self._indices = itertools.count()
+        self._queue: queue.SimpleQueue[tuple[int, memoryview, int] | None] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self.wrote_direct = False
+
+    def _cut(self) -> Iterator[tuple[int, int]]:
+        for start, end in extents(self._source.buffered, self._source.size):
+            if self._direct_target >= 0:
+                # Direct writes beyond the end of a file, or to a hole, wait for each other.
+                os.posix_fallocate(self._target, start, end - start)
+            for offset in range(start, end, self.chunk):
+                yield offset, min(self.chunk, end - offset)
+
+    def run(self, read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Start the writers, call read(), and wait for what was written."""
+        writers = [
+            threading.Thread(target=self._write, name="linux_aio copy", daemon=True)
+            for _ in range(_WRITERS)
+        ]
+        try:
+            for writer in writers:
+                writer.start()
+            answer = read()
+        except BaseException as error:
+            self._error = self._error or error
+            raise
+        finally:
+            end_threads(writers, lambda: self._queue.put(None))
+        if self._error is not None:
+            raise self._error
+        return answer
+
+    def feed(self, may_wait: bool) -> tuple[int, memoryview] | bool | None:
+        """Return the next piece to be read, for _bulk_stream."""
+        if self._error is not None:
+            return False
+        if not self._free:
+            if may_wait:
+                self._freed.wait(timeout=0.04)
+                self._freed.clear()
+            return None
+        piece = next(self._pieces, None)
+        if piece is None:
+            return False
+        offset, length = piece
+        buffer = self._free.popleft()
+        self._reading[next(self._indices)] = offset, buffer
+        return offset, buffer[:length]
+
+    def done(self, index: int, nbytes: int) -> None:
+        """Hand what was read to a writer, for _bulk_stream."""
+        offset, buffer = self._reading.pop(index)
+        self._queue.put((offset, buffer, nbytes))
+
+    def _write(self) -> None:
+        while (item := self._queue.get()) is not None:
+            offset, buffer, length = item
+            try:
+                if self._error is None:
+                    self._write_piece(offset, buffer[:length])
+            except BaseException as error:
+                self._error = self._error or error
+            self._free.append(buffer)
+            self._freed.set()
+
+    def _write_piece(self, offset: int, data: memoryview) -> None:
+        if self._direct_target >= 0 and offset % _BLOCK == 0:
+            length = len(data) - len(data) % _BLOCK
+            while length:
+                count = os.pwrite(self._direct_target, data[:length], offset)
+                self.wrote_direct = True
+                offset += count
+                data = data[count:]
+                if count % _BLOCK:
+                    break
+                length -= count
+        while data:
+            count = os.pwrite(self._target, data, offset)
+            offset += count
+            data = data[count:]

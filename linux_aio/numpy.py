@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NumPy's .npy files at the disk's speed. Needs the extra `numpy`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+try:
+    import numpy as np
+except ImportError as error:
+    raise ImportError(
+        "linux_aio.numpy needs NumPy: pip install 'linux-aio-python[numpy]'", name="numpy"
+    ) from error
+
+from linux_aio import _copying
+from linux_aio.bulk import Direct, Progress, load_into
+
+if TYPE_CHECKING:
+    from _typeshed import StrOrBytesPath
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[Any]
+
+__all__ = ["load", "save"]
+
+
+def load(
+    path: StrOrBytesPath,
+    *,
+    rows: slice | range | Sequence[int] | None = None,
+    out: Array | None = None,
+    direct: Direct = "auto",
+    chunk: int | None = None,
+    depth: int | None = None,
+    progress: Progress | None = None,
+) -> Array:
+    """Return the array of a .npy file, which owns its memory.
+
+    `rows`, a slice, a range or indices of the first axis, reads only those. `out`, a contiguous
+    array of the same shape and type, is filled and returned. Arrays of Python objects are refused
+    (ValueError), for they are pickles. The other arguments are as for bulk.load_into. Raises
+    ValueError for what is no .npy file, and EOFError for one that is cut short.
+    """
+    with open(path, "rb") as file:
+        shape, fortran, dtype, start = _read_header(file)
+        picked = None if rows is None else _picked_rows(rows, shape)
+        wanted = shape if picked is None else (len(picked), *shape[1:])
+        order = "F" if fortran and len(shape) > 1 else "C"
+        if out is None:
+            array = np.empty(wanted, dtype, order=order)  # type: ignore[call-overload]
+        else:
+            array = _checked_out(out, wanted, dtype, order)
+        segments = _segments(array, shape, picked, start, order)
+        load_into(
+            file.fileno(), segments, direct=direct, chunk=chunk, depth=depth, progress=progress
+        )
+    return array if out is None else out
+
+
+def _read_header(file: io.BufferedReader) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return the shape, whether it is in Fortran's order, the type, and where the data begins."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version in ((2, 0), (3, 0)):
+        # 3.0 is 2.0 with names in UTF-8
+        reader = getattr(np.lib.format, "_read_array_header", None)
+        if version == (3, 0) and reader is not None:
+            shape, fortran, dtype = reader(file, version=version)
+        else:
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"version {version} of the .npy format is not known")
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects can't be loaded: it is a pickle")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"a negative length in the shape {shape}")
+    return shape, fortran, dtype, file.tell()
+
+
+def _picked_rows(rows: slice | range | Sequence[int], shape: tuple[int, ...]) -> Sequence[int]:
+    if not shape:
+        raise ValueError("an array without axes has no rows")
+    count = shape[0]
+    if isinstance(rows, slice):
+        return range(count)[rows]
+    picked: Sequence[int] = rows if isinstance(rows, range) else [int(row) for row in rows]
+    for row in picked:
+        if not -count <= row < count:
+            raise IndexError(f"row {row} of an array of {count} rows")
+    return [row % count for row in picked]
+
+
+def _checked_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any], order: str) -> Array:
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(
+            f"out must have the shape {shape} and the type {dtype}, not {out.shape} and {out.dtype}"
+        )
+    if not out.flags.writeable or not (
+        out.flags.f_contiguous if order == "F" else out.flags.c_contiguous
+    ):
+        raise ValueError(f"out must be writable, and contiguous in the file's order, {order!r}")
+    return out
+
+
+def _segments(
+    array: Array,
+    shape: tuple[int, ...],
+    picked: Sequence[int] | None,
+    start: int,
+    order: str,
+) -> list[tuple[int, memoryview]]:
+    if array.nbytes == 0:
+        return []
+    flat = array.reshape(-1, order=order)  # type: ignore[call-overload]
+    # types such as dates have no buffers
+    memory = memoryview(flat.view(np.uint8))
+    if picked is None:
+        return [(start, memory)]
+    # In Fortran's order the rows of a column are neighbours, else all of a row is.
+    size = array.dtype.itemsize * (1 if order == "F" else math.prod(shape[1:]))
+    columns = math.prod(shape[1:]) if order == "F" else 1
+    segments = []
+    place = 0
+    for column in range(columns):
+        base = start + column * shape[0] * size
+        for first, count in _runs(picked):
+            segments.append((base + first * size, memory[place : place + count * size]))
+            place += count * size
+    return segments
+
+
+def _runs(picked: Sequence[int]) -> list[tuple[int, int]]:
+    """Rows that follow each other, as (the first, how many)."""
+    runs: list[tuple[int, int]] = []
+    for row in picked:
+        if runs and row == runs[-1][0] + runs[-1][1]:
+            runs[-1] = runs[-1][0], runs[-1][1] + 1
+        else:
+            runs.append((row, 1))
+    return runs
+
+
+def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
+    """Write the array as a .npy file, as numpy.save does, in place of what has that name.
+
+    An existing file is replaced when the new one is whole. With `durable` it is on the disk when
+    the call returns. Arrays of Python objects are refused (ValueError).
+    """
+    array = np.asanyarray(array)
+    if array.dtype.hasobject:
+        raise ValueError("an array of Python objects can't be saved: it would be a pickle")
+    target = os.path.realpath(os.fsdecode(path))
+    with contextlib.closing(_copying.NewFile(target)) as new:
+        new.take_mode()
+        with open(new.fd, "wb", closefd=False) as file:
+            np.lib.format.write_array(file, array, allow_pickle=False)
+        if durable:
+            os.fsync(new.fd)
+        new.replace_target(durable)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: what it prints, and its exit statuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from linux_aio import __version__
+from linux_aio._cli import human
+
+pytestmark = pytest.mark.engine_independent
+
+DATA = b"some data" * 1000
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "linux_aio", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    process = start(*arguments)
+    output, errors = process.communicate(timeout=100)
+    assert "Traceback" not in errors
+    return process.returncode, output, errors
+
+
+@pytest.fixture(name="path")
+def file_with_data(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    path.write_bytes(DATA)
+    return path
+
+
+def test_help_and_version() -> None:
+    status, output, _ = run()
+    assert status == 2
+    for command in ("copy", "checksum", "bench", "info", "demo"):
+        assert command in output
+    assert run("--help")[0] == 0
+    assert run("--version")[:2] == (0, f"linux-aio {__version__}\n")
+    assert run("nonsense")[0] == 2
+    assert run("copy")[0] == 2
+
+
+def test_info_of_what_is_not_there(tmp_path: Path) -> None:
+    status, _, errors = run("info", tmp_path / "missing")
+    assert status == 1
+    assert "No such file" in errors
+    assert run("info")[0] == 0
+    assert run("info", tmp_path)[0] == 0
+
+
+def test_checksum(path: Path) -> None:
+    expected = hashlib.sha256(DATA).hexdigest()
+    assert run("checksum", path) == (0, f"{expected}  {path}\n", "")
+    missing = path.parent / "missing"
+    status, output, errors = run("checksum", "-a", "md5", missing, path)
+    assert status == 1
+    assert output == f"{hashlib.md5(DATA).hexdigest()}  {path}\n"
+    assert "No such file" in errors
+    assert run("checksum", "-a", "nonsense", path)[0] == 1
+
+
+def test_copy(path: Path) -> None:
+    target = path.parent / "target"
+    status, output, _ = run("copy", path, target, "--verify")
+    assert status == 0
+    assert target.read_bytes() == DATA
+    assert output.startswith("8.8 KiB in ")
+    assert run("copy", "-q", path, target, "--no-sync") == (0, "", "")
+    status, _, errors = run("copy", path, path)
+    assert status == 1
+    assert "same file" in errors
+    assert run("copy", path, "/dev/null")[0] == 1
+
+
+def test_bench(tmp_path: Path) -> None:
+    status, output, _ = run("bench", tmp_path, "--seconds", "0.01", "--size", "1", "--json")
+    assert status == 0
+    report = json.loads(output)
+    assert report["choice"] in report["rows"]
+    assert {row["in_flight"] for row in report["rows"]} == {1, 4, 16, 64, 256}
+    assert all(row["reads_per_second"] > 0 for row in report["rows"])
+    assert os.listdir(tmp_path) == []
+    status, output, _ = run("bench", tmp_path, "--seconds", "0.01", "--size", "1")
+    assert status == 0
+    assert "Choose" in output
+    assert run("bench", tmp_path / "missing")[0] == 1
+
+
+def test_interrupted(path: Path) -> None:
+    os.truncate(path, 50 << 30)
+    process = start("checksum", path)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+
+
+def test_a_reader_that_goes_away() -> None:
+    process = start("info")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 1
+    assert not errors
+
+
+def test_sizes_for_people() -> None:
+    assert [human(n) for n in (0, 1023, 1024, 3 << 29, 5 << 40)] == [
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "1.5 GiB",
+        "5.0 TiB",
+    ]

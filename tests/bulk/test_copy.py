@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""copy and acopy: the bytes, the holes, the metadata, and that a target is whole or untouched."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from linux_aio.bulk import acopy, copy
+from support.direct import direct_reason
+from support.fusefs import fs_available, mounted
+from support.loops import LOOP_FACTORIES, LoopFactory, run
+from support.mounts import (
+    SMALLEST_MIB,
+    loop_mount,
+    loop_mount_reason,
+    tmpfs_mount,
+    tmpfs_mount_reason,
+)
+from support.programs import start_program
+
+MIB = 1 << 20
+DATA = random.Random(4).randbytes(9 * MIB)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, MIB - 1, MIB, MIB + 1, 8 * MIB + 77])
+@pytest.mark.parametrize("direct", ["auto", True, False])
+@pytest.mark.parametrize("durable", [True, False])
+def test_bytes_mode_and_times(
+    size: int, direct: Literal["auto"] | bool, durable: bool, tmp_path: Path
+) -> None:
+    if direct is True and (reason := direct_reason(tmp_path)):
+        pytest.skip(reason)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(DATA[:size])
+    source.chmod(0o640)
+    os.utime(source, (1_000_000_000, 1_500_000_000))
+    for verify in (None, "sha256"):
+        transfer = copy(source, target, direct=direct, durable=durable, verify=verify)
+        assert transfer.nbytes == size
+        assert target.read_bytes() == DATA[:size]
+        assert target.stat().st_mode == source.stat().st_mode
+        assert target.stat().st_mtime == 1_500_000_000
+    assert sorted(os.listdir(tmp_path)) == ["source", "target"]
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("fstype", ["ext4", "xfs", "btrfs", "tmpfs"])
+def test_file_systems(fstype: str, tmp_path: Path) -> None:
+    reason = tmpfs_mount_reason() if fstype == "tmpfs" else loop_mount_reason(fstype)
+    if reason is not None:
+        pytest.skip(reason)
+    with contextlib.ExitStack() as stack:
+        if fstype == "tmpfs":
+            folder = stack.enter_context(tmpfs_mount(tmp_path / "mnt", 65536))
+        else:
+            mount = loop_mount(tmp_path, fstype, max(SMALLEST_MIB[fstype], 64))
+            folder = stack.enter_context(mount)
+        (folder / "source").write_bytes(DATA)
+        transfer = copy(folder / "source", folder / "target", verify="sha256")
+        assert (folder / "target").read_bytes() == DATA
+        if fstype == "btrfs":
+            assert transfer.engine == "reflink"
+        copy(folder / "source", tmp_path / "out")  # to another file system
+        assert (tmp_path / "out").read_bytes() == DATA
+
+
+def test_holes_stay_holes(tmp_path: Path) -> None:
+    """A file of 100 GiB, of which nearly nothing is there."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    size = 100 << 30
+    with source.open("wb") as file:
+        file.truncate(size)
+        for offset, mark in ((0, b"start"), (50 << 30, b"x" * 5000), (size - 3, b"end")):
+            file.seek(offset)
+            file.write(mark)
+    copy(source, target)
+    assert target.stat().st_size == size
+    assert target.stat().st_blocks * 512 < 10 * MIB
+    with target.open("rb") as file:
+        for offset, mark in (
+            (0, b"start\0"),
+            (50 << 30, b"x" * 5000 + b"\0"),
+            (size - 4, b"\0end"),
+        ):
+            file.seek(offset)
+            assert file.read(len(mark)) == mark
+
+
+def test_where_the_copy_goes(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"new")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    copy(source, folder)
+    assert (folder / "source").read_bytes() == b"new"
+    old = tmp_path / "old"
+    old.write_bytes(b"old")
+    link = tmp_path / "link"
+    link.symlink_to(old)
+    copy(source, link)
+    assert link.is_symlink()
+    assert old.read_bytes() == b"new"
+
+
+def test_what_can_not_be_copied(tmp_path: Path) -> None:
+    source, other = tmp_path / "source", tmp_path / "other"
+    source.write_bytes(b"data")
+    other.hardlink_to(source)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for same in (source, other):
+        with pytest.raises(shutil.SameFileError):
+            copy(source, same)
+    for special in (Path("/dev/null"), fifo):
+        with pytest.raises(shutil.SpecialFileError):
+            copy(source, special)
+        with pytest.raises(shutil.SpecialFileError):
+            copy(special, tmp_path / "new")
+    with pytest.raises(IsADirectoryError):
+        copy(tmp_path, tmp_path / "new")
+    with pytest.raises(FileNotFoundError):
+        copy(tmp_path / "missing", tmp_path / "new")
+    with pytest.raises(FileNotFoundError):
+        copy(source, tmp_path / "missing" / "new")
+    with pytest.raises(ValueError, match="nonsense"):
+        copy(source, tmp_path / "new", verify="nonsense")
+    assert not (tmp_path / "new").exists()
+    assert source.read_bytes() == b"data"
+
+
+@pytest.mark.needs_root
+@pytest.mark.skipif(tmpfs_mount_reason() is not None, reason="no tmpfs can be mounted")
+def test_a_full_disk(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(DATA)
+    with tmpfs_mount(tmp_path / "mnt", 2048) as folder:
+        target = folder / "target"
+        target.write_bytes(b"old")
+        with pytest.raises(OSError, match="space") as full:
+            copy(source, target)
+        assert full.value.errno == errno.ENOSPC
+        assert target.read_bytes() == b"old"
+        assert os.listdir(folder) == ["target"]
+
+
+@pytest.mark.skipif(fs_available() is not None, reason=fs_available() or "there is FUSE")
+def test_an_error_of_the_source(tmp_path: Path) -> None:
+    with mounted(tmp_path) as fs:
+        fs.create("data", DATA[:MIB])
+        fs.fail(errno.EIO, kinds=["read"])
+        target = tmp_path / "target"
+        target.write_bytes(b"old")
+        with pytest.raises(OSError, match="Input/output") as failed:
+            copy(fs.path("data"), target)
+        assert failed.value.errno == errno.EIO
+        assert target.read_bytes() == b"old"
+        fs.reset()
+        copy(fs.path("data"), target)
+        assert target.read_bytes() == DATA[:MIB]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_at_random_moments(number: signal.Signals, tmp_path: Path) -> None:
+    """The target has the old contents or the new; nothing else is left in its folder."""
+    source, folder = tmp_path / "source", tmp_path / "folder"
+    folder.mkdir()
+    target = folder / "target"
+    source.write_bytes(DATA)
+    digests = {hashlib.sha256(data).hexdigest() for data in (b"old", DATA)}
+    dice = random.Random(number)
+    for _ in range(6):
+        target.write_bytes(b"old")
+        program = start_program(
+            "import sys; from linux_aio.bulk import copy; copy(sys.argv[1], sys.argv[2])",
+            source,
+            target,
+        )
+        time.sleep(0.05 + dice.random() * 0.2)
+        program.send_signal(number)
+        program.communicate(timeout=60)
+        assert hashlib.sha256(target.read_bytes()).hexdigest() in digests
+        assert os.listdir(folder) == ["target"]
+
+
+@pytest.mark.parametrize("factory", LOOP_FACTORIES)
+def test_awaited(factory: LoopFactory, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(DATA)
+
+    async def main() -> None:
+        targets = [tmp_path / f"target {i}" for i in range(3)]
+        await asyncio.gather(*(acopy(source, target) for target in targets))
+        for target in targets:
+            assert target.read_bytes() == DATA
+
+    run(main(), factory)
+
+
+def test_cancelled(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "folder"
+    folder.mkdir()
+    source.write_bytes(DATA)
+    target = folder / "target"
+    target.write_bytes(b"old")
+
+    async def main() -> None:
+        dice = random.Random(1)
+        for _ in range(10):
+            task = asyncio.create_task(acopy(source, target))
+            await asyncio.sleep(dice.random() * 0.03)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            assert target.read_bytes() in (b"old", DATA)
+            assert os.listdir(folder) == ["target"]
+
+    run(main())

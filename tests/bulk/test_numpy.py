@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linux_aio.numpy beside NumPy itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+np = pytest.importorskip("numpy")
+
+import linux_aio.numpy as fast  # noqa: E402
+
+pytestmark = pytest.mark.engine_independent
+
+TYPES: list[Any] = ["f8", "i1", ">i4", "c8", "M8[s]", "U5", "?", [("a", "f4"), ("b", "i2")]]
+SHAPES: list[tuple[int, ...]] = [(), (0,), (1,), (1000,), (300, 77), (3, 0, 4), (40, 50, 60)]
+
+
+def array_of(shape: tuple[int, ...], dtype: Any, order: Literal["C", "F"]) -> Any:
+    numbers = np.random.default_rng(0).integers(0, 100, shape)
+    if isinstance(dtype, list):
+        made = np.zeros(shape, dtype)
+        made["a"] = numbers
+        return np.array(made, order=order)
+    return np.array(np.asarray(numbers).astype("i4").astype(dtype), order=order)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_same_as_numpys(
+    dtype: Any, shape: tuple[int, ...], order: Literal["C", "F"], tmp_path: Path
+) -> None:
+    path, copied = tmp_path / "a.npy", tmp_path / "b.npy"
+    array = array_of(shape, dtype, order)
+    np.save(path, array)
+    loaded = fast.load(path)
+    assert loaded.dtype == array.dtype
+    assert loaded.flags.owndata
+    assert loaded.flags.f_contiguous == np.load(path).flags.f_contiguous
+    np.testing.assert_array_equal(loaded, array)
+    out = np.empty_like(np.load(path))
+    assert fast.load(path, out=out) is out
+    np.testing.assert_array_equal(out, array)
+    fast.save(copied, array)
+    assert copied.read_bytes() == path.read_bytes()
+    if shape and shape[0]:
+        for rows in (slice(2, 7), slice(None, None, -1), range(0, shape[0], 3), [0, -1, 0]):
+            picked = rows if isinstance(rows, slice) else list(rows)
+            np.testing.assert_array_equal(fast.load(path, rows=rows), array[picked])
+
+
+def test_files_that_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    for junk in (b"", b"\x93NUMPY", b"junk" * 100):
+        path.write_bytes(junk)
+        with pytest.raises(ValueError, match="magic"):
+            fast.load(path)
+    np.save(path, np.array([{}], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="pickle"):
+        fast.load(path)
+    with pytest.raises(ValueError, match="pickle"):
+        fast.save(path, np.array([{}], object))
+    np.save(path, np.zeros(100))
+    os.truncate(path, 500)
+    with pytest.raises(EOFError):
+        fast.load(path)
+    with pytest.raises(FileNotFoundError):
+        fast.load(tmp_path / "missing")
+
+
+def test_wrong_arguments(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((4, 3)))
+    for out in (np.zeros((3, 4)), np.zeros((4, 3), "f4"), np.zeros((3, 4)).T):
+        with pytest.raises(ValueError, match="out must"):
+            fast.load(path, out=out)
+    with pytest.raises(IndexError):
+        fast.load(path, rows=[4])
+    np.save(path, np.array(1.0))
+    with pytest.raises(ValueError, match="no rows"):
+        fast.load(path, rows=[0])
+
+
+def test_a_saved_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros(3))
+    mode = path.stat().st_mode
+    fast.save(path, np.ones(3), durable=True)
+    assert path.stat().st_mode == mode
+    path.chmod(0o600)
+    fast.save(path, np.ones(4))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["a.npy"]

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linux_aio.safetensors beside the format's own library: the same tensors, the same refusals."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+np = pytest.importorskip("numpy")
+safetensors = pytest.importorskip("safetensors")
+oracle = pytest.importorskip("safetensors.numpy")
+
+from linux_aio.safetensors import (  # noqa: E402
+    SafetensorsError,
+    iter_file,
+    load_file,
+    read_header,
+)
+
+pytestmark = pytest.mark.engine_independent
+
+
+def tensors(seed: int, count: int) -> dict[str, Any]:
+    dice = random.Random(seed)
+    numbers = np.random.default_rng(seed)
+    made = {
+        f"{seed}.{i}": numbers.integers(
+            0, 100, (dice.randrange(1, 300), dice.randrange(1, 300))
+        ).astype(dice.choice(["f4", "i8", "u1", "f2", "?", "f8", "c8"]))
+        for i in range(count)
+    }
+    return {**made, f"{seed}.empty": np.zeros((0, 3), "f4"), f"{seed}.scalar": np.array(3.0)}
+
+
+def check(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert found[name].dtype == tensor.dtype
+        assert found[name].flags.owndata
+        np.testing.assert_array_equal(found[name], tensor, strict=True)
+
+
+def test_same_tensors(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    a, b = tensors(1, 40), tensors(2, 3)
+    oracle.save_file(a, first, metadata={"key": "value"})
+    oracle.save_file(b, second)
+    check(load_file(first), a)
+    check(load_file([first, second]), {**a, **b})
+    check(
+        load_file([second, first], names=["1.3", "2.0"]), {k: {**a, **b}[k] for k in ("1.3", "2.0")}
+    )
+    for memory in (1, 100_000, 1 << 30):
+        check(dict(iter_file(first, memory=memory)), a)
+    calls: list[tuple[int, int]] = []
+    load_file([first, second], progress=lambda *call: calls.append(call))
+    assert calls[-1][0] == calls[-1][1] == sum(t.nbytes for t in [*a.values(), *b.values()])
+
+
+def test_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    oracle.save_file(tensors(1, 2), path)
+    with pytest.raises(KeyError, match="nothing"):
+        load_file(path, names=["nothing"])
+    with pytest.raises(SafetensorsError, match="more than one"):
+        load_file([path, path])
+    with pytest.raises(ValueError, match="framework"):
+        load_file(path, framework="jax")  # type: ignore[arg-type]
+    for name, _ in iter_file(path, memory=1):
+        assert name
+        break  # the thread ends
+
+
+HEADER = {
+    "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+    "b": {"dtype": "I64", "shape": [4], "data_offsets": [24, 56]},
+}
+BODY = bytes(range(56))
+
+
+def build(header: Any, body: bytes = BODY) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def with_entry(dtype: str, shape: Any, offsets: Any, **more: Any) -> bytes:
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": offsets, **more}
+    return build({**HEADER, "c": entry}, BODY + b"xyz"[: max(offsets[1] - 56, 0)])
+
+
+TEXT = json.dumps(HEADER).encode()
+HOSTILE = [
+    b"",
+    bytes(7),
+    struct.pack("<Q", 2**64 - 1) + b"{}",
+    struct.pack("<Q", 100_000_001) + b"{}",
+    build(b" " + TEXT),
+    build(TEXT + b"  \n"),
+    build({**HEADER, "__metadata__": {"x": 1}}),
+    build({**HEADER, "__metadata__": None}),
+    build({**HEADER, "__metadata__": []}),
+    build({}),
+    build({}, b""),
+    build(TEXT[:-1] + b',"a":' + json.dumps(HEADER["a"]).encode() + b"}"),
+    build(TEXT[:-1] + b',"__metadata__":{"x":"\\ud800"}}'),
+    build(TEXT[:-1] + b',"__metadata__":{"x":"a","x":"b"}}'),
+    build(TEXT.replace(b"[2, 3]", b"[2, 3e0]")),
+    build(TEXT.replace(b"[2, 3]", b"[02, 3]")),
+    build(TEXT.replace(b'"F32"', b'"F32","dtype":"F32"')),
+    build(b'{"a":["F32",[2,3],[0,24]],"b":["I64",[4],[24,56]]}'),
+    build(b"[" * 100_000),
+    build(b'{"a":' * 100_000),
+    build(b'{"a":NaN}'),
+    build(b"[]"),
+    build(b'{"\xff":1}'),
+    build(HEADER, BODY + b"x"),
+    build(HEADER, BODY[:-1]),
+    with_entry("F32", [0], [0, 0]),
+    with_entry("F32", [0], [56, 56]),
+    with_entry("F32", [0], [8, 8]),
+    with_entry("F32", [2**63, 2, 0], [56, 56]),
+    with_entry("F32", [0, 2**63, 2], [56, 56]),
+    with_entry("F32", [0], [56, 56], extra=1),
+    with_entry("F32", [0.0], [56, 56]),
+    with_entry("U8", [True], [56, 57]),
+    with_entry("U8", [-1], [56, 57]),
+    with_entry("U8", [1], [57, 56]),
+    with_entry("F4", [3], [56, 57]),
+    with_entry("F4", [2], [56, 57]),
+    with_entry("F6_E2M3", [4], [56, 59]),
+    with_entry("Q8", [1], [56, 57]),
+]
+
+
+def agrees(blob: bytes, path: Path) -> None:
+    """Both take the file, or both refuse it."""
+    path.write_bytes(blob)
+    try:
+        safetensors.deserialize(blob)
+        takes = True
+    except safetensors.SafetensorError:
+        takes = False
+    try:
+        read_header(path)
+        we_take = True
+    except SafetensorsError:
+        we_take = False
+    assert we_take == takes, blob[:300]
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_hostile_headers(number: int, tmp_path: Path) -> None:
+    agrees(HOSTILE[number], tmp_path / "file")
+
+
+def test_mutated_headers(tmp_path: Path) -> None:
+    dice = random.Random(0)
+    whole = build(HEADER)
+    for _ in range(1500):
+        blob = bytearray(whole)
+        for _ in range(dice.randrange(1, 4)):
+            place = dice.randrange(len(blob))
+            kind = dice.randrange(4)
+            if kind == 0:
+                blob[place] = dice.randrange(256)
+            elif kind == 1:
+                del blob[place : place + dice.randrange(1, 5)]
+            elif kind == 2:
+                blob[place:place] = bytes([dice.randrange(32, 127)])
+            else:
+                blob[min(8 + dice.randrange(len(TEXT)), len(blob) - 1)] = dice.choice(
+                    b'{}[]",:0123456789-.eE '
+                )
+        if dice.random() < 0.5 and len(blob) > 8:
+            blob[:8] = struct.pack("<Q", max(len(TEXT) + len(blob) - len(whole), 0))
+        agrees(bytes(blob), tmp_path / "file")
+
+
+def test_types_that_numpy_has_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    entry = {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}
+    path.write_bytes(build({"x": entry}, b"1234"))
+    with pytest.raises(TypeError, match=r"BF16.*framework"):
+        load_file(path)
