@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
 
     import_installed(__name__)
 else:
+    from . import _asyncio, _trio  # noqa: F401  # needed later, where nothing may be importable
     from ._flags import RWF_ATOMIC, RWF_DONTCACHE, RWF_NOAPPEND
     from ._priority import IOPriorityClass, ioprio
 

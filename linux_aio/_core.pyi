@@ -14,6 +14,21 @@ __version__: str
 
 _libaio_calls: CapsuleType
 
+def _in_trio() -> bool:
+    """Return whether a task of Trio's runs in this thread."""
+
+@final
+class _Watcher:
+    """What an event loop calls for a context."""
+
+    def __call__(self, turn: int = ..., /) -> None: ...
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a task waits for something of the context's."""
+
+    def end(self) -> None:
+        """Leave the context: the loop is over."""
+
 def build_info() -> dict[str, str]:
     """Return what was chosen when the extension was built.
 

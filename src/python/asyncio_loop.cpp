@@ -27,24 +27,26 @@ bool get(Ref& place, const Ref& module, const char* name) {
 }
 bool intern(Ref& place, const char* text) { return set(place, PyUnicode_InternFromString(text)); }
 
-// False with an exception set.
-bool import_asyncio(ModuleState& state) {
+// Finds what is used of asyncio, if the program has imported it: who runs a loop of that kind has.
+// False, with or without an exception set, if there is none.
+bool find_asyncio(ModuleState& state) {
     // acquire: what was found is there
     if (state.asyncio_is_imported.load(std::memory_order_acquire)) {
         return true;
     }
     AsyncioApi api;
-    const auto module = Ref::steal(PyImport_ImportModule("asyncio"));
+    const auto name = Ref::steal(PyUnicode_InternFromString("asyncio"));
+    const auto module = Ref::steal(name ? PyImport_GetModule(name.get()) : nullptr);
     const auto events = Ref::steal(module ? PyImport_ImportModule("asyncio.events") : nullptr);
     // one after the other, each only if those before it are there
-    const bool is_complete = events && get(api.get_running_loop, module, "get_running_loop") &&
-                             get(api.get_running_loop_or_none, events, "_get_running_loop") &&
-                             intern(api.call_soon, "call_soon") &&
-                             intern(api.get_debug, "get_debug") &&
-                             intern(api.thread_id, "_thread_id") &&
-                             set(api.context_keyword, Py_BuildValue("(s)", "context")) &&
-                             get(api.cancelled_error, module, "CancelledError") &&
-                             get(api.invalid_state_error, module, "InvalidStateError");
+    const bool is_complete =
+        events && get(api.get_running_loop, module, "get_running_loop") &&
+        get(api.get_running_loop_or_none, events, "_get_running_loop") &&
+        get(api.current_task, module, "current_task") && intern(api.call_soon, "call_soon") &&
+        intern(api.get_debug, "get_debug") && intern(api.thread_id, "_thread_id") &&
+        set(api.context_keyword, Py_BuildValue("(s)", "context")) &&
+        get(api.cancelled_error, module, "CancelledError") &&
+        get(api.invalid_state_error, module, "InvalidStateError");
     if (!is_complete) {
         return false;
     }
@@ -75,6 +77,16 @@ bool call_without_context(PyObject* loop, const char* method, PyObject* first, P
 
 class AsyncioLoop final : public LoopKind {
 public:
+    Ref find_running(ModuleState& state) const override {
+        if (find_asyncio(state)) {
+            return Ref::steal(PyObject_CallNoArgs(state.asyncio.get_running_loop.get()));
+        }
+        if (PyErr_Occurred() == nullptr) {
+            PyErr_SetString(PyExc_RuntimeError, "no running event loop");
+        }
+        return {};
+    }
+
     bool runs_here(ModuleState& state, PyObject* loop) const noexcept override {
 #if PY_VERSION_HEX < 0x030C0000
         // get_running_loop() makes a system call (getpid) each time. asyncio's own loops have noted
@@ -123,14 +135,17 @@ public:
         return call_without_context(loop, method, callback, argument);
     }
 
-    bool call_later(PyObject* loop, PyObject* callback, PyObject* argument) const override {
-        const auto delay = Ref::steal(PyFloat_FromDouble(0.001));
-        return delay && call_without_context(loop, "call_later", delay.get(), callback, argument);
-    }
+    // asyncio throws CancelledError into what is suspended.
+    bool is_cancelled(ModuleState& /*state*/) const noexcept override { return false; }
+    Ref take_cancellation(PyObject* /*wake*/) const override { return {}; }
 
     Ref make_wake(ModuleState& state, PyObject* loop,
                   AwaitableObject* /*awaitable*/) const override {
         return make_wake_future(state, loop);
+    }
+
+    PyObject* suspension(ModuleState& /*state*/, PyObject* wake) const override {
+        return Py_NewRef(wake);
     }
 
     void wake_soon(PyObject* wake) const noexcept override { python::wake_soon(wake); }
@@ -158,11 +173,19 @@ const LoopKind& asyncio_loop() noexcept {
     return kind;
 }
 
-Ref running_asyncio_loop(ModuleState& state) {
-    if (!import_asyncio(state)) {
-        return {};
+bool is_in_asyncio_task(ModuleState& state) noexcept {
+    const KeptException kept;
+    bool is_in_task = false;
+    if (find_asyncio(state)) {
+        const auto loop =
+            Ref::steal(PyObject_CallNoArgs(state.asyncio.get_running_loop_or_none.get()));
+        if (loop && loop.get() != Py_None) {
+            const auto task = Ref::steal(PyObject_CallNoArgs(state.asyncio.current_task.get()));
+            is_in_task = task && task.get() != Py_None;
+        }
     }
-    return Ref::steal(PyObject_CallNoArgs(state.asyncio.get_running_loop.get()));
+    PyErr_Clear();
+    return is_in_task;
 }
 
 }  // namespace python

@@ -13,7 +13,7 @@ namespace python {
 
 const LoopKind& asyncio_loop() noexcept;
 
-// The loop that runs in this thread: a new reference, or null with RuntimeError if none does.
-Ref running_asyncio_loop(ModuleState& state);
+// Whether a task of asyncio's runs in this thread.
+bool is_in_asyncio_task(ModuleState& state) noexcept;
 
 }  // namespace python

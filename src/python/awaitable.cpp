@@ -3,11 +3,13 @@
 
 #include <structmember.h>
 
+#include <cerrno>
 #include <new>
 #include <utility>
 
 #include "python/completion.hpp"
 #include "python/context_lock.hpp"
+#include "python/event_loop.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 #include "python/loop_binding.hpp"
@@ -88,18 +90,59 @@ PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
     return nullptr;
 }
 
-// What the task yields, to be woken by; null, and the awaitable is finished, if it can't be made.
-PyObject* suspend(AwaitableObject* self) {
+// Whether the kernel may still read or write memory of the program's that can change.
+bool uses_mutable_memory(const OperationObject* operation) noexcept {
+    return operation->state == State::in_flight && has_mutable_payload(*operation);
+}
+
+// Whether it may change something that the program can't have back, so that it matters to the
+// program whether it was done.
+bool has_effects(const OperationObject* operation) noexcept {
+    const auto opcode = operation->request.opcode;
+    return !engine::is_read(opcode) && !engine::is_sync(opcode) && opcode != engine::Opcode::poll;
+}
+
+// What to yield to the loop, or null with an exception set.
+PyObject* make_suspension(AwaitableObject* self, const LoopKind& kind) {
     auto* context = context_of(self);
-    self->wake =
-        context->binding.loop.kind->make_wake(state_of(context), context->binding.loop.get(), self);
-    if (!self->wake) {
+    auto& state = state_of(context);
+    self->wake = kind.make_wake(state, context->binding.loop.get(), self);
+    self->wake_kind = &kind;
+    return self->wake ? kind.suspension(state, self->wake.get()) : nullptr;
+}
+
+// The same; if there is an exception, the awaitable is finished. But where the kernel has memory of
+// the program's that can change, an exception that comes in between (KeyboardInterrupt) is raised
+// when the kernel has let go.
+PyObject* suspend(AwaitableObject* self, const LoopKind& kind) {
+    auto* result = make_suspension(self, kind);
+    if (result == nullptr && !self->deferred && uses_mutable_memory(operation_of(self)) &&
+        PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0) {
+        self->deferred = take_exception();
+        result = make_suspension(self, kind);
+    }
+    if (result == nullptr) {
         const KeptException kept;
         finish(self);
         return nullptr;
     }
     self->stage = Stage::suspended;
-    return self->wake.new_ref();
+    return result;
+}
+
+PyObject* suspend(AwaitableObject* self) {
+    return suspend(self, *context_of(self)->binding.loop.kind);
+}
+
+// Where each call is to ask whether its task is cancelled, and this one's is: then nothing is
+// begun.
+bool is_cancelled_already(const AwaitableObject* self, const LoopKind& kind) noexcept {
+    return kind.is_cancelled(state_of(context_of(self)));
+}
+
+PyObject* suspend_cancelled(AwaitableObject* self, const LoopKind& kind) {
+    self->was_cancelled = true;
+    return suspend(self, kind);
 }
 
 void enqueue(ContextObject* context, OperationObject* operation) noexcept {
@@ -257,6 +300,9 @@ void have_it_looked_for(AwaitableObject* self) noexcept {
 
 PyObject* first_step(AwaitableObject* self) {
     auto* context = context_of(self);
+    if (const auto& kind = running_kind(state_of(context)); is_cancelled_already(self, kind)) {
+        return suspend_cancelled(self, kind);
+    }
     auto* operation = operation_of(self);
     if (!self->submits && operation->state == State::completed) {
         if (!may_be_awaited(self)) {
@@ -281,7 +327,32 @@ PyObject* first_step(AwaitableObject* self) {
     return suspend(self);
 }
 
+// What is started goes on, and may be awaited again.
+PyObject* leave_started(AwaitableObject* self, Ref exception) {
+    self->wake.reset();
+    self->was_cancelled = false;
+    self->stage = Stage::started;
+    raise(std::move(exception));
+    return nullptr;
+}
+
+// The loop has cancelled the task while it was suspended. What was done all the same counts.
+PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
+    if (self->was_started) {
+        return leave_started(self, std::move(exception));
+    }
+    const auto* operation = operation_of(self);
+    const bool was_done = operation->state == State::completed && operation->result != -ECANCELED &&
+                          has_effects(operation);
+    return was_done && !self->was_cancelled ? finish_with_result(self)
+                                            : finish_with_exception(self, std::move(exception));
+}
+
 PyObject* next_step(AwaitableObject* self) {
+    auto cancellation = self->wake ? self->wake_kind->take_cancellation(self->wake.get()) : Ref();
+    if (cancellation) {
+        return end_cancelled(self, std::move(cancellation));
+    }
     if (self->deferred) {
         return finish_with_exception(self, std::move(self->deferred));
     }
@@ -298,6 +369,9 @@ PyObject* next_step(AwaitableObject* self) {
 // A task comes to wait for what start() began.
 PyObject* join(AwaitableObject* self) {
     auto* context = context_of(self);
+    if (const auto& kind = running_kind(state_of(context)); is_cancelled_already(self, kind)) {
+        return suspend_cancelled(self, kind);
+    }
     if (!self->failure && operation_of(self)->state != State::completed) {
         if (!check_usable(context)) {
             return finish_with_exception(self, take_exception());
@@ -378,19 +452,11 @@ PyObject* step(AwaitableObject* self) {
 
 // --- cancellation
 
-// Whether the kernel may still read or write memory of the program's that can change.
-bool uses_mutable_memory(const OperationObject* operation) noexcept {
-    return operation->state == State::in_flight && has_mutable_payload(*operation);
-}
-
 // The exception ends the awaitable: at once, or if the kernel still uses memory of the program's,
 // when it no longer does. Then returns what to yield.
 PyObject* end_with(AwaitableObject* self, Ref exception) {
     if (self->was_started) {
-        self->wake.reset();
-        self->stage = Stage::started;
-        raise(std::move(exception));
-        return nullptr;
+        return leave_started(self, std::move(exception));
     }
     auto* operation = operation_of(self);
     auto* context = context_of(self);
@@ -407,6 +473,32 @@ PyObject* end_with(AwaitableObject* self, Ref exception) {
     self->deferred = std::move(exception);
     return suspend(self);
 }
+
+}  // namespace
+
+bool cancel_wait(AwaitableObject* self) noexcept {
+    const ContextLock lock(context_of(self));
+    auto* operation = operation_of(self);
+    auto* context = context_of(self);
+    if (operation == nullptr || self->was_cancelled || self->was_started) {
+        return true;
+    }
+    if (operation->state == State::completed || self->deferred) {
+        return false;  // the task is about to be woken
+    }
+    const bool must_wait = has_mutable_payload(*operation) || has_effects(operation);
+    if (operation->state != State::in_flight || context->engine == nullptr ||
+        context->is_inherited()) {
+        leave_list(context, operation);
+        return operation->state != State::submitting || !must_wait;
+    }
+    const KeptException kept;
+    const bool taken = context->engine->cancel(operation->request);
+    context->statistics.cancelled += taken ? 1 : 0;
+    return !must_wait;
+}
+
+namespace {
 
 // --- the coroutine's methods
 

@@ -33,8 +33,10 @@ struct Awaitable {
     const char* name = "";    // for people
     Ref context;
     Ref operation;
-    Ref wake;      // of the loop's kind: what the task waits for while it is suspended
-    Ref failure;   // the exception that ended it before the operation was submitted
+    Ref wake;  // what the task waits for while it is suspended, and of which kind it is:
+    const LoopKind* wake_kind = nullptr;
+    bool was_cancelled = false;  // before it began: it suspends only for the loop to end it
+    Ref failure;                 // the exception that ended it before the operation was submitted
     Ref deferred;  // the exception to raise once the kernel has let go of the program's memory
 };
 

@@ -2,15 +2,21 @@
 #include "python/event_loop.hpp"
 
 #include "python/asyncio_loop.hpp"
+#include "python/trio_loop.hpp"
 
 namespace python {
 
+const LoopKind& running_kind(ModuleState& state) noexcept {
+    return is_in_trio(state) ? trio_loop() : asyncio_loop();
+}
+
 EventLoop running_loop(ModuleState& state) {
-    auto loop = running_asyncio_loop(state);
+    const auto& kind = running_kind(state);
+    auto loop = kind.find_running(state);
     if (!loop) {
         return {};
     }
-    return {.kind = &asyncio_loop(), .object = std::move(loop)};
+    return {.kind = &kind, .object = std::move(loop)};
 }
 
 }  // namespace python

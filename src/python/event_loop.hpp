@@ -20,6 +20,9 @@ public:
 
     // --- the loop
 
+    // The object of the loop that runs in this thread: a new reference, or null with RuntimeError.
+    virtual Ref find_running(ModuleState& state) const = 0;
+
     // Whether the code that calls this runs in a task or a callback of the loop. From any thread.
     virtual bool runs_here(ModuleState& state, PyObject* loop) const noexcept = 0;
 
@@ -47,14 +50,22 @@ public:
     virtual bool call_soon(ModuleState& state, PyObject* loop, PyObject* callback,
                            PyObject* argument) const = 0;
 
-    // The same after a millisecond or so, and not from any thread.
-    virtual bool call_later(PyObject* loop, PyObject* callback, PyObject* argument) const = 0;
-
     // --- tasks
 
-    // What a suspended awaitable yields to the loop, in a task of the loop's: null with an
-    // exception set. The awaitable keeps it until it is stepped again.
+    // Whether the running task is cancelled already, where the loop does not throw exceptions into
+    // what is suspended. Such a task suspends once, so that the loop ends the wait.
+    virtual bool is_cancelled(ModuleState& state) const noexcept = 0;
+
+    // What a suspended awaitable is woken by, in a task of the loop's: null with an exception set.
+    // The awaitable keeps it until it is stepped again.
     virtual Ref make_wake(ModuleState& state, PyObject* loop, AwaitableObject* awaitable) const = 0;
+
+    // What the awaitable yields to the loop: a new reference, or null with an exception set.
+    virtual PyObject* suspension(ModuleState& state, PyObject* wake) const = 0;
+
+    // After the wait: the exception by which the loop has cancelled it, or null. Where the loop
+    // throws exceptions into what is suspended, there is none.
+    virtual Ref take_cancellation(PyObject* wake) const = 0;
 
     // Has the loop step, in its next turn, the task that waits for `wake`. Nothing if it was woken
     // before.
@@ -83,7 +94,16 @@ struct EventLoop {
     EventLoop copy() const noexcept { return {.kind = kind, .object = Ref::borrow(object.get())}; }
 };
 
+// The kind of the loop whose task or callback this thread runs; asyncio's if there is none. An
+// asyncio loop that hosts a Trio run in guest mode runs in the same thread, but not its tasks.
+const LoopKind& running_kind(ModuleState& state) noexcept;
+
 // The loop whose task or callback this thread runs. Null, with RuntimeError, if there is none.
 EventLoop running_loop(ModuleState& state);
+
+// A loop that does not throw exceptions into awaitables says so that the task, which is suspended
+// in the awaitable, is cancelled. Returns whether the awaitable may end at once: then what it
+// waited for goes on without it, or is not begun. Else the task goes on when that has completed.
+bool cancel_wait(AwaitableObject* awaitable) noexcept;
 
 }  // namespace python

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -33,6 +35,7 @@ struct Watcher {
     ContextObject* context = nullptr;  // null once the binding has ended; with the watcher locked
     engine::CloforkFd fd;
     engine::CloforkFd borrowed_fd;  // a duplicate of the context's
+    engine::CloforkFd timer;        // for request_look()
     EventLoop loop;
 };
 struct WatcherObject : PyObject, Watcher {};
@@ -55,6 +58,7 @@ void stop_watching(WatcherObject* watcher) noexcept {
     const auto loop = std::move(watcher->loop);
     stop_watching(loop, std::move(watcher->fd));
     stop_watching(loop, std::move(watcher->borrowed_fd));
+    stop_watching(loop, std::move(watcher->timer));
 }
 
 // False with an exception set.
@@ -64,6 +68,16 @@ bool start_watching(const EventLoop& loop, const engine::CloforkFd& fd, PyObject
         return false;
     }
     return loop.kind->add_reader(loop.get(), fd.get(), watcher);
+}
+
+// Nobody will step the tasks of a closed loop again.
+void drop_suspended(ContextObject* context) noexcept {
+    for (auto* list : {&context->binding.queued, &context->binding.ready}) {
+        while (auto* operation = list->front()) {
+            list->remove(operation);
+            operation->listing = Listing::none;
+        }
+    }
 }
 
 // Null once the binding has ended.
@@ -77,8 +91,8 @@ void forget_context(WatcherObject* watcher) noexcept {
     watcher->context = nullptr;
 }
 
-// Called by the loop: for an eventfd; with the number of the turn in which a turn was requested; or
-// with None for a look.
+// Called by the loop: for an eventfd or the timer, or with the number of the turn in which a turn
+// was requested.
 PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywords*/) {
     auto* watcher = cast(object);
     const auto held = context_of(watcher);
@@ -94,14 +108,20 @@ PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywor
     auto& binding = context->binding;
     auto& budget = TurnBudget::of_this_thread();
     PyObject* reason = PyTuple_GET_SIZE(arguments) == 1 ? PyTuple_GET_ITEM(arguments, 0) : nullptr;
-    if (reason == Py_None) {
-        binding.look_is_requested = false;
-    } else if (reason != nullptr) {
+    if (reason != nullptr) {
         binding.turn_is_requested = false;
         budget.start_next(PyLong_AsUnsignedLongLong(reason));
     } else {
-        // The loop comes for an eventfd once in each of its turns.
-        budget.start_next(binding.last_turn);
+        if (binding.look_is_requested) {
+            std::uint64_t times = 0;
+            binding.look_is_requested = read(watcher->timer.get(), &times, sizeof times) < 0;
+        }
+        // The loop comes for an eventfd once in each of its turns; also where a turn was requested
+        // and the loop has no other way to come.
+        budget.start_next(binding.turn_comes_by_eventfd ? binding.requested_in_turn
+                                                        : binding.last_turn);
+        binding.turn_is_requested = binding.turn_is_requested && !binding.turn_comes_by_eventfd;
+        binding.turn_comes_by_eventfd = false;
         binding.last_turn = budget.turn();
     }
     if (!run_turn(context, lock)) {
@@ -109,6 +129,42 @@ PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywor
     }
     Py_RETURN_NONE;
 }
+
+// The loop is over, and calls nobody any more.
+PyObject* watcher_end(PyObject* object, PyObject* /*unused*/) {
+    const auto held = context_of(cast(object));
+    auto* context = static_cast<ContextObject*>(held.get());
+    if (context != nullptr) {
+        const ContextLock lock(context);
+        if (context->binding.watcher.get() == object) {
+            drop_suspended(context);
+            unbind(context);
+        }
+    }
+    stop_watching(cast(object));
+    Py_RETURN_NONE;
+}
+
+PyObject* watcher_get_is_awaited(PyObject* object, void* /*closure*/) {
+    const auto held = context_of(cast(object));
+    auto* context = static_cast<ContextObject*>(held.get());
+    if (context == nullptr) {
+        Py_RETURN_FALSE;
+    }
+    const ContextLock lock(context);
+    return PyBool_FromLong(context->binding.suspended != 0 ? 1 : 0);
+}
+
+PyMethodDef watcher_methods[] = {
+    {"end", watcher_end, METH_NOARGS, "The loop is over: leave the context."},
+    {},
+};
+
+PyGetSetDef watcher_properties[] = {
+    {"is_awaited", watcher_get_is_awaited, nullptr,
+     "Whether a task waits for something of the context's.", nullptr},
+    {},
+};
 
 int watcher_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
@@ -134,6 +190,8 @@ PyType_Slot slots[] = {
     {Py_tp_dealloc, as_slot(watcher_dealloc)},
     {Py_tp_traverse, as_slot(watcher_traverse)},
     {Py_tp_clear, as_slot(watcher_clear)},
+    {Py_tp_methods, watcher_methods},
+    {Py_tp_getset, watcher_properties},
     {Py_tp_doc, const_cast<char*>("What an event loop calls for a context.")},
     {0, nullptr},
 };
@@ -217,19 +275,36 @@ bool needs_to_look_again(const ContextObject* context) noexcept {
     return !context->binding.queued.empty() && !is_told_of_all;
 }
 
+// An asyncio loop's timers would do, but those of Trio may be a test's, which do not run.
+bool start_timer(WatcherObject* watcher) {
+    if (!watcher->timer.is_open()) {
+        engine::CloforkFd timer;
+        {
+            const engine::ForkBarrier barrier;
+            timer.adopt(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), barrier);
+        }
+        if (!start_watching(watcher->loop, timer, watcher)) {
+            return false;
+        }
+        watcher->timer = std::move(timer);
+    }
+    itimerspec delay{};
+    delay.it_value.tv_nsec = 1'000'000;
+    return timerfd_settime(watcher->timer.get(), 0, &delay, nullptr) == 0;
+}
+
 void request_look(ContextObject* context) noexcept {
     auto& binding = context->binding;
     if (std::exchange(binding.look_is_requested, true)) {
         return;
     }
     const KeptException kept;
-    const auto loop = binding.loop.copy();
     const auto watcher = Ref::borrow(binding.watcher.get());
-    if (!loop.kind->call_later(loop.get(), watcher.get(), Py_None)) {
+    if (!start_timer(cast(watcher.get()))) {
+        PyErr_Clear();
         binding.look_is_requested = false;
         tell_loop(context);  // which takes no memory
     }
-    PyErr_Clear();
 }
 
 // What the task of the first ready operation waits for; the operation leaves the list. Null if no
@@ -363,16 +438,6 @@ bool wake_and_submit(ContextObject* context, ContextLock& lock) {
     return true;
 }
 
-// Nobody will step the tasks of a closed loop again.
-void drop_suspended(ContextObject* context) noexcept {
-    for (auto* list : {&context->binding.queued, &context->binding.ready}) {
-        while (auto* operation = list->front()) {
-            list->remove(operation);
-            operation->listing = Listing::none;
-        }
-    }
-}
-
 }  // namespace
 
 PyTypeObject* make_watcher_type(PyObject* module) {
@@ -381,10 +446,12 @@ PyTypeObject* make_watcher_type(PyObject* module) {
 
 bool bind_to_running_loop(ContextObject* context) {
     auto& binding = context->binding;
-    if (binding.loop && binding.loop.kind->runs_here(state_of(context), binding.loop.get())) {
+    auto& state = state_of(context);
+    if (binding.loop && binding.loop.kind == &running_kind(state) &&
+        binding.loop.kind->runs_here(state, binding.loop.get())) {
         return true;
     }
-    const auto loop = running_loop(state_of(context));
+    const auto loop = running_loop(state);
     if (!loop) {
         return false;
     }
@@ -412,6 +479,7 @@ bool bind_to_running_loop(ContextObject* context) {
     binding.loop = loop.copy();
     binding.turn_is_requested = false;
     binding.look_is_requested = false;
+    binding.turn_comes_by_eventfd = false;
     binding.suspended = 0;
     binding.earlier_loop_in_flight = !context->in_flight.empty();
     ++binding.number;
@@ -485,7 +553,8 @@ void request_turn(ContextObject* context) noexcept {
     const auto watcher = Ref::borrow(binding.watcher.get());
     const auto turn = Ref::steal(PyLong_FromUnsignedLongLong(TurnBudget::of_this_thread().turn()));
     if (!turn || !loop.kind->call_soon(state_of(context), loop.get(), watcher.get(), turn.get())) {
-        binding.turn_is_requested = false;
+        binding.turn_comes_by_eventfd = true;
+        binding.requested_in_turn = TurnBudget::of_this_thread().turn();
         tell_loop(context);  // which takes no memory
     }
     PyErr_Clear();

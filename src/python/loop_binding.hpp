@@ -33,6 +33,8 @@ struct LoopBinding {
     std::uint64_t number = 0;  // of the binding: those of an earlier one don't count
     std::size_t borrowed = 0;  // operations in flight that were submitted first, then awaited
     bool turn_is_requested = false;
+    bool turn_comes_by_eventfd = false;  // the requested one; and in which of TurnBudget's
+    std::uint64_t requested_in_turn = 0;
     bool look_is_requested = false;  // a turn after a while
     bool is_running = false;         // in run_turn(), which comes to the queue by itself
     // In the callback that run_turn() makes: the Python context that it made it in, not owned.

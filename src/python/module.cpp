@@ -20,6 +20,7 @@
 #include "python/registry.hpp"
 #include "python/stat_result.hpp"
 #include "python/state.hpp"
+#include "python/trio_loop.hpp"
 #include "python/wake_future.hpp"
 
 namespace python {
@@ -75,6 +76,12 @@ PyObject* engines(PyObject* /*module*/, PyObject* /*unused*/) {
     return result.release();
 }
 
+// For the parts in Python: see trio_loop.hpp.
+PyObject* in_trio(PyObject* module, PyObject* /*unused*/) {
+    return PyBool_FromLong(is_in_trio(*static_cast<ModuleState*>(PyModule_GetState(module))) ? 1
+                                                                                             : 0);
+}
+
 PyMethodDef methods[] = {
     {"aligned_buffer", as_method(aligned_buffer), METH_FASTCALL | METH_KEYWORDS,
      aligned_buffer_doc},
@@ -82,6 +89,7 @@ PyMethodDef methods[] = {
     {"build_info", build_info, METH_NOARGS, build_info_doc},
     {"_close_soon", close_in_background, METH_O, nullptr},
     {"engines", engines, METH_NOARGS, engines_doc},
+    {"_in_trio", in_trio, METH_NOARGS, nullptr},
     {},
 };
 
@@ -116,8 +124,9 @@ int module_exec(PyObject* module) {
     state.awaitable_type = make_awaitable_type(module);
     state.watcher_type = make_watcher_type(module);
     state.wake_future_type = make_wake_future_type(module);
+    state.trio_wake_type = make_trio_wake_type(module);
     if (state.awaitable_type == nullptr || state.watcher_type == nullptr ||
-        state.wake_future_type == nullptr) {
+        state.wake_future_type == nullptr || state.trio_wake_type == nullptr) {
         return -1;
     }
     // The table of libaio calls, for the project's tests to put faults into.
@@ -146,6 +155,7 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.awaitable_type);
     Py_VISIT(state.watcher_type);
     Py_VISIT(state.wake_future_type);
+    Py_VISIT(state.trio_wake_type);
     Py_VISIT(state.io.file.get());
     Py_VISIT(state.io.text.get());
     Py_VISIT(state.io.buffered.get());
@@ -157,6 +167,7 @@ int module_clear(PyObject* module) {
     state.free_operations.clear();
     state.free_awaitables.clear();
     state.free_wake_futures.clear();
+    state.free_trio_wakes.clear();
     state.aligned_pool.clear();
     Py_CLEAR(state.eventfd_type);
     Py_CLEAR(state.operation_type);
@@ -167,9 +178,12 @@ int module_clear(PyObject* module) {
     Py_CLEAR(state.awaitable_type);
     Py_CLEAR(state.watcher_type);
     Py_CLEAR(state.wake_future_type);
+    Py_CLEAR(state.trio_wake_type);
     state.io = {};
     state.asyncio_is_imported = false;
     state.asyncio = {};
+    state.trio_is_found = false;
+    state.trio = {};
     return 0;
 }
 

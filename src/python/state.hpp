@@ -20,21 +20,45 @@ struct Operation;
 struct OperationObject;
 struct WakeFuture;
 struct WakeFutureObject;
+struct TrioWake;
+struct TrioWakeObject;
 
 using FreeOperations = FreeList<OperationObject, Operation, 256>;
 using FreeAwaitables = FreeList<AwaitableObject, Awaitable, 64>;
 using FreeWakeFutures = FreeList<WakeFutureObject, WakeFuture, 64>;
+using FreeTrioWakes = FreeList<TrioWakeObject, TrioWake, 64>;
 
 // What is used of asyncio (see asyncio_loop.hpp).
 struct AsyncioApi {
     Ref get_running_loop;
     Ref get_running_loop_or_none;
+    Ref current_task;
     Ref call_soon;  // interned: "call_soon", "get_debug", "_thread_id"
     Ref get_debug;
     Ref thread_id;
     Ref context_keyword;  // ("context",)
     Ref cancelled_error;
     Ref invalid_state_error;
+};
+
+// What is used of Trio (see trio_loop.hpp): what linux_aio/_trio.py returns, in the same order.
+struct TrioApi {
+    Ref sniffio_thread_local;  // or None
+    Ref in_trio_run;           // or None: one of both is there
+    Ref current_run;
+    Ref current_trio_token;
+    Ref current_task;
+    Ref current_effective_deadline;
+    Ref make_suspension;
+    Ref reschedule;
+    Ref abort_succeeded;
+    Ref abort_failed;
+    // interned: "name", "trio", "token", "_cancel_status", "effectively_cancelled"
+    Ref name;
+    Ref trio;
+    Ref token;
+    Ref cancel_status;
+    Ref effectively_cancelled;
 };
 
 struct ModuleState {
@@ -46,23 +70,29 @@ struct ModuleState {
     PyTypeObject* awaitable_type = nullptr;
     PyTypeObject* watcher_type = nullptr;
     PyTypeObject* wake_future_type = nullptr;
+    PyTypeObject* trio_wake_type = nullptr;
 
     IoTypes io;  // constant
 
     AsyncioApi asyncio;  // constant once it is imported
     std::atomic<bool> asyncio_is_imported = false;
+    TrioApi trio;  // constant once it is found
+    std::atomic<bool> trio_is_found = false;
+    std::atomic<Py_ssize_t> modules_at_last_look = -1;  // of sys.modules, how many there were
 
     StatResultType stat_result;
 
     FreeOperations free_operations;
     FreeAwaitables free_awaitables;
     FreeWakeFutures free_wake_futures;
+    FreeTrioWakes free_trio_wakes;
     AlignedPool aligned_pool;
 
     // All contexts that are not closed, linked through themselves; not owned (see registry.hpp).
     ContextObject* first_context = nullptr;
 
-    // For `asyncio` and the list of contexts. Nothing of Python's that can wait is called under it.
+    // For `asyncio`, `trio` and the list of contexts. Nothing of Python's that can wait is called
+    // under it.
     std::mutex mutex;
 };
 

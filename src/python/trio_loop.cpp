@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/trio_loop.hpp"
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <new>
+#include <utility>
+
+#include "python/asyncio_loop.hpp"
+#include "python/awaitable.hpp"
+#include "python/exceptions.hpp"
+
+namespace python {
+
+struct TrioWake {
+    enum class Outcome : std::uint8_t { pending, woken, aborted };
+
+    Outcome outcome = Outcome::pending;
+    Ref task;
+    Ref awaitable;     // a cycle, until the wait is over
+    Ref raise_cancel;  // Trio's, called by who wants the exception: the task was cancelled
+};
+struct TrioWakeObject : PyObject, TrioWake {};
+
+namespace {
+
+// --- what wakes a task
+
+TrioWakeObject* cast(PyObject* self) { return static_cast<TrioWakeObject*>(self); }
+
+// Trio calls it once at most: when the task is cancelled while it waits, or is interrupted.
+PyObject* trio_wake_call(PyObject* object, PyObject* arguments, PyObject* /*keywords*/) {
+    auto* self = cast(object);
+    auto& api = state_of(object).trio;
+    if (PyTuple_GET_SIZE(arguments) != 1) {
+        PyErr_SetString(PyExc_TypeError, "expected what raises the exception");
+        return nullptr;
+    }
+    const auto awaitable = Ref::borrow(self->awaitable.get());
+    if (self->outcome != TrioWake::Outcome::pending || !awaitable) {
+        return api.abort_failed.new_ref();
+    }
+    self->raise_cancel = Ref::borrow(PyTuple_GET_ITEM(arguments, 0));
+    if (!cancel_wait(static_cast<AwaitableObject*>(awaitable.get()))) {
+        return api.abort_failed.new_ref();
+    }
+    self->outcome = TrioWake::Outcome::aborted;
+    self->awaitable.reset();
+    return api.abort_succeeded.new_ref();
+}
+
+int trio_wake_traverse(PyObject* object, visitproc visit, void* arg) {
+    const auto* self = cast(object);
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->task.get());
+    Py_VISIT(self->awaitable.get());
+    Py_VISIT(self->raise_cancel.get());
+    return 0;
+}
+
+int trio_wake_clear(PyObject* object) {
+    auto* self = cast(object);
+    self->task.reset();
+    self->awaitable.reset();
+    self->raise_cancel.reset();
+    return 0;
+}
+
+void trio_wake_dealloc(PyObject* object) {
+    PyObject_GC_UnTrack(object);
+    auto* state = state_or_null(object);
+    FreeTrioWakes::deallocate(state != nullptr ? &state->free_trio_wakes : nullptr, cast(object));
+}
+
+PyType_Slot slots[] = {
+    {Py_tp_call, as_slot(trio_wake_call)},
+    {Py_tp_dealloc, as_slot(trio_wake_dealloc)},
+    {Py_tp_traverse, as_slot(trio_wake_traverse)},
+    {Py_tp_clear, as_slot(trio_wake_clear)},
+    {Py_tp_doc, const_cast<char*>("What Trio calls to abort the wait for an operation.")},
+    {0, nullptr},
+};
+
+PyType_Spec spec{
+    .name = "linux_aio._core._TrioWake",
+    .basicsize = sizeof(TrioWakeObject),
+    .itemsize = 0,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};
+
+// --- the run
+
+// Whether the attribute of a Run's is true. Sets no exception.
+bool is_true(PyObject* run, const char* name) noexcept {
+    const KeptException kept;
+    const auto value = Ref::steal(PyObject_GetAttrString(run, name));
+    PyErr_Clear();
+    return value.get() == Py_True;
+}
+
+class TrioLoop final : public LoopKind {
+public:
+    Ref find_running(ModuleState& state) const override {
+        return Ref::steal(PyObject_CallNoArgs(state.trio.current_run.get()));
+    }
+
+    bool runs_here(ModuleState& state, PyObject* run) const noexcept override {
+        if (!is_in_trio(state)) {
+            return false;
+        }
+        const auto running = Ref::steal(PyObject_CallNoArgs(state.trio.current_trio_token.get()));
+        const auto token = Ref::steal(PyObject_GetAttr(run, state.trio.token.get()));
+        PyErr_Clear();
+        return running && running.get() == token.get();
+    }
+
+    bool may_touch(ModuleState& state, PyObject* run) const noexcept override {
+        return state.trio_is_found.load(std::memory_order_acquire) &&
+               (runs_here(state, run) || is_true(run, "closed"));
+    }
+
+    bool is_closed(PyObject* run) const noexcept override { return is_true(run, "closed"); }
+
+    Ref public_loop(PyObject* /*run*/) const noexcept override { return Ref::borrow(Py_None); }
+
+    bool add_reader(PyObject* run, int fd, PyObject* callback) const override {
+        return static_cast<bool>(
+            Ref::steal(PyObject_CallMethod(run, "add_reader", "iO", fd, callback)));
+    }
+
+    void remove_reader(PyObject* run, int fd) const noexcept override {
+        Ref::steal(PyObject_CallMethod(run, "remove_reader", "i", fd));
+        PyErr_Clear();
+    }
+
+    // The system task comes for an eventfd sooner than for anything else.
+    bool call_soon(ModuleState& /*state*/, PyObject* /*run*/, PyObject* /*callback*/,
+                   PyObject* /*argument*/) const override {
+        return false;
+    }
+
+    // Private names of Trio's first: the public question takes as long as all else that a cached
+    // read does.
+    bool is_cancelled(ModuleState& state) const noexcept override {
+        const KeptException kept;
+        const auto& api = state.trio;
+        const auto task = Ref::steal(PyObject_CallNoArgs(api.current_task.get()));
+        if (!task) {
+            PyErr_Clear();
+            return false;  // in a callback: what is awaited there fails otherwise
+        }
+        const auto status = Ref::steal(PyObject_GetAttr(task.get(), api.cancel_status.get()));
+        const auto answer = Ref::steal(
+            status ? PyObject_GetAttr(status.get(), api.effectively_cancelled.get()) : nullptr);
+        if (answer && PyBool_Check(answer.get())) {
+            return answer.get() == Py_True;
+        }
+        PyErr_Clear();
+        const auto deadline = Ref::steal(PyObject_CallNoArgs(api.current_effective_deadline.get()));
+        const double seconds = deadline ? PyFloat_AsDouble(deadline.get()) : 0;
+        PyErr_Clear();
+        return seconds == -HUGE_VAL;
+    }
+
+    Ref make_wake(ModuleState& state, PyObject* /*run*/,
+                  AwaitableObject* awaitable) const override {
+        auto task = Ref::steal(PyObject_CallNoArgs(state.trio.current_task.get()));
+        auto* wake = task ? state.free_trio_wakes.allocate(state.trio_wake_type) : nullptr;
+        if (wake == nullptr) {
+            return {};
+        }
+        PyObject_GC_Track(wake);
+        wake->task = std::move(task);
+        wake->awaitable = Ref::borrow(awaitable);
+        return Ref::steal(wake);
+    }
+
+    PyObject* suspension(ModuleState& state, PyObject* wake) const override {
+        return PyObject_CallOneArg(state.trio.make_suspension.get(), wake);
+    }
+
+    Ref take_cancellation(PyObject* wake) const override {
+        auto* self = cast(wake);
+        self->awaitable.reset();
+        const auto raise_cancel = std::move(self->raise_cancel);
+        if (!raise_cancel) {
+            return {};
+        }
+        const auto result = Ref::steal(PyObject_CallNoArgs(raise_cancel.get()));
+        if (result) {
+            PyErr_SetString(PyExc_SystemError, "Trio cancelled with no exception");
+        }
+        return take_exception();
+    }
+
+    void wake_soon(PyObject* wake) const noexcept override {
+        auto* self = cast(wake);
+        if (self->outcome != TrioWake::Outcome::pending) {
+            return;
+        }
+        self->outcome = TrioWake::Outcome::woken;
+        const auto task = std::move(self->task);
+        const KeptException kept;
+        if (!Ref::steal(PyObject_CallOneArg(state_of(wake).trio.reschedule.get(), task.get()))) {
+            PyErr_WriteUnraisable(task.get());
+        }
+    }
+
+    // Only Trio steps its tasks.
+    bool may_wake_now(ModuleState& /*state*/, PyObject* /*run*/) const noexcept override {
+        return false;
+    }
+    bool wake_now(PyObject* wake) const override {
+        wake_soon(wake);
+        return true;
+    }
+    Ref context_of_wake(PyObject* /*wake*/) const noexcept override { return {}; }
+};
+
+// False with an exception set.
+bool load(TrioApi& api) {
+    const auto module = Ref::steal(PyImport_ImportModule("linux_aio._trio"));
+    const auto found =
+        Ref::steal(module ? PyObject_CallMethod(module.get(), "api", nullptr) : nullptr);
+    const std::array places{&api.sniffio_thread_local, &api.in_trio_run,
+                            &api.current_run,          &api.current_trio_token,
+                            &api.current_task,         &api.current_effective_deadline,
+                            &api.make_suspension,      &api.reschedule,
+                            &api.abort_succeeded,      &api.abort_failed};
+    if (!found || PyTuple_GET_SIZE(found.get()) != static_cast<Py_ssize_t>(places.size())) {
+        return false;
+    }
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        *places[i] = Ref::borrow(PyTuple_GET_ITEM(found.get(), static_cast<Py_ssize_t>(i)));
+    }
+    const std::array<std::pair<Ref*, const char*>, 5> names{
+        {{&api.name, "name"},
+         {&api.trio, "trio"},
+         {&api.token, "token"},
+         {&api.cancel_status, "_cancel_status"},
+         {&api.effectively_cancelled, "effectively_cancelled"}}};
+    for (const auto& [place, name] : names) {
+        *place = Ref::steal(PyUnicode_InternFromString(name));
+        if (!*place) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+const LoopKind& trio_loop() noexcept {
+    static const TrioLoop kind;
+    return kind;
+}
+
+PyTypeObject* make_trio_wake_type(PyObject* module) {
+    return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
+}
+
+bool look_for_trio(ModuleState& state) noexcept {
+    const KeptException kept;
+    const auto modules = PyDict_GET_SIZE(PyImport_GetModuleDict());
+    const auto name = Ref::steal(PyUnicode_InternFromString("trio"));
+    const auto trio = Ref::steal(name ? PyImport_GetModule(name.get()) : nullptr);
+    TrioApi api;
+    // A thread may be importing it: then there will be more modules soon.
+    const bool is_loaded = trio && load(api);
+    PyErr_Clear();
+    state.modules_at_last_look.store(modules, std::memory_order_relaxed);
+    if (!is_loaded) {
+        return false;
+    }
+    const std::lock_guard lock(state.mutex);
+    if (!state.trio_is_found.load(std::memory_order_relaxed)) {
+        std::swap(state.trio, api);
+        state.trio_is_found.store(true, std::memory_order_release);
+    }
+    return true;
+}
+
+bool is_in_found_trio(ModuleState& state) noexcept {
+    const KeptException kept;
+    const auto& api = state.trio;
+    bool is_in_run = false;
+    if (api.sniffio_thread_local.get() != Py_None) {
+        const auto name =
+            Ref::steal(PyObject_GetAttr(api.sniffio_thread_local.get(), api.name.get()));
+        is_in_run = name && (name.get() == api.trio.get() ||
+                             PyObject_RichCompareBool(name.get(), api.trio.get(), Py_EQ) == 1);
+    } else {
+        const auto answer = Ref::steal(PyObject_CallNoArgs(api.in_trio_run.get()));
+        is_in_run = answer.get() == Py_True;
+    }
+    PyErr_Clear();
+    // A task of Trio's may run an asyncio loop. One that hosts Trio runs no task meanwhile.
+    return is_in_run && !is_in_asyncio_task(state);
+}
+
+}  // namespace python

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Awaiting in Trio, and so in anyio on Trio: results, cancel points, and nothing left of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import IO, Any
+
+import pytest
+
+from linux_aio import AIOContext, AIOOperation
+from support.fusefs import HoldingFS
+
+trio: Any = pytest.importorskip("trio")
+
+pytest_plugins = ["support.fixtures"]
+
+BLOCK = 4096
+
+# kernel AIO waits for a pipe inside io_submit(2), and so does the engine `aio`
+waits_elsewhere = pytest.mark.engine("auto", "uring", "threads")
+
+
+@pytest.fixture
+def file() -> Iterator[IO[bytes]]:
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(b"".join(bytes([number]) * BLOCK for number in range(100)))
+        os.fsync(file.fileno())
+        yield file
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def count_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_each_operation(file: IO[bytes]) -> None:
+    async def main() -> None:
+        async with AIOContext() as ctx:
+            assert await ctx.write(b"Hello", file, 1) == 5
+            assert await ctx.writev([b" ", b"Trio"], file, 6) == 5
+            assert await ctx.read(10, file, 1) == b"Hello Trio"
+            buffer = bytearray(5)
+            assert await ctx.readinto(buffer, file, 1) == 5
+            assert buffer == b"Hello"
+            assert await ctx.readv([buffer], file, 6) == 5
+            assert buffer == b" Trio"
+            await ctx.fsync(file)
+            await ctx.fdsync(file)
+            assert ctx.loop is None
+        assert ctx.closed
+
+    trio.run(main)
+
+
+def test_an_error() -> None:
+    fd = os.open("/dev/null", os.O_WRONLY)
+
+    async def main() -> None:
+        async with AIOContext() as ctx:
+            with pytest.raises(OSError, match="fd"):
+                await ctx.read(1, fd)
+
+    try:
+        trio.run(main)
+    finally:
+        os.close(fd)
+
+
+def test_a_submitted_operation(file: IO[bytes]) -> None:
+    async def main() -> None:
+        with AIOContext() as ctx:
+            operation = AIOOperation.read(BLOCK, file, BLOCK)
+            operation.submit(ctx)
+            assert await operation == bytes([1]) * BLOCK
+
+    trio.run(main)
+
+
+def test_more_than_the_queue_holds(file: IO[bytes]) -> None:
+    results = {}
+
+    async def read(ctx: AIOContext, number: int) -> None:
+        results[number] = await ctx.read(BLOCK, file, number * BLOCK)
+
+    async def main() -> None:
+        async with AIOContext(4) as ctx, trio.open_nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(read, ctx, number)
+
+    trio.run(main)
+    assert results == {number: bytes([number]) * BLOCK for number in range(100)}
+
+
+@waits_elsewhere
+def test_what_waits_is_woken(pipe: tuple[int, int]) -> None:
+    got = []
+
+    async def read(ctx: AIOContext) -> None:
+        got.append(await ctx.read(10, pipe[0]))
+
+    async def main() -> None:
+        async with AIOContext() as ctx, trio.open_nursery() as nursery:
+            nursery.start_soon(read, ctx)
+            await trio.sleep(0.02)
+            os.write(pipe[1], b"late")
+
+    trio.run(main)
+    assert got == [b"late"]
+
+
+@waits_elsewhere
+def test_a_time_out(pipe: tuple[int, int]) -> None:
+    async def main() -> None:
+        async with AIOContext() as ctx:
+            with trio.move_on_after(0.05) as scope:
+                await ctx.read(10, pipe[0])
+            assert scope.cancelled_caught
+            os.write(pipe[1], b"kept")
+            assert await ctx.read(10, pipe[0]) == b"kept"
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("shielded", [False, True])
+def test_each_call_is_a_cancel_point(file: IO[bytes], shielded: bool) -> None:
+    """A task that is cancelled already begins nothing, unless it is shielded."""
+    before = os.pread(file.fileno(), BLOCK, 0)
+
+    async def main() -> None:
+        async with AIOContext() as ctx:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                with trio.CancelScope(shield=shielded):
+                    await ctx.write(b"\xff" * BLOCK, file)
+            assert scope.cancelled_caught is not shielded
+
+    trio.run(main)
+    after = os.pread(file.fileno(), BLOCK, 0)
+    assert after == (b"\xff" * BLOCK if shielded else before)
+
+
+def test_memory_that_the_kernel_uses_is_waited_for(fs: HoldingFS) -> None:
+    """A cancelled readinto ends when the kernel has let go of the buffer."""
+    fd = os.open(fs.create("data", b"x" * BLOCK), os.O_RDWR | os.O_DIRECT)
+    ended = []
+
+    async def read(ctx: AIOContext, buffer: Any, scope: Any) -> None:
+        with scope:
+            await ctx.readinto(buffer, fd)
+        ended.append(scope.cancelled_caught)
+
+    async def main() -> None:
+        from linux_aio import aligned_buffer
+
+        buffer = aligned_buffer(BLOCK)
+        scope = trio.CancelScope()
+        async with AIOContext() as ctx, trio.open_nursery() as nursery:
+            fs.hold()
+            nursery.start_soon(read, ctx, buffer, scope)
+            while not ctx.in_flight:
+                await trio.sleep(0.001)
+            scope.cancel()
+            await trio.sleep(0.05)
+            assert not ended
+            fs.unhold()
+
+    try:
+        trio.run(main)
+    finally:
+        fs.unhold()
+        os.close(fd)
+    assert ended == [True]
+
+
+def test_from_asyncio_to_trio_and_back(file: IO[bytes]) -> None:
+    with AIOContext() as ctx:
+
+        async def read() -> bytes:
+            return await ctx.read(BLOCK, file, BLOCK)
+
+        for _ in range(3):
+            assert asyncio.run(read()) == bytes([1]) * BLOCK
+            assert trio.run(read) == bytes([1]) * BLOCK
+
+
+def test_two_runs_at_once_in_two_threads(file: IO[bytes]) -> None:
+    async def main() -> None:
+        async with AIOContext() as ctx:
+            for number in range(100):
+                assert await ctx.read(1, file, number * BLOCK) == bytes([number])
+
+    threads = [threading.Thread(target=trio.run, args=(main,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_from_a_thread_of_trios(file: IO[bytes]) -> None:
+    async def main() -> None:
+        async with AIOContext() as ctx:
+
+            def in_thread() -> bytes:
+                return trio.from_thread.run(ctx.read, 4, file, BLOCK)  # type: ignore[no-any-return]
+
+            assert await trio.to_thread.run_sync(in_thread) == bytes([1]) * 4
+
+    trio.run(main)
+
+
+def test_the_program_watches_the_context_meanwhile(file: IO[bytes]) -> None:
+    async def main() -> None:
+        with AIOContext() as ctx:
+            assert await ctx.read(1, file) == b"\0"
+            operation = AIOOperation.read(4, file, BLOCK)
+            watched = ctx.fileno
+            operation.submit(ctx)
+            await trio.lowlevel.wait_readable(watched)
+            assert ctx.getevents(0) == [operation]
+            assert await ctx.read(1, file, BLOCK) == b"\1"
+
+    trio.run(main)
+
+
+@pytest.mark.engine("auto", "aio")
+def test_others_have_their_turn(file: IO[bytes]) -> None:
+    """A task that reads cached data does not keep the loop for itself."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async def main() -> None:
+        async with AIOContext() as ctx, trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            for _ in range(10_000):
+                await ctx.read(BLOCK, file)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert turns > 3
+
+
+def test_nothing_is_left_of_a_run(file: IO[bytes]) -> None:
+    async def main() -> None:
+        async with AIOContext() as ctx:
+            await ctx.read(BLOCK, file)
+
+    trio.run(main)
+    before = count_descriptors()
+    for _ in range(20):
+        trio.run(main)
+    assert count_descriptors() <= before
+
+
+@waits_elsewhere
+def test_a_context_outlives_its_run(file: IO[bytes], pipe: tuple[int, int]) -> None:
+    """What a run leaves in flight is cancelled with its tasks, and the context stays usable."""
+    with AIOContext() as ctx:
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ctx.read, 10, pipe[0])
+                await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+
+        trio.run(main)
+
+        async def again() -> bytes:
+            return await ctx.read(1, file, BLOCK)
+
+        assert trio.run(again) == b"\1"
+
+
+@waits_elsewhere
+def test_the_testing_clock(file: IO[bytes], pipe: tuple[int, int]) -> None:
+    async def main() -> None:
+        async with AIOContext() as ctx:
+            with trio.move_on_after(1000) as scope:
+                await ctx.read(10, pipe[0])
+            assert scope.cancelled_caught
+            assert await ctx.read(1, file, BLOCK) == b"\1"
+
+    testing: Any = pytest.importorskip("trio.testing")
+    trio.run(main, clock=testing.MockClock(autojump_threshold=0.01))
+
+
+@waits_elsewhere
+def test_interrupted(pipe: tuple[int, int]) -> None:
+    async def main() -> None:
+        async with AIOContext() as ctx, trio.open_nursery() as nursery:
+            nursery.start_soon(ctx.read, 10, pipe[0])
+            await trio.sleep(0.01)
+            os.kill(os.getpid(), 2)
+            await trio.sleep(5)
+
+    with pytest.raises(BaseException) as caught:  # noqa: PT011
+        trio.run(main)
+    error: Any = caught.value
+    assert isinstance(error, KeyboardInterrupt) or error.split(KeyboardInterrupt)[1] is None
+
+
+def test_never_awaited(file: IO[bytes]) -> None:
+    async def main() -> None:
+        async with AIOContext() as ctx:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                ctx.read(1, file)  # type: ignore[unused-coroutine]
+            assert [one.category for one in caught] == [RuntimeWarning]
+
+    trio.run(main)
+
+
+ANYIO_BACKENDS = ["asyncio", "trio"]
+
+
+@waits_elsewhere
+@pytest.mark.parametrize("backend", ANYIO_BACKENDS)
+def test_the_same_program_on_anyio(file: IO[bytes], pipe: tuple[int, int], backend: str) -> None:
+    anyio: Any = pytest.importorskip("anyio")
+    results = {}
+
+    async def read(ctx: AIOContext, number: int) -> None:
+        results[number] = await ctx.read(1, file, number * BLOCK)
+
+    async def main() -> None:
+        async with AIOContext() as ctx:
+            async with anyio.create_task_group() as group:
+                for number in range(100):
+                    group.start_soon(read, ctx, number)
+            with anyio.move_on_after(0.05) as scope:
+                await ctx.read(1, pipe[0])
+            assert scope.cancelled_caught
+            assert await anyio.to_thread.run_sync(os.getpid) == os.getpid()
+
+    anyio.run(main, backend=backend)
+    assert results == {number: bytes([number]) for number in range(100)}
+
+
+def test_a_thousand_tasks(file: IO[bytes]) -> None:
+    async def read(ctx: AIOContext, number: int) -> None:
+        data = await ctx.read(BLOCK, file, number % 100 * BLOCK)
+        assert data == bytes([number % 100]) * BLOCK
+
+    async def main() -> None:
+        async with AIOContext(32) as ctx, trio.open_nursery() as nursery:
+            for number in range(1000):
+                nursery.start_soon(read, ctx, number)
+
+    trio.run(main)
