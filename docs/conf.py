@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How Sphinx builds the documents: `./dev docs`.
 
-The reference is made from the stub of the extension and the docstrings of the package: sphinx-autoapi
-reads them as text, so that nothing has to be compiled.
+The reference is made from the stub of the extension and the docstrings of the package:
+sphinx-autoapi reads them as text, so that nothing has to be compiled.
 """
 
 import re
@@ -12,7 +12,7 @@ TOP = Path(__file__).resolve().parent.parent
 
 project = "linux_aio"
 author = "the linux_aio developers"
-copyright = "the linux_aio developers"
+copyright = "the linux_aio developers"  # noqa: A001
 version = release = re.search(r"version: '([^']+)'", (TOP / "meson.build").read_text())[1]  # type: ignore[index]
 
 extensions = ["autoapi.extension"]
@@ -33,4 +33,3 @@ autoapi_add_toctree_entry = False
 autoapi_python_class_content = "both"
 autoapi_member_order = "bysource"
 autoapi_own_page_level = "module"
-

@@ -14,6 +14,7 @@ __version__: str
 
 _libaio_calls: CapsuleType
 
+def _close_soon(fd: int, /) -> None: ...
 def _in_trio() -> bool:
     """Return whether a task of Trio's runs in this thread."""
 

@@ -94,11 +94,12 @@ def test_errors_are_those_of_os(tmp_path: Path, name: str) -> None:
     path = str(tmp_path / name)
 
     async def use(context: Any) -> None:
-        for operation, twin in (
+        pairs: list[tuple[Callable[[], Any], Callable[[], object]]] = [
             (lambda: context._open(path, os.O_RDONLY), lambda: os.open(path, os.O_RDONLY)),
             (lambda: context._stat(path), lambda: os.stat(path)),
             (lambda: context._listdir(path), lambda: os.listdir(path)),
-        ):
+        ]
+        for operation, twin in pairs:
             for _ in range(2):
                 with pytest.raises(OSError) as ours:  # noqa: PT011
                     await operation()
