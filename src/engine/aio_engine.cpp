@@ -94,14 +94,6 @@ void fill_control_block(Request& request) noexcept {
     }
 }
 
-// Atomic, for one thread may cancel a request that another is only about to submit.
-bool is_cancelled(Request& request) noexcept {
-    return std::atomic_ref(request.cancelled).load(std::memory_order_relaxed);
-}
-void set_cancelled(Request& request, bool cancelled) noexcept {
-    std::atomic_ref(request.cancelled).store(cancelled, std::memory_order_relaxed);
-}
-
 // The kernel reports 0 for a poll that was cancelled; and for one that had to wait, events that
 // nobody asked for.
 std::int64_t result_of(Request& request, std::int64_t result) noexcept {
@@ -382,7 +374,7 @@ int AioEngine::poll(Ticket ticket, Timeout timeout) noexcept {
     }
 }
 
-bool AioEngine::cancel(Request& request) noexcept {
+CancelAnswer AioEngine::post_cancellation(Request& request) noexcept {
     // Under the lock, so that the completion is not reaped before the flag is right.
     const std::lock_guard lock(mutex_);
     io_event unused{};
@@ -391,7 +383,7 @@ bool AioEngine::cancel(Request& request) noexcept {
     if (status == -EINPROGRESS) {
         set_cancelled(request, true);
     }
-    return status == -EINPROGRESS;
+    return status == -EINPROGRESS ? CancelAnswer::yes : CancelAnswer::no;
 }
 
 }  // namespace engine

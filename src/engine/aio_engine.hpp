@@ -41,7 +41,7 @@ public:
     std::size_t reap(std::span<Completion> completions) noexcept override;
     Ticket ticket() noexcept override;
     int wait(Ticket ticket, Timeout timeout) noexcept override;
-    bool cancel(Request& request) noexcept override;
+    CancelAnswer post_cancellation(Request& request) noexcept override;
 
     // For an engine that has completions from elsewhere, too: ends the wait() of all threads that
     // drew their tickets before. The alarm is the event of a poll that completes at once, of which

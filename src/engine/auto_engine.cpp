@@ -631,22 +631,28 @@ int AutoEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     return status;
 }
 
-bool AutoEngine::cancel(Request& request) noexcept {
+CancelAnswer AutoEngine::post_cancellation(Request& request) noexcept {
     switch (request.route) {
         case Route::inside:
-            return false;
+            return CancelAnswer::no;
         case Route::aio:
-            return aio_->cancel(request);
+            return aio_->post_cancellation(request);
         case Route::reactor:
         case Route::workers:
             break;
     }
-    return crew_->cancel(request);
+    return crew_->post_cancellation(request);
 }
 
-bool AutoEngine::cancel_if_endless(Request& request) noexcept {
+CancelAnswer AutoEngine::post_cancellation_if_endless(Request& request) noexcept {
     const bool is_ours = request.route == Route::reactor || request.route == Route::workers;
-    return is_ours ? crew_->cancel_if_endless(request) : cancel(request);
+    return is_ours ? crew_->post_cancellation_if_endless(request) : post_cancellation(request);
+}
+
+// Only threads of ours answer later.
+CancelAnswer AutoEngine::wait_for_answer(Request& request, std::uint32_t flight,
+                                         std::chrono::nanoseconds time) noexcept {
+    return crew_->wait_for_answer(request, flight, time);
 }
 
 RouteCounts AutoEngine::routes() const noexcept {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "engine/brief_lock.hpp"
+#include "engine/interruption.hpp"
 
 namespace engine {
 namespace {
@@ -101,6 +102,9 @@ Submission Crew::submit(std::span<Request* const> requests,
     in_flight_ += submission.taken;
     for (auto* request : requests.first(submission.taken)) {
         request->cancelled = false;
+        request->closing_fd = -1;
+        request->cancel_answer = CancelAnswer::no;
+        ++request->flight;
         request->is_reactors = false;
         request->was_delayed = false;
         request->was_in_reactor = request->route == Route::reactor;
@@ -154,55 +158,98 @@ void Crew::wake_reactor() noexcept {
     }
 }
 
-bool Crew::cancel(Request& request) noexcept {
-    Lock lock(mutex_);
-    return request.stage == Stage::in_reactor ? ask_reactor({.request = &request}, lock)
-                                              : cancel_outside_reactor(request);
+// --- cancellation
+
+CancelAnswer Crew::post_cancellation(Request& request) noexcept {
+    const auto lock = lock_soon();
+    return post(request, false);
 }
 
-bool Crew::cancel_outside_reactor(Request& request) noexcept {
+CancelAnswer Crew::post_cancellation_if_endless(Request& request) noexcept {
+    const auto lock = lock_soon();
+    if (request.opcode == Opcode::poll) {
+        return post(request, false);
+    }
+    if (request.opcode == Opcode::call) {
+        return cancel_waiting_call(request);
+    }
+    ends_streams_ = true;
+    return transfers_data(request.opcode) ? post(request, true) : CancelAnswer::no;
+}
+
+CancelAnswer Crew::post(Request& request, bool only_if_stream) noexcept {
+    if (request.stage != Stage::in_reactor) {
+        const bool is_kept = only_if_stream && request.worker == nullptr &&
+                             !(request.was_in_reactor && request.stage == Stage::in_queue);
+        return is_kept ? CancelAnswer::no : cancel_outside_reactor(request);
+    }
+    if (request.cancel_answer == CancelAnswer::yes) {
+        return CancelAnswer::yes;
+    }
+    request.cancel_only_stream = only_if_stream;
+    request.cancel_answer = CancelAnswer::pending;
+    if (!std::exchange(request.cancel_is_posted, true)) {
+        cancellations_.push_back(request);
+    }
+    wake_reactor();
+    return CancelAnswer::pending;
+}
+
+CancelAnswer Crew::cancel_outside_reactor(Request& request) noexcept {
     switch (request.stage) {
         case Stage::in_inbox:
         case Stage::in_queue:
         case Stage::delayed:
             list_of(request.stage).remove(request);
-            request.cancelled = true;
+            set_cancelled(request, true);
             // Its files are in our threads' table: only they can close them.
             give_to_reactor(request, Stage::in_inbox);
-            return true;
+            return CancelAnswer::yes;
         case Stage::without_files:
-            request.cancelled = true;
-            return true;
+            set_cancelled(request, true);
+            return CancelAnswer::yes;
         case Stage::in_worker:
         case Stage::in_program_thread:
+            set_cancelled(request, true);  // if it turns out to wait for a stream
+            if (request.worker == nullptr) {
+                return CancelAnswer::no;
+            }
+            request.cancel_answer = CancelAnswer::pending;
+            interrupt(request.worker->thread);
+            next_interruption_ = first_interruption;
+            wake_reactor();  // which goes on with it
+            return CancelAnswer::pending;
         case Stage::over:
-            request.cancelled = true;  // if it turns out to wait for a stream
-            return false;
+            set_cancelled(request, true);
+            return CancelAnswer::no;
         default:
-            return false;
+            return CancelAnswer::no;
     }
 }
 
-bool Crew::cancel_if_endless(Request& request) noexcept {
-    if (request.opcode == Opcode::poll) {
-        return cancel(request);
+void Crew::answer(Request& request, CancelAnswer answer) noexcept {
+    if (request.cancel_answer == CancelAnswer::pending) {
+        request.cancel_answer = answer;
+        state_changed_.notify_all();
     }
-    if (request.opcode == Opcode::call) {
-        return cancel_waiting_call(request);
+}
+
+// The request is over, and leaves our threads.
+void Crew::end_cancellation(Request& request, std::int64_t result) noexcept {
+    if (std::exchange(request.cancel_is_posted, false)) {
+        cancellations_.remove(request);
     }
+    answer(request, result == -ECANCELED ? CancelAnswer::yes : CancelAnswer::no);
+}
+
+CancelAnswer Crew::wait_for_answer(Request& request, std::uint32_t flight,
+                                   std::chrono::nanoseconds time) noexcept {
     Lock lock(mutex_);
-    ends_streams_ = true;
-    return transfers_data(request.opcode) && request.stage == Stage::in_reactor &&
-           ask_reactor({.request = &request, .only_if_stream = true}, lock);
-}
-
-bool Crew::ask_reactor(Cancellation cancellation, Lock& lock) noexcept {
-    cancellation.next = std::exchange(cancellations_, &cancellation);
-    ++cancelling_;
-    wake_reactor();
-    state_changed_.wait(lock, [&] { return cancellation.answer != Cancellation::Answer::none; });
-    --cancelling_;
-    return cancellation.answer == Cancellation::Answer::yes;
+    const auto is_answered = [&] {
+        return request.flight != flight || request.cancel_answer != CancelAnswer::pending;
+    };
+    state_changed_.wait_for(lock, time, is_answered);
+    return request.flight == flight ? request.cancel_answer : CancelAnswer::no;
 }
 
 void Crew::close() noexcept {

@@ -6,6 +6,8 @@
 // All that they share is behind one lock, which is never held across a call that waits.
 #pragma once
 
+#include <pthread.h>
+
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -26,6 +28,14 @@
 
 namespace engine {
 
+// One of the workers, while it is in a call that may wait for ever.
+struct Worker {
+    pthread_t thread{};
+    Request* request = nullptr;
+    Worker* previous = nullptr;
+    Worker* next = nullptr;
+};
+
 class Crew final : public ReactorOwner, public std::enable_shared_from_this<Crew> {
 public:
     // Makes a reactor, which is opened later; null for lack of memory.
@@ -42,10 +52,14 @@ public:
     Submission submit(std::span<Request* const> requests,
                       const std::function<void(const Request&)>& note = {}) noexcept;
 
-    bool cancel(Request& request) noexcept;
+    // Of these, none waits for a thread of ours. See Engine.
+    CancelAnswer post_cancellation(Request& request) noexcept;
 
     // From the first of these on, what turns out to wait for a stream is cancelled.
-    bool cancel_if_endless(Request& request) noexcept;
+    CancelAnswer post_cancellation_if_endless(Request& request) noexcept;
+
+    CancelAnswer wait_for_answer(Request& request, std::uint32_t flight,
+                                 std::chrono::nanoseconds time) noexcept;
 
     // With nothing in flight: waits until the threads are gone.
     void close() noexcept;
@@ -67,7 +81,8 @@ public:
     void finish(Request& request, std::int64_t result) noexcept override;
     void leave_to_workers(Request& request) noexcept override;
     void closed(Request& request) noexcept override { complete(request); }
-    void answered() noexcept override { state_changed_.notify_all(); }
+    void not_closed(Request& request) noexcept override;
+    void not_cancelled(Request& request) noexcept override { answer(request, CancelAnswer::no); }
 
 private:
     using Lock = std::unique_lock<std::mutex>;
@@ -79,6 +94,10 @@ private:
     // What requests fail with for which no thread can be started. Not EAGAIN, which is a full
     // queue's, nor ENOMEM.
     static constexpr int no_thread = EUSERS;
+
+    // How often a worker is interrupted until it hears of it: once may be just before its call.
+    static constexpr std::chrono::milliseconds first_interruption{1};
+    static constexpr std::chrono::milliseconds last_interruption{64};
 
     enum class ReactorState : std::uint8_t { none, running };
 
@@ -100,8 +119,10 @@ private:
     // crew.cpp: called by the program's threads
     Lock lock_soon() noexcept;
     static std::size_t count_open(std::span<Request* const> requests) noexcept;
-    bool cancel_outside_reactor(Request& request) noexcept;
-    bool ask_reactor(Cancellation cancellation, Lock& lock) noexcept;
+    CancelAnswer post(Request& request, bool only_if_stream) noexcept;
+    CancelAnswer cancel_outside_reactor(Request& request) noexcept;
+    void answer(Request& request, CancelAnswer answer) noexcept;
+    void end_cancellation(Request& request, std::int64_t result) noexcept;
     int start_reactor() noexcept;
     int start_thread(void (Crew::*run)() noexcept) noexcept;
     std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
@@ -114,7 +135,7 @@ private:
     void delay(Request& request) noexcept;
     bool wait_for_delayed(Lock& lock) noexcept;
     void finish_call(Request& request) noexcept;
-    bool cancel_waiting_call(Request& request) noexcept;
+    CancelAnswer cancel_waiting_call(Request& request) noexcept;
 
     // crew_reactor.cpp
     void run_reactor() noexcept;
@@ -126,7 +147,9 @@ private:
     void take_up_waiting() noexcept;
     bool wait_for_files(Request& request) noexcept;
     int refusal(const Request& request) const noexcept;
-    void answer_cancellations() noexcept;
+    void take_up_cancellations() noexcept;
+    bool interrupt_workers() noexcept;
+    std::chrono::nanoseconds time_to_sleep(bool interrupts) noexcept;
     void complete(Request& request) noexcept;
     void add_signal(Signal signal) noexcept;
     void send_signals(Lock& lock) noexcept;
@@ -139,7 +162,8 @@ private:
     void call_for_worker() noexcept;
     void start_wanted_workers(Lock& lock) noexcept;
     void finish_without_worker(Request& request, Lock& lock) noexcept;
-    void work_on(Request& request, Lock& lock) noexcept;
+    void work_on(Request& request, Worker& worker, Lock& lock) noexcept;
+    std::int64_t carry_out_stream(Request& request, Worker& worker, Lock& lock) noexcept;
     void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
     void send_held(Lock& lock) noexcept;
 
@@ -155,10 +179,7 @@ private:
     bool is_closing_ = false;
     bool ends_streams_ = false;
     std::size_t in_flight_ = 0;
-    // Threads in submit(), and in cancel() until they have their answer: the reactor stays for
-    // them.
-    unsigned submitting_ = 0;
-    unsigned cancelling_ = 0;
+    unsigned submitting_ = 0;  // threads in submit(): the reactor stays for them
 
     ReactorState reactor_state_ = ReactorState::none;
     std::unique_ptr<Reactor> reactor_;
@@ -168,7 +189,7 @@ private:
     RequestList inbox_;
     RequestList without_files_;  // until our threads' table has room
     bool has_table_ = false;     // our threads know which
-    Cancellation* cancellations_ = nullptr;
+    PostedList cancellations_;
     std::array<Signal, 64> signals_{};
     std::size_t signal_count_ = 0;
 
@@ -184,6 +205,8 @@ private:
 
     RequestList queue_;
     unsigned workers_ = 0;
+    Worker* first_interruptible_ = nullptr;  // workers in a call that may wait for ever
+    std::chrono::nanoseconds next_interruption_{};
     unsigned workers_wanted_ = 0;  // to be started by a thread that has the private table
     unsigned idle_ = 0;
     // Of brief requests that follow each other, which would wake a thread of the program's for

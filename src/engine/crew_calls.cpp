@@ -88,7 +88,7 @@ void Crew::work_on_call(Request& request, Lock& lock) noexcept {
     lock.lock();
     if (result != Call::not_yet) {
         finish_in_worker(request, result, lock);
-    } else if (request.cancelled) {
+    } else if (is_cancelled(request)) {
         request.call->abandon();
         finish_in_worker(request, -ECANCELED, lock);
     } else {
@@ -141,11 +141,11 @@ void Crew::finish_call(Request& request) noexcept {
 
 // At the end: what waits for another side that may never come is cancelled, all else is carried
 // out.
-bool Crew::cancel_waiting_call(Request& request) noexcept {
-    const Lock lock(mutex_);
-    return (request.stage == Stage::delayed || request.was_delayed ||
-            request.stage == Stage::in_worker || request.stage == Stage::in_program_thread) &&
-           cancel_outside_reactor(request);
+CancelAnswer Crew::cancel_waiting_call(Request& request) noexcept {
+    const bool may_wait = request.stage == Stage::delayed || request.was_delayed ||
+                          request.stage == Stage::in_worker ||
+                          request.stage == Stage::in_program_thread;
+    return may_wait ? cancel_outside_reactor(request) : CancelAnswer::no;
 }
 
 }  // namespace engine

@@ -69,10 +69,17 @@ int CrewEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     return completions_.wait(ticket, timeout);
 }
 
-bool CrewEngine::cancel(Request& request) noexcept { return crew_->cancel(request); }
+CancelAnswer CrewEngine::post_cancellation(Request& request) noexcept {
+    return crew_->post_cancellation(request);
+}
 
-bool CrewEngine::cancel_if_endless(Request& request) noexcept {
-    return crew_->cancel_if_endless(request);
+CancelAnswer CrewEngine::post_cancellation_if_endless(Request& request) noexcept {
+    return crew_->post_cancellation_if_endless(request);
+}
+
+CancelAnswer CrewEngine::wait_for_answer(Request& request, std::uint32_t flight,
+                                         std::chrono::nanoseconds time) noexcept {
+    return crew_->wait_for_answer(request, flight, time);
 }
 
 RouteCounts CrewEngine::routes() const noexcept {

@@ -9,6 +9,7 @@
 
 #include "engine/crew.hpp"
 #include "engine/file_type.hpp"
+#include "engine/interruption.hpp"
 
 namespace engine {
 
@@ -23,11 +24,11 @@ void Crew::run_reactor() noexcept {
         take_up_waiting();
         note_rights();
         take_up_inbox();
-        answer_cancellations();
+        take_up_cancellations();
         start_wanted_workers(lock);
         send_signals(lock);
         send_held(lock);  // the request that its worker has gone on to may take long
-        if (!inbox_.empty() || cancellations_ != nullptr || workers_wanted_ != 0) {
+        if (!inbox_.empty() || !cancellations_.empty() || workers_wanted_ != 0) {
             continue;  // they came while the signals were sent
         }
         if (in_flight_ != 0 || std::exchange(was_busy, false)) {
@@ -37,12 +38,10 @@ void Crew::run_reactor() noexcept {
         if (in_flight_ == 0 && is_done_with(idle_since)) {
             break;
         }
-        // What only the reactor can end wakes it; the last worker to go does so, too.
-        // (Somebody who was handed the eventfd might empty it: hence not for ever.)
-        const bool is_needed = in_flight_ != 0 && workers_ == 0;
+        const auto time = time_to_sleep(interrupt_workers());
         reactor_sleeps_ = true;
         lock.unlock();
-        wait_in_reactor(is_needed ? std::chrono::seconds(1) : Clock::duration(linger));
+        wait_in_reactor(time);
         lock.lock();
         reactor_sleeps_ = false;
         if (reactor_error_ == 0) {
@@ -120,7 +119,7 @@ void Crew::take_up_waiting() noexcept {
         if (wait_for_files(*request)) {
             continue;
         }
-        if (request->route == Route::workers && !request->cancelled) {
+        if (request->route == Route::workers && !is_cancelled(*request)) {
             request->stage = Stage::in_queue;
             queue_.push_back(*request);
             call_for_worker();
@@ -153,7 +152,7 @@ void Crew::take_up_inbox() noexcept {
 
 // Why the reactor is not to begin with the request: 0 or an errno.
 int Crew::refusal(const Request& request) const noexcept {
-    if (request.cancelled) {
+    if (is_cancelled(request)) {
         return ECANCELED;
     }
     if (reactor_error_ != 0) {
@@ -167,22 +166,48 @@ int Crew::refusal(const Request& request) const noexcept {
     return may_never_end ? ECANCELED : 0;
 }
 
-void Crew::answer_cancellations() noexcept {
-    while (auto* cancellation = cancellations_) {
-        cancellations_ = cancellation->next;
-        auto& request = *cancellation->request;
-        if (request.stage == Stage::in_reactor &&
-            (!cancellation->only_if_stream || is_stream(request.file->fd))) {
-            reactor_->cancel(*cancellation);
+void Crew::take_up_cancellations() noexcept {
+    while (auto* request = cancellations_.pop_front()) {
+        request->cancel_is_posted = false;
+        if (request->stage != Stage::in_reactor) {
+            // it has left the reactor meanwhile
+            const auto is = request->cancel_only_stream && request->worker == nullptr
+                                ? CancelAnswer::no
+                                : cancel_outside_reactor(*request);
+            if (is != CancelAnswer::pending) {
+                answer(*request, is);
+            }
+        } else if (request->cancel_only_stream && !is_stream(request->file->fd)) {
+            answer(*request, CancelAnswer::no);
         } else {
-            // it may have left the reactor meanwhile
-            const bool is_cancelled =
-                !cancellation->only_if_stream && cancel_outside_reactor(request);
-            cancellation->answer =
-                is_cancelled ? Cancellation::Answer::yes : Cancellation::Answer::no;
+            set_cancelled(*request, true);
+            reactor_->cancel(*request);
         }
-        answered();
     }
+}
+
+// Those that are to end, and are in a call that waits. Returns whether there are any.
+bool Crew::interrupt_workers() noexcept {
+    bool interrupts = false;
+    for (auto* worker = first_interruptible_; worker != nullptr; worker = worker->next) {
+        if (is_cancelled(*worker->request)) {
+            interrupt(worker->thread);
+            interrupts = true;
+        }
+    }
+    return interrupts;
+}
+
+std::chrono::nanoseconds Crew::time_to_sleep(bool interrupts) noexcept {
+    if (interrupts) {
+        const auto time = next_interruption_;
+        next_interruption_ = std::min<std::chrono::nanoseconds>(2 * time, last_interruption);
+        return time;
+    }
+    // What only the reactor can end wakes it; the last worker to go does so, too.
+    // (Somebody who was handed the eventfd might empty it: hence not for ever.)
+    const bool is_needed = in_flight_ != 0 && workers_ == 0;
+    return is_needed ? std::chrono::nanoseconds(std::chrono::seconds(1)) : linger;
 }
 
 // Its file is closed before anybody knows that the request is over. If the program has closed it
@@ -208,15 +233,21 @@ void Crew::finish(Request& request, std::int64_t result) noexcept {
         file->fd = -1;
         let_go(std::exchange(request.file, nullptr));
     } else {
-        request.is_brief = false;
-        queue_.push_front(request);
-        call_for_worker();
+        not_closed(request);
     }
+}
+
+void Crew::not_closed(Request& request) noexcept {
+    request.is_brief = false;
+    queue_.push_front(request);
+    call_for_worker();
 }
 
 void Crew::complete(Request& request) noexcept {
     request.stage = Stage::none;
+    request.closing_fd = -1;
     --in_flight_;
+    end_cancellation(request, request.result);
     const auto signal = take_signal(request);
     completions_.push(request, request.result);
     if (signal.file != nullptr) {
@@ -256,7 +287,7 @@ void Crew::send_signals(Lock& lock) noexcept {
 }
 
 bool Crew::is_done_with(Clock::time_point idle_since) const noexcept {
-    return workers_ == 0 && submitting_ == 0 && cancelling_ == 0 && queue_.empty() &&
+    return workers_ == 0 && submitting_ == 0 && queue_.empty() &&
            (is_closing_ || Clock::now() - idle_since >= linger);
 }
 

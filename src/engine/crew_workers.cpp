@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A crew's workers: how many there are, and what each does with a request.
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -9,6 +10,7 @@
 
 #include "engine/blocking_call.hpp"
 #include "engine/crew.hpp"
+#include "engine/interruption.hpp"
 
 namespace engine {
 namespace {
@@ -64,7 +66,8 @@ void Crew::finish_without_worker(Request& request, Lock& lock) noexcept {
         finish_in_worker(request, request.result, lock);
     } else {
         request.stage = Stage::in_worker;
-        work_on(request, lock);
+        Worker worker{.thread = pthread_self()};
+        work_on(request, worker, lock);
     }
 }
 
@@ -101,6 +104,7 @@ bool Crew::wait_for_work(Lock& lock) noexcept {
 }
 
 void Crew::run_worker() noexcept {
+    Worker worker{.thread = pthread_self()};
     Lock lock(mutex_);
     files_.share_private_table();
     for (;;) {
@@ -126,7 +130,7 @@ void Crew::run_worker() noexcept {
         } else if (request->opcode == Opcode::call) {
             work_on_call(*request, lock);
         } else {
-            work_on(*request, lock);
+            work_on(*request, worker, lock);
         }
         brief_ -= is_brief ? 1 : 0;
     }
@@ -136,7 +140,7 @@ void Crew::run_worker() noexcept {
     }
 }
 
-void Crew::work_on(Request& request, Lock& lock) noexcept {
+void Crew::work_on(Request& request, Worker& worker, Lock& lock) noexcept {
     files_.receive();
     if (wait_for_files(request)) {
         return;
@@ -162,10 +166,14 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
         give_to_reactor(request, Stage::in_inbox);
         return;
     }
-    pollfd look{.fd = fd, .events = POLLIN, .revents = 0};
-    const bool is_late = request.is_reactors && poll(&look, 1, 0) == 0;
-    const auto result = is_late ? -EAGAIN : carry_out_with_priority(request, fd, has_no_offsets);
-    lock.lock();
+    std::int64_t result = 0;
+    if (has_no_offsets && transfers_data(request.opcode)) {
+        lock.lock();
+        result = carry_out_stream(request, worker, lock);
+    } else {
+        result = carry_out_with_priority(request, fd, has_no_offsets, &request.cancelled);
+        lock.lock();
+    }
     file->kind = kind;
     if (request.is_reactors) {
         request.result = result;
@@ -175,11 +183,44 @@ void Crew::work_on(Request& request, Lock& lock) noexcept {
     finish_in_worker(request, result, lock);
 }
 
+// A transfer that may wait for ever, even though the file was ready a moment ago: somebody else may
+// have been faster, and a terminal may have room for a part only. Whoever cancels it interrupts it.
+std::int64_t Crew::carry_out_stream(Request& request, Worker& worker, Lock& lock) noexcept {
+    if (is_cancelled(request)) {
+        return -ECANCELED;
+    }
+    worker.request = &request;
+    worker.previous = nullptr;
+    worker.next = std::exchange(first_interruptible_, &worker);
+    if (worker.next != nullptr) {
+        worker.next->previous = &worker;
+    }
+    request.worker = &worker;
+    const int fd = request.file->fd;
+    lock.unlock();
+    const short events = is_read(request.opcode) ? POLLIN : POLLOUT;
+    pollfd look{.fd = fd, .events = events, .revents = 0};
+    std::int64_t result = -EAGAIN;
+    if (!request.is_reactors || poll(&look, 1, 0) != 0) {
+        const Interruptible interruptible;
+        result = carry_out_with_priority(request, fd, true, &request.cancelled);
+    }
+    lock.lock();
+    request.worker = nullptr;
+    (worker.previous != nullptr ? worker.previous->next : first_interruptible_) = worker.next;
+    if (worker.next != nullptr) {
+        worker.next->previous = worker.previous;
+    }
+    return result;
+}
+
 void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
     const bool may_be_held = request.is_brief;
     request.stage = Stage::none;
+    end_cancellation(request, result);
     const std::array files{std::exchange(request.file, nullptr),
                            std::exchange(request.second_file, nullptr)};
+    const int to_close = std::exchange(request.closing_fd, -1);
     const auto signal = take_signal(request);
     std::array<bool, files.size()> was_last{};
     std::ranges::transform(files, was_last.begin(), [this](HeldFile* file) {
@@ -191,6 +232,9 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
         if (was_last[i]) {
             close_held(files[i]);
         }
+    }
+    if (to_close >= 0) {
+        ::close(to_close);
     }
     completions_.push(request, result);
     lock.lock();

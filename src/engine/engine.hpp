@@ -85,13 +85,25 @@ public:
     // EINTR after a signal, or the errno of a wait that failed. May return 0 too early.
     virtual int wait(Ticket ticket, Timeout timeout) noexcept = 0;
 
-    // Whether the kernel took the cancellation of a request in flight. Either way the request
-    // completes once, through reap(); a cancelled poll with -ECANCELED.
-    virtual bool cancel(Request& request) noexcept = 0;
+    // Asks for the cancellation of a request in flight, and waits for nobody. The request completes
+    // once, through reap(), whatever the answer; with -ECANCELED if that is `yes`.
+    virtual CancelAnswer post_cancellation(Request& request) noexcept = 0;
 
     // The same at the end, if the request might never end by itself, as a poll or a read of a pipe:
     // what was to be written is written. It may be that this comes to light only later.
-    virtual bool cancel_if_endless(Request& request) noexcept { return cancel(request); }
+    virtual CancelAnswer post_cancellation_if_endless(Request& request) noexcept {
+        return post_cancellation(request);
+    }
+
+    // Waits for the answer to a cancellation that is pending since the request's `flight` was this,
+    // or until the time is over. The memory of the request must stay; it may be submitted again.
+    virtual CancelAnswer wait_for_answer(Request& /*request*/, std::uint32_t /*flight*/,
+                                         std::chrono::nanoseconds /*time*/) noexcept {
+        return CancelAnswer::no;
+    }
+
+    // Cancels, waits for the answer, and returns whether the request ends with -ECANCELED.
+    bool cancel(Request& request) noexcept;
 
     // Which ways requests took.
     virtual RouteCounts routes() const noexcept { return {}; }

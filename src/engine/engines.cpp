@@ -43,6 +43,15 @@ std::string first_line_of(const char* path) {
 
 }  // namespace
 
+bool Engine::cancel(Request& request) noexcept {
+    const auto flight = request.flight;
+    auto answer = post_cancellation(request);
+    while (answer == CancelAnswer::pending) {
+        answer = wait_for_answer(request, flight, std::chrono::seconds(1));
+    }
+    return answer == CancelAnswer::yes;
+}
+
 std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests,
                                     int& error) noexcept {
     error = 0;

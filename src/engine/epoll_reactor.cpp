@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <new>
+#include <span>
 
 #include "engine/blocking_call.hpp"
 #include "engine/file_type.hpp"
@@ -18,6 +19,8 @@
 
 namespace engine {
 namespace {
+
+constexpr int most_events = 64;
 
 constexpr std::uint32_t always_reported = EPOLLERR | EPOLLHUP;
 
@@ -65,23 +68,42 @@ int EpollReactor::open() noexcept {
         const ForkBarrier barrier;
         epoll_.adopt(epoll_create1(EPOLL_CLOEXEC), barrier);
     }
+    if (!epoll_.is_open()) {
+        return errno;
+    }
     epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
-    const bool is_open =
-        epoll_.is_open() && epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_fd_, &event) == 0;
-    return is_open ? 0 : errno;
+    const bool is_ready =
+        wake_fd_ < 0 || epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_fd_, &event) == 0;
+    return is_ready ? 0 : errno;
+}
+
+EpollReactor::Watch* EpollReactor::watch_of(const Request& request) noexcept {
+    return static_cast<Watch*>(request.file->watch);
 }
 
 void EpollReactor::start(Request& request) noexcept {
+    request.stream_place = StreamPlace::fresh;
+    fresh_.push_back(request);
+}
+
+void EpollReactor::begin_all() noexcept {
+    while (auto* request = fresh_.pop_front()) {
+        begin(*request);
+    }
+}
+
+void EpollReactor::begin(Request& request) noexcept {
+    request.stream_place = StreamPlace::none;
     const int fd = request.file->fd;
     // (These come where io_uring could not be opened after all.)
     if (is_sync(request.opcode) || (transfers_data(request.opcode) && !is_stream(fd))) {
-        owner_.leave_to_workers(request);
+        send_to_worker(request);
         return;
     }
     if (transfers_data(request.opcode)) {
         const auto result = try_transfer(request, fd);
         if (result != -EOPNOTSUPP && (!would_block(result) || never_waits(request, fd))) {
-            owner_.finish(request, result);
+            end(request, result);
             return;
         }
     }
@@ -90,33 +112,32 @@ void EpollReactor::start(Request& request) noexcept {
         return;
     }
     if (error != EPERM) {
-        owner_.finish(request, -error);
+        end(request, -error);
     } else if (request.opcode == Opcode::poll) {
         // What can't be watched is always ready, or, as other engines say of it, can't be waited
         // for.
         pollfd look{.fd = fd, .events = static_cast<short>(request.poll_events), .revents = 0};
         poll(&look, 1, 0);
-        owner_.finish(request, look.revents != 0 ? look.revents : -EINVAL);
+        end(request, look.revents != 0 ? look.revents : -EINVAL);
     } else {
-        owner_.leave_to_workers(request);
+        send_to_worker(request);
     }
 }
 
 // Returns 0 or an errno; EPERM for a file that can't be watched.
 int EpollReactor::watch(Request& request) noexcept {
-    auto*& place = request.file->watch;
-    auto* watch = static_cast<Watch*>(place);
+    if (request.file->watch == nullptr) {
+        request.file->watch = new (std::nothrow) Watch{.file = request.file};
+    }
+    auto* watch = watch_of(request);
     if (watch == nullptr) {
-        watch = new (std::nothrow) Watch{.fd = request.file->fd};
-        if (watch == nullptr) {
-            return ENOMEM;
-        }
-        place = watch;
+        return ENOMEM;
     }
     watch->requests.push_back(request);
+    request.stream_place = StreamPlace::watched;
     const int error = update(*watch);
     if (error != 0) {
-        leave(watch, request);
+        leave(request);
     }
     return error;
 }
@@ -136,61 +157,91 @@ int EpollReactor::update(Watch& watch) noexcept {
         change = EPOLL_CTL_ADD;
     }
     epoll_event event{.events = wanted, .data = {.ptr = &watch}};
-    if (epoll_ctl(epoll_.get(), change, watch.fd, &event) != 0) {
+    if (epoll_ctl(epoll_.get(), change, watch.file->fd, &event) != 0) {
         return errno;
     }
     watch.events = wanted;
     return 0;
 }
 
-// With the last request goes the watch.
-void EpollReactor::leave(Watch* watch, Request& request) noexcept {
-    watch->requests.remove(request);
-    update(*watch);
-    if (watch->requests.empty()) {
-        request.file->watch = nullptr;
-        for (auto& event : events_) {
-            event.watch = event.watch == watch ? nullptr : event.watch;
-        }
-        delete watch;
+void EpollReactor::drop_if_unused(Watch& watch) noexcept {
+    if (watch.is_unused()) {
+        watch.file->watch = nullptr;
+        delete &watch;
     }
 }
 
-void EpollReactor::cancel(Cancellation& cancellation) noexcept {
-    auto& request = *cancellation.request;
-    if (behind_.has(request)) {
-        behind_.remove(request);
-    } else {
-        leave(static_cast<Watch*>(request.file->watch), request);
+void EpollReactor::leave(Request& request) noexcept {
+    auto& watch = *watch_of(request);
+    watch.requests.remove(request);
+    request.stream_place = StreamPlace::none;
+    update(watch);
+    drop_if_unused(watch);
+}
+
+void EpollReactor::end(Request& request, std::int64_t result) noexcept {
+    request.result = result;
+    request.stream_place = StreamPlace::over;
+    over_.push_back(request);
+}
+
+void EpollReactor::cancel(Request& request) noexcept {
+    switch (request.stream_place) {
+        case StreamPlace::fresh:
+            fresh_.remove(request);
+            break;
+        case StreamPlace::watched:
+            leave(request);
+            break;
+        case StreamPlace::behind:
+            watch_of(request)->behind(request).remove(request);
+            break;
+        case StreamPlace::over:
+            return;  // handle() tells
+        case StreamPlace::none:
+            owner_.not_cancelled(request);
+            return;
     }
-    request.cancelled = true;
+    request.stream_place = StreamPlace::none;
     owner_.finish(request, -ECANCELED);
-    cancellation.answer = Cancellation::Answer::yes;
 }
 
 void EpollReactor::wait(std::chrono::nanoseconds timeout) noexcept {
-    std::array<epoll_event, most_events> events;
+    begin_all();
     const auto time = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
-    const int count = epoll_wait(epoll_.get(), events.data(), most_events, static_cast<int>(time));
-    event_count_ = count > 0 ? count : 0;
-    for (int i = 0; i < event_count_; ++i) {
-        events_[i] = {.watch = static_cast<Watch*>(events[static_cast<std::size_t>(i)].data.ptr),
-                      .events = events[static_cast<std::size_t>(i)].events};
-        if (events_[i].watch == nullptr) {
-            std::uint64_t count_of_wakes = 0;
-            [[maybe_unused]] const auto emptied =
-                read(wake_fd_, &count_of_wakes, sizeof count_of_wakes);
+    sleep(has_news() ? 0 : static_cast<int>(time));
+}
+
+void EpollReactor::go_on(bool is_ready) noexcept {
+    begin_all();
+    if (is_ready) {
+        sleep(0);
+    }
+}
+
+void EpollReactor::sleep(int timeout) noexcept {
+    std::array<epoll_event, most_events> events;
+    const int count = epoll_wait(epoll_.get(), events.data(), most_events, timeout);
+    for (const auto& event :
+         std::span(events).first(count > 0 ? static_cast<std::size_t>(count) : 0)) {
+        if (event.data.ptr != nullptr) {
+            serve(static_cast<Watch*>(event.data.ptr), event.events);
+            continue;
         }
+        std::uint64_t wakes = 0;
+        [[maybe_unused]] const auto emptied = read(wake_fd_, &wakes, sizeof wakes);
     }
 }
 
 void EpollReactor::handle() noexcept {
-    for (int i = 0; i < event_count_; ++i) {
-        if (events_[i].watch != nullptr) {
-            serve(events_[i].watch, events_[i].events);
-        }
+    while (auto* request = over_.pop_front()) {
+        request->stream_place = StreamPlace::none;
+        owner_.finish(*request, request->result);
     }
-    event_count_ = 0;
+    while (auto* request = for_workers_.pop_front()) {
+        request->stream_place = StreamPlace::none;
+        owner_.leave_to_workers(*request);
+    }
 }
 
 // Whether the request is over, or to be left to a worker: then `result` is -EOPNOTSUPP.
@@ -214,36 +265,40 @@ void EpollReactor::serve(Watch* watch, std::uint32_t events) noexcept {
         if (!is_over(*request, events, result)) {
             continue;
         }
-        const bool is_last = next == nullptr;
-        leave(watch, *request);
-        if (result == -EOPNOTSUPP) {
-            leave_to_workers(*request);
-        } else {
-            owner_.finish(*request, result);
-        }
-        if (is_last) {
-            return;  // the watch may be gone
+        watch->requests.remove(*request);
+        if (result != -EOPNOTSUPP) {
+            end(*request, result);
+        } else if (has_turn(*request)) {
+            send_to_worker(*request);
         }
     }
+    update(*watch);
+    drop_if_unused(*watch);
 }
 
-// Where a read can't be tried, a worker sees whether there still is something, and takes it. One at
-// a time: of two, which may be of one file, one could find nothing left, and wait for ever.
-void EpollReactor::leave_to_workers(Request& request) noexcept {
-    request.is_reactors = is_read(request.opcode);
-    if (request.is_reactors && in_worker_ != nullptr) {
-        behind_.push_back(request);
-        return;
+void EpollReactor::send_to_worker(Request& request) noexcept { for_workers_.push_back(request); }
+
+// Where a transfer can't be tried, a worker sees whether the file still is ready, and makes it.
+bool EpollReactor::has_turn(Request& request) noexcept {
+    auto& watch = *watch_of(request);
+    request.is_reactors = true;
+    if (watch.in_worker(request) != nullptr) {
+        watch.behind(request).push_back(request);
+        request.stream_place = StreamPlace::behind;
+        return false;
     }
-    in_worker_ = request.is_reactors ? &request : in_worker_;
-    owner_.leave_to_workers(request);
+    watch.in_worker(request) = &request;
+    request.stream_place = StreamPlace::none;
+    return true;
 }
 
 bool EpollReactor::take_back(Request& request) noexcept {
-    in_worker_ = nullptr;
-    if (auto* next = behind_.pop_front(); next != nullptr) {
-        leave_to_workers(*next);
+    auto& watch = *watch_of(request);
+    watch.in_worker(request) = nullptr;
+    if (auto* next = watch.behind(request).pop_front(); next != nullptr && has_turn(*next)) {
+        owner_.leave_to_workers(*next);
     }
+    drop_if_unused(watch);
     return !would_block(request.result) || never_waits(request, request.file->fd);
 }
 

@@ -133,15 +133,22 @@ int KernelEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     return status;
 }
 
-bool KernelEngine::cancel(Request& request) noexcept {
+CancelAnswer KernelEngine::post_cancellation(Request& request) noexcept {
     if (!is_call(&request)) {
-        return aio_.cancel(request);
+        return aio_.post_cancellation(request);
     }
-    return request.route == Route::workers && (*crew_)->cancel(request);
+    return request.route == Route::workers ? (*crew_)->post_cancellation(request)
+                                           : CancelAnswer::no;
 }
 
-bool KernelEngine::cancel_if_endless(Request& request) noexcept {
-    return is_call(&request) ? cancel(request) : aio_.cancel_if_endless(request);
+CancelAnswer KernelEngine::post_cancellation_if_endless(Request& request) noexcept {
+    return post_cancellation(request);
+}
+
+// Only threads of ours answer later.
+CancelAnswer KernelEngine::wait_for_answer(Request& request, std::uint32_t flight,
+                                           std::chrono::nanoseconds time) noexcept {
+    return (*crew_)->wait_for_answer(request, flight, time);
 }
 
 RouteCounts KernelEngine::routes() const noexcept {

@@ -27,8 +27,10 @@ public:
     std::size_t reap(std::span<Completion> completions) noexcept override;
     Ticket ticket() noexcept override;
     int wait(Ticket ticket, Timeout timeout) noexcept override;
-    bool cancel(Request& request) noexcept override;
-    bool cancel_if_endless(Request& request) noexcept override;
+    CancelAnswer post_cancellation(Request& request) noexcept override;
+    CancelAnswer post_cancellation_if_endless(Request& request) noexcept override;
+    CancelAnswer wait_for_answer(Request& request, std::uint32_t flight,
+                                 std::chrono::nanoseconds time) noexcept override;
     RouteCounts routes() const noexcept override;
 
 private:

@@ -187,10 +187,6 @@ void Pool::run(const Rights& rights) noexcept {
     --threads_;
 }
 
-bool is_cancelled(Request& request) noexcept {
-    return std::atomic_ref(request.cancelled).load(std::memory_order_relaxed);
-}
-
 void Pool::carry_out(Task& task) noexcept {
     if (task.request == nullptr) {
         ::close(task.fd);

@@ -25,21 +25,15 @@ public:
     // The file of the request that is over has been closed. With the lock held.
     virtual void closed(Request& request) noexcept = 0;
 
-    // A cancellation has its answer. With the lock held.
-    virtual void answered() noexcept = 0;
+    // It could not be closed by this reactor without waiting: a worker is to close
+    // Request::closing_fd. With the lock held.
+    virtual void not_closed(Request& request) noexcept = 0;
+
+    // The request could not be cancelled: it ends by itself. With the lock held.
+    virtual void not_cancelled(Request& request) noexcept = 0;
 
 protected:
     ~ReactorOwner() = default;
-};
-
-// What asks whether a request can be cancelled; on the stack of the thread that asks.
-struct Cancellation {
-    enum class Answer : std::uint8_t { none, yes, no };
-
-    Request* request = nullptr;
-    bool only_if_stream = false;
-    Answer answer = Answer::none;
-    Cancellation* next = nullptr;
 };
 
 class Reactor {
@@ -49,7 +43,8 @@ public:
     Reactor& operator=(const Reactor&) = delete;
     virtual ~Reactor() = default;
 
-    // All is called in the reactor's own thread.
+    // All is called in the reactor's own thread. What is called with the lock held makes no system
+    // call that may wait: what is to be begun is put on a list, for wait().
 
     // Returns 0, or the errno for which it can't be.
     virtual int open() noexcept = 0;
@@ -57,11 +52,12 @@ public:
     // With the owner's lock held.
     virtual void start(Request& request) noexcept = 0;
 
-    // Answers at once or later, with the lock held. The request is running.
-    virtual void cancel(Cancellation& cancellation) noexcept = 0;
+    // The request is running: at once or later it is finished, or not_cancelled() is called. With
+    // the lock held.
+    virtual void cancel(Request& request) noexcept = 0;
 
-    // Sleeps until something happens, somebody writes to the eventfd that it was given to be woken,
-    // or the time is over. Without the lock.
+    // Begins with what was started. Then sleeps until something happens, somebody writes to the
+    // eventfd that it was given to be woken, or the time is over. Without the lock.
     virtual void wait(std::chrono::nanoseconds timeout) noexcept = 0;
 
     // What has happened. With the lock held.
@@ -71,8 +67,8 @@ public:
     // cancelled before. False if a worker found that it is to be started again. With the lock held.
     virtual bool take_back(Request& request) noexcept = 0;
 
-    // Takes the file of a request that is over, and whose closing may take its time. False if this
-    // reactor could not but wait for it. With the lock held.
+    // Takes the descriptor of the file of a request that is over, and whose closing may take its
+    // time. False if this reactor could not but wait for it. With the lock held.
     virtual bool close_file(Request& request) noexcept = 0;
 };
 

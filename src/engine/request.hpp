@@ -4,6 +4,7 @@
 
 #include <libaio.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -62,8 +63,15 @@ enum class Stage : std::uint8_t {
     over,  // but for what the reactor or a worker does with its file: in the inbox or the queue
 };
 
+// What is known of a cancellation. `yes`: the request ends with ECANCELED; `no`: it ends by itself.
+enum class CancelAnswer : std::uint8_t { no, yes, pending };
+
+// A stream's request that an epoll reactor has: where it is.
+enum class StreamPlace : std::uint8_t { none, fresh, watched, behind, over };
+
 class Call;
 struct HeldFile;
+struct Worker;
 
 // How many requests for a disk go to the kernel together. It holds back what comes in one call, and
 // a disk that has nothing else to do is to begin with the first while we make the next.
@@ -114,7 +122,15 @@ struct RequestState {
     // own.
     bool waits_in_submission = false;
 
-    bool cancelled = false;
+    // The engines' own.
+    bool cancelled = false;  // somebody asked for it; read by the thread that carries it out
+    // Of the last cancellation since the submission.
+    CancelAnswer cancel_answer = CancelAnswer::no;
+    bool cancel_only_stream = false;  // at the end: what will not end by itself
+    bool cancel_is_posted = false;    // for the reactor, which has not looked at it yet
+    bool cancel_is_waiting = false;   // to be given to io_uring
+    int cancel_place = -1;            // in the list of those that io_uring has not answered yet
+    std::uint32_t flight = 0;         // counts submissions
     Route route{};
     Stage stage{};
     Reason reason{};
@@ -127,6 +143,7 @@ struct RequestState {
     HeldFile* file = nullptr;         // what threads of ours use instead of `fd`
     HeldFile* second_file = nullptr;  // of `second_fd`
     HeldFile* signal_file = nullptr;  // and of `eventfd`
+    int closing_fd = -1;              // what io_uring is to close
     int poll_proxy = -1;              // an epoll(7) that io_uring polls in place of the file
 };
 
@@ -136,7 +153,20 @@ struct Request : OperationData, RequestState {
     void* owner = nullptr;        // the submitter's, by which it knows a completed request
     Request* previous = nullptr;  // in one list of the engine's at a time
     Request* next = nullptr;
+    Request* previous_posted = nullptr;  // in the list of cancellations
+    Request* next_posted = nullptr;
+    StreamPlace stream_place{};
+    Worker* worker = nullptr;  // that carries it out, and may be interrupted
 };
+
+// A thread may cancel a request while another is about to carry it out.
+inline bool is_set(const bool& flag) noexcept {
+    return std::atomic_ref(const_cast<bool&>(flag)).load(std::memory_order_relaxed);
+}
+inline bool is_cancelled(const Request& request) noexcept { return is_set(request.cancelled); }
+inline void set_cancelled(Request& request, bool cancelled) noexcept {
+    std::atomic_ref(request.cancelled).store(cancelled, std::memory_order_relaxed);
+}
 
 constexpr bool is_read(Opcode opcode) noexcept {
     return opcode == Opcode::read || opcode == Opcode::readv;

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <ctime>
 #include <iterator>
+#include <utility>
 
 #include "engine/blocking_call.hpp"
 #include "engine/operations/operation_type.hpp"
@@ -25,11 +26,13 @@ constexpr unsigned completions = 4096;
 // Of the kernel's own threads, for what it can only do by waiting.
 constexpr unsigned most_kernel_workers = 64;
 
-// What completions carry: the address of a request; that of a cancellation, or of a request whose
-// file is closed, marked; or one of these.
+// What completions carry: the address of a request, marked if it is the closing of its file that is
+// over; the place of a cancellation, marked; or one of these.
 constexpr std::uint64_t nobody = 0;
 constexpr std::uint64_t to_wake = 2;
+constexpr std::uint64_t to_streams = 4;
 constexpr std::uint64_t cancellation_mark = 1;
+constexpr unsigned cancellation_shift = 1;
 constexpr std::uint64_t closing_mark = 2;
 static_assert(alignof(Request) > (cancellation_mark | closing_mark));
 
@@ -74,11 +77,11 @@ __kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
     return {.tv_sec = seconds.count(), .tv_nsec = (time - seconds).count()};
 }
 
-bool is_nonblocking_stream(HeldFile& file) noexcept {
+bool is_stream(HeldFile& file) noexcept {
     if (file.kind == HeldFile::Kind::unknown) {
         file.kind = kind_of(file.fd);
     }
-    return file.kind == HeldFile::Kind::stream && (fcntl(file.fd, F_GETFL) & O_NONBLOCK) != 0;
+    return file.kind == HeldFile::Kind::stream;
 }
 
 }  // namespace
@@ -103,7 +106,7 @@ int UringReactor::probe() noexcept {
     return does_all ? 0 : ENOSYS;
 }
 
-int UringReactor::open() noexcept {
+int UringReactor::open_ring() noexcept {
     const ForkBarrier barrier;
     if (const int status = set_up(&ring_, entries, completions); status < 0) {
         return -status;
@@ -116,12 +119,18 @@ int UringReactor::open() noexcept {
     return 0;
 }
 
+int UringReactor::open() noexcept {
+    const int error = open_ring();
+    return error != 0 ? error : streams_.open();
+}
+
 // Null if there is none for now.
 io_uring_sqe* UringReactor::get_entry() noexcept {
     auto* entry = io_uring_get_sqe(&ring_);
     if (entry == nullptr) {
         uring_calls.submit(&ring_);
         entry = io_uring_get_sqe(&ring_);
+        is_full_ = is_full_ || entry == nullptr;
     }
     return entry;
 }
@@ -139,17 +148,21 @@ void UringReactor::prepare(io_uring_sqe* entry, const Request& request) noexcept
 }
 
 void UringReactor::start(Request& request) noexcept {
-    // io_uring waits for the likes of these all the same; kernel AIO, as any other call, does not.
-    if (transfers_data(request.opcode) && is_nonblocking_stream(*request.file)) {
-        owner_.finish(request, carry_out(request, request.file->fd, true, 0));
+    if (transfers_data(request.opcode) && is_stream(*request.file)) {
+        has_streams_ = true;
+        streams_.start(request);
         return;
     }
     request.poll_proxy = -1;
+    request.cancel_is_waiting = false;
+    request.cancel_place = -1;
     waiting_.push_back(request);
 }
 
-// The last of them are not submitted yet.
-void UringReactor::start_waiting() noexcept {
+// Of these, the last are not submitted yet when they return. False if the ring has no entry for
+// all.
+
+bool UringReactor::start_waiting() noexcept {
     for (std::size_t count = 0; !waiting_.empty(); ++count) {
         if (count == disk_batch_size) {
             uring_calls.submit(&ring_);
@@ -157,28 +170,58 @@ void UringReactor::start_waiting() noexcept {
         }
         auto* entry = get_entry();
         if (entry == nullptr) {
-            return;
+            return false;
         }
         prepare(entry, *waiting_.pop_front());
     }
+    return true;
 }
 
-void UringReactor::cancel(Cancellation& cancellation) noexcept {
-    auto& request = *cancellation.request;
-    if (waiting_.has(request)) {
+// By the kernel: at once, but where a file system has something to do first, as to ask a server.
+bool UringReactor::close_waiting() noexcept {
+    while (!closing_.empty()) {
+        auto* entry = get_entry();
+        if (entry == nullptr) {
+            return false;
+        }
+        auto* request = closing_.pop_front();
+        io_uring_prep_close(entry, request->closing_fd);
+        entry->user_data = name_of(request) | closing_mark;
+    }
+    return true;
+}
+
+bool UringReactor::cancel_waiting() noexcept {
+    while (!cancelling_.empty()) {
+        std::size_t place = 0;
+        while (place < places_.size() && places_.test(place)) {
+            ++place;
+        }
+        auto* entry = place < places_.size() ? get_entry() : nullptr;
+        if (entry == nullptr) {
+            return false;
+        }
+        auto* request = cancelling_.pop_front();
+        request->cancel_is_waiting = false;
+        request->cancel_place = static_cast<int>(place);
+        cancelled_[place] = request;
+        places_.set(place);
+        io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, entry, -1, request, 0, 0);
+        entry->user_data = place << cancellation_shift | cancellation_mark;
+    }
+    return true;
+}
+
+void UringReactor::cancel(Request& request) noexcept {
+    if (transfers_data(request.opcode) && is_stream(*request.file)) {
+        streams_.cancel(request);
+    } else if (waiting_.has(request)) {
         waiting_.remove(request);
         end(request, -ECANCELED);
-        cancellation.answer = Cancellation::Answer::yes;
-        return;
+    } else if (request.cancel_place < 0 && !request.cancel_is_waiting) {
+        request.cancel_is_waiting = true;
+        cancelling_.push_back(request);
     }
-    auto* entry = get_entry();
-    if (entry == nullptr) {
-        cancellation.answer = Cancellation::Answer::no;
-        return;
-    }
-    request.cancelled = true;
-    io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, entry, -1, &request, 0, 0);
-    entry->user_data = name_of(&cancellation) | cancellation_mark;
 }
 
 void UringReactor::listen() noexcept {
@@ -192,12 +235,35 @@ void UringReactor::listen() noexcept {
     }
 }
 
+// Once there were any. False if the ring has no entry for it.
+bool UringReactor::listen_to_streams() noexcept {
+    if (is_listening_to_streams_ || !has_streams_) {
+        return true;
+    }
+    auto* entry = get_entry();
+    if (entry == nullptr) {
+        return false;  // not covered: a full ring, of which the kernel takes nothing just then
+    }
+    io_uring_prep_poll_add(entry, streams_.fd(), POLLIN);
+    entry->user_data = to_streams;
+    is_listening_to_streams_ = true;
+    return true;
+}
+
 void UringReactor::wait(std::chrono::nanoseconds timeout) noexcept {
     // Where there is no entry, soon there will be.
     constexpr std::chrono::microseconds soon(100);
-    start_waiting();
+    if (has_streams_) {
+        streams_.go_on(!is_listening_to_streams_);
+    }
+    is_full_ = false;
+    const bool is_all_begun =
+        start_waiting() && close_waiting() && cancel_waiting() && listen_to_streams();
     listen();
-    auto time = to_timespec(is_listening_ && waiting_.empty() ? timeout : soon);
+    auto time = to_timespec(is_listening_ && is_all_begun ? timeout : soon);
+    if (streams_.has_news()) {
+        time = {};
+    }
     io_uring_cqe* completion = nullptr;
     const int status = uring_calls.submit_and_wait_timeout(&ring_, &completion, 1, &time, nullptr);
     if (status < 0 && status != -ETIME && status != -EINTR && io_uring_cq_ready(&ring_) == 0) {
@@ -209,6 +275,10 @@ void UringReactor::wait(std::chrono::nanoseconds timeout) noexcept {
 }
 
 void UringReactor::handle() noexcept {
+    streams_.handle();
+    if (is_full_) {
+        give_up_waiting();
+    }
     for (;;) {
         io_uring_cqe* completion = nullptr;
         if (io_uring_peek_cqe(&ring_, &completion) != 0) {
@@ -217,6 +287,18 @@ void UringReactor::handle() noexcept {
         const io_uring_cqe copy = *completion;
         io_uring_cqe_seen(&ring_, completion);
         handle(copy);
+    }
+}
+
+// Of what needs an entry, closes are not to wait until there is one, nor those who ask for an
+// answer.
+void UringReactor::give_up_waiting() noexcept {
+    while (auto* request = closing_.pop_front()) {
+        owner_.not_closed(*request);
+    }
+    while (auto* request = cancelling_.pop_front()) {
+        request->cancel_is_waiting = false;
+        owner_.not_cancelled(*request);
     }
 }
 
@@ -229,27 +311,57 @@ void UringReactor::handle(const io_uring_cqe& completion) noexcept {
         is_listening_ = false;
         return;
     }
+    if (name == to_streams) {
+        is_listening_to_streams_ = false;
+        return;
+    }
     if ((name & cancellation_mark) != 0) {
-        auto* cancellation =
-            reinterpret_cast<Cancellation*>(static_cast<std::uintptr_t>(name - cancellation_mark));
-        cancellation->answer =
-            completion.res == 0 ? Cancellation::Answer::yes : Cancellation::Answer::no;
-        owner_.answered();
+        handle_cancellation(static_cast<std::size_t>(name >> cancellation_shift), completion.res);
         return;
     }
     auto& request = *reinterpret_cast<Request*>(static_cast<std::uintptr_t>(name & ~closing_mark));
     if ((name & closing_mark) != 0) {
         owner_.closed(request);
+    } else {
+        handle(request, completion.res);
+    }
+}
+
+// The answer to a cancellation may come after the completion, when the request has gone.
+void UringReactor::end_cancellation(Request& request) noexcept {
+    if (std::exchange(request.cancel_is_waiting, false)) {
+        cancelling_.remove(request);
+    }
+    if (const int place = std::exchange(request.cancel_place, -1); place >= 0) {
+        cancelled_[static_cast<std::size_t>(place)] = nullptr;
+    }
+}
+
+void UringReactor::handle_cancellation(std::size_t place, std::int64_t result) noexcept {
+    places_.reset(place);
+    auto* request = std::exchange(cancelled_[place], nullptr);
+    if (request == nullptr) {
         return;
     }
+    request->cancel_place = -1;
+    if (result != 0) {
+        owner_.not_cancelled(*request);
+    }
+}
+
+void UringReactor::handle(Request& request, std::int64_t result) noexcept {
+    end_cancellation(request);
     if (request.opcode == Opcode::poll) {
-        end_poll(request, completion.res);
-    } else if (completion.res == -ECANCELED && !request.cancelled) {
+        end_poll(request, result);
+    } else if (result == -ECANCELED && !is_cancelled(request)) {
         // The kernel could start no thread of its own for it.
         owner_.leave_to_workers(request);
+    } else if (result != -EINTR) {
+        owner_.finish(request, result);
+    } else if (is_cancelled(request)) {
+        owner_.finish(request, -ECANCELED);
     } else {
-        // Only a cancellation interrupts these.
-        owner_.finish(request, completion.res == -EINTR ? -ECANCELED : completion.res);
+        waiting_.push_back(request);  // a file system's own: as in any call, it is asked again
     }
 }
 
@@ -265,10 +377,10 @@ void UringReactor::end_poll(Request& request, std::int64_t result) noexcept {
         const int error = result == 0 ? open_proxy(request) : 0;
         result = error != 0 ? -error : result;
     }
-    if (result == 0) {
+    if (result == 0 && !is_cancelled(request)) {
         waiting_.push_back(request);
     } else {
-        end(request, result);
+        end(request, result == 0 ? -ECANCELED : result);
     }
 }
 
@@ -288,14 +400,9 @@ void UringReactor::end(Request& request, std::int64_t result) noexcept {
     owner_.finish(request, result);
 }
 
-// By the kernel: at once, but where a file system has something to do first, as to ask a server.
 bool UringReactor::close_file(Request& request) noexcept {
-    auto* entry = get_entry();
-    if (entry == nullptr) {
-        return false;  // not covered: a full ring, of which the kernel takes nothing just then
-    }
-    io_uring_prep_close(entry, request.file->fd);
-    entry->user_data = name_of(&request) | closing_mark;
+    request.closing_fd = request.file->fd;
+    closing_.push_back(request);
     return true;
 }
 

@@ -5,11 +5,17 @@
 // the thread ends (io_uring_enter(2)), so no thread of the program's may submit to it, and ours
 // ends when there is nothing in it. It has one user, which lets the kernel leave work to the moment
 // when we wait for completions (IORING_SETUP_DEFER_TASKRUN).
+//
+// Transfers of streams go to an EpollReactor, whose epoll(7) the ring polls.
 #pragma once
 
 #include <liburing.h>
 
+#include <array>
+#include <bitset>
+
 #include "engine/clofork_fd.hpp"
+#include "engine/epoll_reactor.hpp"
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
 
@@ -17,38 +23,56 @@ namespace engine {
 
 class UringReactor final : public Reactor {
 public:
-    UringReactor(ReactorOwner& owner, int wake_fd) noexcept : owner_(owner), wake_fd_(wake_fd) {}
+    UringReactor(ReactorOwner& owner, int wake_fd) noexcept
+        : owner_(owner), wake_fd_(wake_fd), streams_(owner, -1) {}
     ~UringReactor() override;
 
     int open() noexcept override;
     void start(Request& request) noexcept override;
-    void cancel(Cancellation& cancellation) noexcept override;
+    void cancel(Request& request) noexcept override;
     void wait(std::chrono::nanoseconds timeout) noexcept override;
     void handle() noexcept override;
-    // not covered: it leaves nothing to the workers
-    bool take_back(Request& /*request*/) noexcept override { return true; }
+    bool take_back(Request& request) noexcept override { return streams_.take_back(request); }
     bool close_file(Request& request) noexcept override;
 
     // Whether a ring can be set up and does what is needed: 0, or the errno for which not.
     static int probe() noexcept;
 
 private:
+    int open_ring() noexcept;
     io_uring_sqe* get_entry() noexcept;
     static void prepare(io_uring_sqe* entry, const Request& request) noexcept;
-    void start_waiting() noexcept;
+    bool start_waiting() noexcept;
+    bool close_waiting() noexcept;
+    bool cancel_waiting() noexcept;
     void listen() noexcept;
+    bool listen_to_streams() noexcept;
+    void give_up_waiting() noexcept;
     void end_poll(Request& request, std::int64_t result) noexcept;
     void end(Request& request, std::int64_t result) noexcept;
     static int open_proxy(Request& request) noexcept;
     void handle(const io_uring_cqe& completion) noexcept;
+    void handle(Request& request, std::int64_t result) noexcept;
+    void handle_cancellation(std::size_t place, std::int64_t result) noexcept;
+    void end_cancellation(Request& request) noexcept;
 
     ReactorOwner& owner_;
     int wake_fd_;
     io_uring ring_{};
     CloforkFd ring_fd_;          // of the ring, which closes it
+    bool is_full_ = false;       // and the kernel takes nothing
     bool is_listening_ = false;  // to wake_fd_
     std::uint64_t wakes_ = 0;    // what the kernel reads of the eventfd
     RequestList waiting_;        // to go to the kernel with the next wait()
+    RequestList closing_;        // whose files are to be closed by it
+    RequestList cancelling_;     // to be cancelled by it
+    // Those for which the kernel has a cancellation; null once they are over.
+    static constexpr std::size_t most_cancellations = 64;
+    std::array<Request*, most_cancellations> cancelled_{};
+    std::bitset<most_cancellations> places_;  // that are taken
+    EpollReactor streams_;
+    bool has_streams_ = false;
+    bool is_listening_to_streams_ = false;
 };
 
 }  // namespace engine

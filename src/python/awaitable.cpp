@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "python/cancellation.hpp"
 #include "python/completion.hpp"
 #include "python/context_lock.hpp"
 #include "python/event_loop.hpp"
@@ -465,8 +466,7 @@ PyObject* end_with(AwaitableObject* self, Ref exception) {
     if (self->stage == Stage::created || !in_flight) {
         return finish_with_exception(self, std::move(exception));
     }
-    const bool taken = context->engine->cancel(operation->request);
-    context->statistics.cancelled += taken ? 1 : 0;
+    post_cancellation(context, operation);
     if (!uses_mutable_memory(operation)) {
         return finish_with_exception(self, std::move(exception));
     }
@@ -493,8 +493,7 @@ bool cancel_wait(AwaitableObject* self) noexcept {
         return operation->state != State::submitting || !must_wait;
     }
     const KeptException kept;
-    const bool taken = context->engine->cancel(operation->request);
-    context->statistics.cancelled += taken ? 1 : 0;
+    post_cancellation(context, operation);
     return !must_wait;
 }
 

@@ -17,7 +17,7 @@ namespace {
 void cancel_all(const ContextObject* context) noexcept {
     for (auto* operation = context->in_flight.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
-        context->engine->cancel_if_endless(operation->request);
+        context->engine->post_cancellation_if_endless(operation->request);
     }
 }
 

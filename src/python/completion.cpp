@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "python/cancellation.hpp"
 #include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/gil.hpp"
@@ -25,6 +26,7 @@ OperationObject* publish(ContextObject* context, const engine::Completion& compl
     auto* operation = operation_of(completion.request);
     context->leave_flight(operation);
     complete(operation, completion.result);
+    note_end_of_cancellation(context, operation);
     ++context->statistics.completed;
     context->statistics.failed += completion.result < 0 ? 1 : 0;
 

@@ -18,6 +18,7 @@
 
 #include "python/arguments.hpp"
 #include "python/awaitable.hpp"
+#include "python/cancellation.hpp"
 #include "python/closing.hpp"
 #include "python/completion.hpp"
 #include "python/context_lock.hpp"
@@ -374,8 +375,9 @@ PyDoc_STRVAR(
     "Ask the kernel to cancel an operation in flight, and return whether it will.\n\n"
     "True: the operation ends with ECANCELED. False: it could not be cancelled and ends by\n"
     "itself; so do reads and writes of a disk, while a poll can always be cancelled. Either\n"
-    "way it completes exactly once, and its EventFD is signalled. ValueError if it is not\n"
-    "in flight in this context. See io_cancel(2).");
+    "way it completes exactly once, and its EventFD is signalled. Waits for the answer\n"
+    "without the GIL; signals are handled meanwhile. ValueError if it is not in flight in\n"
+    "this context. See io_cancel(2).");
 
 PyObject* context_cancel(PyObject* object, PyObject* argument) {
     auto* self = cast(object);
@@ -384,22 +386,7 @@ PyObject* context_cancel(PyObject* object, PyObject* argument) {
                      Py_TYPE(argument)->tp_name);
         return nullptr;
     }
-    auto* operation = static_cast<OperationObject*>(argument);
-    {
-        const ContextLock lock(cast(object));
-        if (!check_usable(self)) {
-            return nullptr;
-        }
-        reap(self);
-    }
-    const OperationLock lock(operation);
-    if (operation->state != State::in_flight || context_of(operation) != self) {
-        PyErr_Format(PyExc_ValueError, "%R is not in flight in this context", argument);
-        return nullptr;
-    }
-    const bool taken = self->engine != nullptr && self->engine->cancel(operation->request);
-    self->statistics.cancelled += taken ? 1 : 0;
-    return PyBool_FromLong(taken ? 1 : 0);
+    return cancel(self, static_cast<OperationObject*>(argument));
 }
 
 PyDoc_STRVAR(

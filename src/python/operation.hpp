@@ -81,8 +81,9 @@ struct Operation {
     // Its result goes to an awaitable and not through getevents: to `awaiter`, or to nobody if that
     // was cancelled.
     bool is_awaited = false;
-    bool is_borrowed = false;            // counted in LoopBinding::borrowed
-    AwaitableObject* awaiter = nullptr;  // suspended; it owns a reference to the operation
+    bool is_counted_as_cancelled = false;  // by statistics()
+    bool is_borrowed = false;              // counted in LoopBinding::borrowed
+    AwaitableObject* awaiter = nullptr;    // suspended; it owns a reference to the operation
 };
 
 struct OperationObject : PyObject, Operation {};

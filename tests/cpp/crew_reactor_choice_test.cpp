@@ -30,7 +30,7 @@ class RefusedReactor final : public engine::Reactor {
 public:
     int open() noexcept override { return EPERM; }
     void start(Request& /*request*/) noexcept override { fail(); }
-    void cancel(engine::Cancellation& /*cancellation*/) noexcept override { fail(); }
+    void cancel(Request& /*request*/) noexcept override { fail(); }
     void wait(std::chrono::nanoseconds /*timeout*/) noexcept override { fail(); }
     void handle() noexcept override { fail(); }
     bool take_back(Request& /*request*/) noexcept override { return is_open(); }

@@ -14,9 +14,7 @@ public:
 
     int open() noexcept override { return real_->open(); }
     void start(engine::Request& request) noexcept override { real_->start(request); }
-    void cancel(engine::Cancellation& cancellation) noexcept override {
-        real_->cancel(cancellation);
-    }
+    void cancel(engine::Request& request) noexcept override { real_->cancel(request); }
     void wait(std::chrono::nanoseconds timeout) noexcept override { real_->wait(timeout); }
     void handle() noexcept override { real_->handle(); }
     bool take_back(engine::Request& request) noexcept override { return real_->take_back(request); }

@@ -91,10 +91,7 @@ std::int64_t carry_out(const OperationData& operation, const Target& target) noe
     }
     // Nobody polls for these completions: kernel AIO ignores the flag, too.
     const int flags = (operation.rw_flags & ~RWF_HIPRI) | target.extra_flags;
-    std::int64_t result = 0;
-    do {
-        result = transfer_once(operation, target, flags);
-    } while (result == -EINTR);
+    const auto result = transfer_once(operation, target, flags);
     // an older kernel, or a sandbox, may have the calls without flags only
     const bool is_refused = result == -ENOSYS || result == -EPERM;
     return is_refused && target.extra_flags != 0 ? -EOPNOTSUPP : result;

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/cancellation.hpp"
+
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include "python/completion.hpp"
+#include "python/context_lock.hpp"
+#include "python/gil.hpp"
+#include "python/operation_lock.hpp"
+
+namespace python {
+namespace {
+
+using engine::CancelAnswer;
+
+// How long to wait for an answer before looking for signals.
+constexpr std::chrono::milliseconds slice(20);
+
+void count(ContextObject* context, OperationObject* operation, bool is_cancelled) noexcept {
+    if (std::exchange(operation->is_counted_as_cancelled, is_cancelled) != is_cancelled) {
+        context->statistics.cancelled += is_cancelled ? 1U : ~std::uint64_t{0};
+    }
+}
+
+CancelAnswer wait_for_answer(ContextObject* context, OperationObject* operation,
+                             std::uint32_t flight) noexcept {
+    ++context->threads_inside;
+    auto answer = CancelAnswer::pending;
+    {
+        const GilRelease release;
+        answer = context->engine->wait_for_answer(operation->request, flight, slice);
+    }
+    --context->threads_inside;
+    return answer;
+}
+
+}  // namespace
+
+CancelAnswer post_cancellation(ContextObject* context, OperationObject* operation) noexcept {
+    const auto answer = context->engine->post_cancellation(operation->request);
+    // as long as nobody knows better
+    if (answer != CancelAnswer::no) {
+        count(context, operation, true);
+    }
+    return answer;
+}
+
+void note_end_of_cancellation(ContextObject* context, OperationObject* operation) noexcept {
+    if (operation->is_counted_as_cancelled && operation->result != -ECANCELED) {
+        count(context, operation, false);
+    }
+    operation->is_counted_as_cancelled = false;
+}
+
+PyObject* cancel(ContextObject* context, OperationObject* operation) {
+    {
+        const ContextLock lock(context);
+        if (!check_usable(context)) {
+            return nullptr;
+        }
+        reap(context);
+    }
+    const OperationLock lock(operation);
+    const bool is_here = operation->state == State::in_flight && context_of(operation) == context;
+    if (!is_here) {
+        PyErr_Format(PyExc_ValueError, "%R is not in flight in this context", operation);
+        return nullptr;
+    }
+    if (context->engine == nullptr) {
+        Py_RETURN_FALSE;
+    }
+    const auto flight = operation->request.flight;
+    auto answer = post_cancellation(context, operation);
+    while (answer == CancelAnswer::pending) {
+        answer = wait_for_answer(context, operation, flight);
+        if (answer == CancelAnswer::pending && PyErr_CheckSignals() != 0) {
+            return nullptr;
+        }
+        if (context->engine == nullptr) {
+            break;  // closed meanwhile, by a signal's handler
+        }
+    }
+    const bool is_same = operation->request.flight == flight &&
+                         operation->state == State::in_flight && context_of(operation) == context;
+    if (is_same && answer == CancelAnswer::no) {
+        count(context, operation, false);
+    }
+    return PyBool_FromLong(answer == CancelAnswer::yes ? 1 : 0);
+}
+
+}  // namespace python

@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams that nobody reads, or that wait inside a call: others go on, and cancelling ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+import tty
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from linux_aio import AIOContext, AIOOperation
+from support.fusefs import HoldingFS
+
+pytest_plugins = ["support.fixtures"]
+
+# The longest that a loop, or another thread, may stand still, in seconds: far above what a busy
+# machine does, far below what a call that waits for somebody does.
+STALL = 0.3
+
+# "aio" is kernel AIO as it is: the submission itself waits for a stream.
+ENGINES = [
+    pytest.param(name, marks=pytest.mark.engine(name)) for name in ("auto", "uring", "threads")
+]
+
+# More than any of them has room for.
+MUCH = b"x" * 300_000
+
+
+class Streams:
+    """Both ends of what `kind` names; nobody reads what is written to `writer`."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        if kind == "fifo":
+            os.mkfifo(folder / "fifo")
+            self.reader = os.open(folder / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+            self.writer = os.open(folder / "fifo", os.O_WRONLY)
+            os.set_blocking(self.reader, True)
+        elif kind == "pipe":
+            self.reader, self.writer = os.pipe()
+        else:
+            master, slave = pty.openpty()
+            if kind != "terminal":
+                tty.setraw(slave)
+            both = (master, slave) if kind != "master of a terminal" else (slave, master)
+            self.reader, self.writer = both
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+KINDS = ["raw terminal", "terminal", "master of a terminal", "fifo", "pipe"]
+
+
+@pytest.fixture(params=KINDS)
+def streams(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Streams]:
+    made = Streams(request.param, tmp_path)
+    yield made
+    made.close()
+
+
+@contextmanager
+def another_thread_runs() -> Iterator[None]:
+    """Another Python thread never stands still for long."""
+    longest = 0.0
+    over = threading.Event()
+
+    def run() -> None:
+        nonlocal longest
+        last = time.monotonic()
+        while not over.is_set():
+            time.sleep(0.001)
+            now = time.monotonic()
+            longest = max(longest, now - last)
+            last = now
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert longest < STALL
+
+
+async def beats(body: Awaitable[None]) -> None:
+    """The loop never stands still for long meanwhile."""
+    longest = 0.0
+
+    async def beat() -> None:
+        nonlocal longest
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.monotonic() - before)
+
+    beating = asyncio.create_task(beat())
+    await body
+    beating.cancel()
+    assert longest < STALL
+
+
+def run(body: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(beats(body()), 60)
+
+    with another_thread_runs():
+        asyncio.run(bounded())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_write_that_nobody_reads_is_cancelled(engine: str, streams: Streams) -> None:
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+
+            async def write_on() -> None:
+                while True:  # a pipe takes a part
+                    await ctx.write(MUCH, streams.writer)
+
+            for _ in range(3):
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(write_on(), 0.05)
+
+    run(body)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_closing_ends_a_write_that_nobody_reads(engine: str, streams: Streams) -> None:
+    async def body() -> None:
+        ended = []
+
+        async def write() -> None:
+            try:
+                while True:
+                    await ctx.write(MUCH, streams.writer)
+            except (OSError, ValueError) as error:
+                ended.append(error)
+
+        async with AIOContext(engine=engine) as ctx:
+            task = asyncio.create_task(write())
+            await asyncio.sleep(0.05)
+        await task
+        assert len(ended) == 1
+
+    run(body)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_cancel_answers_and_what_was_taken_is_told(engine: str, tmp_path: Path) -> None:
+    streams = Streams("raw terminal", tmp_path)
+    with AIOContext(engine=engine) as ctx:
+        write = AIOOperation.write(MUCH, streams.writer)
+        write.submit(ctx)
+        time.sleep(0.05)
+        with another_thread_runs():
+            ctx.cancel(write)
+            assert ctx.getevents(timeout=30) == [write]
+        written = write.get_result()
+        assert 0 < written < len(MUCH)
+        assert write.done
+    streams.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_others_go_on_beside_it(engine: str, streams: Streams, tmp_path: Path) -> None:
+    """What is stuck holds up neither files nor other streams of the context."""
+    fd = os.open(tmp_path / "data", os.O_RDWR | os.O_CREAT)
+    reader, writer = os.pipe()
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            stuck = [asyncio.create_task(ctx.write(MUCH, streams.writer)) for _ in range(40)]
+            await asyncio.sleep(0.02)
+            for number in range(20):
+                assert await asyncio.wait_for(ctx.write(b"data", fd, 4 * number), 30) == 4
+                read = asyncio.create_task(ctx.read(4, reader))
+                await asyncio.sleep(0)
+                os.write(writer, b"pipe")
+                assert await asyncio.wait_for(read, 30) == b"pipe"
+            for task in stuck:
+                task.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
+
+    run(body)
+    for number in (fd, reader, writer):
+        os.close(number)
+
+
+def wait_for_more(slave: int, least: int, tenths: int) -> None:
+    tty.setraw(slave)
+    attributes = termios.tcgetattr(slave)
+    attributes[6][termios.VMIN] = least
+    attributes[6][termios.VTIME] = tenths
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_terminal_that_waits_for_more(engine: str) -> None:
+    """With VMIN and VTIME a read that has begun goes on waiting: others don't wait with it."""
+    master, slave = pty.openpty()
+    wait_for_more(slave, 10, 30)
+    reader, writer = os.pipe()
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            slow = asyncio.create_task(ctx.read(100, slave))
+            os.write(master, b"1")
+            await asyncio.sleep(0.1)
+            other = asyncio.create_task(ctx.read(4, reader))
+            await asyncio.sleep(0.01)
+            os.write(writer, b"pipe")
+            assert await asyncio.wait_for(other, 1) == b"pipe"
+            assert not slow.done()
+            os.write(master, b"234567890")
+            assert await asyncio.wait_for(slow, 1) == b"1234567890"
+
+    run(body)
+    for number in (master, slave, reader, writer):
+        os.close(number)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_terminal_that_waits_for_more_is_cancelled(engine: str) -> None:
+    master, slave = pty.openpty()
+    wait_for_more(slave, 10, 255)
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            for _ in range(3):
+                slow = asyncio.create_task(ctx.readinto(bytearray(100), slave))
+                os.write(master, b"1")
+                await asyncio.sleep(0.05)
+                slow.cancel()
+                # the buffer is the program's: it ends when the kernel has let go
+                done, _ = await asyncio.wait([slow], timeout=1)
+                assert done
+
+    run(body)
+    for number in (master, slave):
+        os.close(number)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_readers_of_one_terminal(engine: str, tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    fd = os.open(tmp_path / "data", os.O_RDWR | os.O_CREAT)
+    other = os.dup(slave)
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as one, AIOContext(engine=engine) as two:
+            got = bytearray()
+            for number in range(50):
+                readers = [
+                    asyncio.create_task(ctx.read(10, where))
+                    for ctx, where in ((one, slave), (two, other), (one, other))
+                ]
+                os.write(master, b"x")
+                done, pending = await asyncio.wait(
+                    readers, timeout=30, return_when=asyncio.FIRST_COMPLETED
+                )
+                assert done
+                got += b"".join(task.result() for task in done)
+                assert await asyncio.wait_for(one.write(b"data", fd, number), 1) == 4
+                for task in pending:
+                    task.cancel()
+                await asyncio.gather(*pending, return_exceptions=True)
+            assert got == b"x" * 50
+
+    run(body)
+    for number in (master, slave, other, fd):
+        os.close(number)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_many_cancellations_of_a_slow_file(engine: str, fs: HoldingFS) -> None:
+    """They are posted: the loop does not wait for the answers."""
+    fs.create("data", bytes(1 << 20))
+    fs.hold()
+    fd = os.open(fs.path("data"), os.O_RDONLY | os.O_DIRECT)
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            for _ in range(5):
+                tasks = [
+                    asyncio.create_task(ctx.read(4096, fd, 4096 * number)) for number in range(16)
+                ]
+                await asyncio.sleep(0.02)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            fs.unhold()
+
+    run(body)
+    os.close(fd)
+
+
+PROGRAM = """
+import asyncio, os, pty, sys, tty
+from linux_aio import AIOContext, AIOOperation
+
+master, slave = pty.openpty()
+tty.setraw(slave)
+
+async def main():
+    async with AIOContext(engine=sys.argv[1]) as ctx:
+        print("ready", flush=True)
+        await ctx.write(bytes(300_000), slave)
+
+def blocking():
+    with AIOContext(engine=sys.argv[1]) as ctx:
+        AIOOperation.write(bytes(300_000), slave).submit(ctx)
+        print("ready", flush=True)
+        ctx.getevents()
+
+if sys.argv[2] == "loop":
+    asyncio.run(main())
+else:
+    blocking()
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("how", ["loop", "getevents"])
+def test_a_signal_ends_a_program_whose_terminal_nobody_reads(engine: str, how: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", PROGRAM, engine, how],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+        time.sleep(0.1)
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in errors
