@@ -19,7 +19,7 @@ import stat as _stat
 import tempfile as _tempfile
 from typing import TYPE_CHECKING, Any
 
-from ._core import _close_soon  # type: ignore[attr-defined]
+from ._core import _close_soon
 from ._core import _DirEntry as DirEntry  # type: ignore[attr-defined]
 from ._loop_context import loop_context
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,11 +97,11 @@ def test_what_a_path_is(folder: Path, ours: Any, theirs: Any) -> None:
         for name in NAMES:
             for path in (str(folder / name), os.fsencode(folder / name), folder / name):
                 for _ in range(2):
-                    result = await awaited_outcome(lambda path=path: ours(path))
-                    assert result == outcome(lambda path=path: theirs(path)), path
+                    result = await awaited_outcome(partial(ours, path))
+                    assert result == outcome(partial(theirs, path)), path
         for path in ("/", "/proc", ""):
-            got = await awaited_outcome(lambda path=path: ours(path))
-            wanted = outcome(lambda path=path: theirs(path))
+            got = await awaited_outcome(partial(ours, path))
+            wanted = outcome(partial(theirs, path))
             if path == "/proc" and theirs in (os.stat, os.lstat):  # its links come and go
                 got, wanted = got[:3], wanted[:3]
             assert got == wanted
@@ -112,8 +113,8 @@ def test_what_a_path_is(folder: Path, ours: Any, theirs: Any) -> None:
 def test_wrong_paths_raise_the_same_class(bad: Any) -> None:
     async def use() -> None:
         for ours, theirs in ((fs.stat, os.stat), (fs.mkdir, os.mkdir), (fs.unlink, os.unlink)):
-            got = await awaited_outcome(lambda ours=ours: ours(bad))
-            assert got[0] == outcome(lambda theirs=theirs: theirs(bad))[0]
+            got = await awaited_outcome(partial(ours, bad))
+            assert got[0] == outcome(partial(theirs, bad))[0]
 
     run(use)
 
@@ -383,8 +384,8 @@ def test_copyfile(folder: Path) -> None:
             ("link", "source"),
         ):
             paths = (str(folder / source), str(folder / target))
-            got = await awaited_outcome(lambda paths=paths: fs.copyfile(*paths))
-            assert got == outcome(lambda paths=paths: shutil.copyfile(*paths))
+            got = await awaited_outcome(partial(fs.copyfile, *paths))
+            assert got == outcome(partial(shutil.copyfile, *paths))
 
     run(use)
 
@@ -452,8 +453,8 @@ def test_allocation(tmp_path: Path) -> None:
         await fs.truncate(fd, 7)
         assert os.fstat(fd).st_size == 7
         for wrong in ((fd, 0, 0), (fd, -1, 5), (9999, 0, 5)):
-            got = await awaited_outcome(lambda wrong=wrong: fs.posix_fallocate(*wrong))
-            assert got == outcome(lambda wrong=wrong: os.posix_fallocate(*wrong))
+            got = await awaited_outcome(partial(fs.posix_fallocate, *wrong))
+            assert got == outcome(partial(os.posix_fallocate, *wrong))
 
     run(use)
     os.close(fd)

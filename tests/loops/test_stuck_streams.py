@@ -139,7 +139,7 @@ def test_a_write_that_nobody_reads_is_cancelled(engine: str, streams: Streams) -
 @pytest.mark.parametrize("engine", ENGINES)
 def test_closing_ends_a_write_that_nobody_reads(engine: str, streams: Streams) -> None:
     async def body() -> None:
-        ended = []
+        ended: list[object] = []
 
         async def write() -> None:
             try:
