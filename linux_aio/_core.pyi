@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
+from os import stat_result
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Self, SupportsFloat, SupportsIndex, final
+from typing import Any, AnyStr, Generic, Self, SupportsFloat, SupportsIndex, final
 
 from _typeshed import HasFileno, ReadableBuffer, WriteableBuffer
 from typing_extensions import CapsuleType, TypeVar
@@ -17,6 +18,44 @@ _libaio_calls: CapsuleType
 def _close_soon(fd: int, /) -> None: ...
 def _in_trio() -> bool:
     """Return whether a task of Trio's runs in this thread."""
+
+@final
+class _DirEntry(Generic[AnyStr]):
+    """An entry of a directory, as scandir() of linux_aio.fs gives it: like os.DirEntry."""
+
+    @property
+    def name(self) -> AnyStr:
+        """The name in its directory."""
+
+    @property
+    def path(self) -> AnyStr:
+        """The directory's path, as scandir() was given it, and the name."""
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Return whether it is a directory."""
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        """Return whether it is a regular file."""
+
+    def is_symlink(self) -> bool:
+        """Return whether it is a symbolic link."""
+
+    def is_junction(self) -> bool:
+        """Return False: there are none on Linux."""
+
+    def inode(self) -> int:
+        """Return the inode's number."""
+
+    def stat(self, *, follow_symlinks: bool = True) -> stat_result:
+        """Return the status, as it was when the directory was read. See stat(2).
+
+        RuntimeError if scandir() was told to leave it out; OSError where it failed.
+        """
+
+    def __fspath__(self) -> AnyStr:
+        """Return the path."""
+
+    def __class_getitem__(cls, item: object, /) -> GenericAlias: ...
 
 @final
 class _Watcher:

@@ -20,7 +20,7 @@ import tempfile as _tempfile
 from typing import TYPE_CHECKING, Any
 
 from ._core import _close_soon
-from ._core import _DirEntry as DirEntry  # type: ignore[attr-defined]
+from ._core import _DirEntry as DirEntry
 from ._loop_context import loop_context
 
 if TYPE_CHECKING:
@@ -450,14 +450,14 @@ class _Scan:
         self._prefix = None if isinstance(path, int) else os.fspath(path)
         self._wants_status = wants_status
         self._context = context
-        self._entries: list[DirEntry] = []
+        self._entries: list[DirEntry[Any]] = []
         self._next: Any = path  # to read on from; None: no more
         self._fd = -1  # ours
 
     def __aiter__(self) -> _Scan:
         return self
 
-    async def __anext__(self) -> DirEntry:
+    async def __anext__(self) -> DirEntry[Any]:
         while not self._entries:
             if self._next is None:
                 raise StopAsyncIteration
