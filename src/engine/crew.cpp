@@ -186,6 +186,9 @@ CancelAnswer Crew::post(Request& request, bool only_if_stream) noexcept {
     if (request.cancel_answer == CancelAnswer::yes) {
         return CancelAnswer::yes;
     }
+    if (!only_if_stream) {
+        set_cancelled(request, true);  // from now on it takes nothing from a stream
+    }
     request.cancel_only_stream = only_if_stream;
     request.cancel_answer = CancelAnswer::pending;
     if (!std::exchange(request.cancel_is_posted, true)) {

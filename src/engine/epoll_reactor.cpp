@@ -100,7 +100,7 @@ void EpollReactor::begin(Request& request) noexcept {
         send_to_worker(request);
         return;
     }
-    if (transfers_data(request.opcode)) {
+    if (transfers_data(request.opcode) && !is_cancelled(request)) {
         const auto result = try_transfer(request, fd);
         if (result != -EOPNOTSUPP && (!would_block(result) || never_waits(request, fd))) {
             end(request, result);
@@ -247,8 +247,8 @@ void EpollReactor::handle() noexcept {
 // Whether the request is over, or to be left to a worker: then `result` is -EOPNOTSUPP.
 bool EpollReactor::is_over(Request& request, std::uint32_t events, std::int64_t& result) noexcept {
     const auto reported = events & (wanted_events(request) | always_reported);
-    if (reported == 0) {
-        return false;
+    if (reported == 0 || is_cancelled(request)) {
+        return false;  // cancel() comes next
     }
     result = reported;
     if (transfers_data(request.opcode)) {

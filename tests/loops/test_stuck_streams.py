@@ -7,6 +7,7 @@ import asyncio
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -253,6 +254,33 @@ def test_a_terminal_that_waits_for_more_is_cancelled(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", ["pipe", "fifo", "socket"])
+def test_a_cancelled_read_takes_nothing_that_comes_later(
+    engine: str, kind: str, tmp_path: Path
+) -> None:
+    if kind == "socket":
+        ends = socket.socketpair()
+        reader, writer = (end.detach() for end in ends)
+    else:
+        streams = Streams(kind, tmp_path)
+        reader, writer = streams.reader, streams.writer
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            for _ in range(200):
+                read = asyncio.create_task(ctx.read(10, reader))
+                await asyncio.sleep(0.001)
+                read.cancel()
+                await asyncio.wait([read])
+                os.write(writer, b"kept")
+                assert await asyncio.wait_for(ctx.read(10, reader), 10) == b"kept"
+
+    run(body)
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_two_readers_of_one_terminal(engine: str, tmp_path: Path) -> None:
     master, slave = pty.openpty()
     tty.setraw(slave)
@@ -277,6 +305,9 @@ def test_two_readers_of_one_terminal(engine: str, tmp_path: Path) -> None:
                 for task in pending:
                     task.cancel()
                 await asyncio.gather(*pending, return_exceptions=True)
+                # a cancelled one may still take a byte
+                while one.in_flight or two.in_flight:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
             assert got == b"x" * 50
 
     run(body)

@@ -170,7 +170,7 @@ def test_memory_that_the_kernel_uses_is_waited_for(fs: HoldingFS) -> None:
         async with AIOContext() as ctx, trio.open_nursery() as nursery:
             fs.hold()
             nursery.start_soon(read, ctx, buffer, scope)
-            while not ctx.in_flight:
+            while not fs.held():  # until then it could be cancelled
                 await trio.sleep(0.001)
             scope.cancel()
             await trio.sleep(0.05)
