@@ -170,10 +170,10 @@ CancelAnswer Crew::post_cancellation_if_endless(Request& request) noexcept {
     if (request.opcode == Opcode::poll) {
         return post(request, false);
     }
+    ends_streams_ = true;
     if (request.opcode == Opcode::call) {
         return cancel_waiting_call(request);
     }
-    ends_streams_ = true;
     return transfers_data(request.opcode) ? post(request, true) : CancelAnswer::no;
 }
 

@@ -88,7 +88,7 @@ void Crew::work_on_call(Request& request, Lock& lock) noexcept {
     lock.lock();
     if (result != Call::not_yet) {
         finish_in_worker(request, result, lock);
-    } else if (is_cancelled(request)) {
+    } else if (is_cancelled(request) || ends_streams_) {
         request.call->abandon();
         finish_in_worker(request, -ECANCELED, lock);
     } else {
@@ -140,7 +140,7 @@ void Crew::finish_call(Request& request) noexcept {
 }
 
 // At the end: what waits for another side that may never come is cancelled, all else is carried
-// out.
+// out. One that was not run yet is run once: if it then turns out to wait, work_on_call() ends it.
 CancelAnswer Crew::cancel_waiting_call(Request& request) noexcept {
     const bool may_wait = request.stage == Stage::delayed || request.was_delayed ||
                           request.stage == Stage::in_worker ||

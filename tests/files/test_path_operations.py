@@ -189,6 +189,23 @@ def test_closing_a_context_ends_opens_of_fifos(tmp_path: Path) -> None:
     run(use)
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+def test_closing_ends_opens_of_fifos_that_no_thread_has_begun(tmp_path: Path, turns: int) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    async def main() -> None:
+        for _ in range(20):
+            context: Any = AIOContext()
+            task = asyncio.ensure_future(context._open(tmp_path / "fifo", os.O_RDONLY))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await context.aclose()
+            with pytest.raises((OSError, ValueError), match=r"cancel|closed"):
+                await task
+
+    asyncio.run(main())
+
+
 def test_opens_cancelled_at_random_leave_nothing(tmp_path: Path) -> None:
     paths = [tmp_path / str(i) for i in range(20)]
     for path in paths:
