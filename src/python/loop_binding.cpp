@@ -145,6 +145,18 @@ PyObject* watcher_end(PyObject* object, PyObject* /*unused*/) {
     Py_RETURN_NONE;
 }
 
+// What was started without a task is not waited for, and may never be.
+bool has_suspended_task(const OperationList& operations) noexcept {
+    for (auto* operation = operations.front(); operation != nullptr;
+         operation = OperationList::next(operation)) {
+        const auto* awaiter = operation->awaiter;
+        if (awaiter != nullptr && awaiter->stage == Awaitable::Stage::suspended) {
+            return true;
+        }
+    }
+    return false;
+}
+
 PyObject* watcher_get_is_awaited(PyObject* object, void* /*closure*/) {
     const auto held = context_of(cast(object));
     auto* context = static_cast<ContextObject*>(held.get());
@@ -152,7 +164,10 @@ PyObject* watcher_get_is_awaited(PyObject* object, void* /*closure*/) {
         Py_RETURN_FALSE;
     }
     const ContextLock lock(context);
-    return PyBool_FromLong(context->binding.suspended != 0 ? 1 : 0);
+    const auto& binding = context->binding;
+    const bool is_awaited = has_suspended_task(context->in_flight) ||
+                            has_suspended_task(binding.queued) || has_suspended_task(binding.ready);
+    return PyBool_FromLong(is_awaited ? 1 : 0);
 }
 
 PyMethodDef watcher_methods[] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import tempfile
 import threading
 import warnings
@@ -170,12 +171,14 @@ def test_memory_that_the_kernel_uses_is_waited_for(fs: HoldingFS) -> None:
         async with AIOContext() as ctx, trio.open_nursery() as nursery:
             fs.hold()
             nursery.start_soon(read, ctx, buffer, scope)
-            while not fs.held():  # until then it could be cancelled
-                await trio.sleep(0.001)
-            scope.cancel()
-            await trio.sleep(0.05)
-            assert not ended
-            fs.unhold()
+            try:
+                # one that has not come to the file system yet is cancelled without it
+                await trio.to_thread.run_sync(fs.wait_held, 1)
+                scope.cancel()
+                await trio.sleep(0.05)
+                assert not ended
+            finally:
+                fs.unhold()  # or the read, which can't be aborted, keeps the nursery
 
     try:
         trio.run(main)
@@ -286,6 +289,24 @@ def test_a_context_outlives_its_run(file: IO[bytes], pipe: tuple[int, int]) -> N
             return await ctx.read(1, file, BLOCK)
 
         assert trio.run(again) == b"\1"
+
+
+@waits_elsewhere
+def test_a_run_ends_though_something_started_is_kept(
+    file: IO[bytes], pipe: tuple[int, int]
+) -> None:
+    """No task waits for what was begun without one, so the run does not wait for it either."""
+    with AIOContext() as ctx:
+
+        async def main() -> list[Any]:
+            started: list[Any] = [ctx.read(BLOCK, file), ctx.poll(pipe[0], select.POLLIN)]
+            for awaitable in started:
+                awaitable._start()
+            return started
+
+        kept = trio.run(main)
+        assert len(kept) == 2
+        os.write(pipe[1], b"x")  # the poll ends, whether or not the context is closed first
 
 
 @waits_elsewhere
