@@ -148,6 +148,32 @@ public:
         return Py_NewRef(wake);
     }
 
+    // A cancel scope of anyio's cancels its tasks anew in each turn of the loop, until they have
+    // left it. A shielded one inside it takes the task out of its sight.
+    Ref begin_shield(ModuleState& state) const noexcept override {
+        const KeptException kept;
+        const auto name = Ref::steal(PyUnicode_InternFromString("anyio"));
+        const auto anyio = Ref::steal(name ? PyImport_GetModule(name.get()) : nullptr);
+        if (!anyio || !is_in_asyncio_task(state)) {
+            PyErr_Clear();
+            return {};
+        }
+        const auto type = Ref::steal(PyObject_GetAttrString(anyio.get(), "CancelScope"));
+        const auto options = Ref::steal(type ? Py_BuildValue("{s:O}", "shield", Py_True) : nullptr);
+        auto scope = Ref::steal(
+            options ? PyObject_VectorcallDict(type.get(), nullptr, 0, options.get()) : nullptr);
+        const auto entered =
+            Ref::steal(scope ? PyObject_CallMethod(scope.get(), "__enter__", nullptr) : nullptr);
+        PyErr_Clear();
+        return entered ? std::move(scope) : Ref();
+    }
+
+    void end_shield(PyObject* shield) const noexcept override {
+        const KeptException kept;
+        Ref::steal(PyObject_CallMethod(shield, "__exit__", "OOO", Py_None, Py_None, Py_None));
+        PyErr_Clear();  // the task was dropped: its scopes are of no use to anybody
+    }
+
     void wake_soon(PyObject* wake) const noexcept override { python::wake_soon(wake); }
 
     // In debug mode, or if the loop can't tell, everything is to go through call_soon(), where it

@@ -62,7 +62,14 @@ void detach(AwaitableObject* self) noexcept {
     }
 }
 
+void end_shield(AwaitableObject* self) noexcept {
+    if (const auto shield = std::move(self->shield)) {
+        self->wake_kind->end_shield(shield.get());
+    }
+}
+
 void finish(AwaitableObject* self) noexcept {
+    end_shield(self);
     if (self->binding_number != 0 && self->binding_number == context_of(self)->binding.number) {
         --context_of(self)->binding.suspended;
     }
@@ -471,7 +478,11 @@ PyObject* end_with(AwaitableObject* self, Ref exception) {
         return finish_with_exception(self, std::move(exception));
     }
     self->deferred = std::move(exception);
-    return suspend(self);
+    auto* result = suspend(self);
+    if (result != nullptr && !self->shield) {
+        self->shield = self->wake_kind->begin_shield(state_of(context));
+    }
+    return result;
 }
 
 }  // namespace
@@ -642,6 +653,7 @@ int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(self->wake.get());
     Py_VISIT(self->failure.get());
     Py_VISIT(self->deferred.get());
+    Py_VISIT(self->shield.get());
     return 0;
 }
 

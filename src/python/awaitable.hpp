@@ -37,6 +37,7 @@ struct Awaitable {
     const LoopKind* wake_kind = nullptr;
     bool was_cancelled = false;  // before it began: it suspends only for the loop to end it
     Ref failure;                 // the exception that ended it before the operation was submitted
+    Ref shield;                  // of the wait for that: LoopKind::begin_shield()
     Ref deferred;  // the exception to raise once the kernel has let go of the program's memory
 };
 

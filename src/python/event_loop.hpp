@@ -67,6 +67,13 @@ public:
     // throws exceptions into what is suspended, there is none.
     virtual Ref take_cancellation(PyObject* wake) const = 0;
 
+    // The task that runs is about to wait although it was cancelled, for memory that the kernel
+    // has: keeps those away who would cancel it again and again meanwhile. Returns what
+    // end_shield() is given in the next step of the task, or null if there is nothing to do. No
+    // exception is set.
+    virtual Ref begin_shield(ModuleState& state) const noexcept = 0;
+    virtual void end_shield(PyObject* shield) const noexcept = 0;
+
     // Has the loop step, in its next turn, the task that waits for `wake`. Nothing if it was woken
     // before.
     virtual void wake_soon(PyObject* wake) const noexcept = 0;

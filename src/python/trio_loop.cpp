@@ -196,6 +196,10 @@ public:
         return take_exception();
     }
 
+    // Trio asks once.
+    Ref begin_shield(ModuleState& /*state*/) const noexcept override { return {}; }
+    void end_shield(PyObject* /*shield*/) const noexcept override {}
+
     void wake_soon(PyObject* wake) const noexcept override {
         auto* self = cast(wake);
         if (self->outcome != TrioWake::Outcome::pending) {
