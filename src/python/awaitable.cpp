@@ -199,9 +199,11 @@ void submit_or_enqueue(AwaitableObject* self) {
         reap_until_over(context, operation_of(self));
         return;
     }
-    if (context->binding.queued.empty() && context->room() != 0 &&
-        (self->was_started || !is_better_batched(operation_of(self), pace)) &&
-        budget.may_spend(context)) {
+    // What start() began takes none of the turn's time if it is only handed on.
+    const bool is_handed_on = self->was_started && pace == engine::Pace::asynchronous;
+    const bool may_go =
+        is_handed_on || (!is_better_batched(operation_of(self), pace) && budget.may_spend(context));
+    if (context->binding.queued.empty() && context->room() != 0 && may_go) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
         submit_awaited(context, {&operation, 1}, pace);
         reap_until_over(context, operation_of(self));
