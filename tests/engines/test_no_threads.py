@@ -18,7 +18,8 @@ from support.seccomp import refuse
 pytestmark = pytest.mark.engine("threads", "uring", "auto")
 
 LARGE = 1 << 20
-NOBODY_ELSE = 54321  # a user who has no other processes
+# A user who has no other processes, nor have tests that run at the same time.
+NOBODY_ELSE = 1_000_000 + os.getpid()
 
 
 def test_no_thread_at_all() -> None:
