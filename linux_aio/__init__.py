@@ -22,6 +22,8 @@ else:
     from . import _asyncio, _trio  # noqa: F401  # needed later, where nothing may be importable
     from ._flags import RWF_ATOMIC, RWF_DONTCACHE, RWF_NOAPPEND
     from ._priority import IOPriorityClass, ioprio
+    from .files import File, TextFile
+    from .files import open as open  # noqa: A004
 
 __all__ = [
     "RWF_ATOMIC",
@@ -30,7 +32,9 @@ __all__ = [
     "AIOContext",
     "AIOOperation",
     "EventFD",
+    "File",
     "IOPriorityClass",
+    "TextFile",
     "__version__",
     "aligned_buffer",
     "build_info",

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from os import stat_result
@@ -15,7 +16,6 @@ __version__: str
 
 _libaio_calls: CapsuleType
 
-def _close_soon(fd: int, /) -> None: ...
 def _in_trio() -> bool:
     """Return whether a task of Trio's runs in this thread."""
 
@@ -68,6 +68,9 @@ class _Watcher:
 
     def end(self) -> None:
         """Leave the context: the loop is over."""
+
+def _close_soon(fd: int, /) -> None:
+    """Close a descriptor of the program's in the background. Errors are lost."""
 
 def build_info() -> dict[str, str]:
     """Return what was chosen when the extension was built.
@@ -568,6 +571,23 @@ class AIOContext:
     ) -> Coroutine[Any, Any, None]:
         """Await aclose()."""
 
+    # Operations on paths, for File and fs: arguments by position only.
+    def _open(
+        self, path: Any, flags: int, mode: int = 0o777, dir_fd: int | None = None, /
+    ) -> Coroutine[Any, Any, int]:
+        """Await openat(2)."""
+
+    def _close(self, fd: int, /) -> Coroutine[Any, Any, None]:
+        """Await close(2), which a cancellation does not stop."""
+
+    def _stat(
+        self, path: Any, dir_fd: int | None = None, follow_symlinks: bool = True, /
+    ) -> Coroutine[Any, Any, os.stat_result]:
+        """Await what os.stat() returns, of a path or a descriptor."""
+
+    def _truncate(self, path: Any, length: int, /) -> Coroutine[Any, Any, None]:
+        """Await truncate(2), or ftruncate(2) of a descriptor."""
+
     def _start_closing(self) -> None:
         """The part of close() that does not wait: for aclose()."""
 
@@ -583,3 +603,75 @@ class _Awaitable(Coroutine[Any, Any, _Result]):  # type: ignore[misc]
 
     def _is_over(self) -> bool:
         """Whether awaiting it would not suspend."""
+
+class _FileBase:
+    """The part in C++ of File: its buffers, and what can be answered from them. Private."""
+
+    _offset: int
+    _limit: int
+    _is_open: bool
+    _is_readable: bool
+    _is_writable: bool
+    _is_busy: bool
+    _is_behind: bool
+    _goes_slowly: bool
+
+    def read(self, size: SupportsIndex | None = -1, /) -> Coroutine[Any, Any, bytes]:
+        """Await up to size bytes, fewer only at the end; all that is left if size is negative."""
+
+    def readline(self, size: SupportsIndex | None = -1, /) -> Coroutine[Any, Any, bytes]:
+        """Await a line with its end, or its first size bytes; b"" at the end of the file."""
+
+    def write(self, data: ReadableBuffer, /) -> Coroutine[Any, Any, int]:
+        """Await that data is taken, and how many bytes it has."""
+
+    def __aiter__(self) -> Self:
+        """Return self: the lines that are left."""
+
+    def __anext__(self) -> Coroutine[Any, Any, bytes]:
+        """Await the next line."""
+
+    def _enter(self) -> bool: ...
+    def _buffered(self) -> int: ...
+    def _take(self, count: int, /) -> bytes: ...
+    def _take_line(self, limit: int, /) -> bytes: ...
+    def _peek(self) -> bytes: ...
+    def _skip(self, count: int, /) -> None: ...
+    def _fill(self, data: bytes, /) -> None: ...
+    def _gather(self, data: bytes, /) -> None: ...
+    def _gathered(self) -> int: ...
+    def _take_gathered(self) -> list[bytes]: ...
+    def _set_request(self, request: object, /) -> None: ...
+
+class _TextBase:
+    """The part in C++ of TextFile: the text that was decoded. Private."""
+
+    _position: int
+    _line_end: int
+    _encoding: int
+    _is_iterating: bool
+    _translates: bool
+    _goes_slowly: bool
+
+    def read(self, size: SupportsIndex | None = -1, /) -> Coroutine[Any, Any, str]:
+        """Await up to size characters, fewer only at the end; all left if size is negative."""
+
+    def readline(self, size: SupportsIndex | None = -1, /) -> Coroutine[Any, Any, str]:
+        """Await a line with its end, or its first size characters; "" at the end of the file."""
+
+    def write(self, text: str, /) -> Coroutine[Any, Any, int]:
+        """Await that text is taken, and how many characters it has."""
+
+    def __aiter__(self) -> Self:
+        """Return self: the lines that are left."""
+
+    def __anext__(self) -> Coroutine[Any, Any, str]:
+        """Await the next line."""
+
+    def _fill(self, text: str | None, /) -> None: ...
+    def _get_text(self) -> str | None: ...
+    def _left(self) -> int: ...
+    def _take(self, count: int, /) -> str: ...
+    def _take_line(self, limit: int, /) -> str: ...
+    def _ends_line(self, text: str, /) -> bool: ...
+    def _set_file(self, file: _FileBase | None, /) -> None: ...

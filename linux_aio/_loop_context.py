@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ._core import AIOContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 # The kernel's queue is a share of fs.aio-max-nr, which all processes use. What exceeds it queues
 # up in the context.
@@ -140,3 +140,52 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
+
+
+# Tasks that finish what a file left behind; asyncio itself refers to its tasks weakly.
+_tasks: set[asyncio.Task[None]] = set()
+
+
+def spawn(function: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+    """Have the running loop carry out a coroutine that nobody waits for. False if none runs."""
+    loop: Any = asyncio._get_running_loop()
+    if loop is not None:
+        if loop.is_closed():
+            return False
+        task = loop.create_task(function())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+        return True
+    if _trio_run() is not None:
+        sys.modules["trio"].lowlevel.spawn_system_task(function)
+        return True
+    return False
+
+
+async def put_off_cancellation(
+    started: Coroutine[Any, Any, int], then: Callable[[int], None]
+) -> int:
+    """Await what was started (see `_start()`), and call `then` with the result.
+
+    A cancellation meanwhile takes effect afterwards.
+    """
+    if asyncio._get_running_loop() is None:
+        with sys.modules["trio"].CancelScope(shield=True):
+            result = await started
+        then(result)
+        return result
+    cancellation: BaseException | None = None
+    while True:
+        try:
+            result = await started
+            break
+        except asyncio.CancelledError as exception:
+            cancellation = exception
+        except BaseException:
+            if cancellation is not None:
+                raise cancellation from None
+            raise
+    then(result)
+    if cancellation is not None:
+        raise cancellation
+    return result

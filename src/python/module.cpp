@@ -13,6 +13,8 @@
 #include "python/dir_entry.hpp"
 #include "python/direct_io.hpp"
 #include "python/eventfd.hpp"
+#include "python/file_base.hpp"
+#include "python/file_call.hpp"
 #include "python/loop_binding.hpp"
 #include "python/operation.hpp"
 #include "python/path_operations.hpp"
@@ -125,8 +127,18 @@ int module_exec(PyObject* module) {
     state.watcher_type = make_watcher_type(module);
     state.wake_future_type = make_wake_future_type(module);
     state.trio_wake_type = make_trio_wake_type(module);
+    state.file_call_type = make_file_call_type(module);
     if (state.awaitable_type == nullptr || state.watcher_type == nullptr ||
-        state.wake_future_type == nullptr || state.trio_wake_type == nullptr) {
+        state.wake_future_type == nullptr || state.trio_wake_type == nullptr ||
+        state.file_call_type == nullptr) {
+        return -1;
+    }
+    state.file_base_type = add_file_base_type(module);
+    if (state.file_base_type == nullptr) {
+        return -1;
+    }
+    state.text_base_type = add_text_base_type(module);
+    if (state.text_base_type == nullptr) {
         return -1;
     }
     // The table of libaio calls, for the project's tests to put faults into.
@@ -153,6 +165,9 @@ int module_traverse(PyObject* module, visitproc visit, void* arg) {
     Py_VISIT(state.dir_entry_type);
     Py_VISIT(state.stat_result.type.get());
     Py_VISIT(state.awaitable_type);
+    Py_VISIT(state.file_base_type);
+    Py_VISIT(state.file_call_type);
+    Py_VISIT(state.text_base_type);
     Py_VISIT(state.watcher_type);
     Py_VISIT(state.wake_future_type);
     Py_VISIT(state.trio_wake_type);
@@ -166,6 +181,7 @@ int module_clear(PyObject* module) {
     auto& state = state_of_module(module);
     state.free_operations.clear();
     state.free_awaitables.clear();
+    state.free_file_calls.clear();
     state.free_wake_futures.clear();
     state.free_trio_wakes.clear();
     state.aligned_pool.clear();
@@ -176,6 +192,9 @@ int module_clear(PyObject* module) {
     Py_CLEAR(state.dir_entry_type);
     state.stat_result.type.reset();
     Py_CLEAR(state.awaitable_type);
+    Py_CLEAR(state.file_base_type);
+    Py_CLEAR(state.file_call_type);
+    Py_CLEAR(state.text_base_type);
     Py_CLEAR(state.watcher_type);
     Py_CLEAR(state.wake_future_type);
     Py_CLEAR(state.trio_wake_type);

@@ -18,6 +18,8 @@ struct AwaitableObject;
 struct ContextObject;
 struct Operation;
 struct OperationObject;
+struct FileCall;
+struct FileCallObject;
 struct WakeFuture;
 struct WakeFutureObject;
 struct TrioWake;
@@ -25,6 +27,7 @@ struct TrioWakeObject;
 
 using FreeOperations = FreeList<OperationObject, Operation, 256>;
 using FreeAwaitables = FreeList<AwaitableObject, Awaitable, 64>;
+using FreeFileCalls = FreeList<FileCallObject, FileCall, 64>;
 using FreeWakeFutures = FreeList<WakeFutureObject, WakeFuture, 64>;
 using FreeTrioWakes = FreeList<TrioWakeObject, TrioWake, 64>;
 
@@ -68,6 +71,9 @@ struct ModuleState {
     PyTypeObject* aligned_buffer_type = nullptr;
     PyTypeObject* dir_entry_type = nullptr;
     PyTypeObject* awaitable_type = nullptr;
+    PyTypeObject* file_base_type = nullptr;
+    PyTypeObject* file_call_type = nullptr;
+    PyTypeObject* text_base_type = nullptr;
     PyTypeObject* watcher_type = nullptr;
     PyTypeObject* wake_future_type = nullptr;
     PyTypeObject* trio_wake_type = nullptr;
@@ -84,6 +90,7 @@ struct ModuleState {
 
     FreeOperations free_operations;
     FreeAwaitables free_awaitables;
+    FreeFileCalls free_file_calls;
     FreeWakeFutures free_wake_futures;
     FreeTrioWakes free_trio_wakes;
     AlignedPool aligned_pool;

@@ -29,7 +29,7 @@ def _sockets() -> int:
     """
     count = 0
     for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the listing's own
+        with contextlib.suppress(OSError):  # the listing's own, and one closed meanwhile
             if os.readlink(link).startswith("socket:"):
                 with socket.socket(fileno=os.dup(int(link.name))) as found:
                     is_receiver = found.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED)

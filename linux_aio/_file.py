@@ -1,0 +1,932 @@
+# SPDX-License-Identifier: Apache-2.0
+"""File: a binary file with the habits of open()'s, none of whose calls blocks the event loop.
+
+What the buffers have is given out by _FileBase, in C++. What is here moves bytes between the
+buffers and the file, by operations of an AIOContext.
+
+Calls that move the position have their turn one after the other (`_turn()`, `_leave()`). Written
+bytes are gathered, and handed to the kernel by one request at a time, which goes on while the
+program makes the next bytes. Bytes stay in `_unwritten` until a request has written them, so that
+what fails or is cut short is tried again by the next call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+import stat
+import sys
+import warnings
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from ._core import AIOContext, _close_soon, _FileBase
+from ._loop_context import put_off_cancellation, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+    from ._core import _Awaitable
+
+# The kernel's limit for one request, and for the buffers of one.
+MOST_BYTES = 0x7FFFF000
+MOST_BUFFERS = 1024
+
+READ_CHUNK = 64 * 1024
+WRITE_LIMIT = 512 * 1024
+LARGEST_CHUNK = 1024 * 1024
+
+
+def new_gate() -> Any:
+    """Return an event of the kind of loop that runs: it has set() and wait()."""
+    if asyncio._get_running_loop() is not None:
+        return asyncio.Event()
+    return sys.modules["trio"].Event()
+
+
+class _Leftover:
+    """What is still to be done for a file whose File is gone: written bytes, and its descriptor."""
+
+    def __init__(self, file: File) -> None:
+        self.context = file._context
+        self.fd = file._fd
+        self.closefd = file._closefd
+        self.request = file._request
+        self.pieces = [*file._unwritten, *file._take_gathered()]
+        self.nbytes = sum(map(len, self.pieces))
+        self.is_appending = file._is_appending
+        self.is_seekable = file._is_seekable
+        self.offset = file._offset - self.nbytes
+
+    async def finish(self) -> None:
+        """Write what is left, in order, and close the descriptor. Errors are lost."""
+        try:
+            while self.pieces:
+                if self.request is None:
+                    offset = self.offset if self.is_seekable else 0
+                    self.request = start_writing(self.context, self.pieces, self.fd, offset)
+                count = await self.request
+                self.request = None
+                self.offset += count
+                leave_out(self.pieces, count)
+        except (OSError, ValueError, RuntimeError):
+            pass
+        finally:
+            self.close()
+
+    def finish_now(self) -> bool:
+        """Do the same without a loop, which would have been blocked. False: something is lost."""
+        try:
+            # What may be on its way is written again, to the same place, or it is lost.
+            if self.request is not None and (self.is_appending or not self.is_seekable):
+                return False
+            for piece in self.pieces:
+                rest = memoryview(piece)
+                while rest:
+                    if self.is_seekable:
+                        count = os.pwrite(self.fd, rest, self.offset)
+                    else:
+                        count = os.write(self.fd, rest)
+                    self.offset += count
+                    rest = rest[count:]
+        except OSError:
+            return False
+        finally:
+            self.close()
+        return True
+
+    def close(self) -> None:
+        if self.closefd:
+            _close_soon(self.fd)
+
+
+def start_writing(
+    context: AIOContext, pieces: list[bytes], fd: int, offset: int
+) -> _Awaitable[int]:
+    """Begin to write the first of the pieces, as many as one request takes."""
+    some: list[bytes | memoryview] = []
+    nbytes = 0
+    for piece in pieces[:MOST_BUFFERS]:
+        if nbytes + len(piece) > MOST_BYTES:
+            if nbytes == 0:
+                some.append(memoryview(piece)[:MOST_BYTES])
+            break
+        some.append(piece)
+        nbytes += len(piece)
+    request: Any
+    if len(some) == 1:
+        request = context.write(some[0], fd, offset)
+    else:
+        request = context.writev(some, fd, offset)
+    request._start()
+    return cast("_Awaitable[int]", request)
+
+
+def leave_out(pieces: list[bytes], count: int) -> None:
+    """Remove the first `count` bytes, which were written."""
+    if count == 0:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    whole = 0
+    for piece in pieces:
+        if len(piece) > count:
+            break
+        count -= len(piece)
+        whole += 1
+    del pieces[:whole]
+    if count:
+        pieces[0] = pieces[0][count:]
+
+
+class File(_FileBase):
+    """A binary file: what `await linux_aio.open(path, "rb")` gives.
+
+    Its methods are those of open()'s files; those that may wait for the file are to be awaited.
+    """
+
+    def __init__(
+        self,
+        context: AIOContext,
+        fd: int,
+        name: Any,
+        mode: str,
+        *,
+        closefd: bool,
+        buffering: int,
+        is_named: bool,
+    ) -> None:
+        self._context = context
+        self._fd = fd
+        self._name = name
+        self._mode = mode
+        self._closefd = closefd
+        self._keeps_kernel_offset = not is_named
+        self._is_readable = "r" in mode or "+" in mode
+        self._is_writable = mode[0] in "wax" or "+" in mode
+        self._is_appending = "a" in mode
+        self._goes_slowly = buffering == 0
+        self._chunk = READ_CHUNK if buffering < 1 else max(buffering, 1)
+        self._limit = WRITE_LIMIT if buffering < 1 else max(buffering, 1)
+        self._is_seekable = True
+        self._is_terminal = False
+        self._size = 0  # of a regular file when it was opened
+        self._end_is_unknown = False  # something was appended, and the position is behind it
+        self._request: _Awaitable[int] | None = None
+        self._unwritten: list[bytes] = []
+        self._unwritten_size = 0
+        self._queue: deque[Any] = deque()
+        self._closes_when_left = False
+        self._beside = 0  # calls that use the descriptor without a turn
+        self._beside_gate: Any = None
+
+    async def _learn(self) -> None:
+        """Find out what kind of file it is. OSError if it is a directory."""
+        status = await self._context._stat(self._fd)
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFDIR:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self._name)
+        if kind == stat.S_IFREG:
+            self._size = status.st_size
+        else:
+            self._is_terminal = kind == stat.S_IFCHR and os.isatty(self._fd)
+        if kind == stat.S_IFREG and not self._keeps_kernel_offset and status.st_size:
+            self._is_seekable = True
+        else:
+            try:
+                self._offset = os.lseek(self._fd, 0, os.SEEK_CUR)
+            except OSError:
+                self._is_seekable = False
+                self._keeps_kernel_offset = False
+        if self._is_appending and self._is_seekable:
+            self._offset = status.st_size
+        self._is_open = True
+
+    # --- turns
+
+    async def _turn(self) -> None:
+        """Wait until all the calls before this one are done. The caller then calls _leave()."""
+        if self._enter():
+            return
+        gate = new_gate()
+        self._queue.append(gate)
+        try:
+            await gate.wait()
+        except BaseException:
+            if gate.is_set():
+                self._leave()
+            else:
+                self._queue.remove(gate)
+            raise
+
+    def _leave(self) -> None:
+        if self._queue:
+            self._queue.popleft().set()
+        else:
+            self._is_busy = False
+            if self._closes_when_left and self._is_open:
+                self._give_up()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            msg = "I/O operation on closed file."
+            raise ValueError(msg)
+
+    def _check_readable(self) -> None:
+        self._check_open()
+        if not self._is_readable:
+            msg = "not readable"
+            raise io.UnsupportedOperation(msg)
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if not self._is_writable:
+            msg = "not writable"
+            raise io.UnsupportedOperation(msg)
+
+    # --- reading, in a turn
+
+    async def _settle(self) -> None:
+        """Before something is read: write what was gathered, and find the position."""
+        if self._gathered() or self._is_behind:
+            await self._drain()
+        if self._end_is_unknown:
+            self._offset = (await self._context._stat(self._fd)).st_size
+            self._end_is_unknown = False
+
+    async def _read_raw(self, size: int) -> bytes:
+        """One request's bytes, from where the file stands, which it moves."""
+        if self._is_seekable:
+            data = await self._context.read(min(size, MOST_BYTES), self._fd, self._offset)
+            self._offset += len(data)
+            return data
+        return await self._context.read(min(size, MOST_BYTES), self._fd)
+
+    def _is_at_end(self, data: bytes, asked: int) -> bool:
+        """Whether a read says by what it brought that nothing is behind it."""
+        return not data or (len(data) < asked and self._size != 0 and self._offset == self._size)
+
+    def _put_back(self, pieces: list[bytes]) -> None:
+        """What was taken for a call that failed is there for the next one."""
+        if not pieces:
+            return
+        pieces.append(self._peek())
+        if self._is_seekable:
+            self._offset -= sum(map(len, pieces))
+            self._fill(b"")
+        else:
+            self._fill(b"".join(pieces))
+
+    async def _read_all(self) -> bytes:
+        pieces = [self._take(-1)] if self._buffered() else []
+        asked = (
+            max(self._size - self._offset + 1, self._chunk) if self._is_seekable else self._chunk
+        )
+        try:
+            while True:
+                data = await self._read_raw(asked)
+                if data:
+                    pieces.append(data)
+                if self._is_at_end(data, min(asked, MOST_BYTES)):
+                    break
+                if self._offset >= self._size:
+                    asked = min(max(2 * len(data), self._chunk), 64 * LARGEST_CHUNK)
+        except BaseException:
+            self._put_back(pieces)
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _read_exactly(self, size: int) -> bytes:
+        if size <= self._buffered():
+            return self._take(size)
+        pieces = [self._take(-1)] if self._buffered() else []
+        left = size - (len(pieces[0]) if pieces else 0)
+        try:
+            while left:
+                asked = max(left, self._chunk)
+                data = await self._read_raw(asked)
+                ended = self._is_at_end(data, min(asked, MOST_BYTES))
+                if len(data) > left:
+                    self._fill(data)
+                    data = self._take(left)
+                if data:
+                    pieces.append(data)
+                left -= len(data)
+                if ended:
+                    break
+        except BaseException:
+            self._put_back(pieces)
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _read_some(self, size: int) -> bytes:
+        """What the buffer has, or else what one request brings."""
+        if self._buffered():
+            return self._take(size)
+        return await self._read_raw(size)
+
+    async def _read_slow(self, size: int) -> bytes:
+        self._check_readable()
+        await self._turn()
+        try:
+            self._check_readable()
+            if self._gathered() or self._is_behind or self._end_is_unknown:
+                await self._settle()
+            if size < 0:
+                return await self._read_all()
+            if self._goes_slowly:
+                return await self._read_raw(size) if size else b""
+            return await self._read_exactly(size)
+        finally:
+            self._leave()
+
+    async def readall(self) -> bytes:
+        """Read all that is left."""
+        return await self._read_slow(-1)
+
+    async def read1(self, size: int = -1, /) -> bytes:
+        """Read up to size bytes with at most one request to the kernel."""
+        self._check_readable()
+        await self._turn()
+        try:
+            self._check_readable()
+            await self._settle()
+            if size == 0:
+                return b""
+            return await self._read_some(size if size > 0 else self._chunk)
+        finally:
+            self._leave()
+
+    async def peek(self, size: int = 0, /) -> bytes:
+        """Return what the buffer has, filled by one request if it is empty; moves nothing."""
+        self._check_readable()
+        await self._turn()
+        try:
+            self._check_readable()
+            await self._settle()
+            if not self._buffered():
+                self._fill(await self._read_raw(max(size, self._chunk)))
+            return self._peek()
+        finally:
+            self._leave()
+
+    async def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read bytes into a buffer until it is full or the file ends; return how many."""
+        return await self._read_into(buffer, once=self._goes_slowly)
+
+    async def readinto1(self, buffer: WriteableBuffer, /) -> int:
+        """Read bytes into a buffer with at most one request to the kernel; return how many."""
+        return await self._read_into(buffer, once=True)
+
+    async def _read_into(self, buffer: WriteableBuffer, *, once: bool) -> int:
+        self._check_readable()
+        await self._turn()
+        try:
+            self._check_readable()
+            await self._settle()
+            with memoryview(buffer) as given, given.cast("B") as view:
+                start = self._peek()[: len(view)]
+                done = len(start)
+                view[:done] = start
+                while done < len(view) and not (once and done):
+                    offset = self._offset + done - len(start) if self._is_seekable else 0
+                    with view[done : done + MOST_BYTES] as rest:
+                        count = await self._context.readinto(rest, self._fd, offset)
+                    done += count
+                    if count == 0:
+                        break
+                    if not self._is_seekable:
+                        self._skip(len(start))
+                        start = b""
+                # only now, for a read that is cancelled has not moved
+                self._skip(len(start))
+                if self._is_seekable:
+                    self._offset += done - len(start)
+                return done
+        finally:
+            self._leave()
+
+    async def _readline_slow(self, limit: int) -> bytes:
+        self._check_readable()
+        await self._turn()
+        pieces: list[bytes] = []
+        try:
+            self._check_readable()
+            await self._settle()
+            asked = 1 if self._goes_slowly and not self._is_seekable else self._chunk
+            left = limit
+            while limit < 0 or left > 0:
+                line = self._take_line(left if limit >= 0 else -1)
+                if line:
+                    pieces.append(line)
+                    left -= len(line)
+                    if line.endswith(b"\n") or (limit >= 0 and left == 0):
+                        break
+                data = await self._read_raw(asked)
+                if not data:
+                    break
+                self._fill(data)
+                if asked != 1:
+                    asked = min(2 * asked, max(asked, LARGEST_CHUNK))
+            if self._goes_slowly and self._is_seekable:
+                self._forget_read_bytes()
+        except BaseException:
+            self._put_back(pieces)
+            raise
+        finally:
+            self._leave()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        """Read lines until the file ends or they have hint bytes in all."""
+        lines: list[bytes] = []
+        total = 0
+        async for line in self:
+            lines.append(line)
+            total += len(line)
+            if hint is not None and 0 < hint < total:
+                break
+        return lines
+
+    # --- writing, in a turn
+
+    def _forget_read_bytes(self) -> None:
+        """Before the file is written: it stands where the program has read to."""
+        if self._is_seekable:
+            self._offset -= self._buffered()
+            self._fill(b"")
+
+    async def _finish_request(self) -> None:
+        """Wait for the request that is on its way. OSError if it failed."""
+        request = self._request
+        if request is None:
+            return
+        try:
+            count = await request
+        except Exception:
+            self._note_request(None)
+            raise
+        self._note_request(None)
+        leave_out(self._unwritten, count)
+        self._unwritten_size -= count
+
+    def _note_request(self, request: _Awaitable[int] | None) -> None:
+        self._request = request
+        self._set_request(request)
+
+    async def _begin_request(self) -> None:
+        """Begin to write what was gathered, once the request before it is through."""
+        await self._finish_request()
+        if self._gathered():
+            self._unwritten_size += self._gathered()
+            self._unwritten += self._take_gathered()
+        if not self._unwritten:
+            self._is_behind = False
+            return
+        self._is_behind = True
+        offset = self._offset - self._unwritten_size if self._is_seekable else 0
+        self._end_is_unknown = self._end_is_unknown or (self._is_appending and self._is_seekable)
+        self._note_request(start_writing(self._context, self._unwritten, self._fd, offset))
+
+    async def _drain(self) -> None:
+        """Until the kernel has everything that was written so far."""
+        while self._gathered() or self._is_behind:
+            await self._begin_request()
+
+    async def _write_in_turn(self, data: bytes | memoryview) -> int:
+        count = len(data)
+        if self._buffered():
+            self._forget_read_bytes()
+        if self._goes_slowly:
+            return await self._write_directly(data)
+        if self._request is not None and self._request._is_over():
+            await self._finish_request()
+        if self._gathered() + count > self._limit:
+            await self._begin_request()
+        if count <= self._limit:
+            self._gather(data if type(data) is bytes else bytes(data))
+            return count
+        await self._drain()
+        rest = memoryview(data)
+        while rest:
+            rest = rest[await self._write_directly(rest) :]
+        return count
+
+    async def _write_directly(self, data: bytes | memoryview) -> int:
+        """One request, with the bytes where they are. Cancelled, it waits until it is through."""
+        offset = self._offset if self._is_seekable else 0
+        self._end_is_unknown = self._end_is_unknown or (self._is_appending and self._is_seekable)
+        request: Any = self._context.write(data[:MOST_BYTES], self._fd, offset)
+        request._start()
+
+        def move(count: int) -> None:
+            if self._is_seekable:
+                self._offset += count
+
+        return await put_off_cancellation(request, move)
+
+    async def _write_slow(self, data: ReadableBuffer) -> int:
+        if not self._is_writable:
+            self._check_writable()
+        if type(data) is bytes:
+            await self._turn()
+            try:
+                self._check_writable()
+                return await self._write_in_turn(data)
+            finally:
+                self._leave()
+        try:
+            given = memoryview(data)
+        except TypeError:
+            msg = f"a bytes-like object is required, not '{type(data).__name__}'"
+            raise TypeError(msg) from None
+        self._check_open()
+        with given, _as_bytes(given) as view:
+            await self._turn()
+            try:
+                self._check_writable()
+                return await self._write_in_turn(view)
+            finally:
+                self._leave()
+
+    async def writelines(self, lines: Iterable[ReadableBuffer], /) -> None:
+        """Write all of them, in order; no line ends are added."""
+        self._check_open()
+        for line in lines:
+            await self.write(line)
+
+    async def flush(self) -> None:
+        """Wait until the kernel has all that was written so far. OSError if it refuses some."""
+        await self._turn()
+        try:
+            await self._flush_in_turn()
+        finally:
+            self._leave()
+
+    async def _flush_in_turn(self) -> None:
+        self._check_open()
+        if self._gathered() or self._is_behind:
+            await self._drain()
+        self._tell_kernel()
+
+    def _tell_kernel(self) -> None:
+        """Others may use a descriptor of the program's where we left it."""
+        if self._keeps_kernel_offset and self._is_seekable and not self._is_appending:
+            os.lseek(self._fd, self._offset - self._buffered(), os.SEEK_SET)
+
+    async def truncate(self, size: int | None = None, /) -> int:
+        """Make the file size bytes long (default: as far as the position); return the size."""
+        self._check_open()
+        if not self._is_writable:
+            msg = "File not open for writing"
+            raise io.UnsupportedOperation(msg)
+        await self._turn()
+        try:
+            self._check_writable()
+            await self._settle()
+            self._forget_read_bytes()
+            length = self._offset if size is None else size.__index__()
+            if length < 0:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            await self._context._truncate(self._fd, length)
+            self._size = length
+            self._tell_kernel()
+            return length
+        finally:
+            self._leave()
+
+    async def fsync(self) -> None:
+        """Flush, and wait until the data and all about the file is on the disk: fsync(2)."""
+        await self.flush()
+        with _Beside(self):
+            await self._context.fsync(self._fd)
+
+    async def fdatasync(self) -> None:
+        """Flush, and wait until the data is on the disk: fdatasync(2)."""
+        await self.flush()
+        with _Beside(self):
+            await self._context.fdsync(self._fd)
+
+    # --- the position
+
+    def _check_seekable(self) -> None:
+        self._check_open()
+        if not self._is_seekable:
+            msg = "File or stream is not seekable."
+            raise io.UnsupportedOperation(msg)
+
+    async def tell(self) -> int:
+        """Return the position, in bytes."""
+        await self._turn()
+        try:
+            self._check_open()
+            return await self._tell_in_turn()
+        finally:
+            self._leave()
+
+    async def _tell_in_turn(self) -> int:
+        if not self._is_seekable:
+            raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
+        if self._end_is_unknown:
+            await self._settle()
+        return self._offset - self._buffered()
+
+    async def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move the position: from the start (0), from where it is (1), from the end (2).
+
+        os.SEEK_DATA and os.SEEK_HOLE are taken, too. Returns the new position.
+        """
+        self._check_seekable()
+        await self._turn()
+        try:
+            self._check_seekable()
+            return await self._seek_in_turn(offset.__index__(), whence)
+        finally:
+            self._leave()
+
+    async def _seek_in_turn(self, offset: int, whence: int) -> int:
+        if whence not in {os.SEEK_SET, os.SEEK_CUR, os.SEEK_END, os.SEEK_DATA, os.SEEK_HOLE}:
+            msg = f"whence value {whence} unsupported"
+            raise ValueError(msg)
+        await self._settle()
+        if whence == os.SEEK_CUR:
+            offset += self._offset - self._buffered()
+        elif whence == os.SEEK_END:
+            offset += (await self._context._stat(self._fd)).st_size
+        elif whence != os.SEEK_SET:
+            offset = os.lseek(self._fd, offset, whence)
+        if offset < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        start = self._offset - self._buffered()
+        if self._buffered() and start <= offset <= self._offset:
+            self._skip(offset - start)
+        else:
+            self._fill(b"")
+            self._offset = offset
+        self._tell_kernel()
+        return offset
+
+    # --- beside the position
+
+    async def pread(self, size: int, offset: int, /) -> bytes:
+        """Read up to size bytes from offset on, fewer only at the end; the position stays."""
+        self._check_readable()
+        await self._write_before()
+        with _Beside(self):
+            data = await self._context.read(min(size, MOST_BYTES), self._fd, offset)
+            if len(data) == size or not data:
+                return data
+            pieces = [data]
+            done = len(data)
+            while done < size:
+                asked = min(size - done, MOST_BYTES)
+                data = await self._context.read(asked, self._fd, offset + done)
+                if not data:
+                    break
+                pieces.append(data)
+                done += len(data)
+            return b"".join(pieces)
+
+    async def preadinto(self, buffer: WriteableBuffer, offset: int, /) -> int:
+        """Read from offset on until the buffer is full or the file ends; the position stays."""
+        self._check_readable()
+        await self._write_before()
+        with _Beside(self), memoryview(buffer) as given, given.cast("B") as view:
+            done = 0
+            while done < len(view):
+                with view[done : done + MOST_BYTES] as rest:
+                    count = await self._context.readinto(rest, self._fd, offset + done)
+                if count == 0:
+                    break
+                done += count
+            return done
+
+    async def pwrite(self, data: ReadableBuffer, offset: int, /) -> int:
+        """Write all of data at offset; the position stays.
+
+        With "a" Linux appends whatever the offset is, see pwrite(2).
+        """
+        self._check_writable()
+        await self._write_before()
+        with _Beside(self), memoryview(data) as given, _as_bytes(given) as view:
+            done = 0
+            while done < len(view):
+                with view[done : done + MOST_BYTES] as rest:
+                    done += await self._context.write(rest, self._fd, offset + done)
+            if not self._is_busy:
+                self._forget_read_bytes()  # they may be old
+            return done
+
+    async def _write_before(self) -> None:
+        """What was written first is in the file first."""
+        if self._gathered() or self._is_behind:
+            await self._turn()
+            try:
+                self._check_open()
+                await self._drain()
+            finally:
+                self._leave()
+
+    async def stat(self) -> os.stat_result:
+        """Return what os.fstat() does. What is gathered is not in its size: see flush()."""
+        self._check_open()
+        with _Beside(self):
+            return await self._context._stat(self._fd)
+
+    # --- the end
+
+    async def close(self) -> None:
+        """Write what was gathered, and close; again is harmless. OSError if something is lost.
+
+        Cancelled, it raises at once, and the file is closed all the same.
+        """
+        if not self._is_open:
+            return
+        try:
+            await self._turn()
+        except BaseException:
+            self._closes_when_left = True
+            if self._is_open and not self._is_busy:
+                self._give_up()
+            raise
+        try:
+            if self._is_open:
+                await self._close_in_turn()
+        finally:
+            self._leave()
+
+    async def _close_in_turn(self) -> None:
+        try:
+            while self._beside:
+                self._beside_gate = new_gate()
+                await self._beside_gate.wait()
+            if self._gathered() or self._is_behind:
+                await self._drain()
+            self._forget_read_bytes()
+            self._tell_kernel()
+        except Exception:
+            self._discard()
+            await self._close_descriptor()
+            raise
+        except BaseException:
+            self._give_up()
+            raise
+        self._discard()
+        await self._close_descriptor()
+
+    async def _close_descriptor(self) -> None:
+        fd, self._fd = self._fd, -1
+        if self._closefd:
+            if self._context.closed:
+                _close_soon(fd)
+            else:
+                await self._context._close(fd)
+
+    def _discard(self) -> None:
+        self._is_open = False
+        self._fill(b"")
+        self._take_gathered()
+        self._unwritten = []
+        self._note_request(None)
+
+    def _give_up(self) -> None:
+        """Close without waiting: what is left is done by a task of the loop's."""
+        leftover = _Leftover(self)
+        self._discard()
+        self._fd = -1
+        if leftover.pieces:
+            spawn(leftover.finish)
+        else:
+            leftover.close()
+
+    aclose = close
+
+    def __del__(self) -> None:
+        """Warn of a file that is dropped open; it is closed, and what was gathered is written."""
+        try:
+            is_open = self._is_open
+        except AttributeError:
+            return
+        if not is_open:
+            return
+        leftover = _Leftover(self)
+        self._is_open = False
+        fate = ""
+        if not leftover.pieces:
+            leftover.close()
+        elif spawn(leftover.finish):
+            fate = f"; {leftover.nbytes} bytes are being written"
+        elif not leftover.finish_now():
+            fate = f"; {leftover.nbytes} bytes or fewer that were written to it are lost"
+        warnings.warn(f"unclosed file {self!r}{fate}", ResourceWarning, stacklevel=2, source=self)
+
+    async def __aenter__(self) -> Self:
+        """Return self. ValueError once closed."""
+        self._check_open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    # --- what needs no await
+
+    @property
+    def name(self) -> Any:
+        """The path as it was given, or the descriptor."""
+        return self._name
+
+    @property
+    def mode(self) -> str:
+        """The mode, with "b"."""
+        return self._mode
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return not self._is_open
+
+    @property
+    def context(self) -> AIOContext:
+        """The context that carries out the operations."""
+        return self._context
+
+    def fileno(self) -> int:
+        """Return the descriptor. ValueError once closed."""
+        self._check_open()
+        return self._fd
+
+    def readable(self) -> bool:
+        """Whether it was opened for reading. ValueError once closed."""
+        self._check_open()
+        return self._is_readable
+
+    def writable(self) -> bool:
+        """Whether it was opened for writing. ValueError once closed."""
+        self._check_open()
+        return self._is_writable
+
+    def seekable(self) -> bool:
+        """Whether it has a position. ValueError once closed."""
+        self._check_open()
+        return self._is_seekable
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal. ValueError once closed."""
+        self._check_open()
+        return self._is_terminal
+
+    def detach(self) -> int:
+        """Give the descriptor away, which the caller then closes; the file is closed for us.
+
+        ValueError if something that was written is still to be flushed.
+        """
+        self._check_open()
+        if self._gathered() or self._is_behind or self._is_busy or self._beside:
+            msg = "detach() of a file that is in use: await flush() first"
+            raise ValueError(msg)
+        self._forget_read_bytes()
+        if self._is_seekable:
+            os.lseek(self._fd, self._offset, os.SEEK_SET)
+        fd, self._fd = self._fd, -1
+        self._discard()
+        return fd
+
+    def __repr__(self) -> str:
+        return f"<linux_aio.File name={self._name!r} mode={self._mode!r}>"
+
+
+class _Beside:
+    """For its life the descriptor is in use by a call that has no turn: close() waits."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        self._file._check_open()
+        self._file._beside += 1
+
+    def __exit__(self, *_: object) -> None:
+        file = self._file
+        file._beside -= 1
+        if file._beside == 0 and file._beside_gate is not None:
+            file._beside_gate.set()
+            file._beside_gate = None
+
+
+def _as_bytes(view: memoryview) -> memoryview:
+    """The same memory as bytes. BufferError if it is not contiguous."""
+    if not view.c_contiguous:
+        msg = "memoryview: underlying buffer is not C-contiguous"
+        raise BufferError(msg)
+    return view.cast("B")

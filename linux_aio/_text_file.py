@@ -1,0 +1,532 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TextFile: str on top of a File, by the decoders, encoders and rules of the standard library.
+
+Chunks of bytes are decoded whole; _TextBase, in C++, gives out the characters and finds the ends of
+lines. `_snapshot` has what tell() needs: the decoder's state before the chunk, and its bytes.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+from typing import TYPE_CHECKING, Any
+
+from ._core import _TextBase
+from ._file import READ_CHUNK, File
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from ._core import AIOContext
+
+# What open()'s text files read at a time. Where a file is written as well, it stands where this
+# leaves it.
+CHUNK_OF_BOTH = 8192
+
+_LINE_ENDS = {None: 0, "": 1, "\n": 0, "\r": 2, "\r\n": 3}
+_MASK = (1 << 64) - 1
+
+
+def _pack(
+    start: int, flags: int, nbytes: int = 0, used: int = 0, *, needs_end: bool = False
+) -> int:
+    """Return a cookie: where to begin to decode and with which state of the decoder.
+
+    Then decode nbytes, and the end of the file if needs_end, and leave out `used` characters.
+    Commonly all but `start` is 0, and the cookie a position in bytes. The state of some decoders
+    has more than 64 bits.
+    """
+    return start | nbytes << 64 | used << 128 | int(needs_end) << 192 | flags << 193
+
+
+class TextFile(_TextBase):
+    """A text file: what `await linux_aio.open(path)` gives.
+
+    Its methods are those of open()'s files; those that may wait for the file are to be awaited.
+    """
+
+    def __init__(
+        self,
+        buffer: File,
+        mode: str,
+        encoding: str,
+        errors: str,
+        newline: str | None,
+        *,
+        line_buffering: bool,
+    ) -> None:
+        self._file = buffer
+        self._set_file(buffer)
+        self._mode = mode
+        self._encoding_name = encoding
+        self._errors = errors
+        self._newline = newline
+        self._line_buffering = line_buffering
+        self._line_end = _LINE_ENDS[newline]
+        self._write_newline = newline or "\n"
+        self._translates = self._write_newline != "\n"
+        self._goes_slowly = line_buffering
+        self._decoder: Any = None
+        self._encoder: Any = None
+        self._snapshot: tuple[int, bytes] | None = None
+        self._chunk = CHUNK_OF_BOTH if "+" in mode else READ_CHUNK
+        name = codecs.lookup(encoding).name
+        if errors == "strict" and name == "utf-8":
+            self._encoding = 1
+        elif name in {"ascii", "iso8859-1", "utf-8"}:
+            self._encoding = 2
+        else:
+            self._encoding = 0
+
+    def _make_decoder(self) -> Any:
+        decoder: Any = codecs.getincrementaldecoder(self._encoding_name)(self._errors)
+        if not self._newline:
+            decoder = io.IncrementalNewlineDecoder(decoder, translate=self._newline is None)
+        self._decoder = decoder
+        return decoder
+
+    def _make_encoder(self) -> Any:
+        encoder: Any = codecs.getincrementalencoder(self._encoding_name)(self._errors)
+        if self._file._is_seekable and self._file._offset != 0:
+            encoder.setstate(0)  # no mark at the start of what is not the start
+        self._encoder = encoder
+        return encoder
+
+    def _check_readable(self) -> None:
+        self._file._check_open()
+        if not self._file._is_readable:
+            msg = "not readable"
+            raise io.UnsupportedOperation(msg)
+
+    def _check_writable(self) -> None:
+        self._file._check_open()
+        if not self._file._is_writable:
+            msg = "not writable"
+            raise io.UnsupportedOperation(msg)
+
+    # --- reading, in a turn of the file's
+
+    async def _read_chunk(self) -> bool:
+        """Decode the next bytes in place of the text that there is. False at the end."""
+        decoder = self._decoder or self._make_decoder()
+        data = await self._file._read_some(self._chunk)
+        if self._file._is_seekable:
+            left, flags = decoder.getstate()
+            self._snapshot = (flags, left + data)
+        self._fill(decoder.decode(data, not data))
+        return bool(data)
+
+    def _restore(
+        self, text: str | None, position: int, snapshot: tuple[int, bytes] | None, pieces: list[str]
+    ) -> None:
+        """After a failure: what was decoded since is there for the next call."""
+        rest = self._get_text()
+        if rest is not text and pieces and rest is not None:
+            head = "" if text is None else text[:position]
+            if snapshot is not None and self._snapshot is not None:
+                self._snapshot = (snapshot[0], self._bytes_since)
+            self._fill(head + "".join(pieces) + rest[self._position :])
+            self._position = len(head)
+        elif text is not None:
+            self._fill(text)
+            self._position = position
+            self._snapshot = snapshot
+
+    async def _read_slow(self, size: int) -> str:
+        self._check_readable()
+        await self._file._turn()
+        try:
+            self._check_readable()
+            await self._file._settle()
+            if size < 0:
+                data = await self._file._read_all()
+                decoder = self._decoder or self._make_decoder()
+                result: str = self._take(-1) + decoder.decode(data, True)
+                self._fill(None)
+                self._snapshot = None
+                return result
+            return await self._gather_text(size, lines=False)
+        finally:
+            self._file._leave()
+
+    async def _gather_text(self, limit: int, *, lines: bool) -> str:
+        """A line, or characters, over as many chunks as that takes."""
+        text, position, snapshot = self._get_text(), self._position, self._snapshot
+        self._bytes_since = snapshot[1] if snapshot is not None else b""
+        pieces: list[str] = []
+        left = limit
+        try:
+            while limit < 0 or left > 0:
+                asked = left if limit >= 0 else -1
+                is_split = lines and self._line_end == 3 and bool(pieces)
+                if is_split and pieces[-1].endswith("\r") and self._starts_with_newline():
+                    pieces.append(self._take(1))  # "\r\n" over the end of a chunk
+                    break
+                piece = self._take_line(asked) if lines else self._take(asked)
+                if piece:
+                    pieces.append(piece)
+                    left -= len(piece)
+                    if (lines and self._ends_line(piece)) or (limit >= 0 and left == 0):
+                        break
+                if self._left():
+                    continue
+                if not await self._read_chunk() and not self._left():
+                    if lines:
+                        self._fill(None)
+                        self._snapshot = None
+                    break
+                if self._snapshot is not None:
+                    self._bytes_since += self._snapshot[1]
+        except BaseException:
+            self._restore(text, position, snapshot, pieces)
+            raise
+        return pieces[0] if len(pieces) == 1 else "".join(pieces)
+
+    def _starts_with_newline(self) -> bool:
+        text = self._get_text()
+        return text is not None and text[self._position : self._position + 1] == "\n"
+
+    async def _readline_slow(self, limit: int) -> str:
+        self._check_readable()
+        await self._file._turn()
+        try:
+            self._check_readable()
+            await self._file._settle()
+            return await self._gather_text(limit, lines=True)
+        finally:
+            self._file._leave()
+
+    async def _next_slow(self, limit: int) -> str:
+        line = await self._readline_slow(limit)
+        if not line:
+            self._is_iterating = False
+        return line
+
+    async def readlines(self, hint: int | None = -1, /) -> list[str]:
+        """Read lines until the file ends or they have hint characters in all."""
+        lines: list[str] = []
+        total = 0
+        async for line in self:
+            lines.append(line)
+            total += len(line)
+            if hint is not None and 0 < hint < total:
+                break
+        return lines
+
+    # --- writing, in a turn of the file's
+
+    async def _write_slow(self, text: str) -> int:
+        if not isinstance(text, str):
+            msg = f"write() argument must be str, not {type(text).__name__}"
+            raise TypeError(msg)
+        self._check_writable()
+        has_newline = "\n" in text
+        data = text.replace("\n", self._write_newline) if self._translates else text
+        await self._file._turn()
+        try:
+            self._check_writable()
+            encoder = self._encoder or self._make_encoder()
+            encoded: bytes = encoder.encode(data)
+            self._forget_text()
+            await self._file._write_in_turn(encoded)
+            if self._line_buffering and (has_newline or "\r" in text):
+                await self._file._flush_in_turn()
+            return len(text)
+        finally:
+            self._file._leave()
+
+    def _forget_text(self) -> None:
+        if self._get_text() is not None:
+            self._fill(None)
+            self._snapshot = None
+            if self._decoder is not None:
+                self._decoder.reset()
+
+    async def writelines(self, lines: Iterable[str], /) -> None:
+        """Write all of them, in order; no line ends are added."""
+        self._file._check_open()
+        for line in lines:
+            await self.write(line)
+
+    async def flush(self) -> None:
+        """Wait until the kernel has all that was written so far. OSError if it refuses some."""
+        self._is_iterating = False
+        await self._file.flush()
+
+    async def truncate(self, size: int | None = None, /) -> int:
+        """Make the file size bytes long (default: as far as the position); return the size."""
+        return await self._file.truncate(size)
+
+    async def fsync(self) -> None:
+        """Flush, and wait until the data and all about the file is on the disk: fsync(2)."""
+        await self._file.fsync()
+
+    async def fdatasync(self) -> None:
+        """Flush, and wait until the data is on the disk: fdatasync(2)."""
+        await self._file.fdatasync()
+
+    # --- the position: a cookie
+
+    def _check_seekable(self) -> None:
+        self._file._check_open()
+        if not self._file._is_seekable:
+            msg = "underlying stream is not seekable"
+            raise io.UnsupportedOperation(msg)
+
+    async def tell(self) -> int:
+        """Return where the file stands, as a number for seek(): in general no count of bytes."""
+        self._check_seekable()
+        if self._is_iterating:
+            msg = "telling position disabled by next() call"
+            raise OSError(msg)
+        await self._file._turn()
+        try:
+            self._check_seekable()
+            await self._file._settle()
+            return self._cookie(await self._file._tell_in_turn())
+        finally:
+            self._file._leave()
+
+    def _cookie(self, position: int) -> int:
+        if self._decoder is None or self._snapshot is None or self._get_text() is None:
+            return position
+        flags, data = self._snapshot
+        start = position - len(data)
+        used = self._position
+        if used == 0:
+            return _pack(start, flags)
+        saved = self._decoder.getstate()
+        try:
+            return self._find_cookie(start, flags, data, used)
+        finally:
+            self._decoder.setstate(saved)
+
+    def _decode_prefix(self, flags: int, data: bytes) -> tuple[int, bytes, int]:
+        """How many characters they are, and the decoder's state behind them."""
+        self._decoder.setstate((b"", flags))
+        count = len(self._decoder.decode(data))
+        left, state = self._decoder.getstate()
+        return count, left, state
+
+    def _find_cookie(self, start: int, flags: int, data: bytes, used: int) -> int:
+        text = self._get_text() or ""
+        try:
+            guess = len(text[:used].encode(self._encoding_name, self._errors))
+        except UnicodeError:
+            guess = used
+        low, high = 0, len(data)
+        if guess <= high:
+            count, left, state = self._decode_prefix(flags, data[:guess])
+            if count == used and not left:
+                before = self._decode_prefix(flags, data[: guess - 1])
+                if before[0] < used:
+                    return _pack(start + guess, state)
+        # the fewest bytes that give so many characters
+        while low < high:
+            middle = (low + high) // 2
+            if self._decode_prefix(flags, data[:middle])[0] < used:
+                low = middle + 1
+            else:
+                high = middle
+        count, left, state = self._decode_prefix(flags, data[:low])
+        if count == used and not left:
+            return _pack(start + low, state)
+        return _pack(start, flags, low, used, needs_end=count < used)
+
+    async def seek(self, cookie: int, whence: int = 0, /) -> int:
+        """Go to where tell() was asked, or to the start (0) or end (0, os.SEEK_END)."""
+        self._check_seekable()
+        if whence == os.SEEK_CUR:
+            if cookie != 0:
+                msg = "can't do nonzero cur-relative seeks"
+                raise io.UnsupportedOperation(msg)
+            self._is_iterating = False
+            whence, cookie = 0, await self.tell()
+        elif whence == os.SEEK_END:
+            if cookie != 0:
+                msg = "can't do nonzero end-relative seeks"
+                raise io.UnsupportedOperation(msg)
+        elif whence != os.SEEK_SET:
+            msg = f"invalid whence ({whence}, should be 0, 1 or 2)"
+            raise ValueError(msg)
+        if cookie < 0:
+            msg = f"negative seek position {cookie!r}"
+            raise ValueError(msg)
+        await self._file._turn()
+        try:
+            self._check_seekable()
+            self._is_iterating = False
+            if whence == os.SEEK_END:
+                position = await self._file._seek_in_turn(0, whence)
+                self._go_to(position, 0)
+                return position
+            await self._seek_to_cookie(cookie)
+            return cookie
+        finally:
+            self._file._leave()
+
+    def _go_to(self, position: int, flags: int) -> None:
+        self._fill(None)
+        self._snapshot = None
+        if self._decoder is not None or flags:
+            decoder = self._decoder or self._make_decoder()
+            if position == 0 and flags == 0:
+                decoder.reset()
+            else:
+                decoder.setstate((b"", flags))
+                self._fill("")
+                self._snapshot = (flags, b"")
+        if self._encoder is not None:
+            if position == 0:
+                self._encoder.reset()
+            else:
+                self._encoder.setstate(0)
+
+    async def _seek_to_cookie(self, cookie: int) -> None:
+        start = cookie & _MASK
+        nbytes = cookie >> 64 & _MASK
+        used = cookie >> 128 & _MASK
+        needs_end = bool(cookie >> 192 & 1)
+        flags = cookie >> 193
+        await self._file._seek_in_turn(start, 0)
+        self._go_to(cookie, flags)
+        if used:
+            decoder = self._decoder or self._make_decoder()
+            decoder.setstate((b"", flags))
+            data = await self._file._read_exactly(nbytes)
+            text = decoder.decode(data, needs_end)
+            if len(text) < used:
+                msg = "can't restore logical file position"
+                raise OSError(msg)
+            self._fill(text)
+            self._position = used
+            self._snapshot = (flags, data)
+
+    # --- the end
+
+    async def close(self) -> None:
+        """Write what was gathered, and close; again is harmless. OSError if something is lost.
+
+        Cancelled, it raises at once, and the file is closed all the same.
+        """
+        await self._file.close()
+
+    aclose = close
+
+    def detach(self) -> File:
+        """Return the binary file, which stands where the last chunk was read; this one is done."""
+        file = self._file
+        file._check_open()
+        self._set_file(None)
+        self._fill(None)
+        self._file = _DETACHED
+        return file
+
+    async def __aenter__(self) -> Self:
+        """Return self. ValueError once closed."""
+        self._file._check_open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    # --- beside the position
+
+    async def stat(self) -> os.stat_result:
+        """Return what os.fstat() does. What is gathered is not in its size: see flush()."""
+        return await self._file.stat()
+
+    # --- what needs no await
+
+    @property
+    def buffer(self) -> File:
+        """The binary file beneath."""
+        return self._file
+
+    @property
+    def name(self) -> Any:
+        """The path as it was given, or the descriptor."""
+        return self._file.name
+
+    @property
+    def mode(self) -> str:
+        """The mode, as it was given."""
+        return self._mode
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return self._file.closed
+
+    @property
+    def context(self) -> AIOContext:
+        """The context that carries out the operations."""
+        return self._file.context
+
+    @property
+    def encoding(self) -> str:
+        """The encoding's name."""
+        return self._encoding_name
+
+    @property
+    def errors(self) -> str:
+        """What is done about what can't be decoded or encoded."""
+        return self._errors
+
+    @property
+    def newlines(self) -> str | tuple[str, ...] | None:
+        """The line ends that were met so far."""
+        newlines: str | tuple[str, ...] | None = getattr(self._decoder, "newlines", None)
+        return newlines
+
+    @property
+    def line_buffering(self) -> bool:
+        """Whether each line is flushed."""
+        return self._line_buffering
+
+    def fileno(self) -> int:
+        """Return the descriptor. ValueError once closed."""
+        return self._file.fileno()
+
+    def readable(self) -> bool:
+        """Whether it was opened for reading. ValueError once closed."""
+        return self._file.readable()
+
+    def writable(self) -> bool:
+        """Whether it was opened for writing. ValueError once closed."""
+        return self._file.writable()
+
+    def seekable(self) -> bool:
+        """Whether it has a position. ValueError once closed."""
+        return self._file.seekable()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal. ValueError once closed."""
+        return self._file.isatty()
+
+    def __repr__(self) -> str:
+        return (
+            f"<linux_aio.TextFile name={self._file.name!r} mode={self._mode!r} "
+            f"encoding={self._encoding_name!r}>"
+        )
+
+
+class _Detached:
+    """What a TextFile has beneath once detach() gave its file away."""
+
+    def __getattr__(self, name: str) -> Any:
+        msg = "underlying buffer has been detached"
+        raise ValueError(msg)
+
+
+_DETACHED: Any = _Detached()

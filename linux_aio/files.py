@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""open(), as the built-in one, whose files never block the event loop."""
+
+from __future__ import annotations
+
+import codecs
+import inspect
+import io
+import locale
+import os
+import sys
+import warnings
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+
+from ._core import _close_soon
+from ._file import File
+from ._loop_context import loop_context
+from ._text_file import TextFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import TracebackType
+
+    from _typeshed import FileDescriptorOrPath, OpenBinaryMode, OpenTextMode
+
+    from ._core import AIOContext
+
+__all__ = ["File", "TextFile", "open"]
+
+_AnyFile = TypeVar("_AnyFile", File, TextFile)
+
+
+class _Mode(NamedTuple):
+    """What a mode means."""
+
+    flags: int
+    is_text: bool
+    binary: str  # as a binary file names it
+    is_valid: bool = True
+
+
+@lru_cache(maxsize=64)
+def _parse_mode(mode: str) -> _Mode:
+    """Return what the mode means. ValueError, with the built-in open()'s words, if nothing."""
+    kinds = [character for character in mode if character in "rwax"]
+    if set(mode) - set("rwaxbt+") or len(mode) > len(set(mode)):
+        msg = f"invalid mode: {mode!r}"
+        raise ValueError(msg)
+    if "t" in mode and "b" in mode:
+        msg = "can't have text and binary mode at once"
+        raise ValueError(msg)
+    if len(kinds) != 1:
+        msg = "must have exactly one of create/read/write/append mode"
+        raise ValueError(msg)
+    kind = kinds[0]
+    plus = "+" if "+" in mode else ""
+    access = os.O_RDONLY if kind == "r" else os.O_WRONLY
+    flags = {
+        "r": 0,
+        "w": os.O_CREAT | os.O_TRUNC,
+        "a": os.O_CREAT | os.O_APPEND,
+        "x": os.O_CREAT | os.O_EXCL,
+    }[kind]
+    return _Mode(
+        flags | os.O_CLOEXEC | (os.O_RDWR if plus else access), "b" not in mode, kind + "b" + plus
+    )
+
+
+def _check_encoding(encoding: str) -> None:
+    # the built-in open() says so of those that are between bytes and bytes, str and str
+    info = codecs.lookup(encoding)
+    if not getattr(info, "_is_text_encoding", True):
+        msg = f"{encoding!r} is not a text encoding; use codecs.open() to handle arbitrary codecs"
+        raise LookupError(msg)
+
+
+class _Opening(Generic[_AnyFile]):
+    """What open() returns: await it for the file, or have `async with` close it."""
+
+    def __init__(
+        self,
+        file: Any,
+        mode: str,
+        parsed: _Mode,
+        buffering: int,
+        text: tuple[str, str, str | None] | None,
+        closefd: bool,
+        opener: Callable[[Any, int], Any] | None,
+        context: AIOContext | None,
+    ) -> None:
+        self._arguments = (file, mode, parsed, buffering, text, closefd, opener, context)
+        self._file: Any = None
+
+    def __await__(self) -> Generator[Any, Any, _AnyFile]:
+        """Open the file."""
+        return _open(*self._arguments).__await__()
+
+    async def __aenter__(self) -> _AnyFile:
+        """Open the file, which is closed at the end."""
+        file: _AnyFile = await _open(*self._arguments)
+        self._file = file
+        return file
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Close the file."""
+        await self._file.close()
+
+
+async def _open(
+    file: Any,
+    mode: str,
+    parsed: _Mode,
+    buffering: int,
+    text: tuple[str, str, str | None] | None,
+    closefd: bool,
+    opener: Callable[[Any, int], Any] | None,
+    context: AIOContext | None,
+) -> Any:
+    if context is None:
+        context = loop_context()
+    is_named = not isinstance(file, int)
+    if not is_named:
+        fd = int(file)
+    elif opener is not None:
+        fd = opener(file, parsed.flags)
+        if inspect.isawaitable(fd):
+            fd = await fd
+        if not isinstance(fd, int):
+            msg = "expected integer from opener"
+            raise TypeError(msg)
+        if fd < 0:
+            msg = f"opener returned {fd}"
+            raise ValueError(msg)
+        os.set_inheritable(fd, False)
+        is_named = False
+    else:
+        fd = await context._open(file, parsed.flags, 0o666)
+    binary = File(
+        context,
+        fd,
+        file,
+        parsed.binary,
+        closefd=closefd,
+        buffering=buffering,
+        is_named=is_named,
+    )
+    try:
+        await binary._learn()
+    except BaseException:
+        if closefd and not isinstance(file, int):
+            _close_soon(fd)
+        raise
+    if text is None:
+        return binary
+    encoding, errors, newline = text
+    line_buffering = buffering == 1 or (buffering < 0 and binary._is_terminal)
+    return TextFile(binary, mode, encoding, errors, newline, line_buffering=line_buffering)
+
+
+def _text_arguments(encoding: Any, errors: Any, newline: Any) -> tuple[str, str, str | None]:
+    for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
+        if value is not None and not isinstance(value, str):
+            msg = f"open() argument '{name}' must be str or None, not {type(value).__name__}"
+            raise TypeError(msg)
+    if newline not in {None, "", "\n", "\r", "\r\n"}:
+        msg = f"illegal newline value: {newline!r}"
+        raise ValueError(msg)
+    if encoding is None:
+        encoding = io.text_encoding(encoding, 3)
+    if encoding == "locale":
+        encoding = "utf-8" if sys.flags.utf8_mode else locale.getencoding()
+    _check_encoding(encoding)
+    if errors is None:
+        errors = "strict"
+    else:
+        codecs.lookup_error(errors)
+    return encoding, errors, newline
+
+
+@overload
+def open(  # noqa: A001
+    file: FileDescriptorOrPath,
+    mode: OpenTextMode = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    closefd: bool = True,
+    opener: Callable[[str, int], Any] | None = None,
+    *,
+    context: AIOContext | None = None,
+) -> _Opening[TextFile]: ...
+
+
+@overload
+def open(  # noqa: A001
+    file: FileDescriptorOrPath,
+    mode: OpenBinaryMode,
+    buffering: int = -1,
+    encoding: None = None,
+    errors: None = None,
+    newline: None = None,
+    closefd: bool = True,
+    opener: Callable[[str, int], Any] | None = None,
+    *,
+    context: AIOContext | None = None,
+) -> _Opening[File]: ...
+
+
+@overload
+def open(  # noqa: A001
+    file: FileDescriptorOrPath,
+    mode: str,
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    closefd: bool = True,
+    opener: Callable[[str, int], Any] | None = None,
+    *,
+    context: AIOContext | None = None,
+) -> _Opening[Any]: ...
+
+
+def open(  # noqa: A001
+    file: FileDescriptorOrPath,
+    mode: str = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    closefd: bool = True,
+    opener: Callable[[str, int], Any] | None = None,
+    *,
+    context: AIOContext | None = None,
+) -> _Opening[Any]:
+    """Open a file: `async with linux_aio.open(path) as file`, or `file = await open(path)`.
+
+    The arguments are those of the built-in open(). An opener may be a coroutine function; one that
+    is not runs in the event loop's thread.
+    context is an AIOContext, by default the running loop's own.
+    """
+    if not isinstance(file, int):
+        file = os.fspath(file)
+    elif file < 0:
+        msg = "negative file descriptor"
+        raise ValueError(msg)
+    if not isinstance(mode, str):
+        msg = f"open() argument 'mode' must be str, not {type(mode).__name__}"
+        raise TypeError(msg)
+    parsed = _parse_mode(mode)
+    text: tuple[str, str, str | None] | None = None
+    if parsed.is_text:
+        text = _text_arguments(encoding, errors, newline)
+        if buffering == 0:
+            msg = "can't have unbuffered text I/O"
+            raise ValueError(msg)
+    else:
+        for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
+            if value is not None:
+                article = "an" if name != "newline" else "a"
+                msg = f"binary mode doesn't take {article} {name} argument"
+                raise ValueError(msg)
+        if buffering == 1:
+            warnings.warn(
+                "line buffering (buffering=1) isn't supported in binary mode, "
+                "the default buffer size will be used",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            buffering = -1
+    if buffering < -1:
+        msg = "invalid buffering size"
+        raise ValueError(msg)
+    if not closefd and not isinstance(file, int):
+        msg = "Cannot use closefd=False with file name"
+        raise ValueError(msg)
+    return _Opening(file, mode, parsed, buffering, text, closefd, opener, context)

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/file_base.hpp"
+
+#include <structmember.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <new>
+
+#include "python/awaitable.hpp"
+#include "python/file_call.hpp"
+#include "python/gil.hpp"
+
+namespace python {
+namespace {
+
+FileBaseObject* cast(PyObject* self) { return static_cast<FileBaseObject*>(self); }
+
+// --- what is done at once
+
+bool may_read(const FileBase* self) noexcept {
+    return self->is_open != 0 && self->is_readable != 0 && self->is_busy == 0 &&
+           self->writing.size() == 0 && self->is_behind == 0 && self->goes_slowly == 0;
+}
+
+bool may_write(const FileBase* self) noexcept {
+    return self->is_open != 0 && self->is_writable != 0 && self->is_busy == 0 &&
+           self->reading.size() == 0 && self->goes_slowly == 0 &&
+           (self->is_behind == 0 || (self->request && !is_over(self->request.get())));
+}
+
+bool has_room(const FileBase* self, Py_ssize_t count) noexcept {
+    return count <= self->limit - self->writing.size();
+}
+
+// --- calls
+
+constexpr FileMethod read_method{"File.read", "_read_slow", read_at_once, nullptr, false};
+constexpr FileMethod readline_method{"File.readline", "_readline_slow", read_line_at_once, nullptr,
+                                     false};
+constexpr FileMethod next_method{"File.__anext__", "_readline_slow", read_line_at_once, nullptr,
+                                 true};
+constexpr FileMethod write_method{"File.write", "_write_slow", nullptr, write_at_once, false};
+
+PyDoc_STRVAR(read_doc,
+             "read($self, size=-1, /)\n--\n\n"
+             "Await up to size bytes, fewer only at the end; all that is left if size is negative\n"
+             "or None.");
+
+PyObject* file_read(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
+    Py_ssize_t size = -1;
+    if (!parse_size("read", arguments, count, size)) {
+        return nullptr;
+    }
+    return make_file_call(*cast(object)->state, read_method, object, size, nullptr);
+}
+
+PyDoc_STRVAR(readline_doc,
+             "readline($self, size=-1, /)\n--\n\n"
+             "Await a line with its end, or its first size bytes; b\"\" at the end of the file.");
+
+PyObject* file_readline(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
+    Py_ssize_t size = -1;
+    if (!parse_size("readline", arguments, count, size)) {
+        return nullptr;
+    }
+    return make_file_call(*cast(object)->state, readline_method, object, size, nullptr);
+}
+
+PyObject* file_anext(PyObject* object) {
+    return make_file_call(*cast(object)->state, next_method, object, -1, nullptr);
+}
+
+PyDoc_STRVAR(write_doc,
+             "write($self, data, /)\n--\n\n"
+             "Await that data, a bytes-like object, is taken, and how many bytes it has.");
+
+PyObject* file_write(PyObject* object, PyObject* data) {
+    return make_file_call(*cast(object)->state, write_method, object, 0, data);
+}
+
+// --- for the subclass
+
+PyObject* file_enter(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
+    const bool is_free = cast(object)->is_busy == 0;
+    cast(object)->is_busy = 1;
+    return PyBool_FromLong(is_free ? 1 : 0);
+}
+
+PyObject* file_buffered(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
+    return PyLong_FromSsize_t(cast(object)->reading.size());
+}
+
+PyObject* file_take(PyObject* object, PyObject* argument) {
+    const auto count = PyLong_AsSsize_t(argument);
+    if (count == -1 && PyErr_Occurred() != nullptr) {
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    auto& reading = cast(object)->reading;
+    return reading.take(count < 0 ? reading.size() : std::min(count, reading.size()));
+}
+
+PyObject* file_take_line(PyObject* object, PyObject* argument) {
+    const auto limit = PyLong_AsSsize_t(argument);
+    if (limit == -1 && PyErr_Occurred() != nullptr) {
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    auto& reading = cast(object)->reading;
+    const auto length = reading.find_line(limit);
+    if (length != 0) {
+        return reading.take(length);
+    }
+    return reading.take(limit < 0 ? reading.size() : std::min(limit, reading.size()));
+}
+
+PyObject* file_peek(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
+    const auto& reading = cast(object)->reading;
+    return PyBytes_FromStringAndSize(reading.size() != 0 ? reading.data() : nullptr,
+                                     reading.size());
+}
+
+PyObject* file_skip(PyObject* object, PyObject* argument) {
+    const auto count = PyLong_AsSsize_t(argument);
+    if (count == -1 && PyErr_Occurred() != nullptr) {
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    cast(object)->reading.skip(std::clamp(count, Py_ssize_t{0}, cast(object)->reading.size()));
+    Py_RETURN_NONE;
+}
+
+PyObject* file_fill(PyObject* object, PyObject* bytes) {
+    if (!PyBytes_CheckExact(bytes)) {
+        PyErr_SetString(PyExc_TypeError, "bytes are needed");
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    cast(object)->reading.assign(Ref::borrow(bytes));
+    Py_RETURN_NONE;
+}
+
+PyObject* file_gather(PyObject* object, PyObject* bytes) {
+    if (!PyBytes_CheckExact(bytes)) {
+        PyErr_SetString(PyExc_TypeError, "bytes are needed");
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    auto* self = cast(object);
+    if (!self->writing.add_object(bytes)) {
+        return nullptr;
+    }
+    self->offset += PyBytes_GET_SIZE(bytes);
+    Py_RETURN_NONE;
+}
+
+PyObject* file_gathered(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
+    return PyLong_FromSsize_t(cast(object)->writing.size());
+}
+
+PyObject* file_take_gathered(PyObject* object, PyObject* /*unused*/) {
+    const ObjectLock lock(object);
+    return cast(object)->writing.take();
+}
+
+PyObject* file_set_request(PyObject* object, PyObject* request) {
+    auto* self = cast(object);
+    if (request != Py_None && !Py_IS_TYPE(request, self->state->awaitable_type)) {
+        PyErr_SetString(PyExc_TypeError, "an awaitable of AIOContext's is needed");
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    self->request = request != Py_None ? Ref::borrow(request) : Ref();
+    Py_RETURN_NONE;
+}
+
+// --- memory
+
+int file_traverse(PyObject* object, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(cast(object)->request.get());
+    return cast(object)->writing.traverse(visit, arg);
+}
+
+int file_clear(PyObject* object) {
+    cast(object)->writing.clear();
+    cast(object)->request.reset();
+    return 0;
+}
+
+void file_dealloc(PyObject* object) {
+    PyObject_GC_UnTrack(object);
+    std::destroy_at(static_cast<FileBase*>(cast(object)));
+    auto* type = Py_TYPE(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+// Of the subclass's base type, which knows the module.
+PyObject* file_new(PyTypeObject* type, PyObject* /*arguments*/, PyObject* /*keywords*/) {
+    auto* base = type;
+    while (base->tp_dealloc != file_dealloc) {
+        base = base->tp_base;
+    }
+    PyObject* object = type->tp_alloc(type, 0);
+    if (object != nullptr) {
+        new (static_cast<FileBase*>(cast(object))) FileBase;
+        cast(object)->state = &state_of(base);
+    }
+    return object;
+}
+
+PyMethodDef methods[] = {
+    {"read", as_method(file_read), METH_FASTCALL, read_doc},
+    {"readline", as_method(file_readline), METH_FASTCALL, readline_doc},
+    {"write", file_write, METH_O, write_doc},
+    {"_enter", file_enter, METH_NOARGS, nullptr},
+    {"_buffered", file_buffered, METH_NOARGS, nullptr},
+    {"_take", file_take, METH_O, nullptr},
+    {"_take_line", file_take_line, METH_O, nullptr},
+    {"_peek", file_peek, METH_NOARGS, nullptr},
+    {"_skip", file_skip, METH_O, nullptr},
+    {"_fill", file_fill, METH_O, nullptr},
+    {"_gather", file_gather, METH_O, nullptr},
+    {"_gathered", file_gathered, METH_NOARGS, nullptr},
+    {"_take_gathered", file_take_gathered, METH_NOARGS, nullptr},
+    {"_set_request", file_set_request, METH_O, nullptr},
+    {},
+};
+
+constexpr Py_ssize_t place(std::size_t offset_in_fields) {
+    return static_cast<Py_ssize_t>((sizeof(PyObject) + alignof(FileBase) - 1) / alignof(FileBase) *
+                                       alignof(FileBase) +
+                                   offset_in_fields);
+}
+
+PyMemberDef members[] = {
+    {"_offset", T_LONGLONG, place(offsetof(FileBase, offset)), 0, nullptr},
+    {"_limit", T_PYSSIZET, place(offsetof(FileBase, limit)), 0, nullptr},
+    {"_is_open", T_BOOL, place(offsetof(FileBase, is_open)), 0, nullptr},
+    {"_is_readable", T_BOOL, place(offsetof(FileBase, is_readable)), 0, nullptr},
+    {"_is_writable", T_BOOL, place(offsetof(FileBase, is_writable)), 0, nullptr},
+    {"_is_busy", T_BOOL, place(offsetof(FileBase, is_busy)), 0, nullptr},
+    {"_is_behind", T_BOOL, place(offsetof(FileBase, is_behind)), 0, nullptr},
+    {"_goes_slowly", T_BOOL, place(offsetof(FileBase, goes_slowly)), 0, nullptr},
+    {},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_new, as_slot(file_new)},
+    {Py_tp_dealloc, as_slot(file_dealloc)},
+    {Py_tp_traverse, as_slot(file_traverse)},
+    {Py_tp_clear, as_slot(file_clear)},
+    {Py_am_aiter, as_slot(PyObject_SelfIter)},
+    {Py_am_anext, as_slot(file_anext)},
+    {Py_tp_methods, methods},
+    {Py_tp_members, members},
+    {Py_tp_doc, const_cast<char*>("The part in C++ of linux_aio.File.")},
+    {0, nullptr},
+};
+
+PyType_Spec spec{
+    .name = "linux_aio._core._FileBase",
+    .basicsize = sizeof(FileBaseObject),
+    .itemsize = 0,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = slots,
+};
+
+}  // namespace
+
+bool parse_size(const char* method, PyObject* const* arguments, Py_ssize_t count,
+                Py_ssize_t& size) {
+    if (count > 1) {
+        PyErr_Format(PyExc_TypeError, "%s expected at most 1 argument, got %zd", method, count);
+        return false;
+    }
+    if (count == 0 || arguments[0] == Py_None) {
+        return true;
+    }
+    const auto index = Ref::steal(PyNumber_Index(arguments[0]));
+    if (!index) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
+            PyErr_Format(PyExc_TypeError, "argument should be integer or None, not '%.200s'",
+                         Py_TYPE(arguments[0])->tp_name);
+        }
+        return false;
+    }
+    size = PyLong_AsSsize_t(index.get());
+    return size != -1 || PyErr_Occurred() == nullptr;
+}
+
+PyTypeObject* add_file_base_type(PyObject* module) { return add_type(module, &spec); }
+
+PyObject* read_at_once(PyObject* file, Py_ssize_t size) {
+    auto* self = cast(file);
+    if (size < 0 || !may_read(self) || size > self->reading.size()) {
+        return nullptr;
+    }
+    return self->reading.take(size);
+}
+
+PyObject* read_line_at_once(PyObject* file, Py_ssize_t limit) {
+    auto* self = cast(file);
+    if (!may_read(self) || self->reading.size() == 0) {
+        return nullptr;
+    }
+    const auto length = self->reading.find_line(limit);
+    if (length != 0) {
+        return self->reading.take(length);
+    }
+    return limit >= 0 && limit <= self->reading.size() ? self->reading.take(limit) : nullptr;
+}
+
+PyObject* write_at_once(PyObject* file, PyObject* data) {
+    auto* self = cast(file);
+    if (!PyBytes_CheckExact(data) || !may_write(self)) {
+        return nullptr;
+    }
+    const auto count = PyBytes_GET_SIZE(data);
+    if (!has_room(self, count) || !self->writing.add_object(data)) {
+        return nullptr;
+    }
+    self->offset += count;
+    return PyLong_FromSsize_t(count);
+}
+
+bool may_read_text(const FileBase* file) noexcept { return may_read(file); }
+
+bool gather_at_once(FileBase* file, const char* data, Py_ssize_t count) {
+    if (!may_write(file) || !has_room(file, count) || !file->writing.add(data, count)) {
+        return false;
+    }
+    file->offset += count;
+    return true;
+}
+
+}  // namespace python

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/file_call.hpp"
+
+#include <utility>
+
+#include "python/exceptions.hpp"
+#include "python/gil.hpp"
+
+namespace python {
+namespace {
+
+using Stage = FileCall::Stage;
+
+FileCallObject* cast(PyObject* self) { return static_cast<FileCallObject*>(self); }
+
+void finish(FileCallObject* self) noexcept {
+    const KeptException kept;
+    self->stage = Stage::finished;
+    self->delegate.reset();
+    self->data.reset();
+    self->file.reset();
+}
+
+bool is_empty(PyObject* result) noexcept {
+    return PyBytes_CheckExact(result)
+               ? PyBytes_GET_SIZE(result) == 0
+               : PyUnicode_Check(result) && PyUnicode_GET_LENGTH(result) == 0;
+}
+
+// Ends the call with the result, a reference that is given away, or null for the exception that is
+// set.
+PyObject* finish_with(FileCallObject* self, PyObject* result) {
+    if (self->stage != Stage::finished) {
+        const bool is_next = self->method->is_next;
+        finish(self);
+        if (result != nullptr && is_next && is_empty(result)) {
+            Py_DECREF(result);
+            PyErr_SetNone(PyExc_StopAsyncIteration);
+            return nullptr;
+        }
+    }
+    return result;
+}
+
+PyObject* try_at_once(FileCallObject* self) {
+    const ObjectLock lock(self->file.get());
+    return self->data ? self->method->write_at_once(self->file.get(), self->data.get())
+                      : self->method->read_at_once(self->file.get(), self->size);
+}
+
+// The subclass's coroutine, or null with an exception set.
+Ref make_delegate(FileCallObject* self) {
+    const auto argument =
+        self->data ? Ref::borrow(self->data.get()) : Ref::steal(PyLong_FromSsize_t(self->size));
+    return Ref::steal(
+        argument ? PyObject_CallMethod(self->file.get(), self->method->slow, "(O)", argument.get())
+                 : nullptr);
+}
+
+// Holds off code that the call runs, and that steps the call.
+class Running {
+public:
+    explicit Running(FileCallObject* self) noexcept : self_(Ref::borrow(self)) {
+        self->is_running = true;
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    ~Running() { cast(self_.get())->is_running = false; }
+
+private:
+    Ref self_;
+};
+
+bool check_usable(const FileCallObject* self) {
+    if (self->is_running) {
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+        return false;
+    }
+    if (self->stage == Stage::finished) {
+        PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->method->name);
+        return false;
+    }
+    return true;
+}
+
+PySendResult step(FileCallObject* self, PyObject* value, PyObject** result) {
+    *result = nullptr;
+    if (!check_usable(self)) {
+        return PYGEN_ERROR;
+    }
+    const Running running(self);
+    if (self->stage == Stage::created) {
+        self->stage = Stage::delegating;
+        *result = try_at_once(self);
+        if (*result == nullptr && PyErr_Occurred() == nullptr) {
+            self->delegate = make_delegate(self);
+        }
+        if (!self->delegate) {
+            *result = finish_with(self, *result);
+            return *result != nullptr ? PYGEN_RETURN : PYGEN_ERROR;
+        }
+    }
+    const auto status = PyIter_Send(self->delegate.get(), value, result);
+    if (status == PYGEN_NEXT) {
+        return status;
+    }
+    *result = finish_with(self, *result);
+    return *result != nullptr ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+// For callers that take a StopIteration with the result for the end.
+PyObject* stop_with(PyObject* value) {
+    const auto result = Ref::steal(value);
+    if (const auto stop = Ref::steal(PyObject_CallOneArg(PyExc_StopIteration, value)); stop) {
+        PyErr_SetObject(PyExc_StopIteration, stop.get());
+    }
+    return nullptr;
+}
+
+PyObject* yield_or_stop(PySendResult status, PyObject* result) {
+    return status == PYGEN_RETURN ? stop_with(result) : result;
+}
+
+PyObject* call_next(PyObject* object) {
+    PyObject* result = nullptr;
+    const auto status = step(cast(object), Py_None, &result);
+    return yield_or_stop(status, result);
+}
+
+PySendResult call_am_send(PyObject* object, PyObject* value, PyObject** result) {
+    return step(cast(object), value, result);
+}
+
+PyObject* call_await(PyObject* object) {
+    auto* self = cast(object);
+    // anext() with a default asks for the iterator again in each step
+    const bool was_awaited = std::exchange(self->was_awaited, true) && !self->method->is_next;
+    if (was_awaited || self->stage == Stage::finished) {
+        PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->method->name);
+        return nullptr;
+    }
+    return Py_NewRef(object);
+}
+
+PyObject* call_send(PyObject* object, PyObject* value) {
+    auto* self = cast(object);
+    if (self->stage == Stage::created && value != Py_None) {
+        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+        return nullptr;
+    }
+    PyObject* result = nullptr;
+    const auto status = step(self, value, &result);
+    return yield_or_stop(status, result);
+}
+
+// The exception that throw() was given in any of its forms.
+PyObject* raise_given(PyObject* const* arguments, Py_ssize_t count) {
+    PyObject* value = count > 1 && arguments[1] != Py_None ? arguments[1] : nullptr;
+    if (PyExceptionInstance_Check(arguments[0])) {
+        PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(arguments[0])), arguments[0]);
+    } else if (PyExceptionClass_Check(arguments[0])) {
+        PyErr_SetObject(arguments[0], value);
+    } else {
+        PyErr_SetString(PyExc_TypeError,
+                        "exceptions must be classes or instances deriving from BaseException");
+    }
+    return nullptr;
+}
+
+PyObject* call_throw(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
+    auto* self = cast(object);
+    if (count < 1 || count > 3) {
+        PyErr_Format(PyExc_TypeError, "throw() takes from 1 to 3 arguments (%zd given)", count);
+        return nullptr;
+    }
+    if (!check_usable(self)) {
+        return nullptr;
+    }
+    const Running running(self);
+    if (!self->delegate) {
+        finish(self);
+        return raise_given(arguments, count);
+    }
+    const auto method = Ref::steal(PyObject_GetAttrString(self->delegate.get(), "throw"));
+    PyObject* result = method ? PyObject_Vectorcall(method.get(), arguments,
+                                                    static_cast<std::size_t>(count), nullptr)
+                              : nullptr;
+    if (result != nullptr) {
+        return result;
+    }
+    // a StopIteration carries the result
+    if (PyErr_ExceptionMatches(PyExc_StopIteration) != 0) {
+        const auto stop = take_exception();
+        PyObject* value = PyObject_GetAttrString(stop.get(), "value");
+        value = finish_with(self, value);
+        return value != nullptr ? stop_with(value) : nullptr;
+    }
+    return finish_with(self, nullptr);
+}
+
+PyObject* call_close(PyObject* object, PyObject* /*unused*/) {
+    auto* self = cast(object);
+    if (self->is_running) {
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+        return nullptr;
+    }
+    if (self->delegate) {
+        const Running running(self);
+        if (!Ref::steal(PyObject_CallMethod(self->delegate.get(), "close", nullptr))) {
+            return nullptr;
+        }
+    }
+    finish(self);
+    Py_RETURN_NONE;
+}
+
+PyObject* call_get_name(PyObject* object, void* /*closure*/) {
+    return PyUnicode_FromString(cast(object)->method->name);
+}
+
+PyObject* call_repr(PyObject* object) {
+    return PyUnicode_FromFormat("<coroutine %s>", cast(object)->method->name);
+}
+
+// --- memory
+
+int call_traverse(PyObject* object, visitproc visit, void* arg) {
+    const auto* self = cast(object);
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->file.get());
+    Py_VISIT(self->data.get());
+    Py_VISIT(self->delegate.get());
+    return 0;
+}
+
+int call_clear(PyObject* object) {
+    finish(cast(object));
+    return 0;
+}
+
+void call_dealloc(PyObject* object) {
+    auto* self = cast(object);
+    PyObject_GC_UnTrack(object);
+    if (self->stage == Stage::created) {
+        const KeptException kept;
+        if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%s' was never awaited",
+                             self->method->name) != 0) {
+            PyErr_WriteUnraisable(nullptr);
+        }
+    }
+    auto* state = state_or_null(object);
+    FreeFileCalls::deallocate(state != nullptr ? &state->free_file_calls : nullptr, self);
+}
+
+PyMethodDef methods[] = {
+    {"send", call_send, METH_O, "Step it, as a coroutine."},
+    {"throw", as_method(call_throw), METH_FASTCALL, "Raise an exception in it, as a coroutine."},
+    {"close", call_close, METH_NOARGS, "Give it up, as a coroutine."},
+    {},
+};
+
+PyGetSetDef properties[] = {
+    {"__name__", call_get_name, nullptr, nullptr, nullptr},
+    {"__qualname__", call_get_name, nullptr, nullptr, nullptr},
+    {},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_dealloc, as_slot(call_dealloc)},
+    {Py_tp_traverse, as_slot(call_traverse)},
+    {Py_tp_clear, as_slot(call_clear)},
+    {Py_tp_repr, as_slot(call_repr)},
+    {Py_tp_iter, as_slot(PyObject_SelfIter)},
+    {Py_tp_iternext, as_slot(call_next)},
+    {Py_am_await, as_slot(call_await)},
+    {Py_am_send, as_slot(call_am_send)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_doc, const_cast<char*>("A call of a file's method: a coroutine.")},
+    {0, nullptr},
+};
+
+PyType_Spec spec{
+    .name = "linux_aio._core._FileCall",
+    .basicsize = sizeof(FileCallObject),
+    .itemsize = 0,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};
+
+}  // namespace
+
+PyTypeObject* make_file_call_type(PyObject* module) {
+    return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
+}
+
+PyObject* make_file_call(ModuleState& state, const FileMethod& method, PyObject* file,
+                         Py_ssize_t size, PyObject* data) {
+    auto* self = state.free_file_calls.allocate(state.file_call_type);
+    if (self == nullptr) {
+        return nullptr;
+    }
+    self->method = &method;
+    self->size = size;
+    self->file = Ref::borrow(file);
+    self->data = Ref::borrow(data);
+    PyObject_GC_Track(self);
+    return self;
+}
+
+}  // namespace python

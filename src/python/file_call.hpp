@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What read(), readline(), write() and __anext__() of a file return: a coroutine that is done in
+// its first step if the buffers have what is asked for. See file_base.hpp.
+#pragma once
+
+#include <cstdint>
+
+#include "python/refs.hpp"
+#include "python/state.hpp"
+
+namespace python {
+
+// What differs from one method to the other.
+struct FileMethod {
+    const char* name;  // for people: "File.read"
+    const char* slow;  // the subclass's coroutine function
+    PyObject* (*read_at_once)(PyObject* file, Py_ssize_t size);  // or:
+    PyObject* (*write_at_once)(PyObject* file, PyObject* data);
+    bool is_next;  // an empty result is StopAsyncIteration
+};
+
+struct FileCall {
+    enum class Stage : std::uint8_t { created, delegating, finished };
+
+    const FileMethod* method = nullptr;
+    Stage stage = Stage::created;
+    bool is_running = false;
+    bool was_awaited = false;
+    Py_ssize_t size = 0;
+    Ref file;
+    Ref data;
+    Ref delegate;  // the subclass's coroutine
+};
+
+struct FileCallObject : PyObject, FileCall {};
+
+PyTypeObject* make_file_call_type(PyObject* module);
+
+// A new one, or null with MemoryError. `data` is null for what reads.
+PyObject* make_file_call(ModuleState& state, const FileMethod& method, PyObject* file,
+                         Py_ssize_t size, PyObject* data);
+
+}  // namespace python
