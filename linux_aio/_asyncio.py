@@ -7,12 +7,16 @@ that it closes a context, and then nothing can be imported any more.
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from ._core import _in_trio
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ._core import AIOContext
 
 
@@ -24,13 +28,42 @@ async def aclose(context: AIOContext) -> None:
     """Close without blocking the loop.
 
     close() waits for what can't be cancelled, and io_destroy(2) takes some ten milliseconds even
-    if nothing is in flight: both in a thread.
+    if nothing is in flight. Both happen in a thread of the call's own: the threads of the loop's
+    executor may be busy, or gone. A cancelled call closes all the same.
     """
     context._start_closing()
     if _in_trio():
         trio: Any = sys.modules["trio"]
-        with trio.CancelScope(shield=True):  # a cancelled close closes all the same
-            await trio.to_thread.run_sync(context.close)
+        with trio.CancelScope(shield=True):
+            # a limiter of its own: all of Trio's threads may be busy
+            await trio.to_thread.run_sync(context.close, limiter=trio.CapacityLimiter(1))
     else:
-        asyncio: Any = sys.modules["asyncio"]
-        await asyncio.get_running_loop().run_in_executor(None, context.close)
+        await _close_beside(context, sys.modules["asyncio"].get_running_loop())
+
+
+async def _close_beside(context: AIOContext, loop: asyncio.AbstractEventLoop) -> None:
+    closed: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if closed.done():  # the task was cancelled
+            return
+        if error is None:
+            closed.set_result(None)
+        else:
+            closed.set_exception(error)
+
+    def close() -> None:
+        error = None
+        try:
+            context.close()
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(tell, error)
+
+    try:
+        threading.Thread(target=close, name="linux_aio close").start()
+    except RuntimeError:  # no thread can be started
+        context.close()
+    else:
+        await closed
