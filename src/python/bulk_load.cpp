@@ -256,7 +256,8 @@ PyObject* bulk_load(PyObject* /*module*/, PyObject* arguments) {
 }
 
 const char bulk_stream_doc[] =
-    "_bulk_stream(buffered_fd, direct_fd, feed, done, direct, chunk, depth, engine, tick, /)\n--\n\n"
+    "_bulk_stream(buffered_fd, direct_fd, feed, done, direct, chunk, depth, engine, tick, "
+    "/)\n--\n\n"
     "As _bulk_load, with pairs that feed(may_wait) returns one by one: None if there is none for\n"
     "now, False when there are no more. done(index, nbytes) is called when one is complete, which\n"
     "may be in another order.";
