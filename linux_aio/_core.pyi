@@ -7,7 +7,7 @@ from types import GenericAlias, TracebackType
 from typing import Any, AnyStr, Generic, Self, SupportsFloat, SupportsIndex, final
 
 from _typeshed import HasFileno, ReadableBuffer, WriteableBuffer
-from typing_extensions import CapsuleType, TypeVar
+from typing_extensions import CapsuleType, TypeVar, disjoint_base
 
 # What get_result() returns. A bare AIOOperation is one of any kind.
 _Result = TypeVar("_Result", default=Any, covariant=True)
@@ -604,6 +604,7 @@ class _Awaitable(Coroutine[Any, Any, _Result]):  # type: ignore[misc]
     def _is_over(self) -> bool:
         """Whether awaiting it would not suspend."""
 
+@disjoint_base
 class _FileBase:
     """The part in C++ of File: its buffers, and what can be answered from them. Private."""
 
@@ -643,6 +644,7 @@ class _FileBase:
     def _take_gathered(self) -> list[bytes]: ...
     def _set_request(self, request: object, /) -> None: ...
 
+@disjoint_base
 class _TextBase:
     """The part in C++ of TextFile: the text that was decoded. Private."""
 

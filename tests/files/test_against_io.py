@@ -236,12 +236,19 @@ ENCODINGS = ["utf-8", "utf-8", "latin-1", "ascii", "shift_jis"]
 WITH_MARKS = ["utf-16", "utf-8-sig"]  # byte-order marks, which are written once
 
 
+def then_sought(step: Step) -> list[Step]:
+    return [step, ("come back",)] if step[0] in {"write", "writelines"} else [step]
+
+
 def text_programs(modes: list[str], encodings: list[str]) -> st.SearchStrategy[Program]:
     def build(mode: str, content: str | None, arguments: dict[str, Any], steps: Any) -> Program:
         encoding = arguments["encoding"]
         data = None
         if content is not None:
             data = content.encode(encoding, "replace")
+        if "+" in mode:
+            # io may read again what was just written, unless a seek comes between
+            steps = [part for step in steps for part in then_sought(step)]
         return Program(mode, data, arguments, steps)
 
     return st.builds(
