@@ -127,7 +127,12 @@ def test_descriptors(folder: Path) -> None:
             fd = os.open(folder / name, os.O_RDONLY)
             try:
                 assert await fs.stat(fd) == os.stat(fd)
-                assert await fs.statvfs(fd) == os.statvfs(fd)
+                ours, theirs = await fs.statvfs(fd), os.statvfs(fd)
+                # others use the file system meanwhile: what is free may differ
+                free = {"f_bfree", "f_bavail", "f_ffree", "f_favail"}
+                for name_of in (name for name in dir(theirs) if name.startswith("f_")):
+                    if name_of not in free:
+                        assert getattr(ours, name_of) == getattr(theirs, name_of), name_of
                 assert await fs.exists(fd)
                 assert await fs.getsize(fd) == os.path.getsize(fd)  # noqa: ASYNC240
             finally:
