@@ -80,7 +80,10 @@ public:
     // Of ReactorOwner.
     void finish(Request& request, std::int64_t result) noexcept override;
     void leave_to_workers(Request& request) noexcept override;
-    void closed(Request& request) noexcept override { complete(request); }
+    void closed(Request& request) noexcept override {
+        files_.note_closed();
+        complete(request);
+    }
     void not_closed(Request& request) noexcept override;
     void not_cancelled(Request& request) noexcept override { answer(request, CancelAnswer::no); }
 

@@ -231,6 +231,7 @@ void Crew::finish(Request& request, std::int64_t result) noexcept {
     } else if (closing == Closing::on_disk && reactor_error_ == 0 &&
                reactor_->close_file(request)) {
         file->fd = -1;
+        files_.note_closing();
         let_go(std::exchange(request.file, nullptr));
     } else {
         not_closed(request);

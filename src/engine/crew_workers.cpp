@@ -223,8 +223,14 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     const int to_close = std::exchange(request.closing_fd, -1);
     const auto signal = take_signal(request);
     std::array<bool, files.size()> was_last{};
-    std::ranges::transform(files, was_last.begin(), [this](HeldFile* file) {
-        return file != nullptr && files_.release(file);
+    std::size_t closing = to_close >= 0 ? 1 : 0;  // which is noted already
+    std::ranges::transform(files, was_last.begin(), [&](HeldFile* file) {
+        const bool is_last = file != nullptr && files_.release(file);
+        if (is_last) {
+            files_.note_closing();
+            ++closing;
+        }
+        return is_last;
     });
     --in_flight_;
     lock.unlock();
@@ -238,6 +244,9 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     }
     completions_.push(request, result);
     lock.lock();
+    for (; closing != 0; --closing) {
+        files_.note_closed();
+    }
     if (!without_files_.empty()) {
         wake_reactor();  // there is room now
     }

@@ -420,7 +420,8 @@ bool PrivateFiles::is_ours(const msghdr& message, const Seal& seal) const noexce
 // In the program's table it is not ours to say.
 bool PrivateFiles::has_room_for(std::uint64_t number) const noexcept {
     constexpr std::size_t ours = 32;  // rings, sockets and the like, and what watches polls
-    if (!is_private_ || in_table_ == 0) {
+    const auto taken = in_table_ + closing_;
+    if (!is_private_ || taken == 0) {
         return true;
     }
     std::size_t count = 0;
@@ -429,7 +430,7 @@ bool PrivateFiles::has_room_for(std::uint64_t number) const noexcept {
         ++count;
     }
     rlimit limit{};
-    return getrlimit(RLIMIT_NOFILE, &limit) != 0 || in_table_ + count + ours <= limit.rlim_cur;
+    return getrlimit(RLIMIT_NOFILE, &limit) != 0 || taken + count + ours <= limit.rlim_cur;
 }
 
 bool PrivateFiles::take_next(Arrivals& arrivals) noexcept {

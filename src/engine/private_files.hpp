@@ -128,6 +128,10 @@ public:
     // In one of our threads: takes over what has been sent, as far as there is room for it.
     void receive() noexcept;
 
+    // A released file that is closed later, as by io_uring, takes room until it is.
+    void note_closing() noexcept { ++closing_; }
+    void note_closed() noexcept { --closing_; }
+
     // Whether what has been sent waits for room in our threads' table.
     bool is_table_full() const noexcept { return is_table_full_; }
 
@@ -201,6 +205,7 @@ private:
     std::uint64_t sent_ = 0;    // messages
     std::size_t held_ = 0;      // how many there are
     std::size_t in_table_ = 0;  // of those, in our threads' table
+    std::size_t closing_ = 0;   // released, and still in that table until they are closed
 
     HeldFile* first_underway_ = nullptr;
     HeldFile* last_underway_ = nullptr;
