@@ -16,6 +16,7 @@ import os
 import random
 import select
 import stat as _stat
+import sys
 import tempfile as _tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -415,7 +416,9 @@ async def _set_times(context: AIOContext | None, *arguments: Any) -> None:
     try:
         await _of(context)._utime(*arguments)
     except OSError as error:
-        # os.utime names no file: the times may be what is wrong
+        if sys.version_info >= (3, 13):
+            raise
+        # os.utime named no file before Python 3.13: the times may be what is wrong.
         raise OSError(error.errno, error.strerror) from None
 
 
@@ -597,7 +600,9 @@ async def rmtree(
             raise error
 
     spelled: Any = os.fspath(path)
-    await _remove_tree(_of(context), dir_fd, spelled, spelled, handle)
+    # Since Python 3.13 shutil.rmtree reports the top of the tree as the object that it was given.
+    reported: Any = path if sys.version_info >= (3, 13) else spelled
+    await _remove_tree(_of(context), dir_fd, spelled, reported, handle)
 
 
 async def _remove_tree(ctx: Any, dir_fd: int | None, name: Any, path: Any, handle: Any) -> None:
@@ -633,7 +638,7 @@ async def _empty_directory(ctx: Any, fd: int, path: Any, handle: Any) -> None:
     more: Any = None
     while more is None:
         try:
-            found, more = await ctx._scandir(fd, path[:0], _ENTRIES_PER_STEP, False)
+            found, more = await ctx._scandir(fd, os.fspath(path)[:0], _ENTRIES_PER_STEP, False)
         except OSError as error:
             handle(os.scandir, path, error)
             return

@@ -55,12 +55,21 @@ std::string_view take_until(std::string_view& text, std::string_view end) noexce
 // A line of proc_pid_mountinfo(5).
 struct Mount {
     unsigned long long id = 0;
+    unsigned major = 0;
+    unsigned minor = 0;
     std::string_view type;
 };
+template <typename Number>
+void take_number(std::string_view& text, std::string_view end, Number& number) noexcept {
+    const auto digits = take_until(text, end);
+    std::from_chars(digits.data(), digits.data() + digits.size(), number);
+}
 Mount parse(std::string_view line) noexcept {
     Mount mount;
-    const auto id = take_until(line, " ");
-    std::from_chars(id.data(), id.data() + id.size(), mount.id);
+    take_number(line, " ", mount.id);
+    take_until(line, " ");  // the parent's id
+    take_number(line, ":", mount.major);
+    take_number(line, " ", mount.minor);
     take_until(line, " - ");
     mount.type = take_until(line, " ");
     return mount;
@@ -103,8 +112,7 @@ bool regular_file_may_flush(int fd, const struct statx& status, MountTable& moun
     if (is_in_memory(fd) || is_nameless(fd)) {
         return false;
     }
-    const bool has_mount = (status.stx_mask & STATX_MNT_ID) != 0;
-    switch (has_mount ? mounts.flush_of_mount(status.stx_mnt_id) : Flush::always) {
+    switch (mounts.flush_of(status)) {
         case Flush::none:
             return false;
         case Flush::of_writers:
@@ -127,26 +135,32 @@ void MountTable::read() {
     is_read_ = true;
 }
 
-MountTable::Flush MountTable::flush_of_mount(unsigned long long mount_id) {
+MountTable::Flush MountTable::flush_of(const struct statx& status) {
     if (!is_read_) {
         read();
     }
-    auto flush = Flush::always;
-    bool is_overlay = false;
+    const bool has_id = (status.stx_mask & STATX_MNT_ID) != 0;
+    std::string_view type;       // of the file's mount
+    std::string_view same_type;  // of another mount of the same device
     bool others_serve = false;
     std::string_view rest = text_;
     while (!rest.empty()) {
         const auto mount = parse(take_until(rest, "\n"));
         others_serve = others_serve || is_served_by_others(mount.type);
-        if (mount.id == mount_id) {
-            is_overlay = mount.type == "overlay";
-            flush = flush_of_type(mount.type);
+        if (has_id && mount.id == status.stx_mnt_id) {
+            type = mount.type;
+        }
+        if (mount.major == status.stx_dev_major && mount.minor == status.stx_dev_minor) {
+            same_type = mount.type;
         }
     }
-    if (is_overlay && !others_serve) {
+    if (type.empty()) {
+        type = same_type;
+    }
+    if (type == "overlay" && !others_serve) {
         return Flush::none;
     }
-    return flush;
+    return flush_of_type(type);
 }
 
 bool may_flush(int fd, MountTable& mounts) noexcept {

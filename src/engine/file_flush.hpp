@@ -7,6 +7,8 @@
 // no flush.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <string>
 
 namespace engine {
@@ -16,8 +18,10 @@ class MountTable {
 public:
     enum class Flush { none, of_writers, always };
 
-    // Of regular files; `always` also where the mount is not known. Never asks a server.
-    Flush flush_of_mount(unsigned long long mount_id);
+    // Of a regular file. A file may lie outside the process's root, as the standard output of a
+    // chroot does, and its mount is not listed then: another mount of its device tells the type.
+    // `always` where nothing does. Never asks a server.
+    Flush flush_of(const struct statx& status);
 
 private:
     void read();

@@ -23,6 +23,7 @@ from support.engines import ENGINE
 from support.files import Gate, is_readable
 from support.forked import in_child
 from support.fusefs import HoldingFS
+from support.mount_calls import MS_BIND, MS_PRIVATE, MS_REC, mount
 from support.operations import perform, wait_done
 from support.programs import end_of, run_program, start_program
 from support.workers import PATIENCE, finish, start, stays_blocked
@@ -31,6 +32,7 @@ pytest_plugins = ["support.fixtures"]
 
 pytestmark = pytest.mark.engine("threads", "uring", "auto")
 
+CLONE_NEWNS = 0x20000
 PAGE = 4096
 SIZE = 1 << 20  # more than a terminal takes
 
@@ -376,6 +378,39 @@ def test_record_locks_survive(fd: int, tmp_path: Path) -> None:
         wait_for_threads(before)
         assert is_locked_for_others(path)
     assert is_locked_for_others(path)
+
+
+@pytest.mark.needs_root
+def test_record_locks_survive_beside_a_file_outside_the_root(tmp_path: Path) -> None:
+    """As in a chroot whose standard output is a file of the host: its mount is not listed."""
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    outside = os.open(tmp_path / "outside", os.O_RDWR | os.O_CREAT)
+
+    def use() -> bool | None:
+        if ctypes.CDLL(None).unshare(CLONE_NEWNS) != 0:
+            return None
+        mount("none", Path("/"), "none", MS_REC | MS_PRIVATE)
+        mount(os.fspath(root), root, "none", MS_BIND)
+        mount("proc", root / "proc", "proc")
+        os.chroot(root)
+        os.chdir("/")
+        assert "outside" not in Path("/proc/self/mountinfo").read_text()
+        os.dup2(outside, 1)
+        fd = os.open("data", os.O_RDWR | os.O_CREAT)
+        fcntl.lockf(fd, fcntl.LOCK_EX)
+        before = threads()
+        with AIOContext() as context:
+            perform(context, AIOOperation.write(b"data", fd))
+            perform(context, AIOOperation.fsync(fd))
+            wait_for_threads(before)
+            return is_locked_for_others(Path("data"))
+
+    survives = in_child(use)
+    os.close(outside)
+    if survives is None:
+        pytest.skip("mounting needs root")
+    assert survives
 
 
 @pytest.mark.needs_root

@@ -10,6 +10,9 @@ from pathlib import Path
 
 MS_NOSUID = 2
 MS_NODEV = 4
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
 
 MNT_DETACH = 2
 
