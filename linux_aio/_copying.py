@@ -119,6 +119,16 @@ class NewFile:
         self.take_owner()
         os.fchmod(self.fd, mode)
 
+    def take_name(self, durable: bool) -> None:
+        """Give the file the target's name, or raise FileExistsError if another file has it."""
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.link(self._name or self.path, self._target, src_dir_fd=folder, follow_symlinks=True)
+            if durable:
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
     def replace_target(self, durable: bool) -> None:
         """Give the file the target's name; with `durable` for good."""
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

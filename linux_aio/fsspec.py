@@ -1,0 +1,618 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A file system for fsspec, of this machine's files, under the protocol "aio".
+
+Dask, Ray, pandas, pyarrow and xarray take it wherever they take fsspec's file systems: by an URL
+such as aio:///data/part.parquet, or as an AioFileSystem. It does what fsspec's LocalFileSystem
+does, with the same exceptions. Many files and many ranges are read with as many requests in flight
+as the disk takes. A file that is written has its old content, or none, until it is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+try:
+    from fsspec.asyn import AsyncFileSystem, get_loop, sync_wrapper
+    from fsspec.callbacks import DEFAULT_CALLBACK
+    from fsspec.compression import compr
+    from fsspec.core import get_compression
+    from fsspec.implementations.local import make_path_posix
+    from fsspec.registry import register_implementation
+    from fsspec.utils import isfilelike, stringify_path
+except ImportError as error:
+    raise ImportError(
+        "linux_aio.fsspec needs fsspec: pip install 'linux-aio-python[fsspec]'", name="fsspec"
+    ) from error
+
+from linux_aio import bulk, fs
+from linux_aio._fsspec_files import NewFile, OpenFile, StreamedFile, StreamedWriter, compressed
+from linux_aio._loop_context import loop_context
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from linux_aio.bulk import Direct
+
+__all__ = ["AioFileSystem"]
+
+# Files that are read or written at the same time, where the program does not say (batch_size).
+_FILES_AT_ONCE = 64
+
+# A file of which at least so many ranges are wanted is read by bulk.read_many.
+_MANY_RANGES = 8
+
+# Less is read in vain than another request would cost.
+_MAX_GAP = 1 << 14
+
+
+class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
+    """The files of this machine, or of a mount that all machines have.
+
+    auto_mkdir: make the directories above a file that is written. direct: read past the page cache
+    (O_DIRECT): True, or "auto" for what is not in the page cache; False: no. durable: what was
+    written is on the disk when the call, or close(), returns. asynchronous, loop and batch_size
+    are fsspec's. An instance pickles by these arguments.
+    """
+
+    protocol = "aio"
+    root_marker = "/"
+    local_file = True
+
+    def __init__(
+        self,
+        auto_mkdir: bool = False,
+        direct: Direct = False,
+        durable: bool = False,
+        **storage_options: Any,
+    ) -> None:
+        if direct not in (False, True, "auto"):
+            raise ValueError(f"direct must be False, True or 'auto', not {direct!r}")
+        super().__init__(**storage_options)
+        self.auto_mkdir = auto_mkdir
+        self.direct = direct
+        self.durable = durable
+
+    @property
+    def fsid(self) -> str:
+        """What names the file system; equal for all instances."""
+        return "aio"
+
+    _pid: int
+    _loop: asyncio.AbstractEventLoop | None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop of fsspec's thread, or the one given; in a child process fsspec's own."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            if self._loop is not None:
+                self._loop = get_loop()
+        return self._loop
+
+    # --- paths
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        """Return the absolute path, without a slash at its end, of an aio URL or a path."""
+        if isinstance(path, list):
+            return [cls._strip_protocol(one) for one in path]
+        path = stringify_path(path)
+        if path.startswith("aio:"):
+            path = path[6:] if path.startswith("//", 4) else path[4:]
+        return make_path_posix(path).rstrip("/") or "/"
+
+    @classmethod
+    def _parent(cls, path: Any) -> str:
+        stripped: str = cls._strip_protocol(path)
+        return stripped.rsplit("/", 1)[0] or "/"
+
+    def unstrip_protocol(self, name: Any) -> str:
+        """Return the URL of a path."""
+        return f"aio://{self._strip_protocol(name)}"
+
+    def _isfilestore(self) -> bool:
+        return True
+
+    async def _make_parent(self, path: str) -> None:
+        if self.auto_mkdir:
+            await fs.makedirs(path.rsplit("/", 1)[0] or "/", exist_ok=True)
+
+    # --- status
+
+    async def _info(self, path: Any, **kwargs: Any) -> dict[str, Any]:
+        path = self._strip_protocol(path)
+        status = await fs.lstat(path)
+        if not stat.S_ISLNK(status.st_mode):
+            return _info_of(path, status)
+        info = _info_of(path, await fs.stat(path))
+        info["islink"] = True
+        info["destination"] = await fs.readlink(path)
+        return info
+
+    async def _ls(self, path: Any, detail: bool = True, **kwargs: Any) -> list[Any]:
+        path = self._strip_protocol(path)
+        prefix = path if path.endswith("/") else path + "/"
+        try:
+            if not detail:
+                return [prefix + entry.name async for entry in fs.scandir(path, stat=False)]
+            found: list[Any] = []
+            async with fs.scandir(path) as entries:
+                async for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        found.append(await self._info_of_entry(prefix + entry.name, entry))
+        except NotADirectoryError:
+            info = await self._info(path)
+            return [info if detail else info["name"]]
+        return found
+
+    @staticmethod
+    async def _info_of_entry(path: str, entry: Any) -> dict[str, Any]:
+        info = _info_of(path, entry.stat(follow_symlinks=False))
+        if entry.is_symlink():
+            info["islink"] = True
+            try:
+                info["size"] = (await fs.stat(path)).st_size
+            except OSError:
+                info["size"] = 0
+            info["destination"] = await fs.readlink(path)
+        return info
+
+    async def _exists(self, path: Any, **kwargs: Any) -> bool:
+        return await fs.exists(self._strip_protocol(path))
+
+    async def _lexists(self, path: Any, **kwargs: Any) -> bool:
+        return await fs.lexists(self._strip_protocol(path))
+
+    async def _isfile(self, path: Any) -> bool:
+        return await fs.isfile(self._strip_protocol(path))
+
+    async def _isdir(self, path: Any) -> bool:
+        return await fs.isdir(self._strip_protocol(path))
+
+    async def _islink(self, path: Any) -> bool:
+        return await fs.islink(self._strip_protocol(path))
+
+    async def _size(self, path: Any) -> int:
+        return await fs.getsize(self._strip_protocol(path))
+
+    async def _created(self, path: Any) -> datetime.datetime:
+        info = await self._info(path)
+        return datetime.datetime.fromtimestamp(info["created"], tz=datetime.UTC)
+
+    async def _modified(self, path: Any) -> datetime.datetime:
+        info = await self._info(path)
+        return datetime.datetime.fromtimestamp(info["mtime"], tz=datetime.UTC)
+
+    # --- directories and names
+
+    async def _mkdir(self, path: Any, create_parents: bool = True, **kwargs: Any) -> None:
+        path = self._strip_protocol(path)
+        if await fs.exists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        if create_parents:
+            await fs.makedirs(path, exist_ok=True)
+        else:
+            await fs.mkdir(path, **kwargs)
+
+    async def _makedirs(self, path: Any, exist_ok: bool = False) -> None:
+        await fs.makedirs(self._strip_protocol(path), exist_ok=exist_ok)
+
+    async def _rmdir(self, path: Any) -> None:
+        await fs.rmdir(self._strip_protocol(path))
+
+    async def _rm_file(self, path: Any, **kwargs: Any) -> None:
+        await fs.unlink(self._strip_protocol(path))
+
+    async def _rm(
+        self,
+        path: Any,
+        recursive: bool = False,
+        batch_size: int | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if maxdepth is not None:
+            paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
+            for one in reversed(paths):
+                is_folder = await self._isdir(one) and not await self._islink(one)
+                await (self._rmdir(one) if is_folder else self._rm_file(one))
+            return
+        for one in path if isinstance(path, list | tuple | set) else [path]:
+            for name in await self._literal_paths(self._strip_protocol(one)):
+                await self._rm_one(name, recursive)
+
+    async def _literal_paths(self, path: str) -> list[str]:
+        """What a pattern stands for; a name that there is stands for itself."""
+        if not any(sign in path for sign in "*?[") or await fs.lexists(path):
+            return [path]
+        found: list[str] = await self._glob(path)
+        if not found:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return found
+
+    async def _rm_one(self, path: str, recursive: bool) -> None:
+        if not await fs.isdir(path) or await fs.islink(path):
+            await fs.unlink(path)
+            return
+        if not recursive:
+            raise ValueError("Cannot delete directory, set recursive=True")
+        if path == os.getcwd():
+            raise ValueError("Cannot delete current working directory")
+        await fs.rmtree(path)
+
+    async def _mv(self, path1: Any, path2: Any, recursive: bool = True, **kwargs: Any) -> None:
+        source, target = self._strip_protocol(path1), self._strip_protocol(path2)
+        await self._make_parent(target)
+        await fs.move(source, target)
+
+    async def _mv_file(self, path1: Any, path2: Any) -> None:
+        await self._mv(path1, path2)
+
+    async def _link(self, src: Any, dst: Any, **kwargs: Any) -> None:
+        await fs.link(self._strip_protocol(src), self._strip_protocol(dst), **kwargs)
+
+    async def _symlink(self, src: Any, dst: Any, **kwargs: Any) -> None:
+        await fs.symlink(self._strip_protocol(src), self._strip_protocol(dst), **kwargs)
+
+    async def _chmod(self, path: Any, mode: int) -> None:
+        await fs.chmod(self._strip_protocol(path), mode)
+
+    async def _touch(self, path: Any, truncate: bool = True, **kwargs: Any) -> None:
+        path = self._strip_protocol(path)
+        await self._make_parent(path)
+        context: Any = loop_context()
+        if await fs.exists(path):
+            await fs.utime(path)
+            if truncate:
+                await fs.truncate(path, 0)
+        else:
+            await context._write_file(path, b"", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    # --- reading
+
+    async def _cat_file(
+        self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any
+    ) -> bytes:
+        return await self._read_part(self._strip_protocol(path), start, end)
+
+    async def _read_part(self, path: str, start: int | None, end: int | None) -> bytes:
+        """Return the bytes that a slice of the whole file's would be."""
+        start = start or 0
+        if self.direct is not False or (start < 0 and end is not None and end >= 0):
+            return await self._read_slice(path, start, end)
+        context: Any = loop_context()
+        if start == 0 and (end is None or end < 0):
+            data: bytes = await context._read_file(path)
+        elif end is None or end < 0:
+            return await self._read_slice(path, start, end)
+        else:
+            if end <= start:
+                await fs.stat(path)  # a missing file is missing all the same
+                return b""
+            fd = await context._open(path, os.O_RDONLY)
+            try:
+                data = await context.read(end - start, fd, start)
+                while len(data) < end - start:
+                    more = await context.read(end - start - len(data), fd, start + len(data))
+                    if not more:
+                        break
+                    data += more
+            finally:
+                await context._close(fd)
+            return data
+        return data if end is None else data[:end]
+
+    async def _read_slice(self, path: str, start: int, end: int | None) -> bytes:
+        first, last, _ = slice(start, end).indices(await fs.getsize(path))
+        buffer = bytearray(max(last - first, 0))
+        if not buffer:
+            return b""
+        try:
+            await bulk.aload_into(path, [(first, buffer)], direct=self.direct)
+        except bulk.ShortFileError as error:
+            return bytes(buffer[: error.transfer.nbytes])
+        return bytes(buffer)
+
+    async def _cat(
+        self,
+        path: Any,
+        recursive: bool = False,
+        on_error: str = "raise",
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        paths: list[str] = await self._expand_path(path, recursive=recursive)
+        results = await _in_flight(
+            lambda one: self._cat_file(one, **kwargs), paths, batch_size or self.batch_size
+        )
+        if on_error == "raise":
+            _raise_first(results)
+        if (
+            len(paths) == 1
+            and not isinstance(path, list)
+            and paths[0] == self._strip_protocol(path)
+        ):
+            return results[0]
+        found = zip(paths, results, strict=True)
+        if on_error == "omit":
+            return {one: data for one, data in found if not isinstance(data, BaseException)}
+        return dict(found)
+
+    async def _cat_ranges(
+        self,
+        paths: list[Any],
+        starts: Any,
+        ends: Any,
+        max_gap: int | None = None,
+        batch_size: int | None = None,
+        on_error: str = "return",
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Return the bytes of each range, a slice of the file of that path.
+
+        Ranges of one file with at most `max_gap` bytes between them are read together.
+        """
+        if not isinstance(paths, list):
+            raise TypeError("paths must be a list")
+        starts = _as_list(starts, len(paths))
+        ends = _as_list(ends, len(paths))
+        if len(starts) != len(paths) or len(ends) != len(paths):
+            raise ValueError("paths, starts and ends must have the same length")
+        by_path: dict[Any, list[int]] = {}
+        for index, path in enumerate(paths):
+            by_path.setdefault(path, []).append(index)
+        results: list[Any] = [None] * len(paths)
+        jobs: list[tuple[str, list[int]]] = []
+        for path, indices in by_path.items():
+            stripped = self._strip_protocol(path)
+            if len(indices) >= _MANY_RANGES:
+                jobs.append((stripped, indices))
+            else:
+                jobs += [(stripped, [index]) for index in indices]
+
+        async def read(job: tuple[str, list[int]]) -> None:
+            path, indices = job
+            if len(indices) == 1:
+                index = indices[0]
+                results[index] = await self._read_part(path, starts[index], ends[index])
+            else:
+                await self._read_ranges(path, indices, starts, ends, max_gap, results)
+
+        outcomes = await _in_flight(read, jobs, batch_size or self.batch_size)
+        for (_, indices), outcome in zip(jobs, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                for index in indices:
+                    results[index] = outcome
+        if on_error != "return":
+            _raise_first(results)
+        return results
+
+    async def _read_ranges(
+        self,
+        path: str,
+        indices: list[int],
+        starts: list[int | None],
+        ends: list[int | None],
+        max_gap: int | None,
+        results: list[Any],
+    ) -> None:
+        size = await fs.getsize(path)
+        ranges = []
+        for index in indices:
+            start, end = starts[index] or 0, ends[index]
+            if start < 0 or end is None or end < 0 or end > size:
+                start, end, _ = slice(start, end).indices(size)
+            ranges.append((start, end - start) if end > start else (0, 0))
+        gap = _MAX_GAP if max_gap is None else max_gap
+        stream = bulk.read_many(path, ranges, direct=self.direct, max_gap=gap)
+        async with contextlib.aclosing(stream):
+            async for number, data in stream:
+                results[indices[number]] = bytes(data)
+
+    # --- writing
+
+    async def _pipe_file(
+        self, path: Any, value: Any, mode: str = "overwrite", **kwargs: Any
+    ) -> None:
+        path = self._strip_protocol(path)
+        await self._make_parent(path)
+        if self._intrans:
+            file = NewFile(self, path, "xb" if mode == "create" else "wb", autocommit=False)
+            self.transaction.files.append(file)
+            file.write(value)
+            file.close()
+            return
+        await asyncio.to_thread(self._write_whole, path, value, mode)
+
+    def _write_whole(self, path: str, value: Any, mode: str) -> None:
+        with NewFile(self, path, "xb" if mode == "create" else "wb") as file:
+            file.write(value)
+
+    async def _pipe(
+        self, path: Any, value: Any = None, batch_size: int | None = None, **kwargs: Any
+    ) -> None:
+        items = [(path, value)] if isinstance(path, str) else list(path.items())
+
+        async def write(item: tuple[Any, Any]) -> None:
+            await self._pipe_file(*item, **kwargs)
+
+        _raise_first(await _in_flight(write, items, batch_size or self.batch_size))
+
+    async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
+        await self._copy_one(self._strip_protocol(path1), self._strip_protocol(path2))
+
+    async def _get_file(
+        self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+    ) -> None:
+        if isfilelike(lpath):
+            lpath.write(await self._cat_file(rpath))
+            return
+        await self._copy_one(self._strip_protocol(rpath), make_path_posix(lpath), callback)
+
+    async def _put_file(
+        self,
+        lpath: Any,
+        rpath: Any,
+        mode: str = "overwrite",
+        callback: Any = DEFAULT_CALLBACK,
+        **kwargs: Any,
+    ) -> None:
+        target = self._strip_protocol(rpath)
+        await self._copy_one(make_path_posix(lpath), target, callback, exclusive=mode == "create")
+
+    async def _copy_one(
+        self,
+        source: str,
+        target: str,
+        callback: Any = DEFAULT_CALLBACK,
+        *,
+        exclusive: bool = False,
+    ) -> None:
+        status = await fs.stat(source)
+        await self._make_parent(target)
+        if stat.S_ISDIR(status.st_mode):
+            await fs.makedirs(target, exist_ok=True)
+            return
+        if exclusive and await fs.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        if not stat.S_ISREG(status.st_mode):
+            await fs.copyfile(source, target)
+            return
+        if await fs.isdir(target):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+        callback.set_size(status.st_size)
+        transfer = await bulk.acopy(source, target, direct=self.direct, durable=self.durable)
+        callback.absolute_update(transfer.nbytes)
+
+    # --- open files
+
+    def open(
+        self,
+        path: Any,
+        mode: str = "rb",
+        block_size: int | None = None,
+        cache_options: Any = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Open a file, as AbstractFileSystem.open; `block_size` is the size of the buffer."""
+        if compression is None or "b" not in mode:
+            return super().open(path, mode, block_size, cache_options, compression, **kwargs)
+        file = super().open(path, mode, block_size, cache_options, **kwargs)
+        name = get_compression(self._strip_protocol(path), compression)
+        return file if name is None else compressed(file, compr[name], mode)
+
+    def _open(
+        self,
+        path: Any,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_options: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        path = self._strip_protocol(path)
+        if self.auto_mkdir and "r" not in mode:
+            os.makedirs(self._parent(path), exist_ok=True)
+        if "+" not in mode and ("w" in mode or "x" in mode):
+            return NewFile(self, path, mode, autocommit=autocommit, block_size=block_size)
+        return OpenFile(self, path, mode, block_size)
+
+    async def open_async(self, path: Any, mode: str = "rb", **kwargs: Any) -> Any:
+        """Open a file whose read, write, flush and close are awaited; bytes only."""
+        if "b" not in mode or kwargs.get("compression"):
+            raise ValueError("open_async() gives bytes: no text and no compression")
+        path = self._strip_protocol(path)
+        if mode == "rb":
+            context: Any = loop_context()
+            fd = await context._open(path, os.O_RDONLY)
+            try:
+                status = await context._stat(fd)
+            except BaseException:
+                os.close(fd)
+                raise
+            return StreamedFile(self, path, fd, status.st_size)
+        if mode not in ("wb", "xb", "ab"):
+            raise ValueError(f"open_async() has no mode {mode!r}")
+        file = await asyncio.to_thread(self._open, path, mode)
+        return StreamedWriter(self, path, mode, file)
+
+    # fsspec makes blocking methods of those that it knows; these are ours.
+    lexists = sync_wrapper(_lexists)
+    islink = sync_wrapper(_islink)
+    created = sync_wrapper(_created)
+    modified = sync_wrapper(_modified)
+    rmdir = sync_wrapper(_rmdir)
+    mv = sync_wrapper(_mv)
+    link = sync_wrapper(_link)
+    symlink = sync_wrapper(_symlink)
+    chmod = sync_wrapper(_chmod)
+    touch = sync_wrapper(_touch)
+
+
+def _info_of(path: str, status: os.stat_result) -> dict[str, Any]:
+    mode = status.st_mode
+    return {
+        "name": path,
+        "size": status.st_size,
+        "type": "directory" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other",
+        "created": status.st_ctime,
+        "islink": stat.S_ISLNK(mode),
+        "mode": mode,
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+        "mtime": status.st_mtime,
+        "ino": status.st_ino,
+        "nlink": status.st_nlink,
+    }
+
+
+def _as_list(value: Any, length: int) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    try:
+        return list(value)
+    except TypeError:
+        return [value] * length
+
+
+def _raise_first(results: Iterable[Any]) -> None:
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+async def _in_flight(
+    function: Callable[[Any], Awaitable[Any]], arguments: Sequence[Any], limit: int | None
+) -> list[Any]:
+    """Return the result or exception of function(argument) of each, some of them at a time.
+
+    What is in the page cache is read without suspending the task: one task for each file would cost
+    more than the reading.
+    """
+    results: list[Any] = [None] * len(arguments)
+    left = iter(enumerate(arguments))
+
+    async def work() -> None:
+        for index, argument in left:
+            try:
+                results[index] = await function(argument)
+            except Exception as error:
+                results[index] = error
+
+    count = len(arguments) if limit == -1 else min(limit or _FILES_AT_ONCE, len(arguments))
+    if count == 1:
+        await work()
+    else:
+        await asyncio.gather(*[work() for _ in range(count)])
+    return results
+
+
+# The entry point says so as well; but not of a package that is used without being installed.
+register_implementation("aio", AioFileSystem, clobber=True)

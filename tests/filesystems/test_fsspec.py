@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AioFileSystem beside fsspec's LocalFileSystem."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import pickle
+import random
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+fsspec = pytest.importorskip("fsspec")
+
+from fsspec.implementations.local import LocalFileSystem  # noqa: E402
+
+from linux_aio.fsspec import AioFileSystem  # noqa: E402
+
+LOCAL = LocalFileSystem()
+
+
+@pytest.fixture
+def aio() -> AioFileSystem:
+    return AioFileSystem()
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """The result, or the type of the exception."""
+    try:
+        return call()
+    except Exception as error:
+        return type(error)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder with files, folders and links."""
+    folder = tmp_path / "tree"
+    (folder / "below" / "empty").mkdir(parents=True)
+    (folder / "file").write_bytes(bytes(range(256)) * 10)
+    (folder / "nothing").touch()
+    (folder / "below" / "other").write_text("one\ntwo\n")
+    (folder / "link").symlink_to("file")
+    (folder / "folder-link").symlink_to("below")
+    (folder / "broken").symlink_to("nowhere")
+    return folder
+
+
+NAMES = ["", "file", "nothing", "below", "below/other", "link", "folder-link", "broken", "no/such"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "method",
+    [
+        "info",
+        "exists",
+        "lexists",
+        "isfile",
+        "isdir",
+        "islink",
+        "size",
+        "created",
+        "modified",
+        "cat",
+    ],
+)
+def test_same_answers(aio: AioFileSystem, tree: Path, method: str, name: str) -> None:
+    path = str(tree / name)
+    mine = outcome(lambda: getattr(aio, method)(path))
+    assert mine == outcome(lambda: getattr(LOCAL, method)(path))
+    assert mine == outcome(lambda: getattr(aio, method)(f"aio://{path}"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_listings(aio: AioFileSystem, tree: Path, name: str) -> None:
+    path = str(tree / name)
+
+    def names(fs: Any) -> Any:
+        return outcome(lambda: sorted(fs.ls(path, detail=False)))
+
+    def infos(fs: Any) -> Any:
+        return outcome(lambda: sorted(fs.ls(path, detail=True), key=lambda info: info["name"]))
+
+    assert names(aio) == names(LOCAL)
+    assert infos(aio) == infos(LOCAL)
+    assert aio.find(path) == LOCAL.find(path)
+    assert aio.glob(path + "/*") == LOCAL.glob(path + "/*")
+    assert sorted(aio.walk(path)) == sorted(LOCAL.walk(path)) or not os.path.isdir(path)
+
+
+ERRORS: dict[str, Callable[[Any, str], Any]] = {
+    "read a folder": lambda fs, path: fs.cat_file(f"{path}/below"),
+    "read below a file": lambda fs, path: fs.cat_file(f"{path}/file/x"),
+    "make what is there": lambda fs, path: fs.mkdir(f"{path}/below"),
+    "make without parents": lambda fs, path: fs.mkdir(f"{path}/a/b", create_parents=False),
+    "make folders that are there": lambda fs, path: fs.makedirs(f"{path}/below"),
+    "remove a full folder": lambda fs, path: fs.rmdir(f"{path}/below"),
+    "remove a folder": lambda fs, path: fs.rm(f"{path}/below"),
+    "remove nothing": lambda fs, path: fs.rm(f"{path}/no"),
+    "remove the file nothing": lambda fs, path: fs.rm_file(f"{path}/no"),
+    "open nothing": lambda fs, path: fs.open(f"{path}/no"),
+    "open a folder": lambda fs, path: fs.open(f"{path}/below", "wb"),
+    "write in no folder": lambda fs, path: fs.open(f"{path}/no/file", "wb"),
+    "pipe in no folder": lambda fs, path: fs.pipe_file(f"{path}/no/file", b"x"),
+    "pipe to a folder": lambda fs, path: fs.pipe_file(f"{path}/below", b"x"),
+    "make again": lambda fs, path: fs.open(f"{path}/file", "xb"),
+    "pipe again": lambda fs, path: fs.pipe_file(f"{path}/file", b"x", mode="create"),
+    "copy nothing": lambda fs, path: fs.cp_file(f"{path}/no", f"{path}/new"),
+    "move nothing": lambda fs, path: fs.mv(f"{path}/no", f"{path}/new"),
+    "touch in no folder": lambda fs, path: fs.touch(f"{path}/no/file"),
+    "list nothing": lambda fs, path: fs.ls(f"{path}/no"),
+}
+
+
+@pytest.mark.parametrize("what", ERRORS)
+def test_same_errors(aio: AioFileSystem, tree: Path, what: str) -> None:
+    mine = outcome(lambda: ERRORS[what](aio, str(tree)))
+    assert mine == outcome(lambda: ERRORS[what](LOCAL, str(tree)))
+    assert issubclass(mine, Exception)
+
+
+BOUNDS = [None, 0, 1, 100, 2559, 2560, 2561, 10**6, -1, -100, -2560, -2561]
+
+
+@pytest.mark.parametrize("direct", [False, "auto", True])
+def test_slices_of_a_file(tree: Path, direct: Any) -> None:
+    fs = AioFileSystem(direct=direct)
+    path = str(tree / "file")
+    data = (tree / "file").read_bytes()
+    bounds = [(start, end) for start in BOUNDS for end in BOUNDS]
+    if direct:
+        bounds = random.Random(0).sample(bounds, 20)
+    try:
+        for start, end in bounds:
+            assert fs.cat_file(path, start, end) == data[start:end], (start, end)
+    except OSError:
+        if direct is not True:
+            raise
+        pytest.skip("no O_DIRECT in the folder for temporary files")
+    paths = [path] * len(bounds)
+    starts, ends = map(list, zip(*bounds, strict=True))
+    for _ in range(2):
+        results = fs.cat_ranges(paths, starts, ends)
+        assert results == [data[start:end] for start, end in bounds]
+        assert {type(result) for result in results} == {bytes}
+    assert fs.cat_ranges(paths[:3], 5, 50) == [data[5:50]] * 3
+
+
+def test_many_files_and_ranges(aio: AioFileSystem, tmp_path: Path) -> None:
+    contents = {str(tmp_path / f"{i}"): os.urandom(i * 7 % 1000) for i in range(300)}
+    aio.pipe(contents)
+    assert {path: Path(path).read_bytes() for path in contents} == contents
+    assert aio.cat(list(contents)) == contents
+    assert aio.cat(f"{tmp_path}/*") == contents
+    assert aio.cat(str(tmp_path), recursive=True, on_error="omit") == contents
+    with pytest.raises(FileNotFoundError):
+        aio.cat([*contents, str(tmp_path / "no")])
+    returned = aio.cat([*contents, str(tmp_path / "no")], on_error="return")
+    assert isinstance(returned.pop(str(tmp_path / "no")), FileNotFoundError)
+    assert returned == contents
+
+    chosen = random.Random(0)
+    wanted = [(chosen.choice(list(contents)), chosen.randrange(900)) for _ in range(5000)]
+    wanted += [(next(reversed(contents)), start) for start in range(300)]
+    wanted.append((str(tmp_path / "no"), 0))
+    paths, starts = map(list, zip(*wanted, strict=True))
+    ends = [start + chosen.randrange(100) for start in starts]
+    found = aio.cat_ranges(paths, starts, ends)
+    assert isinstance(found.pop(), FileNotFoundError)
+    for path, start, end, data in zip(paths, starts, ends, found, strict=False):
+        assert data == contents[path][start:end]
+    with pytest.raises(FileNotFoundError):
+        aio.cat_ranges(paths, starts, ends, on_error="raise")
+
+
+def test_open_both_directions(aio: AioFileSystem, tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    with aio.open(path, "wb") as file:
+        assert file.writable()
+        file.write(b"hello world\n")
+        file.seek(6)
+        file.write(b"W")
+        assert file.tell() == 7
+        assert not os.path.exists(path)
+    with aio.open(path) as file:
+        assert (file.size, file.read(5), file.tell()) == (12, b"hello", 5)
+        again = pickle.loads(pickle.dumps(file))
+        assert again.read() == b" World\n"
+        again.close()
+        assert file.seek(-2, io.SEEK_END) == 10
+        assert list(file) == [b"d\n"]
+        buffer = bytearray(5)
+        file.seek(0)
+        assert file.readinto(buffer) == 5
+        assert buffer == b"hello"
+    with aio.open(path, "ab") as file:
+        file.write(b"two\n")
+    with aio.open(path, "r+b") as file:
+        file.write(b"H")
+        file.seek(0)
+        assert file.readlines() == [b"Hello World\n", b"two\n"]
+    with aio.open(path, "w", encoding="utf-16") as text:
+        text.write("größer")
+    with aio.open(path, "r", encoding="utf-16") as text:
+        assert text.read() == "größer"
+    for compression in ("gzip", "xz", "bz2"):
+        with aio.open(path, "wb", compression=compression) as file:
+            file.write(b"x" * 10_000)
+        with aio.open(path, "rb", compression=compression) as file:
+            assert file.read() == b"x" * 10_000
+
+
+def test_a_file_is_replaced_when_it_is_whole(aio: AioFileSystem, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    link = tmp_path / "link"
+    link.symlink_to("file")
+    with aio.open(str(link), "wb") as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+    def fail() -> None:
+        with aio.open(str(path), "wb") as file:
+            file.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert path.read_bytes() == b"new"
+    aio.pipe_file(str(link), b"piped")
+    assert path.read_bytes() == b"piped"
+    assert sorted(os.listdir(tmp_path)) == ["file", "link"]
+    with aio.open("/dev/null", "wb") as file:
+        file.write(b"x")
+    aio.pipe_file("/dev/null", b"x")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_a_new_file_has_the_umasks_mode(aio: AioFileSystem, tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        aio.pipe_file(str(tmp_path / "a"), b"x")
+        aio.touch(str(tmp_path / "b"))
+        with aio.open(str(tmp_path / "c"), "wb"):
+            pass
+    finally:
+        os.umask(old)
+    for name in "abc":
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o640
+
+
+def test_of_two_that_make_a_file_one_fails(aio: AioFileSystem, tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    first, second = aio.open(path, "xb"), aio.open(path, "xb")
+    first.write(b"first")
+    second.write(b"second")
+    second.close()
+    with pytest.raises(FileExistsError):
+        first.close()
+    assert os.listdir(tmp_path) == ["file"]
+    assert Path(path).read_bytes() == b"second"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_transactions(aio: AioFileSystem, tmp_path: Path, fails: bool) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    try:
+        with aio.transaction:
+            with aio.open(str(tmp_path / "old"), "wb") as file:
+                file.write(b"new")
+            aio.pipe_file(str(tmp_path / "new"), b"new")
+            assert os.listdir(tmp_path) == ["old"]
+            assert (tmp_path / "old").read_bytes() == b"old"
+            if fails:
+                raise KeyError
+    except KeyError:
+        pass
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == (
+        {"old": b"old"} if fails else {"old": b"new", "new": b"new"}
+    )
+    aio.pipe_file(str(tmp_path / "later"), b"x")
+    assert (tmp_path / "later").exists()
+
+
+def test_changes(aio: AioFileSystem, tree: Path) -> None:
+    aio.touch(str(tree / "file"), truncate=False)
+    assert aio.size(str(tree / "file")) == 2560
+    aio.touch(str(tree / "file"))
+    assert aio.size(str(tree / "file")) == 0
+    aio.chmod(str(tree / "file"), 0o600)
+    assert aio.info(str(tree / "file"))["mode"] == stat.S_IFREG | 0o600
+    aio.mv(str(tree / "below"), str(tree / "moved"))
+    assert (tree / "moved" / "other").exists()
+    aio.link(str(tree / "file"), str(tree / "hard"))
+    aio.symlink("hard", str(tree / "soft"))
+    assert aio.islink(str(tree / "soft"))
+    aio.rm(str(tree / "*ard"))
+    assert not (tree / "hard").exists()
+    aio.rm([str(tree / "soft"), str(tree / "moved")], recursive=True)
+    assert sorted(os.listdir(tree)) == ["broken", "file", "folder-link", "link", "nothing"]
+    for name in ("a*", "b[c]", "d?"):
+        aio.pipe_file(str(tree / name), b"x")
+        aio.rm_file(str(tree / name))
+        aio.pipe_file(str(tree / name), b"x")
+        aio.rm(str(tree / name))
+    assert sorted(os.listdir(tree)) == ["broken", "file", "folder-link", "link", "nothing"]
+
+
+def test_auto_mkdir(tmp_path: Path) -> None:
+    fs = AioFileSystem(auto_mkdir=True)
+    for number, write in enumerate(
+        [
+            lambda path: fs.pipe_file(path, b"x"),
+            lambda path: fs.open(path, "wb").close(),
+            lambda path: fs.open(path, "ab").close(),
+            fs.touch,
+            lambda path: fs.cp_file(__file__, path),
+            lambda path: fs.put_file(__file__, path),
+        ]
+    ):
+        path = tmp_path / str(number) / "below" / "file"
+        write(str(path))
+        assert path.exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
+def test_copies(tmp_path: Path, size: int) -> None:
+    fs = AioFileSystem(durable=True)
+    data = os.urandom(size)
+    path = str(tmp_path / "file")
+    fs.pipe_file(path, data)
+    fs.cp_file(path, path + "2")
+    fs.get_file(path, path + "3")
+    fs.put_file(path, path + "4")
+    target = io.BytesIO()
+    fs.get_file(path, target)
+    assert target.getvalue() == data
+    for name in "234":
+        assert Path(path + name).read_bytes() == data
+    with pytest.raises(FileExistsError):
+        fs.put_file(path, path + "4", mode="create")
+
+
+def test_urls(tmp_path: Path) -> None:
+    url = f"aio://{tmp_path}/file"
+    with fsspec.open(url, "wb") as file:
+        file.write(b"x")
+    fs, path = fsspec.core.url_to_fs(url, auto_mkdir=True)
+    assert isinstance(fs, AioFileSystem)
+    assert fs.auto_mkdir
+    assert path == str(tmp_path / "file")
+    assert fs.unstrip_protocol(path) == url
+    assert fsspec.open_local(url) == path
+    for spelled in (path, f"aio:{path}", url, tmp_path / "file", [url]):
+        stripped = AioFileSystem._strip_protocol(spelled)
+        assert stripped == ([path] if isinstance(spelled, list) else path)
+    assert AioFileSystem._strip_protocol("aio://x/y") == f"{os.getcwd()}/x/y"
+    assert AioFileSystem._strip_protocol("aio:///") == "/"
+    assert AioFileSystem._strip_protocol("~/x") == os.path.expanduser("~/x")
+    assert fs._parent("/a/b") == "/a"
+    assert fs._parent("/a") == "/"
+    mapper = fsspec.get_mapper(f"aio://{tmp_path}")
+    mapper["key"] = b"value"
+    assert dict(mapper) == {"file": b"x", "key": b"value"}
+
+
+def test_options_pickle() -> None:
+    fs = AioFileSystem(auto_mkdir=True, direct="auto", durable=True, batch_size=7)
+    again = pickle.loads(pickle.dumps(fs))
+    assert (again.auto_mkdir, again.direct, again.durable, again.batch_size) == (
+        True,
+        "auto",
+        True,
+        7,
+    )
+    assert AioFileSystem.from_json(fs.to_json()) == fs
+    with pytest.raises(ValueError, match="direct must be"):
+        AioFileSystem(direct="maybe")  # type: ignore[arg-type]
+
+
+def test_asynchronous(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+
+    async def run() -> None:
+        fs = AioFileSystem(asynchronous=True, skip_instance_cache=True)
+        await fs._pipe_file(path, b"hello world")
+        assert await fs._cat_file(path, 6) == b"world"
+        assert await fs._cat_ranges([path] * 20, list(range(20)), [20] * 20) == [
+            b"hello world"[start:20] for start in range(20)
+        ]
+        async with await fs.open_async(path) as file:
+            assert file.size == 11
+            assert await file.read(5) == b"hello"
+            file.seek(-5, 2)
+            assert await file.read() == b"world"
+            assert await file.read() == b""
+        async with await fs.open_async(path, "wb") as file:
+            for _ in range(1000):
+                assert await file.write(b"x" * 100) == 100
+            assert file.tell() == 100_000
+            assert await fs._size(path) == 11
+        assert await fs._size(path) == 100_000
+        file = await fs.open_async(path, "wb")
+        await file.write(b"half")
+        await file.__aexit__(KeyError, KeyError(), None)
+        async with await fs.open_async(path, "ab") as file:
+            await file.write(b"!")
+        assert await fs._size(path) == 100_001
+        with pytest.raises(ValueError, match="bytes"):
+            await fs.open_async(path, "w")
+        with pytest.raises(RuntimeError, match="not running"):
+            fs.cat_file(path)
+
+    asyncio.run(run())
