@@ -201,41 +201,41 @@ std::size_t AioEngine::take_from_ring(std::span<Completion> completions) noexcep
                            return completion_of(to_pointer(event.data), event.res);
                        });
         seen_ += seen;
-        count = drop_alarm(completions.first(seen));
+        count = drop_wake_event(completions.first(seen));
     } while (count == 0 && seen != 0);
     release_places();
     return count;
 }
 
 // Returns how many are left.
-std::size_t AioEngine::drop_alarm(std::span<Completion> completions) noexcept {
-    if (!alarm_sounds_.load(std::memory_order_relaxed)) {
+std::size_t AioEngine::drop_wake_event(std::span<Completion> completions) noexcept {
+    if (!wake_is_pending_.load(std::memory_order_relaxed)) {
         return completions.size();
     }
-    const auto found = std::ranges::find(completions, &alarm_, &Completion::request);
+    const auto found = std::ranges::find(completions, &waker_, &Completion::request);
     if (found == completions.end()) {
         return completions.size();
     }
-    alarm_sounds_.store(false);
+    wake_is_pending_.store(false);
     std::copy(found + 1, completions.end(), found);
     return completions.size() - 1;
 }
 
-void AioEngine::set_alarm(int eventfd) noexcept {
-    alarm_.opcode = Opcode::poll;
-    alarm_.fd = eventfd;
-    alarm_.poll_events = POLLOUT;
-    fill_control_block(alarm_);
+void AioEngine::set_waker(int eventfd) noexcept {
+    waker_.opcode = Opcode::poll;
+    waker_.fd = eventfd;
+    waker_.poll_events = POLLOUT;
+    fill_control_block(waker_);
 }
 
-void AioEngine::sound() noexcept {
-    if (alarm_sounds_.exchange(true)) {
+void AioEngine::wake() noexcept {
+    if (wake_is_pending_.exchange(true)) {
         return;  // whoever sleeps is being woken
     }
-    iocb* block = &alarm_.control_block;
+    iocb* block = &waker_.control_block;
     if (libaio::calls.submit(context_, 1, &block) != 1) {
         // There is no room for its event: then there are others, and nobody sleeps.
-        alarm_sounds_.store(false);
+        wake_is_pending_.store(false);
     }
 }
 
@@ -259,7 +259,7 @@ std::size_t AioEngine::take_by_system_call(std::span<Completion> completions) no
                        return completion_of(event.data, static_cast<long>(event.res));
                    });
     seen_ += static_cast<Ticket>(count);
-    return drop_alarm(completions.first(static_cast<std::size_t>(count)));
+    return drop_wake_event(completions.first(static_cast<std::size_t>(count)));
 }
 
 void AioEngine::release_places() noexcept {

@@ -26,7 +26,7 @@
 
 namespace engine {
 
-class AioEngine final : public Engine, public Alarm {
+class AioEngine final : public Engine, public Waker {
 public:
     // Throws std::system_error with what io_setup(2) says.
     explicit AioEngine(unsigned max_requests);
@@ -44,14 +44,14 @@ public:
     CancelAnswer post_cancellation(Request& request) noexcept override;
 
     // For an engine that has completions from elsewhere, too: ends the wait() of all threads that
-    // drew their tickets before. The alarm is the event of a poll that completes at once, of which
+    // drew their tickets before. The waker is the event of a poll that completes at once, of which
     // nobody hears. It takes a request more than the others, and an eventfd, to be known by that
-    // number in the descriptor table of whoever sounds it.
-    void set_alarm(int eventfd) noexcept;
-    void sound() noexcept override;
+    // number in the descriptor table of whoever wakes it.
+    void set_waker(int eventfd) noexcept;
+    void wake() noexcept override;
 
 private:
-    std::size_t drop_alarm(std::span<Completion> completions) noexcept;
+    std::size_t drop_wake_event(std::span<Completion> completions) noexcept;
     std::size_t take_from_ring(std::span<Completion> completions) noexcept;
     std::size_t take_by_system_call(std::span<Completion> completions) noexcept;
     void release_places() noexcept;
@@ -73,8 +73,8 @@ private:
     int sleepers_ = 0;                         // threads inside io_getevents
     std::atomic<std::uint64_t> released_ = 0;  // times that places were given back
 
-    Request alarm_;
-    std::atomic<bool> alarm_sounds_ = false;  // its event has not been taken yet
+    Request waker_;
+    std::atomic<bool> wake_is_pending_ = false;  // its event has not been taken yet
 
     // Found by a thread that polled, for the next reap.
     Completion polled_{};

@@ -33,7 +33,7 @@ constexpr std::size_t most_inside = std::size_t{256} * 1024;
 
 std::unique_ptr<AioEngine> open_aio(unsigned max_requests) {
     try {
-        // one more for the alarm
+        // one more for the waker
         return std::make_unique<AioEngine>(max_requests + 1);
     } catch (const std::system_error&) {
         return nullptr;
@@ -64,10 +64,10 @@ bool ends_at(int fd, std::uint64_t offset) noexcept {
 
 AutoEngine::AutoEngine(unsigned max_requests)
     : aio_(open_aio(max_requests)),
-      crew_(completions_, uring_reactor() != nullptr ? uring_reactor() : make_epoll_reactor,
+      pool_(completions_, uring_reactor() != nullptr ? uring_reactor() : make_epoll_reactor,
             uring_reactor() != nullptr ? make_epoll_reactor : nullptr) {
     if (aio_ != nullptr) {
-        aio_->set_alarm(crew_->wake_number());
+        aio_->set_waker(pool_->wake_number());
     }
     for (auto* fds : {&far_reads_, &far_writes_}) {
         std::ranges::for_each(*fds, [](auto& fd) { fd.store(-1, std::memory_order_relaxed); });
@@ -194,7 +194,7 @@ void AutoEngine::plan_direct(Request& request, const FileFacts::Look& look) noex
         if (is_large) {
             send_to_workers(request, Reason::large, false);
         } else {
-            send_far(request, Reason::write);
+            route_blocking(request, Reason::write);
         }
         return;
     }
@@ -210,7 +210,7 @@ void AutoEngine::plan_direct(Request& request, const FileFacts::Look& look) noex
         request.is_only_tried = look.file_system == FileSystem::btrfs;
     } else {
         request.waits_in_submission = true;
-        send_far(request, Reason::other);
+        route_blocking(request, Reason::other);
     }
 }
 
@@ -220,7 +220,7 @@ void AutoEngine::plan_buffered(Request& request) noexcept {
     } else if (request.priority == 0 && (is_read(request.opcode) || wants_no_wait(request))) {
         send_inside(request, Pace::perhaps);
     } else if (is_read(request.opcode)) {
-        send_far(request, Reason::other);
+        route_blocking(request, Reason::other);
     } else {
         constexpr int waits_for_disk = RWF_DSYNC | RWF_SYNC;
         send_to_workers(request, Reason::write, (request.rw_flags & waits_for_disk) == 0);
@@ -240,7 +240,7 @@ void AutoEngine::send_to_kernel(Request& request, Reason otherwise) noexcept {
     } else if (request.opcode == Opcode::poll) {
         send_to_reactor(request, otherwise);
     } else {
-        send_far(request, otherwise);
+        route_blocking(request, otherwise);
     }
 }
 
@@ -258,7 +258,7 @@ void AutoEngine::send_to_workers(Request& request, Reason reason, bool is_brief)
 }
 
 // To io_uring where there is one.
-void AutoEngine::send_far(Request& request, Reason reason) noexcept {
+void AutoEngine::route_blocking(Request& request, Reason reason) noexcept {
     if (has_uring()) {
         send_to_reactor(request, reason);
     } else {
@@ -327,7 +327,7 @@ AutoEngine::Outcome AutoEngine::try_next(Batch& batch) noexcept {
                                         : Outcome{.kind = Outcome::Kind::out_of_turn};
     }
     if (request.route == Route::aio && request.is_only_tried && !may_be_tried(request)) {
-        send_far(request, Reason::other);
+        route_blocking(request, Reason::other);
         return {};
     }
     const auto chance = chance_of(request, batch.now >= batch.end_of_tries);
@@ -372,10 +372,10 @@ AutoEngine::Chance AutoEngine::chance_of(Request& request, bool is_late) noexcep
         case FileFacts::Advice::reads_at_once:
             return is_late ? leave_to_workers(request) : Chance::sure;
         case FileFacts::Advice::misses:
-            if (!is_late && starter_.is_needed()) {
+            if (!is_late && readahead_probe_.is_needed()) {
                 return Chance::slight;
             }
-            send_far(request, Reason::uncached);
+            route_blocking(request, Reason::uncached);
             break;
         case FileFacts::Advice::unsupported:
             send_to_workers(request, Reason::unsupported, true);
@@ -401,7 +401,7 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
     const auto now = Clock::now();
     const auto time = now - std::exchange(batch.now, now);
     if (chance == Chance::slight) {
-        starter_.note_time(time);
+        readahead_probe_.note_time(time);
     }
     if (result == -EBADF) {
         return {.kind = Outcome::Kind::refused, .result = EBADF};
@@ -432,7 +432,7 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
         if (chance == Chance::fair) {
             facts_.note_miss(request.fd);
         }
-        send_far(request, Reason::uncached);
+        route_blocking(request, Reason::uncached);
         return {};
     }
     facts_.note_hit(request.fd);
@@ -519,7 +519,7 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
             for (auto* request : rest) {
                 request->is_tried = false;
                 request->waits_in_submission = true;
-                send_far(*request, Reason::other);
+                route_blocking(*request, Reason::other);
             }
             return {.taken = submission.taken + submit_to_threads(rest).taken};
         }
@@ -541,12 +541,12 @@ Submission AutoEngine::submit_to_threads(std::span<Request* const> requests) noe
     const auto count = [&](const Request& request) {
         to_workers += request.route == Route::workers ? 1 : 0;
         if (request.reason == Reason::uncached) {
-            starter_.note_sent();
+            readahead_probe_.note_sent();
         }
         ++reasons[static_cast<std::size_t>(request.reason)];
     };
     // by reference: to copy it would take memory
-    const auto submission = crew_->submit(requests, std::ref(count));
+    const auto submission = pool_->submit(requests, std::ref(count));
     add(by_workers_, to_workers);
     add(by_reactor_, submission.taken - to_workers);
     for (std::size_t i = 0; i < reasons.size(); ++i) {
@@ -568,7 +568,7 @@ std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
     for (const auto& completion : completions.first(count)) {
         const auto& request = *completion.request;
         if (request.route != Route::inside && request.reason == Reason::uncached) {
-            starter_.note_returned();
+            readahead_probe_.note_returned();
         }
     }
     if (aio_ == nullptr) {
@@ -600,7 +600,7 @@ bool AutoEngine::goes_another_way(Completion& completion) noexcept {
         const std::lock_guard lock(mutex_);
         facts_.note_direct_wait(request.fd);
         request.waits_in_submission = true;
-        send_far(request, Reason::other);
+        route_blocking(request, Reason::other);
     }
     const auto submission = submit_to_threads({&single, 1});
     completion.result = -submission.error;
@@ -625,7 +625,7 @@ int AutoEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     if (!completions_.listen(of_queue, *aio_)) {
         return 0;
     }
-    // If the alarm has gone off, and was taken, in between, the ticket is no longer good.
+    // If the waker has gone off, and was taken, in between, the ticket is no longer good.
     const int status = aio_->wait(of_aio, timeout);
     completions_.stop_listening();
     return status;
@@ -641,23 +641,23 @@ CancelAnswer AutoEngine::post_cancellation(Request& request) noexcept {
         case Route::workers:
             break;
     }
-    return crew_->post_cancellation(request);
+    return pool_->post_cancellation(request);
 }
 
 CancelAnswer AutoEngine::post_cancellation_if_endless(Request& request) noexcept {
     const bool is_ours = request.route == Route::reactor || request.route == Route::workers;
-    return is_ours ? crew_->post_cancellation_if_endless(request) : post_cancellation(request);
+    return is_ours ? pool_->post_cancellation_if_endless(request) : post_cancellation(request);
 }
 
 // Only threads of ours answer later.
 CancelAnswer AutoEngine::wait_for_answer(Request& request, std::uint32_t flight,
                                          std::chrono::nanoseconds time) noexcept {
-    return crew_->wait_for_answer(request, flight, time);
+    return pool_->wait_for_answer(request, flight, time);
 }
 
 RouteCounts AutoEngine::routes() const noexcept {
     const auto reactor = by_reactor_.load();
-    const bool is_uring = uring_reactor() != nullptr && !crew_->has_second_choice();
+    const bool is_uring = uring_reactor() != nullptr && !pool_->has_second_choice();
     return {.inside = inside_.load(),
             .aio = by_aio_.load(),
             .uring = is_uring ? reactor : 0,

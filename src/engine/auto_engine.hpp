@@ -26,10 +26,10 @@
 #include <span>
 
 #include "engine/aio_engine.hpp"
-#include "engine/crew_owner.hpp"
-#include "engine/disk_starter.hpp"
 #include "engine/engine.hpp"
 #include "engine/file_facts.hpp"
+#include "engine/pool_client.hpp"
+#include "engine/readahead_probe.hpp"
 
 namespace engine {
 
@@ -61,7 +61,7 @@ private:
     void send_to_kernel(Request& request, Reason otherwise) noexcept;
     static void send_to_reactor(Request& request, Reason reason) noexcept;
     static void send_to_workers(Request& request, Reason reason, bool is_brief) noexcept;
-    void send_far(Request& request, Reason reason) noexcept;
+    void route_blocking(Request& request, Reason reason) noexcept;
     bool has_uring() noexcept;
 
     using Clock = std::chrono::steady_clock;
@@ -114,13 +114,13 @@ private:
 
     std::unique_ptr<AioEngine> aio_;  // null where the system refuses it
     CompletionQueue completions_;
-    CrewOwner crew_;
+    PoolClient pool_;
 
     std::mutex mutex_;  // for what follows
     FileFacts facts_;
     std::optional<bool> has_uring_;
 
-    DiskStarter starter_;
+    ReadaheadProbe readahead_probe_;
 
     // For guess(), by fd modulo the size: the number whose last read, or write, did not end inside.
     using FarFds = std::array<std::atomic<int>, 256>;

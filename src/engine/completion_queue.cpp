@@ -17,7 +17,7 @@ void CompletionQueue::push(Request& request, std::int64_t result) noexcept {
     count_.fetch_add(1, std::memory_order_release);
     note_change();
     if (listeners_ != 0) {
-        alarm_->sound();
+        waker_->wake();
     }
 }
 
@@ -59,12 +59,12 @@ int CompletionQueue::wait(Engine::Ticket ticket, Timeout timeout) noexcept {
     return status;
 }
 
-bool CompletionQueue::listen(Engine::Ticket ticket, Alarm& alarm) noexcept {
+bool CompletionQueue::listen(Engine::Ticket ticket, Waker& waker) noexcept {
     const std::lock_guard lock(mutex_);
     if (changes_.load() != static_cast<std::uint32_t>(ticket)) {
         return false;
     }
-    alarm_ = &alarm;
+    waker_ = &waker;
     ++listeners_;
     return true;
 }

@@ -12,15 +12,15 @@
 namespace engine {
 
 // Wakes a thread that waits somewhere else than in the queue.
-class Alarm {
+class Waker {
 public:
-    Alarm() = default;
-    Alarm(const Alarm&) = delete;
-    Alarm& operator=(const Alarm&) = delete;
-    virtual void sound() noexcept = 0;
+    Waker() = default;
+    Waker(const Waker&) = delete;
+    Waker& operator=(const Waker&) = delete;
+    virtual void wake() noexcept = 0;
 
 protected:
-    ~Alarm() = default;
+    ~Waker() = default;
 };
 
 class CompletionQueue {
@@ -35,8 +35,8 @@ public:
     int wait(Engine::Ticket ticket, Timeout timeout) noexcept;
 
     // For one who is about to sleep elsewhere. False if completions were pushed or reaped since the
-    // ticket was drawn; else the alarm sounds at each push, until stop_listening().
-    bool listen(Engine::Ticket ticket, Alarm& alarm) noexcept;
+    // ticket was drawn; else the waker wakes at each push, until stop_listening().
+    bool listen(Engine::Ticket ticket, Waker& waker) noexcept;
     void stop_listening() noexcept;
 
 private:
@@ -45,7 +45,7 @@ private:
     std::mutex mutex_;
     Request* first_ = nullptr;
     Request* last_ = nullptr;
-    Alarm* alarm_ = nullptr;
+    Waker* waker_ = nullptr;
     unsigned listeners_ = 0;
 
     std::atomic<std::size_t> count_ = 0;      // spares a look from taking the lock

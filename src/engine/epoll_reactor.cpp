@@ -14,8 +14,8 @@
 #include <span>
 
 #include "engine/blocking_call.hpp"
+#include "engine/descriptor_table.hpp"
 #include "engine/file_type.hpp"
-#include "engine/private_files.hpp"
 
 namespace engine {
 namespace {

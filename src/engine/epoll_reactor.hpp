@@ -42,7 +42,7 @@ private:
     // writes, and the others stand behind it: of two that were told of the same bytes, one would
     // wait.
     struct Watch {
-        HeldFile* file = nullptr;
+        FileRef* file = nullptr;
         std::uint32_t events = 0;  // registered; 0: not registered
         RequestList requests;
         RequestList behind_reader;

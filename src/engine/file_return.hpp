@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How files that threads of ours opened reach the program's table of descriptors.
 //
-// Our threads have a table of their own (private_files.hpp). They send an opened file through a
+// Our threads have a table of their own (descriptor_table.hpp). They send an opened file through a
 // socket, and the program's thread receives it in the step that returns its number: a file that
 // nobody takes never has a number that a child process could inherit.
 #pragma once

@@ -80,7 +80,7 @@ int KernelEngine::submit_call(Request& request) noexcept {
         return 0;
     }
     int error = 0;
-    auto* threads = crew(error);
+    auto* threads = pool(error);
     if (threads == nullptr) {
         return error;
     }
@@ -91,11 +91,11 @@ int KernelEngine::submit_call(Request& request) noexcept {
     return submission.error;
 }
 
-Crew* KernelEngine::crew(int& error) noexcept {
+WorkerPool* KernelEngine::pool(int& error) noexcept {
     const std::lock_guard lock(mutex_);
-    if (!crew_) {
+    if (!pool_) {
         try {
-            crew_.emplace(completions_, make_epoll_reactor, nullptr);
+            pool_.emplace(completions_, make_epoll_reactor, nullptr);
         } catch (const std::system_error& refusal) {
             error = refusal.code().value();
             return nullptr;
@@ -103,10 +103,10 @@ Crew* KernelEngine::crew(int& error) noexcept {
             error = ENOMEM;
             return nullptr;
         }
-        aio_.set_alarm((*crew_)->wake_number());
-        has_crew_.store(true, std::memory_order_release);
+        aio_.set_waker((*pool_)->wake_number());
+        has_pool_.store(true, std::memory_order_release);
     }
-    return crew_->operator->();
+    return pool_->operator->();
 }
 
 std::size_t KernelEngine::reap(std::span<Completion> completions) noexcept {
@@ -124,7 +124,7 @@ int KernelEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     if (static_cast<std::uint32_t>(of_aio) != ticket >> 32U) {
         return 0;
     }
-    // Before there are threads, nothing sounds the alarm; who makes them meanwhile is told by it.
+    // Before there are threads, nothing calls the waker; who makes them meanwhile is told by it.
     if (!completions_.listen(static_cast<std::uint32_t>(ticket), aio_)) {
         return 0;
     }
@@ -137,7 +137,7 @@ CancelAnswer KernelEngine::post_cancellation(Request& request) noexcept {
     if (!is_call(&request)) {
         return aio_.post_cancellation(request);
     }
-    return request.route == Route::workers ? (*crew_)->post_cancellation(request)
+    return request.route == Route::workers ? (*pool_)->post_cancellation(request)
                                            : CancelAnswer::no;
 }
 
@@ -148,7 +148,7 @@ CancelAnswer KernelEngine::post_cancellation_if_endless(Request& request) noexce
 // Only threads of ours answer later.
 CancelAnswer KernelEngine::wait_for_answer(Request& request, std::uint32_t flight,
                                            std::chrono::nanoseconds time) noexcept {
-    return (*crew_)->wait_for_answer(request, flight, time);
+    return (*pool_)->wait_for_answer(request, flight, time);
 }
 
 RouteCounts KernelEngine::routes() const noexcept {

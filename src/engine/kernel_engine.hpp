@@ -10,8 +10,8 @@
 
 #include "engine/aio_engine.hpp"
 #include "engine/completion_queue.hpp"
-#include "engine/crew_owner.hpp"
 #include "engine/engine.hpp"
+#include "engine/pool_client.hpp"
 
 namespace engine {
 
@@ -35,13 +35,13 @@ public:
 
 private:
     int submit_call(Request& request) noexcept;
-    Crew* crew(int& error) noexcept;
+    WorkerPool* pool(int& error) noexcept;
 
     AioEngine aio_;
     CompletionQueue completions_;
-    std::mutex mutex_;  // for making the crew
-    std::optional<CrewOwner> crew_;
-    std::atomic<bool> has_crew_ = false;
+    std::mutex mutex_;  // for making the pool
+    std::optional<PoolClient> pool_;
+    std::atomic<bool> has_pool_ = false;
     std::atomic<std::uint64_t> inside_ = 0;
     std::atomic<std::uint64_t> by_threads_ = 0;
 };

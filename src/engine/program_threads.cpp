@@ -17,11 +17,11 @@
 #include <thread>
 #include <utility>
 
-#include "engine/crew.hpp"
 #include "engine/fork_guard.hpp"
 #include "engine/local_mounts.hpp"
 #include "engine/rights.hpp"
 #include "engine/unique_fd.hpp"
+#include "engine/worker_pool.hpp"
 
 namespace engine {
 namespace {
@@ -33,7 +33,7 @@ constexpr unsigned most_threads = 32;
 struct Task {
     int fd = -1;  // to be closed, if there is no request
     Request* request = nullptr;
-    std::shared_ptr<Crew> crew;
+    std::shared_ptr<WorkerPool> workers;
     UniqueFd first;  // duplicates of what the request names
     UniqueFd second;
     std::optional<Rights> rights;  // none: any thread will do
@@ -209,7 +209,7 @@ void Pool::carry_out(Task& task) noexcept {
     }
     task.first = {};
     task.second = {};
-    task.crew->hand_back(request, result);
+    task.workers->hand_back(request, result);
 }
 
 }  // namespace
@@ -235,13 +235,13 @@ void close_soon(int fd) noexcept {
     ::close(fd);
 }
 
-int run_in_program_thread(Request& request, std::shared_ptr<Crew> crew) noexcept {
+int run_in_program_thread(Request& request, std::shared_ptr<WorkerPool> workers) noexcept {
     auto task = std::unique_ptr<Task>(new (std::nothrow) Task);
     if (task == nullptr) {
         return ENOMEM;
     }
     task->request = &request;
-    task->crew = std::move(crew);
+    task->workers = std::move(workers);
     if (request.call->needs() != Call::Needs::programs_table) {
         task->rights = Rights{};
         if (const int error = duplicate(request.fd, task->first); error != 0) {

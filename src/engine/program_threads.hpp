@@ -14,7 +14,7 @@
 
 namespace engine {
 
-class Crew;
+class WorkerPool;
 
 // Closes the program's number in the background. At once where that can't wait: a file in memory or
 // on a local disk that is only read and still has a name. An error is lost.
@@ -25,6 +25,6 @@ bool closes_at_once(int fd) noexcept;
 
 // Has a request's call carried out, and handed back to its worker pool with its result. Returns 0
 // or an errno.
-int run_in_program_thread(Request& request, std::shared_ptr<Crew> crew) noexcept;
+int run_in_program_thread(Request& request, std::shared_ptr<WorkerPool> workers) noexcept;
 
 }  // namespace engine

@@ -17,7 +17,7 @@ std::unique_ptr<Reactor> make_epoll_reactor(ReactorOwner& owner, int wake_fd) no
 
 #ifdef LINUX_AIO_LIBURING
 
-Crew::MakeReactor uring_reactor() noexcept {
+WorkerPool::MakeReactor uring_reactor() noexcept {
     return [](ReactorOwner& owner, int wake_fd) noexcept {
         return std::unique_ptr<Reactor>(new (std::nothrow) UringReactor(owner, wake_fd));
     };
@@ -29,7 +29,7 @@ const char* uring_implementation() noexcept { return LINUX_AIO_LIBURING; }
 
 #else
 
-Crew::MakeReactor uring_reactor() noexcept { return nullptr; }
+WorkerPool::MakeReactor uring_reactor() noexcept { return nullptr; }
 
 int probe_uring() noexcept { return ENOTSUP; }
 

@@ -2,14 +2,14 @@
 // The reactors that were built in.
 #pragma once
 
-#include "engine/crew.hpp"
+#include "engine/worker_pool.hpp"
 
 namespace engine {
 
 std::unique_ptr<Reactor> make_epoll_reactor(ReactorOwner& owner, int wake_fd) noexcept;
 
 // Null if it was not built in.
-Crew::MakeReactor uring_reactor() noexcept;
+WorkerPool::MakeReactor uring_reactor() noexcept;
 
 // 0 if io_uring can be used, the errno for which the kernel refuses it, or ENOTSUP if it was not
 // built in.

@@ -70,7 +70,7 @@ enum class CancelAnswer : std::uint8_t { no, yes, pending };
 enum class StreamPlace : std::uint8_t { none, fresh, watched, behind, over };
 
 class Call;
-struct HeldFile;
+struct FileRef;
 struct Worker;
 
 // How many requests for a disk go to the kernel together. It holds back what comes in one call, and
@@ -140,11 +140,11 @@ struct RequestState {
     bool is_reactors = false;  // a worker is not to wait for it, and gives it back to the reactor
     iocb control_block{};      // kernel AIO's
     std::int64_t result = 0;
-    HeldFile* file = nullptr;         // what threads of ours use instead of `fd`
-    HeldFile* second_file = nullptr;  // of `second_fd`
-    HeldFile* signal_file = nullptr;  // and of `eventfd`
-    int closing_fd = -1;              // what io_uring is to close
-    int poll_proxy = -1;              // an epoll(7) that io_uring polls in place of the file
+    FileRef* file = nullptr;         // what threads of ours use instead of `fd`
+    FileRef* second_file = nullptr;  // of `second_fd`
+    FileRef* signal_file = nullptr;  // and of `eventfd`
+    int closing_fd = -1;             // what io_uring is to close
+    int poll_proxy = -1;             // an epoll(7) that io_uring polls in place of the file
 };
 
 // From a successful submission until reap() returns it, an engine and the kernel refer to the

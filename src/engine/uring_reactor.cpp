@@ -13,8 +13,8 @@
 #include <utility>
 
 #include "engine/blocking_call.hpp"
+#include "engine/descriptor_table.hpp"
 #include "engine/operations/operation_type.hpp"
-#include "engine/private_files.hpp"
 #include "engine/uring_calls.hpp"
 
 namespace engine {
@@ -77,11 +77,11 @@ __kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
     return {.tv_sec = seconds.count(), .tv_nsec = (time - seconds).count()};
 }
 
-bool is_stream(HeldFile& file) noexcept {
-    if (file.kind == HeldFile::Kind::unknown) {
+bool is_stream(FileRef& file) noexcept {
+    if (file.kind == FileRef::Kind::unknown) {
         file.kind = kind_of(file.fd);
     }
-    return file.kind == HeldFile::Kind::stream;
+    return file.kind == FileRef::Kind::stream;
 }
 
 }  // namespace

@@ -19,7 +19,7 @@
 
 #include "check.hpp"
 #include "engine/aio_engine.hpp"
-#include "engine/private_files.hpp"
+#include "engine/descriptor_table.hpp"
 
 namespace {
 
@@ -131,7 +131,7 @@ void test_forks_beside_threads_that_make_them() {
     std::vector<std::thread> threads;
     threads.emplace_back([&] {
         while (!is_over) {
-            const engine::PrivateFiles files;
+            const engine::DescriptorTable files;
             auto moved = make_clofork_eventfd(0);
             const auto last = std::move(moved);
         }

@@ -19,9 +19,9 @@ using engine::CompletionQueue;
 using engine::Request;
 using std::chrono::milliseconds;
 
-class Bell final : public engine::Alarm {
+class Bell final : public engine::Waker {
 public:
-    void sound() noexcept override { ++sounded; }
+    void wake() noexcept override { ++sounded; }
     std::atomic<int> sounded = 0;
 };
 
@@ -54,7 +54,7 @@ void test_waiting() {
     check::equal(queue.wait(ticket, std::nullopt), 0);  // somebody else may have waited for it
 }
 
-void test_alarm() {
+void test_waker() {
     CompletionQueue queue;
     Bell bell;
     std::array<Request, 3> requests;
@@ -122,7 +122,7 @@ int main() {
     return check::run({
         {"in order", test_order},
         {"waiting", test_waiting},
-        {"an alarm", test_alarm},
+        {"a waker", test_waker},
         {"each comes once", test_each_comes_once},
     });
 }

@@ -405,17 +405,17 @@ void test_failed_cancellation() {
 }
 
 // One that found no room does not keep the next from being heard.
-void test_an_alarm_that_is_refused() {
+void test_a_waker_that_is_refused() {
     faulty_libaio::clear();
     const engine::UniqueFd ready(fixtures::succeeded(eventfd(0, EFD_CLOEXEC)));
     engine::AioEngine engine(8);
-    engine.set_alarm(ready.get());
+    engine.set_waker(ready.get());
     inject(Call::submit, {.error = EAGAIN});
-    engine.sound();
+    engine.wake();
     check::equal(faulty_libaio::count(Call::submit), 1);
     const auto ticket = engine.ticket();
     check::equal(engine.wait(ticket, 1ms), ETIMEDOUT);
-    engine.sound();
+    engine.wake();
     check::equal(faulty_libaio::count(Call::submit), 2);
     check::equal(engine.wait(ticket, check::patience), 0);
     engine::Completion none;
@@ -448,6 +448,6 @@ int main() {
         {"a waiter waits for another one to be out", test_second_waiter},
         {"io_destroy is not called in a child process", test_child},
         {"io_cancel fails", test_failed_cancellation},
-        {"an alarm that is refused", test_an_alarm_that_is_refused},
+        {"a waker that is refused", test_a_waker_that_is_refused},
     });
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The crews that are tested, as engines whose reactor can be stopped, and requests for them.
+// The worker pools that are tested, as engines whose reactor can be stopped, and requests for them.
 #pragma once
 
 #include <sys/eventfd.h>
@@ -20,9 +20,9 @@
 #include "engine/unique_fd.hpp"
 #include "fixtures.hpp"
 
-namespace crew_fixtures {
+namespace pool_fixtures {
 
-// --- the crews that are tested
+// --- the worker pools that are tested
 
 // As check::run, with each reactor, and with workers beside it where it can do without.
 int run_with_each_kind(std::initializer_list<check::Test> tests);
@@ -93,4 +93,4 @@ using Results = std::unordered_map<const engine::Request*, std::int64_t>;
 Results results_of(engine::Engine& engine, std::size_t count,
                    check::Where where = check::Where::current());
 
-}  // namespace crew_fixtures
+}  // namespace pool_fixtures

@@ -20,25 +20,25 @@
 #include <vector>
 
 #include "check.hpp"
-#include "crew_fixtures.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
 #include "fixtures.hpp"
+#include "pool_fixtures.hpp"
 
 namespace {
 
-using crew_fixtures::count_reactors;
-using crew_fixtures::go_through_reactor;
-using crew_fixtures::is_readable;
-using crew_fixtures::make_eventfd;
-using crew_fixtures::open;
-using crew_fixtures::result_of;
-using crew_fixtures::results_of;
-using crew_fixtures::signals_of;
-using crew_fixtures::submit_all;
 using engine::Opcode;
 using engine::Request;
 using engine::UniqueFd;
+using pool_fixtures::count_reactors;
+using pool_fixtures::go_through_reactor;
+using pool_fixtures::is_readable;
+using pool_fixtures::make_eventfd;
+using pool_fixtures::open;
+using pool_fixtures::result_of;
+using pool_fixtures::results_of;
+using pool_fixtures::signals_of;
+using pool_fixtures::submit_all;
 using std::chrono::milliseconds;
 
 std::size_t count_threads() {
@@ -245,7 +245,7 @@ void test_a_child_process_keeps_no_pipe_open() {
 
 int main() {
     threads_of_program = count_threads_of_program();
-    return crew_fixtures::run_with_each_kind({
+    return pool_fixtures::run_with_each_kind({
         {"threads end and begin again", test_threads_end_and_begin_again},
         {"threads stay as long as they are needed", test_threads_stay_as_long_as_they_are_needed},
         {"requests that come as threads end", test_requests_that_come_as_threads_end},

@@ -19,9 +19,9 @@
 #include <span>
 
 #include "engine/completion_queue.hpp"
+#include "engine/descriptor_table.hpp"
 #include "engine/engine.hpp"
 #include "engine/eventfd_signal.hpp"
-#include "engine/private_files.hpp"
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
 #include "engine/rights.hpp"
@@ -36,17 +36,17 @@ struct Worker {
     Worker* next = nullptr;
 };
 
-class Crew final : public ReactorOwner, public std::enable_shared_from_this<Crew> {
+class WorkerPool final : public ReactorOwner, public std::enable_shared_from_this<WorkerPool> {
 public:
     // Makes a reactor, which is opened later; null for lack of memory.
     using MakeReactor = std::unique_ptr<Reactor> (*)(ReactorOwner& owner, int wake_fd) noexcept;
 
     // `second_choice` is made if the reactor can't be opened; null: its requests fail then. Throws
     // std::system_error if there are no file descriptors for it.
-    Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor second_choice);
-    ~Crew() = default;
-    Crew(const Crew&) = delete;
-    Crew& operator=(const Crew&) = delete;
+    WorkerPool(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor second_choice);
+    ~WorkerPool() = default;
+    WorkerPool(const WorkerPool&) = delete;
+    WorkerPool& operator=(const WorkerPool&) = delete;
 
     // By each request's route: reactor or workers. `note` is called for each that is taken.
     Submission submit(std::span<Request* const> requests,
@@ -69,7 +69,7 @@ public:
     void abandon() noexcept;
 
     // An eventfd's that has this number in the program's table of descriptors and in our threads'.
-    int wake_number() const noexcept { return files_.wake_number(); }
+    int wake_number() const noexcept { return table_.wake_number(); }
 
     // Whether the reactor is of the second choice.
     bool has_second_choice() const noexcept { return has_second_choice_; }
@@ -81,7 +81,7 @@ public:
     void finish(Request& request, std::int64_t result) noexcept override;
     void leave_to_workers(Request& request) noexcept override;
     void closed(Request& request) noexcept override {
-        files_.note_closed();
+        table_.note_closed();
         complete(request);
     }
     void not_closed(Request& request) noexcept override;
@@ -105,32 +105,32 @@ private:
     enum class ReactorState : std::uint8_t { none, running };
 
     struct Signal {
-        HeldFile* file = nullptr;
+        FileRef* file = nullptr;
         std::uint64_t count = 0;
         bool may_block = false;  // Request::eventfd_may_block
 
         void send() const noexcept { signal_any_eventfd(file->fd, count, may_block); }
     };
 
-    // crew.cpp: called by all threads
+    // worker_pool.cpp: called by all threads
     static Signal take_signal(Request& request) noexcept;
-    void let_go(HeldFile* file) noexcept;
+    void let_go(FileRef* file) noexcept;
     RequestList& list_of(Stage stage) noexcept;
     void give_to_reactor(Request& request, Stage stage) noexcept;
     void wake_reactor() noexcept;
 
-    // crew.cpp: called by the program's threads
+    // worker_pool.cpp: called by the program's threads
     Lock lock_soon() noexcept;
     static std::size_t count_open(std::span<Request* const> requests) noexcept;
     CancelAnswer post(Request& request, bool only_if_stream) noexcept;
     CancelAnswer cancel_outside_reactor(Request& request) noexcept;
     void answer(Request& request, CancelAnswer answer) noexcept;
     void end_cancellation(Request& request, std::int64_t result) noexcept;
-    int start_reactor() noexcept;
-    int start_thread(void (Crew::*run)() noexcept) noexcept;
+    int start_io_thread() noexcept;
+    int start_thread(void (WorkerPool::*run)() noexcept) noexcept;
     std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
 
-    // crew_calls.cpp: of Opcode::call
+    // worker_pool_calls.cpp: of Opcode::call
     bool is_for_program_thread(const Request& request) noexcept;
     void give_to_program_thread(Request& request) noexcept;
     void note_rights() noexcept;
@@ -140,8 +140,8 @@ private:
     void finish_call(Request& request) noexcept;
     CancelAnswer cancel_waiting_call(Request& request) noexcept;
 
-    // crew_reactor.cpp
-    void run_reactor() noexcept;
+    // io_thread.cpp
+    void run_io_thread() noexcept;
     void open_table() noexcept;
     void hide_far_end() noexcept;
     void open_reactor() noexcept;
@@ -158,7 +158,7 @@ private:
     void send_signals(Lock& lock) noexcept;
     bool is_done_with(Clock::time_point idle_since) const noexcept;
 
-    // crew_workers.cpp
+    // workers.cpp
     void run_worker() noexcept;
     bool may_take(bool is_stalled) const noexcept;
     bool wait_for_work(Lock& lock) noexcept;
@@ -177,8 +177,8 @@ private:
     std::mutex mutex_;
     std::condition_variable state_changed_;  // for those who submit, cancel and close
     std::condition_variable work_came_;      // for workers
-    PrivateFiles files_;
-    std::shared_ptr<Crew> kept_;  // in a child process: by itself
+    DescriptorTable table_;
+    std::shared_ptr<WorkerPool> kept_;  // in a child process: by itself
     bool is_closing_ = false;
     bool ends_streams_ = false;
     std::size_t in_flight_ = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/private_files.hpp"
+#include "engine/descriptor_table.hpp"
 
 #include <fcntl.h>
 #include <linux/kcmp.h>
@@ -33,20 +33,20 @@ bool are_same_file(pid_t left_thread, int left, pid_t right_thread, int right) n
 
 }  // namespace
 
-void close_held(HeldFile* file) noexcept {
+void close_file_ref(FileRef* file) noexcept {
     if (!file->listed.is_open() && file->fd >= 0) {
         ::close(file->fd);
     }
     delete file;
 }
 
-HeldFile::Kind kind_of(int fd) noexcept {
-    return is_stream(fd) ? HeldFile::Kind::stream : HeldFile::Kind::seekable;
+FileRef::Kind kind_of(int fd) noexcept {
+    return is_stream(fd) ? FileRef::Kind::stream : FileRef::Kind::seekable;
 }
 
-PrivateFiles::PrivateFiles() noexcept : wake_(make_clofork_eventfd(EFD_CLOEXEC)) {}
+DescriptorTable::DescriptorTable() noexcept : wake_(make_clofork_eventfd(EFD_CLOEXEC)) {}
 
-void PrivateFiles::close() noexcept {
+void DescriptorTable::close() noexcept {
     forget_underway();
     near_end_.reset();
     far_end_.reset();
@@ -55,7 +55,7 @@ void PrivateFiles::close() noexcept {
 }
 
 // Those that nobody uses any more are gone; the others are their users'.
-void PrivateFiles::forget_underway() noexcept {
+void DescriptorTable::forget_underway() noexcept {
     while (first_underway_ != nullptr) {
         if (auto* file = next_underway(); file->users == 0) {
             --held_;
@@ -64,7 +64,7 @@ void PrivateFiles::forget_underway() noexcept {
     }
 }
 
-int PrivateFiles::open_sockets() noexcept {
+int DescriptorTable::open_sockets() noexcept {
     forget_underway();
     near_end_.reset();
     far_end_.reset();
@@ -93,7 +93,7 @@ int PrivateFiles::open_sockets() noexcept {
     return 0;
 }
 
-bool PrivateFiles::open_private_table() noexcept {
+bool DescriptorTable::open_private_table() noexcept {
     const auto own = std::array{far_number_, wake_.get()};
     if (std::ranges::min(own) <= STDERR_FILENO || !enter_empty_table(own)) {
         return false;
@@ -106,34 +106,34 @@ bool PrivateFiles::open_private_table() noexcept {
     return true;
 }
 
-void PrivateFiles::note_table(bool is_private) noexcept {
+void DescriptorTable::note_table(bool is_private) noexcept {
     far_thread_ = this_thread();
     is_private_ = is_private;
 }
 
-void PrivateFiles::hide_far_end() noexcept {
+void DescriptorTable::hide_far_end() noexcept {
     if (is_private_) {
         far_end_.reset();
     }
 }
 
-void PrivateFiles::share_private_table() const noexcept {
+void DescriptorTable::share_private_table() const noexcept {
     if (is_private_) {
         CloforkFd::use_own_table();
     }
 }
 
-bool PrivateFiles::has_first_file(const Request& request) noexcept {
+bool DescriptorTable::has_first_file(const Request& request) noexcept {
     return request.opcode != Opcode::call ||
            (request.fd != AT_FDCWD && request.call->needs() != Call::Needs::programs_table);
 }
 
-bool PrivateFiles::has_second_file(const Request& request) noexcept {
+bool DescriptorTable::has_second_file(const Request& request) noexcept {
     return request.opcode == Opcode::call && request.second_fd >= 0 &&
            request.call->needs() != Call::Needs::programs_table;
 }
 
-void PrivateFiles::open_return() noexcept {
+void DescriptorTable::open_return() noexcept {
     if (returns_ != nullptr) {
         return;
     }
@@ -151,12 +151,12 @@ void PrivateFiles::open_return() noexcept {
     }
 }
 
-void PrivateFiles::forget_private_table() noexcept {
+void DescriptorTable::forget_private_table() noexcept {
     is_private_ = false;
     far_thread_ = 0;
 }
 
-std::size_t PrivateFiles::hold(std::span<Request* const> requests, int& error) noexcept {
+std::size_t DescriptorTable::hold(std::span<Request* const> requests, int& error) noexcept {
     std::size_t taken = 0;
     error = 0;
     while (taken < requests.size() && error == 0) {
@@ -165,8 +165,8 @@ std::size_t PrivateFiles::hold(std::span<Request* const> requests, int& error) n
     return taken;
 }
 
-std::size_t PrivateFiles::hold_in_one_message(std::span<Request* const> requests,
-                                              int& error) noexcept {
+std::size_t DescriptorTable::hold_in_one_message(std::span<Request* const> requests,
+                                                 int& error) noexcept {
     Parcel parcel;
     std::size_t taken = 0;
     while (taken < requests.size() && parcel.count + 3 <= most_files) {
@@ -190,8 +190,8 @@ std::size_t PrivateFiles::hold_in_one_message(std::span<Request* const> requests
 
 // One of the files is what can't be sent, as an io_uring's, or was closed just now: those before it
 // are taken.
-std::size_t PrivateFiles::hold_in_two_messages(std::span<Request* const> requests,
-                                               int& error) noexcept {
+std::size_t DescriptorTable::hold_in_two_messages(std::span<Request* const> requests,
+                                                  int& error) noexcept {
     if (requests.size() < 2) {
         return 0;
     }
@@ -204,7 +204,7 @@ std::size_t PrivateFiles::hold_in_two_messages(std::span<Request* const> request
     return taken + hold_in_one_message(requests.subspan(half), error);
 }
 
-int PrivateFiles::hold(Parcel& parcel, Request& request) noexcept {
+int DescriptorTable::hold(Parcel& parcel, Request& request) noexcept {
     const auto count_before = parcel.count;
     int error = 0;
     if (has_first_file(request)) {
@@ -226,7 +226,7 @@ int PrivateFiles::hold(Parcel& parcel, Request& request) noexcept {
     return error;
 }
 
-int PrivateFiles::hold(Parcel& parcel, int number, std::size_t place, HeldFile*& file) noexcept {
+int DescriptorTable::hold(Parcel& parcel, int number, std::size_t place, FileRef*& file) noexcept {
     const auto numbers = std::span(parcel.numbers).first(parcel.count);
     if (const auto found = std::ranges::find(numbers, number); found != numbers.end()) {
         file = parcel.files[static_cast<std::size_t>(found - numbers.begin())];
@@ -240,7 +240,7 @@ int PrivateFiles::hold(Parcel& parcel, int number, std::size_t place, HeldFile*&
         if (fcntl(number, F_GETFD) < 0) {
             return EBADF;
         }
-        file = new (std::nothrow) HeldFile{.number = number};
+        file = new (std::nothrow) FileRef{.number = number};
         if (file == nullptr) {
             return ENOMEM;
         }
@@ -254,7 +254,7 @@ int PrivateFiles::hold(Parcel& parcel, int number, std::size_t place, HeldFile*&
 }
 
 // What was held for a message that was not sent.
-void PrivateFiles::let_go(Request& request) noexcept {
+void DescriptorTable::let_go(Request& request) noexcept {
     for (auto* file :
          {std::exchange(request.file, nullptr), std::exchange(request.second_file, nullptr),
           std::exchange(request.signal_file, nullptr)}) {
@@ -266,7 +266,7 @@ void PrivateFiles::let_go(Request& request) noexcept {
 }
 
 // `last` is what was found for the request before.
-HeldFile* PrivateFiles::find_recent(int number, HeldFile*& last) const noexcept {
+FileRef* DescriptorTable::find_recent(int number, FileRef*& last) const noexcept {
     if (number < 0 || (last != nullptr && last->number == number)) {
         return number < 0 ? nullptr : last;
     }
@@ -279,19 +279,19 @@ HeldFile* PrivateFiles::find_recent(int number, HeldFile*& last) const noexcept 
 
 // What is underway is sent again for each request, for nobody can tell yet that it is the same. If
 // that takes up half of the numbers that there are, it has to arrive first.
-bool PrivateFiles::is_crowded() const noexcept {
+bool DescriptorTable::is_crowded() const noexcept {
     constexpr std::size_t always_enough = 128;
     rlimit limit{};
     return held_ >= always_enough && getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
            held_ >= limit.rlim_cur / 2;
 }
 
-int PrivateFiles::wait_for_receiver() noexcept {
+int DescriptorTable::wait_for_receiver() noexcept {
     const int error = std::exchange(receive_error_, 0);
     return error != 0 ? error : EAGAIN;
 }
 
-int PrivateFiles::send(const Parcel& parcel) noexcept {
+int DescriptorTable::send(const Parcel& parcel) noexcept {
     Seal seal{.secret = secret_, .number = sent_ + 1};
     iovec part{.iov_base = &seal, .iov_len = sizeof seal};
     const auto size = parcel.count * sizeof(int);
@@ -330,7 +330,7 @@ int PrivateFiles::send(const Parcel& parcel) noexcept {
 
 // --- receiving
 
-void PrivateFiles::receive() noexcept {
+void DescriptorTable::receive() noexcept {
     is_table_full_ = false;
     while (first_underway_ != nullptr || is_full_) {
         std::uint64_t number = 0;
@@ -356,7 +356,7 @@ void PrivateFiles::receive() noexcept {
 }
 
 // To receive and to list is one step to a fork.
-bool PrivateFiles::receive_listed(std::uint64_t number, Arrivals& arrivals) noexcept {
+bool DescriptorTable::receive_listed(std::uint64_t number, Arrivals& arrivals) noexcept {
     const ForkBarrier barrier;
     if (!take_next(arrivals)) {
         return false;
@@ -374,7 +374,7 @@ bool PrivateFiles::receive_listed(std::uint64_t number, Arrivals& arrivals) noex
     return true;
 }
 
-void PrivateFiles::accept(std::uint64_t number, const Arrivals& arrivals) noexcept {
+void DescriptorTable::accept(std::uint64_t number, const Arrivals& arrivals) noexcept {
     // A message before it can only be lost if somebody was given the receiving end.
     while (first_underway_ != nullptr && first_underway_->message < number) {
         arrive(next_underway(), -1);
@@ -386,7 +386,7 @@ void PrivateFiles::accept(std::uint64_t number, const Arrivals& arrivals) noexce
 }
 
 // Without receiving the files in it.
-PrivateFiles::Next PrivateFiles::look_at_next(std::uint64_t& number) noexcept {
+DescriptorTable::Next DescriptorTable::look_at_next(std::uint64_t& number) noexcept {
     Seal seal;
     iovec part{.iov_base = &seal, .iov_len = sizeof seal};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
@@ -405,7 +405,7 @@ PrivateFiles::Next PrivateFiles::look_at_next(std::uint64_t& number) noexcept {
     return is_whole && is_ours(message, seal) ? Next::ours : Next::strangers;
 }
 
-bool PrivateFiles::is_ours(const msghdr& message, const Seal& seal) const noexcept {
+bool DescriptorTable::is_ours(const msghdr& message, const Seal& seal) const noexcept {
     const auto* header = CMSG_FIRSTHDR(&message);
     if (header == nullptr || header->cmsg_level != SOL_SOCKET ||
         header->cmsg_type != SCM_CREDENTIALS) {
@@ -418,7 +418,7 @@ bool PrivateFiles::is_ours(const msghdr& message, const Seal& seal) const noexce
 }
 
 // In the program's table it is not ours to say.
-bool PrivateFiles::has_room_for(std::uint64_t number) const noexcept {
+bool DescriptorTable::has_room_for(std::uint64_t number) const noexcept {
     constexpr std::size_t ours = 32;  // rings, sockets and the like, and what watches polls
     const auto taken = in_table_ + closing_;
     if (!is_private_ || taken == 0) {
@@ -433,7 +433,7 @@ bool PrivateFiles::has_room_for(std::uint64_t number) const noexcept {
     return getrlimit(RLIMIT_NOFILE, &limit) != 0 || taken + count + ours <= limit.rlim_cur;
 }
 
-bool PrivateFiles::take_next(Arrivals& arrivals) noexcept {
+bool DescriptorTable::take_next(Arrivals& arrivals) noexcept {
     Seal seal;
     iovec part{.iov_base = &seal, .iov_len = sizeof seal};
     alignas(cmsghdr)
@@ -459,13 +459,13 @@ bool PrivateFiles::take_next(Arrivals& arrivals) noexcept {
 }
 
 // The kernel lets go of its files.
-void PrivateFiles::drop_next() noexcept {
+void DescriptorTable::drop_next() noexcept {
     msghdr message{};
     recvmsg(far_number_, &message, MSG_DONTWAIT);
 }
 
 // There is one, and it is no longer.
-HeldFile* PrivateFiles::next_underway() noexcept {
+FileRef* DescriptorTable::next_underway() noexcept {
     auto* file = first_underway_;
     first_underway_ = std::exchange(file->next, nullptr);
     if (first_underway_ == nullptr) {
@@ -475,7 +475,7 @@ HeldFile* PrivateFiles::next_underway() noexcept {
     return file;
 }
 
-void PrivateFiles::arrive(HeldFile* file, int fd) noexcept {
+void DescriptorTable::arrive(FileRef* file, int fd) noexcept {
     auto& recent = recent_[static_cast<std::size_t>(file->number) % recent_.size()];
     if (file->users != 0 && fd >= 0 && recent != nullptr && recent->number == file->number &&
         is_copy(recent, fd)) {
@@ -491,7 +491,7 @@ void PrivateFiles::arrive(HeldFile* file, int fd) noexcept {
     file->fd = fd;
     if (file->users == 0) {
         --held_;
-        close_held(file);
+        close_file_ref(file);
     } else if (fd < 0) {
         file->error = EMFILE;
     } else {
@@ -502,23 +502,23 @@ void PrivateFiles::arrive(HeldFile* file, int fd) noexcept {
 }
 
 // Whether it is the same open file, where kcmp(2) did not tell, and closing the copy does nothing.
-bool PrivateFiles::is_copy(const HeldFile* file, int fd) noexcept {
+bool DescriptorTable::is_copy(const FileRef* file, int fd) noexcept {
     constexpr int dupfd_query = 1027;  // F_DUPFD_QUERY of Linux 6.10
     return fcntl(fd, dupfd_query, file->fd) == 1 && closing_of(fd) == Closing::at_once;
 }
 
-bool PrivateFiles::settle(Request& request) noexcept {
+bool DescriptorTable::settle(Request& request) noexcept {
     replace(request.file);
     replace(request.second_file);
     replace(request.signal_file);
-    const auto is_underway = [](const HeldFile* file) {
+    const auto is_underway = [](const FileRef* file) {
         return file != nullptr && file->is_underway;
     };
     return !is_underway(request.file) && !is_underway(request.second_file) &&
            !is_underway(request.signal_file);
 }
 
-void PrivateFiles::replace(HeldFile*& file) noexcept {
+void DescriptorTable::replace(FileRef*& file) noexcept {
     if (file == nullptr || file->same_as == nullptr) {
         return;
     }
@@ -531,7 +531,7 @@ void PrivateFiles::replace(HeldFile*& file) noexcept {
     }
 }
 
-bool PrivateFiles::release(HeldFile* file) noexcept {
+bool DescriptorTable::release(FileRef* file) noexcept {
     if (--file->users != 0 || file->is_underway) {
         return false;
     }

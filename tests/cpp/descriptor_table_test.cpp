@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files that are held for threads of ours: the right ones, and without a trace in the program's
 // table of descriptors.
-#include "engine/private_files.hpp"
+#include "engine/descriptor_table.hpp"
 
 #include <fcntl.h>
 #include <linux/io_uring.h>
@@ -40,8 +40,8 @@
 
 namespace {
 
-using engine::HeldFile;
-using engine::PrivateFiles;
+using engine::DescriptorTable;
+using engine::FileRef;
 using engine::Request;
 using engine::UniqueFd;
 
@@ -109,18 +109,18 @@ public:
         if (table == Table::its_own && !has_private_tables()) {
             throw check::Skipped("no private tables here");
         }
-        check::is_true(files_.is_open(), "the numbers were to be had");
-        check::equal(files_.open_sockets(), 0);
+        check::is_true(table_.is_open(), "the numbers were to be had");
+        check::equal(table_.open_sockets(), 0);
         ours_.run([&] {
             if (table == Table::shared) {
                 refuse_close_range();
             }
-            files_.note_table(files_.open_private_table());
+            table_.note_table(table_.open_private_table());
         });
     }
 
     std::size_t hold(std::span<Request> requests, int& error) {
-        return files_.hold(fixtures::addresses(requests), error);
+        return table_.hold(fixtures::addresses(requests), error);
     }
 
     // Returns 0 or an errno.
@@ -131,33 +131,33 @@ public:
     }
 
     void receive() {
-        ours_.run([this] { files_.receive(); });
+        ours_.run([this] { table_.receive(); });
     }
 
     // In the thread that calls, while ours is idle.
-    void receive_here() { files_.receive(); }
+    void receive_here() { table_.receive(); }
 
-    void close() { files_.close(); }
+    void close() { table_.close(); }
 
-    void hide_far_end() { files_.hide_far_end(); }
+    void hide_far_end() { table_.hide_far_end(); }
 
     void in_our_thread(std::function<void()> action) { ours_.run(std::move(action)); }
 
     // Whether it was the last user.
-    bool release(HeldFile*& held) {
+    bool release(FileRef*& held) {
         bool was_last = false;
         ours_.run([&] {
             auto* file = std::exchange(held, nullptr);
-            was_last = files_.release(file);
+            was_last = table_.release(file);
             if (was_last) {
-                engine::close_held(file);
+                engine::close_file_ref(file);
             }
         });
         return was_last;
     }
 
     // The beginning of a file that our thread has.
-    std::string read(const HeldFile* file) {
+    std::string read(const FileRef* file) {
         std::string text(16, '\0');
         ssize_t size = 0;
         ours_.run([&] { size = pread(file->fd, text.data(), text.size(), 0); });
@@ -166,7 +166,7 @@ public:
     }
 
 private:
-    PrivateFiles files_;
+    DescriptorTable table_;
     Helper ours_;
 };
 

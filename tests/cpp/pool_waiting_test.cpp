@@ -21,23 +21,23 @@
 #include <vector>
 
 #include "check.hpp"
-#include "crew_fixtures.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
 #include "fixtures.hpp"
+#include "pool_fixtures.hpp"
 
 namespace {
 
-using crew_fixtures::go_through_reactor;
-using crew_fixtures::has_workers;
-using crew_fixtures::is_readable;
-using crew_fixtures::open;
-using crew_fixtures::result_of;
-using crew_fixtures::results_of;
-using crew_fixtures::submit_all;
-using crew_fixtures::sync_request;
 using engine::Request;
 using engine::UniqueFd;
+using pool_fixtures::go_through_reactor;
+using pool_fixtures::has_workers;
+using pool_fixtures::is_readable;
+using pool_fixtures::open;
+using pool_fixtures::result_of;
+using pool_fixtures::results_of;
+using pool_fixtures::submit_all;
+using pool_fixtures::sync_request;
 using std::chrono::milliseconds;
 
 // --- streams
@@ -134,7 +134,7 @@ private:
 
 void ask_for_workers() {
     if (!has_workers()) {
-        throw check::Skipped("this crew has no workers");
+        throw check::Skipped("this pool has no workers");
     }
 }
 
@@ -204,7 +204,7 @@ void test_submissions_wait_for_the_reactor_to_receive() {
     std::atomic<std::size_t> taken = 0;
     std::future<void> submitted;
     {
-        const crew_fixtures::StoppedReactor stopped(*engine);
+        const pool_fixtures::StoppedReactor stopped(*engine);
         submitted = std::async(std::launch::async, [&] {
             for (auto& poll : polls) {
                 taken += fixtures::submit(*engine, poll).taken;
@@ -215,7 +215,7 @@ void test_submissions_wait_for_the_reactor_to_receive() {
             before = taken;
             std::this_thread::sleep_for(std::chrono::milliseconds(20));
         }
-        crew_fixtures::StoppedReactor::go_on();
+        pool_fixtures::StoppedReactor::go_on();
         check::get(submitted);
         check::equal(taken.load(), polls.size());
         for (const auto& [request, result] : results_of(*engine, polls.size() + 1)) {
@@ -227,7 +227,7 @@ void test_submissions_wait_for_the_reactor_to_receive() {
 }  // namespace
 
 int main() {
-    return crew_fixtures::run_with_each_kind({
+    return pool_fixtures::run_with_each_kind({
         {"streams that wait", test_streams_that_wait},
         {"a brief request that is stuck", test_a_brief_request_that_is_stuck},
         {"more stuck requests than workers", test_more_stuck_requests_than_workers},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A crew's workers: how many there are, and what each does with a request.
+// A worker pool's workers: how many there are, and what each does with a request.
 #include <poll.h>
 #include <unistd.h>
 
@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "engine/blocking_call.hpp"
-#include "engine/crew.hpp"
 #include "engine/interruption.hpp"
+#include "engine/worker_pool.hpp"
 
 namespace engine {
 namespace {
@@ -29,14 +29,14 @@ constexpr std::chrono::milliseconds stall(1);
 
 }  // namespace
 
-void Crew::leave_to_workers(Request& request) noexcept {
+void WorkerPool::leave_to_workers(Request& request) noexcept {
     request.stage = Stage::in_queue;
     queue_.push_back(request);
     call_for_worker();
 }
 
 // For what stands in the queue.
-void Crew::call_for_worker() noexcept {
+void WorkerPool::call_for_worker() noexcept {
     if (!may_take(false) && stall_is_watched_) {
         return;
     }
@@ -49,9 +49,9 @@ void Crew::call_for_worker() noexcept {
 }
 
 // In a thread that has the private table, which the new one inherits.
-void Crew::start_wanted_workers(Lock& lock) noexcept {
+void WorkerPool::start_wanted_workers(Lock& lock) noexcept {
     for (; workers_wanted_ != 0; --workers_wanted_) {
-        workers_ += start_thread(&Crew::run_worker) == 0 ? 1 : 0;
+        workers_ += start_thread(&WorkerPool::run_worker) == 0 ? 1 : 0;
     }
     if (workers_ == 0) {
         while (auto* request = queue_.pop_front()) {
@@ -61,7 +61,7 @@ void Crew::start_wanted_workers(Lock& lock) noexcept {
 }
 
 // Where no thread can be started, this one has to wait: everything else waits with it.
-void Crew::finish_without_worker(Request& request, Lock& lock) noexcept {
+void WorkerPool::finish_without_worker(Request& request, Lock& lock) noexcept {
     if (request.stage == Stage::over) {
         finish_in_worker(request, request.result, lock);
     } else {
@@ -72,12 +72,12 @@ void Crew::finish_without_worker(Request& request, Lock& lock) noexcept {
 }
 
 // One worker is enough for requests that are a matter of microseconds, unless it got stuck.
-bool Crew::may_take(bool is_stalled) const noexcept {
+bool WorkerPool::may_take(bool is_stalled) const noexcept {
     return !queue_.empty() && (!queue_.front()->is_brief || brief_ == 0 || is_stalled);
 }
 
 // False when it is time to go.
-bool Crew::wait_for_work(Lock& lock) noexcept {
+bool WorkerPool::wait_for_work(Lock& lock) noexcept {
     bool is_stalled = false;
     while (!may_take(is_stalled)) {
         if (is_closing_) {
@@ -103,10 +103,11 @@ bool Crew::wait_for_work(Lock& lock) noexcept {
     return true;
 }
 
-void Crew::run_worker() noexcept {
+void WorkerPool::run_worker() noexcept {
     Worker worker{.thread = pthread_self()};
+    pthread_setname_np(worker.thread, "aio-worker");
     Lock lock(mutex_);
-    files_.share_private_table();
+    table_.share_private_table();
     for (;;) {
         const bool goes_on = held_.count < most_held && !queue_.empty() &&
                              queue_.front()->is_brief && may_take(false);
@@ -140,8 +141,8 @@ void Crew::run_worker() noexcept {
     }
 }
 
-void Crew::work_on(Request& request, Worker& worker, Lock& lock) noexcept {
-    files_.receive();
+void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept {
+    table_.receive();
     if (wait_for_files(request)) {
         return;
     }
@@ -153,10 +154,10 @@ void Crew::work_on(Request& request, Worker& worker, Lock& lock) noexcept {
     }
     auto kind = file->kind;
     lock.unlock();
-    if (kind == HeldFile::Kind::unknown) {
+    if (kind == FileRef::Kind::unknown) {
         kind = kind_of(fd);
     }
-    const bool has_no_offsets = kind == HeldFile::Kind::stream;
+    const bool has_no_offsets = kind == FileRef::Kind::stream;
     if (has_no_offsets && !request.was_in_reactor && transfers_data(request.opcode)) {
         // it may wait for ever
         lock.lock();
@@ -185,7 +186,7 @@ void Crew::work_on(Request& request, Worker& worker, Lock& lock) noexcept {
 
 // A transfer that may wait for ever, even though the file was ready a moment ago: somebody else may
 // have been faster, and a terminal may have room for a part only. Whoever cancels it interrupts it.
-std::int64_t Crew::carry_out_stream(Request& request, Worker& worker, Lock& lock) noexcept {
+std::int64_t WorkerPool::carry_out_stream(Request& request, Worker& worker, Lock& lock) noexcept {
     if (is_cancelled(request)) {
         return -ECANCELED;
     }
@@ -214,7 +215,7 @@ std::int64_t Crew::carry_out_stream(Request& request, Worker& worker, Lock& lock
     return result;
 }
 
-void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
+void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
     const bool may_be_held = request.is_brief;
     request.stage = Stage::none;
     end_cancellation(request, result);
@@ -224,10 +225,10 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     const auto signal = take_signal(request);
     std::array<bool, files.size()> was_last{};
     std::size_t closing = to_close >= 0 ? 1 : 0;  // which is noted already
-    std::ranges::transform(files, was_last.begin(), [&](HeldFile* file) {
-        const bool is_last = file != nullptr && files_.release(file);
+    std::ranges::transform(files, was_last.begin(), [&](FileRef* file) {
+        const bool is_last = file != nullptr && table_.release(file);
         if (is_last) {
-            files_.note_closing();
+            table_.note_closing();
             ++closing;
         }
         return is_last;
@@ -236,7 +237,7 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     lock.unlock();
     for (std::size_t i = 0; i < files.size(); ++i) {
         if (was_last[i]) {
-            close_held(files[i]);
+            close_file_ref(files[i]);
         }
     }
     if (to_close >= 0) {
@@ -245,7 +246,7 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     completions_.push(request, result);
     lock.lock();
     for (; closing != 0; --closing) {
-        files_.note_closed();
+        table_.note_closed();
     }
     if (!without_files_.empty()) {
         wake_reactor();  // there is room now
@@ -258,7 +259,7 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     }
     if (held_.file == signal.file) {
         ++held_.count;
-        files_.release(signal.file);  // not the last
+        table_.release(signal.file);  // not the last
     } else {
         held_ = signal;
     }
@@ -267,7 +268,7 @@ void Crew::finish_in_worker(Request& request, std::int64_t result, Lock& lock) n
     }
 }
 
-void Crew::send_held(Lock& lock) noexcept {
+void WorkerPool::send_held(Lock& lock) noexcept {
     const auto signal = std::exchange(held_, {});
     if (signal.file == nullptr) {
         return;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a crew's threads do with calls (call.hpp): which thread may carry one out, and those that
-// are to be run again after a while.
+// What a worker pool's threads do with calls (call.hpp): which thread may carry one out, and those
+// that are to be run again after a while.
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <utility>
 
 #include "engine/call.hpp"
-#include "engine/crew.hpp"
 #include "engine/program_threads.hpp"
+#include "engine/worker_pool.hpp"
 
 namespace engine {
 
@@ -20,7 +20,7 @@ constexpr std::chrono::milliseconds longest_delay{16};
 }  // namespace
 
 // In the submitting thread.
-bool Crew::is_for_program_thread(const Request& request) noexcept {
+bool WorkerPool::is_for_program_thread(const Request& request) noexcept {
     if (request.opcode != Opcode::call) {
         return false;
     }
@@ -33,7 +33,7 @@ bool Crew::is_for_program_thread(const Request& request) noexcept {
             break;
     }
     if (Rights::of_this_thread().allow_the_same(rights_)) {
-        files_.open_return();
+        table_.open_return();
         return false;
     }
     rights_are_old_ = true;
@@ -41,7 +41,7 @@ bool Crew::is_for_program_thread(const Request& request) noexcept {
     return true;
 }
 
-void Crew::give_to_program_thread(Request& request) noexcept {
+void WorkerPool::give_to_program_thread(Request& request) noexcept {
     request.stage = Stage::in_program_thread;
     if (const int error = run_in_program_thread(request, weak_from_this().lock()); error != 0) {
         request.result = -error;
@@ -49,28 +49,28 @@ void Crew::give_to_program_thread(Request& request) noexcept {
     }
 }
 
-void Crew::hand_back(Request& request, std::int64_t result) noexcept {
+void WorkerPool::hand_back(Request& request, std::int64_t result) noexcept {
     const Lock lock(mutex_);
     request.result = result;
     give_to_reactor(request, Stage::over);
 }
 
 // In the reactor's thread.
-void Crew::note_rights() noexcept {
+void WorkerPool::note_rights() noexcept {
     if (std::exchange(rights_are_old_, false)) {
         rights_ = Rights::of_this_thread();
     }
 }
 
-void Crew::work_on_call(Request& request, Lock& lock) noexcept {
-    files_.receive();
+void WorkerPool::work_on_call(Request& request, Lock& lock) noexcept {
+    table_.receive();
     if (wait_for_files(request)) {
         return;
     }
     CallFiles files{.first = request.fd,
                     .second = request.second_fd,
-                    .is_private = files_.is_private(),
-                    .returns = files_.returns()};
+                    .is_private = table_.is_private(),
+                    .returns = table_.returns()};
     int error = 0;
     for (const auto& [file, fd] :
          {std::pair(request.file, &files.first), std::pair(request.second_file, &files.second)}) {
@@ -96,7 +96,7 @@ void Crew::work_on_call(Request& request, Lock& lock) noexcept {
     }
 }
 
-void Crew::delay(Request& request) noexcept {
+void WorkerPool::delay(Request& request) noexcept {
     request.stage = Stage::delayed;
     if (!std::exchange(request.was_delayed, true)) {
         delay_ = std::chrono::milliseconds(1);
@@ -105,7 +105,7 @@ void Crew::delay(Request& request) noexcept {
 }
 
 // For a worker with nothing to do. Returns whether there may be something by now.
-bool Crew::wait_for_delayed(Lock& lock) noexcept {
+bool WorkerPool::wait_for_delayed(Lock& lock) noexcept {
     if (delayed_.empty() || delayed_are_watched_) {
         return false;
     }
@@ -126,7 +126,7 @@ bool Crew::wait_for_delayed(Lock& lock) noexcept {
 
 // In the reactor's thread: one that was cancelled before a worker had it, or that a thread with the
 // program's table carried out. A worker closes its files, which may take its time.
-void Crew::finish_call(Request& request) noexcept {
+void WorkerPool::finish_call(Request& request) noexcept {
     if (request.result == -ECANCELED) {
         request.call->abandon();
     }
@@ -141,7 +141,7 @@ void Crew::finish_call(Request& request) noexcept {
 
 // At the end: what waits for another side that may never come is cancelled, all else is carried
 // out. One that was not run yet is run once: if it then turns out to wait, work_on_call() ends it.
-CancelAnswer Crew::cancel_waiting_call(Request& request) noexcept {
+CancelAnswer WorkerPool::cancel_waiting_call(Request& request) noexcept {
     const bool may_wait = request.stage == Stage::delayed || request.was_delayed ||
                           request.stage == Stage::in_worker ||
                           request.stage == Stage::in_program_thread;

@@ -19,34 +19,34 @@
 #include <utility>
 
 #include "check.hpp"
-#include "crew_fixtures.hpp"
-#include "engine/crew.hpp"
-#include "engine/crew_engine.hpp"
 #include "engine/reactors.hpp"
 #include "engine/request.hpp"
+#include "engine/thread_engine.hpp"
 #include "engine/unique_fd.hpp"
+#include "engine/worker_pool.hpp"
 #include "few_numbers.hpp"
 #include "fixtures.hpp"
 #include "passing_reactor.hpp"
+#include "pool_fixtures.hpp"
 #include "sandbox.hpp"
 
 namespace {
 
-using crew_fixtures::part_of;
-using crew_fixtures::result_of;
-using crew_fixtures::vector_request;
-using engine::CrewEngine;
 using engine::Opcode;
 using engine::Reactor;
 using engine::ReactorOwner;
 using engine::Route;
+using engine::ThreadEngine;
 using engine::UniqueFd;
+using pool_fixtures::part_of;
+using pool_fixtures::result_of;
+using pool_fixtures::vector_request;
 
-// A crew whose threads are refused what this refuses, from the reactor's first step on.
+// A worker pool whose threads are refused what this refuses, from the reactor's first step on.
 template <auto refuse>
 std::unique_ptr<engine::Engine> open(Route route = Route::workers) {
-    return std::make_unique<CrewEngine>(
-        "crew",
+    return std::make_unique<ThreadEngine>(
+        "pool",
         [](ReactorOwner& owner, int wake_fd) noexcept -> std::unique_ptr<Reactor> {
             refuse();
             return engine::make_epoll_reactor(owner, wake_fd);
@@ -99,7 +99,7 @@ void test_sockets_without_nowait() {
     check::equal(fixtures::complete(*engine, readv), 7);
     check::equal(buffer, text);
     auto late = fixtures::read_request(far.get(), std::span(buffer).first(2));
-    crew_fixtures::submit_to_wait(*engine, late);
+    pool_fixtures::submit_to_wait(*engine, late);
     fixtures::put(near.get(), "ab");
     check::equal(result_of(*engine, late), 2);
     check::equal(buffer, "abllo world");
@@ -114,10 +114,10 @@ void test_pipes_without_nowait() {
     const fixtures::Pipe pipe;
     std::string buffer(4, '.');
     auto read = fixtures::read_request(pipe.reader(), buffer);
-    crew_fixtures::submit_to_wait(*engine, read);
+    pool_fixtures::submit_to_wait(*engine, read);
     auto write = fixtures::write_request(pipe.writer(), "abc");
     check::equal(fixtures::submit(*engine, write).taken, 1);
-    const auto results = crew_fixtures::results_of(*engine, 2);
+    const auto results = pool_fixtures::results_of(*engine, 2);
     check::equal(results.at(&read), 3);
     check::equal(results.at(&write), 3);
     check::equal(buffer, "abc.");
@@ -139,8 +139,8 @@ public:
 
 template <int error>
 std::unique_ptr<engine::Engine> open_without_watches() {
-    return std::make_unique<CrewEngine>(
-        "crew",
+    return std::make_unique<ThreadEngine>(
+        "pool",
         [](ReactorOwner& owner, int wake_fd) noexcept -> std::unique_ptr<Reactor> {
             return std::make_unique<RefusedWatches<error>>(owner, wake_fd);
         },
@@ -171,10 +171,10 @@ void test_no_worker_for_what_can_not_be_tried() {
     for (int i = 0; i < 3; ++i) {
         auto read = fixtures::read_request(terminal.near.get(), std::span(buffer).first(1));
         auto other = fixtures::read_request(terminal.near.get(), std::span(buffer).last(1));
-        crew_fixtures::submit_to_wait(*engine, read);
-        crew_fixtures::submit_to_wait(*engine, other);
+        pool_fixtures::submit_to_wait(*engine, read);
+        pool_fixtures::submit_to_wait(*engine, other);
         fixtures::put(terminal.far.get(), "ab");
-        const auto results = crew_fixtures::results_of(*engine, 2);
+        const auto results = pool_fixtures::results_of(*engine, 2);
         check::equal(results.at(&read), 1);
         check::equal(results.at(&other), 1);
         check::equal(buffer == "ab" || buffer == "ba", true);
@@ -200,7 +200,7 @@ void test_streams_that_can_not_be_watched() {
     const fixtures::Pipe pipe;
     std::string buffer(4, '.');
     auto read = fixtures::read_request(pipe.reader(), buffer);
-    crew_fixtures::submit_to_wait(*engine, read);
+    pool_fixtures::submit_to_wait(*engine, read);
     fixtures::put(pipe.writer(), "abc");
     check::equal(result_of(*engine, read), 3);
     check::equal(buffer, "abc.");

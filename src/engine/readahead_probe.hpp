@@ -13,7 +13,7 @@
 
 namespace engine {
 
-class DiskStarter {
+class ReadaheadProbe {
 public:
     // Counts as one read.
     bool is_needed() noexcept {

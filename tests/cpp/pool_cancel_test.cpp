@@ -9,27 +9,27 @@
 #include <string>
 
 #include "check.hpp"
-#include "crew_fixtures.hpp"
 #include "engine/engine.hpp"
 #include "engine/request.hpp"
 #include "fixtures.hpp"
+#include "pool_fixtures.hpp"
 
 namespace {
 
-using crew_fixtures::contents_of;
-using crew_fixtures::go_through_reactor;
-using crew_fixtures::is_readable;
-using crew_fixtures::make_eventfd;
-using crew_fixtures::nothing_more;
-using crew_fixtures::open;
-using crew_fixtures::result_of;
-using crew_fixtures::results_of;
-using crew_fixtures::signals_of;
-using crew_fixtures::StoppedReactor;
-using crew_fixtures::submit_all;
-using crew_fixtures::sync_request;
 using engine::Request;
 using engine::Route;
+using pool_fixtures::contents_of;
+using pool_fixtures::go_through_reactor;
+using pool_fixtures::is_readable;
+using pool_fixtures::make_eventfd;
+using pool_fixtures::nothing_more;
+using pool_fixtures::open;
+using pool_fixtures::result_of;
+using pool_fixtures::results_of;
+using pool_fixtures::signals_of;
+using pool_fixtures::StoppedReactor;
+using pool_fixtures::submit_all;
+using pool_fixtures::sync_request;
 
 // As fixtures::submit, whatever the route of transfers is.
 std::size_t submit_to_reactor(engine::Engine& engine, Request& request) {
@@ -151,7 +151,7 @@ void test_what_ends_by_itself_is_not_cancelled() {
 }  // namespace
 
 int main() {
-    return crew_fixtures::run_with_each_kind({
+    return pool_fixtures::run_with_each_kind({
         {"cancel before it is begun", test_cancel_before_it_is_begun},
         {"cancel a poll", test_cancel_a_poll},
         {"cancel what is over", test_cancel_what_is_over},

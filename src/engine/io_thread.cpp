@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// A crew's reactor thread: what it takes up, finishes and signals.
+// The I/O thread: what it takes up, finishes and signals.
 #include <poll.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
-#include "engine/crew.hpp"
 #include "engine/file_type.hpp"
 #include "engine/interruption.hpp"
+#include "engine/worker_pool.hpp"
 
 namespace engine {
 
-void Crew::run_reactor() noexcept {
+void WorkerPool::run_io_thread() noexcept {
+    pthread_setname_np(pthread_self(), "aio-io");
     open_table();
     open_reactor();
     Lock lock(mutex_);
     auto idle_since = Clock::now();
     bool was_busy = false;
     for (;;) {
-        files_.receive();
+        table_.receive();
         take_up_waiting();
         note_rights();
         take_up_inbox();
@@ -49,7 +51,7 @@ void Crew::run_reactor() noexcept {
         }
     }
     reactor_.reset();
-    files_.forget_private_table();
+    table_.forget_private_table();
     has_table_ = false;
     reactor_state_ = ReactorState::none;
     state_changed_.notify_all();
@@ -57,23 +59,23 @@ void Crew::run_reactor() noexcept {
 
 // Without the lock: nobody waits for it. A thread that has the program's table, and no other, can
 // close the receiving end there.
-void Crew::open_table() noexcept {
-    start_thread(&Crew::hide_far_end);
-    const bool is_private = files_.open_private_table();
+void WorkerPool::open_table() noexcept {
+    start_thread(&WorkerPool::hide_far_end);
+    const bool is_private = table_.open_private_table();
     const Lock lock(mutex_);
-    files_.note_table(is_private);
+    table_.note_table(is_private);
     has_table_ = true;
     state_changed_.notify_all();
 }
 
-void Crew::hide_far_end() noexcept {
+void WorkerPool::hide_far_end() noexcept {
     Lock lock(mutex_);
     state_changed_.wait(lock,
                         [this] { return has_table_ || reactor_state_ == ReactorState::none; });
-    files_.hide_far_end();
+    table_.hide_far_end();
 }
 
-void Crew::open_reactor() noexcept {
+void WorkerPool::open_reactor() noexcept {
     reactor_error_ = ENOMEM;
     has_second_choice_ = false;
     for (const auto make : {make_reactor_, second_choice_}) {
@@ -81,7 +83,7 @@ void Crew::open_reactor() noexcept {
             continue;
         }
         has_second_choice_ = make == second_choice_;
-        reactor_ = make(*this, files_.wake_number());
+        reactor_ = make(*this, table_.wake_number());
         reactor_error_ = reactor_ != nullptr ? reactor_->open() : ENOMEM;
         if (reactor_error_ == 0) {
             return;
@@ -89,12 +91,12 @@ void Crew::open_reactor() noexcept {
     }
 }
 
-void Crew::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
+void WorkerPool::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
     if (reactor_error_ == 0) {
         reactor_->wait(timeout);
         return;
     }
-    pollfd wake{.fd = files_.wake_number(), .events = POLLIN, .revents = 0};
+    pollfd wake{.fd = table_.wake_number(), .events = POLLIN, .revents = 0};
     const auto time = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
     if (poll(&wake, 1, static_cast<int>(time)) > 0) {
         std::uint64_t count = 0;
@@ -103,8 +105,8 @@ void Crew::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
 }
 
 // Whether it waits for its files, for which our threads' table has no room.
-bool Crew::wait_for_files(Request& request) noexcept {
-    if (files_.settle(request)) {
+bool WorkerPool::wait_for_files(Request& request) noexcept {
+    if (table_.settle(request)) {
         return false;
     }
     request.stage = Stage::without_files;
@@ -112,7 +114,7 @@ bool Crew::wait_for_files(Request& request) noexcept {
     return true;
 }
 
-void Crew::take_up_waiting() noexcept {
+void WorkerPool::take_up_waiting() noexcept {
     RequestList waiting;
     std::swap(waiting, without_files_);
     while (auto* request = waiting.pop_front()) {
@@ -130,7 +132,7 @@ void Crew::take_up_waiting() noexcept {
     }
 }
 
-void Crew::take_up_inbox() noexcept {
+void WorkerPool::take_up_inbox() noexcept {
     while (auto* request = inbox_.pop_front()) {
         if (wait_for_files(*request)) {
             continue;
@@ -151,7 +153,7 @@ void Crew::take_up_inbox() noexcept {
 }
 
 // Why the reactor is not to begin with the request: 0 or an errno.
-int Crew::refusal(const Request& request) const noexcept {
+int WorkerPool::refusal(const Request& request) const noexcept {
     if (is_cancelled(request)) {
         return ECANCELED;
     }
@@ -166,7 +168,7 @@ int Crew::refusal(const Request& request) const noexcept {
     return may_never_end ? ECANCELED : 0;
 }
 
-void Crew::take_up_cancellations() noexcept {
+void WorkerPool::take_up_cancellations() noexcept {
     while (auto* request = cancellations_.pop_front()) {
         request->cancel_is_posted = false;
         if (request->stage != Stage::in_reactor) {
@@ -187,7 +189,7 @@ void Crew::take_up_cancellations() noexcept {
 }
 
 // Those that are to end, and are in a call that waits. Returns whether there are any.
-bool Crew::interrupt_workers() noexcept {
+bool WorkerPool::interrupt_workers() noexcept {
     bool interrupts = false;
     for (auto* worker = first_interruptible_; worker != nullptr; worker = worker->next) {
         if (is_cancelled(*worker->request)) {
@@ -198,7 +200,7 @@ bool Crew::interrupt_workers() noexcept {
     return interrupts;
 }
 
-std::chrono::nanoseconds Crew::time_to_sleep(bool interrupts) noexcept {
+std::chrono::nanoseconds WorkerPool::time_to_sleep(bool interrupts) noexcept {
     if (interrupts) {
         const auto time = next_interruption_;
         next_interruption_ = std::min<std::chrono::nanoseconds>(2 * time, last_interruption);
@@ -212,7 +214,7 @@ std::chrono::nanoseconds Crew::time_to_sleep(bool interrupts) noexcept {
 
 // Its file is closed before anybody knows that the request is over. If the program has closed it
 // meanwhile, its locks go with ours, and its other side sees the end.
-void Crew::finish(Request& request, std::int64_t result) noexcept {
+void WorkerPool::finish(Request& request, std::int64_t result) noexcept {
     request.stage = Stage::over;
     request.result = result;
     if (request.opcode == Opcode::call) {
@@ -221,8 +223,8 @@ void Crew::finish(Request& request, std::int64_t result) noexcept {
     }
     auto* file = request.file;
     auto closing = Closing::at_once;
-    if (PrivateFiles::is_last(file)) {
-        const bool is_seekable = file->kind == HeldFile::Kind::seekable;
+    if (DescriptorTable::is_last(file)) {
+        const bool is_seekable = file->kind == FileRef::Kind::seekable;
         closing = is_seekable ? Closing::on_disk : closing_of(file->fd);
     }
     if (closing == Closing::at_once) {
@@ -231,20 +233,20 @@ void Crew::finish(Request& request, std::int64_t result) noexcept {
     } else if (closing == Closing::on_disk && reactor_error_ == 0 &&
                reactor_->close_file(request)) {
         file->fd = -1;
-        files_.note_closing();
+        table_.note_closing();
         let_go(std::exchange(request.file, nullptr));
     } else {
         not_closed(request);
     }
 }
 
-void Crew::not_closed(Request& request) noexcept {
+void WorkerPool::not_closed(Request& request) noexcept {
     request.is_brief = false;
     queue_.push_front(request);
     call_for_worker();
 }
 
-void Crew::complete(Request& request) noexcept {
+void WorkerPool::complete(Request& request) noexcept {
     request.stage = Stage::none;
     request.closing_fd = -1;
     --in_flight_;
@@ -257,12 +259,12 @@ void Crew::complete(Request& request) noexcept {
 }
 
 // Signals wait until the lock is given up, those of one eventfd for each other.
-void Crew::add_signal(Signal signal) noexcept {
+void WorkerPool::add_signal(Signal signal) noexcept {
     const auto signals = std::span(signals_).first(signal_count_);
     const auto found = std::ranges::find(signals, signal.file, &Signal::file);
     if (found != signals.end()) {
         ++found->count;
-        files_.release(signal.file);
+        table_.release(signal.file);
     } else if (signal_count_ < signals_.size()) {
         signals_[signal_count_++] = signal;
     } else {
@@ -271,7 +273,7 @@ void Crew::add_signal(Signal signal) noexcept {
     }
 }
 
-void Crew::send_signals(Lock& lock) noexcept {
+void WorkerPool::send_signals(Lock& lock) noexcept {
     if (signal_count_ == 0) {
         return;
     }
@@ -287,7 +289,7 @@ void Crew::send_signals(Lock& lock) noexcept {
     signal_count_ = 0;
 }
 
-bool Crew::is_done_with(Clock::time_point idle_since) const noexcept {
+bool WorkerPool::is_done_with(Clock::time_point idle_since) const noexcept {
     return workers_ == 0 && submitting_ == 0 && queue_.empty() &&
            (is_closing_ || Clock::now() - idle_since >= linger);
 }

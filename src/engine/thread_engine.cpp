@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/crew_engine.hpp"
+#include "engine/thread_engine.hpp"
 
 #include <algorithm>
 #include <functional>
@@ -8,15 +8,15 @@
 
 namespace engine {
 
-CrewEngine::CrewEngine(const char* name, Crew::MakeReactor make_reactor, Route transfers)
-    : name_(name), transfers_(transfers), crew_(completions_, make_reactor, nullptr) {}
+ThreadEngine::ThreadEngine(const char* name, WorkerPool::MakeReactor make_reactor, Route transfers)
+    : name_(name), transfers_(transfers), pool_(completions_, make_reactor, nullptr) {}
 
-Pace CrewEngine::guess(const Request& request) noexcept {
+Pace ThreadEngine::guess(const Request& request) noexcept {
     return request.fd < 0 ? Pace::perhaps : Pace::asynchronous;
 }
 
-void CrewEngine::plan(std::span<Request* const> requests,
-                      std::optional<Pace> /*guessed*/) noexcept {
+void ThreadEngine::plan(std::span<Request* const> requests,
+                        std::optional<Pace> /*guessed*/) noexcept {
     DirectFiles files;
     for (auto* request : requests) {
         request->pace = Pace::asynchronous;
@@ -34,7 +34,7 @@ void CrewEngine::plan(std::span<Request* const> requests,
 }
 
 // What the I/O thread would take long to submit, or must not wait for, is left to workers.
-void CrewEngine::plan_by_workers(Request& request) noexcept {
+void ThreadEngine::plan_by_workers(Request& request) noexcept {
     if (request.opcode == Opcode::poll) {
         return;
     }
@@ -48,41 +48,41 @@ void CrewEngine::plan_by_workers(Request& request) noexcept {
     }
 }
 
-Submission CrewEngine::submit(std::span<Request* const> requests) noexcept {
+Submission ThreadEngine::submit(std::span<Request* const> requests) noexcept {
     std::uint64_t calls = 0;
     const auto count = [&](const Request& request) {
         calls += request.opcode == Opcode::call ? 1 : 0;
     };
-    const auto submission = crew_->submit(requests, std::ref(count));
+    const auto submission = pool_->submit(requests, std::ref(count));
     calls_.fetch_add(calls, std::memory_order_relaxed);
     submitted_.fetch_add(submission.taken, std::memory_order_relaxed);
     return submission;
 }
 
-std::size_t CrewEngine::reap(std::span<Completion> completions) noexcept {
+std::size_t ThreadEngine::reap(std::span<Completion> completions) noexcept {
     return completions_.reap(completions);
 }
 
-Engine::Ticket CrewEngine::ticket() noexcept { return completions_.ticket(); }
+Engine::Ticket ThreadEngine::ticket() noexcept { return completions_.ticket(); }
 
-int CrewEngine::wait(Ticket ticket, Timeout timeout) noexcept {
+int ThreadEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     return completions_.wait(ticket, timeout);
 }
 
-CancelAnswer CrewEngine::post_cancellation(Request& request) noexcept {
-    return crew_->post_cancellation(request);
+CancelAnswer ThreadEngine::post_cancellation(Request& request) noexcept {
+    return pool_->post_cancellation(request);
 }
 
-CancelAnswer CrewEngine::post_cancellation_if_endless(Request& request) noexcept {
-    return crew_->post_cancellation_if_endless(request);
+CancelAnswer ThreadEngine::post_cancellation_if_endless(Request& request) noexcept {
+    return pool_->post_cancellation_if_endless(request);
 }
 
-CancelAnswer CrewEngine::wait_for_answer(Request& request, std::uint32_t flight,
-                                         std::chrono::nanoseconds time) noexcept {
-    return crew_->wait_for_answer(request, flight, time);
+CancelAnswer ThreadEngine::wait_for_answer(Request& request, std::uint32_t flight,
+                                           std::chrono::nanoseconds time) noexcept {
+    return pool_->wait_for_answer(request, flight, time);
 }
 
-RouteCounts CrewEngine::routes() const noexcept {
+RouteCounts ThreadEngine::routes() const noexcept {
     const auto count = submitted_.load(std::memory_order_relaxed);
     const auto calls = calls_.load(std::memory_order_relaxed);
     return transfers_ == Route::workers

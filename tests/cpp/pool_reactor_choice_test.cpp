@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which reactor a crew has when the one it was to have can't be made or opened.
-#include "engine/crew.hpp"
+// Which reactor a worker pool has when the one it was to have can't be made or opened.
+#include "engine/worker_pool.hpp"
 
 #include <poll.h>
 
@@ -10,20 +10,20 @@
 #include <memory>
 
 #include "check.hpp"
-#include "crew_fixtures.hpp"
 #include "engine/completion_queue.hpp"
 #include "engine/engine.hpp"
 #include "engine/reactor.hpp"
 #include "engine/reactors.hpp"
 #include "engine/request.hpp"
 #include "fixtures.hpp"
+#include "pool_fixtures.hpp"
 
 namespace {
 
-using crew_fixtures::sync_request;
 using engine::Completion;
 using engine::Request;
 using engine::Route;
+using pool_fixtures::sync_request;
 using std::chrono::milliseconds;
 
 class RefusedReactor final : public engine::Reactor {
@@ -54,21 +54,21 @@ std::unique_ptr<engine::Reactor> make_none(engine::ReactorOwner& /*owner*/,
     return nullptr;
 }
 
-// A crew that is closed in the end.
-class OwnCrew {
+// A worker pool that is closed in the end.
+class OwnPool {
 public:
-    OwnCrew(engine::Crew::MakeReactor first, engine::Crew::MakeReactor second)
-        : crew_(std::make_shared<engine::Crew>(completions_, first, second)) {}
-    OwnCrew(const OwnCrew&) = delete;
-    OwnCrew& operator=(const OwnCrew&) = delete;
-    ~OwnCrew() { crew_->close(); }
+    OwnPool(engine::WorkerPool::MakeReactor first, engine::WorkerPool::MakeReactor second)
+        : pool_(std::make_shared<engine::WorkerPool>(completions_, first, second)) {}
+    OwnPool(const OwnPool&) = delete;
+    OwnPool& operator=(const OwnPool&) = delete;
+    ~OwnPool() { pool_->close(); }
 
-    bool has_second_choice() const { return crew_->has_second_choice(); }
+    bool has_second_choice() const { return pool_->has_second_choice(); }
 
     std::int64_t complete(Request& request, Route route) {
         request.route = route;
         Request* const address = &request;
-        check::equal(crew_->submit({&address, 1}).taken, 1);
+        check::equal(pool_->submit({&address, 1}).taken, 1);
         const auto deadline = std::chrono::steady_clock::now() + check::patience;
         Completion completion;
         while (completions_.reap({&completion, 1}) == 0) {
@@ -83,29 +83,29 @@ public:
 
 private:
     engine::CompletionQueue completions_;
-    std::shared_ptr<engine::Crew> crew_;
+    std::shared_ptr<engine::WorkerPool> pool_;
 };
 
 void test_the_second_choice() {
     for (const auto first : {make_refused_reactor, make_none}) {
-        OwnCrew crew(first, engine::make_epoll_reactor);
+        OwnPool pool(first, engine::make_epoll_reactor);
         const auto file = fixtures::memory_file("data");
         auto poll = fixtures::poll_request(file.get());
-        check::equal(crew.complete(poll, Route::reactor), POLLIN);
-        check::is_true(crew.has_second_choice(), "the first was refused");
+        check::equal(pool.complete(poll, Route::reactor), POLLIN);
+        check::is_true(pool.has_second_choice(), "the first was refused");
         // what epoll can't do, workers do
         auto sync = sync_request(file.get());
-        check::equal(crew.complete(sync, Route::reactor), 0);
+        check::equal(pool.complete(sync, Route::reactor), 0);
     }
 }
 
 void test_no_reactor() {
-    OwnCrew crew(make_refused_reactor, nullptr);
+    OwnPool pool(make_refused_reactor, nullptr);
     const auto file = fixtures::memory_file("data");
     auto poll = fixtures::poll_request(file.get());
-    check::equal(crew.complete(poll, Route::reactor), -EPERM);
+    check::equal(pool.complete(poll, Route::reactor), -EPERM);
     auto sync = sync_request(file.get());
-    check::equal(crew.complete(sync, Route::workers), 0);
+    check::equal(pool.complete(sync, Route::workers), 0);
 }
 
 }  // namespace

@@ -22,26 +22,26 @@
 #include <vector>
 
 #include "check.hpp"
-#include "crew_fixtures.hpp"
 #include "engine/engine.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
 #include "fixtures.hpp"
+#include "pool_fixtures.hpp"
 
 namespace {
 
-using crew_fixtures::make_eventfd;
-using crew_fixtures::nothing_more;
-using crew_fixtures::open;
-using crew_fixtures::part_of;
-using crew_fixtures::submit_all;
-using crew_fixtures::sync_request;
-using crew_fixtures::value_of;
-using crew_fixtures::vector_request;
 using engine::Completion;
 using engine::Opcode;
 using engine::Request;
 using engine::UniqueFd;
+using pool_fixtures::make_eventfd;
+using pool_fixtures::nothing_more;
+using pool_fixtures::open;
+using pool_fixtures::part_of;
+using pool_fixtures::submit_all;
+using pool_fixtures::sync_request;
+using pool_fixtures::value_of;
+using pool_fixtures::vector_request;
 using std::chrono::milliseconds;
 
 // What one of several threads asks for.
@@ -234,7 +234,7 @@ void test_many_at_once() {
 }  // namespace
 
 int main() {
-    return crew_fixtures::run_with_each_kind({
+    return pool_fixtures::run_with_each_kind({
         {"many at once", test_many_at_once},
     });
 }

@@ -19,33 +19,33 @@
 #include <vector>
 
 #include "check.hpp"
-#include "crew_fixtures.hpp"
 #include "engine/engine.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
 #include "fixtures.hpp"
+#include "pool_fixtures.hpp"
 
 namespace {
 
-using crew_fixtures::contents_of;
-using crew_fixtures::go_through_reactor;
-using crew_fixtures::is_readable;
-using crew_fixtures::make_eventfd;
-using crew_fixtures::nothing_more;
-using crew_fixtures::open;
-using crew_fixtures::part_of;
-using crew_fixtures::result_of;
-using crew_fixtures::results_of;
-using crew_fixtures::signals_of;
-using crew_fixtures::StoppedReactor;
-using crew_fixtures::submit_all;
-using crew_fixtures::sync_request;
-using crew_fixtures::value_of;
-using crew_fixtures::vector_request;
 using engine::Completion;
 using engine::Opcode;
 using engine::Request;
 using engine::UniqueFd;
+using pool_fixtures::contents_of;
+using pool_fixtures::go_through_reactor;
+using pool_fixtures::is_readable;
+using pool_fixtures::make_eventfd;
+using pool_fixtures::nothing_more;
+using pool_fixtures::open;
+using pool_fixtures::part_of;
+using pool_fixtures::result_of;
+using pool_fixtures::results_of;
+using pool_fixtures::signals_of;
+using pool_fixtures::StoppedReactor;
+using pool_fixtures::submit_all;
+using pool_fixtures::sync_request;
+using pool_fixtures::value_of;
+using pool_fixtures::vector_request;
 
 // --- results
 
@@ -173,7 +173,7 @@ void test_streams() {
     const fixtures::Pipe pipe;
     std::string buffer(4, '.');
     auto read = fixtures::read_request(pipe.reader(), buffer, 100);  // no offsets there
-    crew_fixtures::submit_to_wait(*engine, read);
+    pool_fixtures::submit_to_wait(*engine, read);
     auto write = fixtures::write_request(pipe.writer(), "ab", 100);
     check::equal(fixtures::submit(*engine, write).taken, 1);
     const auto results = results_of(*engine, 2);
@@ -333,7 +333,7 @@ void test_requests_that_are_freed_at_once() {
 }  // namespace
 
 int main() {
-    return crew_fixtures::run_with_each_kind({
+    return pool_fixtures::run_with_each_kind({
         {"reads and writes", test_reads_and_writes},
         {"vectors", test_vectors},
         {"syncs", test_syncs},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/disk_starter.hpp"
+#include "engine/readahead_probe.hpp"
 
 #include <chrono>
 
@@ -7,23 +7,23 @@
 
 namespace {
 
-using engine::DiskStarter;
+using engine::ReadaheadProbe;
 using std::chrono::microseconds;
 
-void send(DiskStarter& starter, int count) {
+void send(ReadaheadProbe& starter, int count) {
     for (int i = 0; i < count; ++i) {
         starter.note_sent();
     }
 }
 
-void take_back(DiskStarter& starter, int count) {
+void take_back(ReadaheadProbe& starter, int count) {
     for (int i = 0; i < count; ++i) {
         starter.note_returned();
     }
 }
 
 void test_alone() {
-    DiskStarter starter;
+    ReadaheadProbe starter;
     check::is_true(!starter.is_needed(), "at first");
     for (int i = 0; i < 10; ++i) {
         send(starter, 1);
@@ -34,7 +34,7 @@ void test_alone() {
 }
 
 void test_several() {
-    DiskStarter starter;
+    ReadaheadProbe starter;
     send(starter, 8);
     check::is_true(starter.is_needed(), "beside several");
     take_back(starter, 8);
@@ -46,7 +46,7 @@ void test_several() {
 }
 
 void test_a_disk_with_enough_to_do() {
-    DiskStarter starter;
+    ReadaheadProbe starter;
     send(starter, 31);
     check::is_true(starter.is_needed(), "beside 31");
     send(starter, 1);
@@ -56,7 +56,7 @@ void test_a_disk_with_enough_to_do() {
 }
 
 void test_a_slow_start() {
-    DiskStarter starter;
+    ReadaheadProbe starter;
     send(starter, 8);
     starter.note_time(microseconds(100));
     check::is_true(starter.is_needed(), "after a fast one");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "crew_fixtures.hpp"
+#include "pool_fixtures.hpp"
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -14,19 +14,19 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/crew.hpp"
-#include "engine/crew_engine.hpp"
 #include "engine/reactor.hpp"
 #include "engine/reactors.hpp"
+#include "engine/thread_engine.hpp"
+#include "engine/worker_pool.hpp"
 #include "passing_reactor.hpp"
 
-namespace crew_fixtures {
+namespace pool_fixtures {
 
 using engine::Completion;
-using engine::CrewEngine;
 using engine::Opcode;
 using engine::Request;
 using engine::Route;
+using engine::ThreadEngine;
 using engine::UniqueFd;
 using std::chrono::milliseconds;
 
@@ -34,7 +34,7 @@ namespace {
 
 struct Kind {
     std::string_view name;
-    engine::Crew::MakeReactor make_reactor = nullptr;
+    engine::WorkerPool::MakeReactor make_reactor = nullptr;
     Route transfers{};
 };
 
@@ -118,7 +118,7 @@ std::vector<Kind> all_kinds() {
 
 }  // namespace
 
-// --- the crews that are tested
+// --- the worker pools that are tested
 
 int run_with_each_kind(std::initializer_list<check::Test> tests) {
     int status = EXIT_SUCCESS;
@@ -129,7 +129,7 @@ int run_with_each_kind(std::initializer_list<check::Test> tests) {
 }
 
 std::unique_ptr<engine::Engine> open() {
-    return std::make_unique<CrewEngine>("crew", make_gated_reactor, kind.transfers);
+    return std::make_unique<ThreadEngine>("pool", make_gated_reactor, kind.transfers);
 }
 
 bool has_workers() { return kind.transfers == Route::workers; }
@@ -236,4 +236,4 @@ Results results_of(engine::Engine& engine, std::size_t count, check::Where where
     return results;
 }
 
-}  // namespace crew_fixtures
+}  // namespace pool_fixtures

@@ -42,7 +42,7 @@
 
 namespace engine {
 
-struct HeldFile {
+struct FileRef {
     int number = -1;    // in the program's table, when it was sent
     int fd = -1;        // in our threads' table; -1 until it has arrived
     int error = EBADF;  // for which it can't be used where it has not arrived
@@ -50,7 +50,7 @@ struct HeldFile {
     bool is_underway = false;
     bool is_counted = false;    // as one in our threads' table
     std::uint64_t message = 0;  // the number of the one that carries it
-    HeldFile* next = nullptr;   // of those on their way
+    FileRef* next = nullptr;    // of those on their way
 
     // Known once somebody asked.
     enum class Kind : std::uint8_t { unknown, seekable, stream };
@@ -62,18 +62,18 @@ struct HeldFile {
     CloforkFd listed;
 
     // Set once it has turned out to be a file that has arrived before.
-    HeldFile* same_as = nullptr;
+    FileRef* same_as = nullptr;
 };
 
 // Also what it has open. Nobody uses it any more.
-void close_held(HeldFile* file) noexcept;
+void close_file_ref(FileRef* file) noexcept;
 
 // Never `unknown`. Does not wait.
-HeldFile::Kind kind_of(int fd) noexcept;
+FileRef::Kind kind_of(int fd) noexcept;
 
-class PrivateFiles {
+class DescriptorTable {
 public:
-    PrivateFiles() noexcept;
+    DescriptorTable() noexcept;
 
     // False if the system refused what is needed.
     bool is_open() const noexcept { return wake_.is_open(); }
@@ -98,7 +98,7 @@ public:
     void forget_private_table() noexcept;
 
     // Whether the next release() is the last, and the file has arrived.
-    static bool is_last(const HeldFile* file) noexcept { return file->users == 1 && file->fd >= 0; }
+    static bool is_last(const FileRef* file) noexcept { return file->users == 1 && file->fd >= 0; }
 
     // Readable once somebody has written to it: the same number in both tables.
     int wake_number() const noexcept { return wake_.get(); }
@@ -142,7 +142,7 @@ public:
     // One user less. True if it was the last, and then it is the caller's, to be closed and
     // deleted. What is still on its way, since our threads could not receive it, is left to
     // receive().
-    bool release(HeldFile* file) noexcept;
+    bool release(FileRef* file) noexcept;
 
 private:
     static constexpr std::size_t most_files = 64;  // in one message
@@ -150,19 +150,19 @@ private:
     // The files of the requests that go with one message: those that it carries first.
     struct Parcel {
         std::array<int, most_files> numbers;
-        std::array<HeldFile*, most_files> files;
+        std::array<FileRef*, most_files> files;
         std::size_t count = 0;  // of those carried
         // The last file, eventfd and second file that need not be carried.
-        std::array<HeldFile*, 3> recent{};
+        std::array<FileRef*, 3> recent{};
     };
 
     std::size_t hold_in_one_message(std::span<Request* const> requests, int& error) noexcept;
     std::size_t hold_in_two_messages(std::span<Request* const> requests, int& error) noexcept;
     int hold(Parcel& parcel, Request& request) noexcept;
-    int hold(Parcel& parcel, int number, std::size_t place, HeldFile*& file) noexcept;
+    int hold(Parcel& parcel, int number, std::size_t place, FileRef*& file) noexcept;
     void let_go(Request& request) noexcept;
     void forget_underway() noexcept;
-    HeldFile* find_recent(int number, HeldFile*& last) const noexcept;
+    FileRef* find_recent(int number, FileRef*& last) const noexcept;
     bool is_crowded() const noexcept;
     int wait_for_receiver() noexcept;
     int send(const Parcel& parcel) noexcept;
@@ -183,12 +183,12 @@ private:
     bool has_room_for(std::uint64_t number) const noexcept;
     bool take_next(Arrivals& arrivals) noexcept;
     void drop_next() noexcept;
-    HeldFile* next_underway() noexcept;
-    void arrive(HeldFile* file, int fd) noexcept;
+    FileRef* next_underway() noexcept;
+    void arrive(FileRef* file, int fd) noexcept;
     void accept(std::uint64_t number, const Arrivals& arrivals) noexcept;
     bool receive_listed(std::uint64_t number, Arrivals& arrivals) noexcept;
-    static bool is_copy(const HeldFile* file, int fd) noexcept;
-    void replace(HeldFile*& file) noexcept;
+    static bool is_copy(const FileRef* file, int fd) noexcept;
+    void replace(FileRef*& file) noexcept;
 
     CloforkFd near_end_;
     CloforkFd far_end_;
@@ -207,11 +207,11 @@ private:
     std::size_t in_table_ = 0;  // of those, in our threads' table
     std::size_t closing_ = 0;   // released, and still in that table until they are closed
 
-    HeldFile* first_underway_ = nullptr;
-    HeldFile* last_underway_ = nullptr;
+    FileRef* first_underway_ = nullptr;
+    FileRef* last_underway_ = nullptr;
 
     // The last that was held of a number: while it is, it need not be sent again.
-    std::array<HeldFile*, 64> recent_{};
+    std::array<FileRef*, 64> recent_{};
 };
 
 }  // namespace engine

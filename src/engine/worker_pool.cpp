@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/crew.hpp"
+#include "engine/worker_pool.hpp"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -39,30 +39,31 @@ private:
 
 }  // namespace
 
-Crew::Crew(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor second_choice)
+WorkerPool::WorkerPool(CompletionQueue& completions, MakeReactor make_reactor,
+                       MakeReactor second_choice)
     : completions_(completions), make_reactor_(make_reactor), second_choice_(second_choice) {
-    if (!files_.is_open()) {
+    if (!table_.is_open()) {
         throw std::system_error(EMFILE, std::generic_category());
     }
 }
 
-Crew::Signal Crew::take_signal(Request& request) noexcept {
+WorkerPool::Signal WorkerPool::take_signal(Request& request) noexcept {
     return {.file = std::exchange(request.signal_file, nullptr),
             .count = 1,
             .may_block = request.eventfd_may_block};
 }
 
 // Of a request that waits for a thread.
-RequestList& Crew::list_of(Stage stage) noexcept {
+RequestList& WorkerPool::list_of(Stage stage) noexcept {
     if (stage == Stage::in_inbox) {
         return inbox_;
     }
     return stage == Stage::delayed ? delayed_ : queue_;
 }
 
-void Crew::let_go(HeldFile* file) noexcept {
-    if (file != nullptr && files_.release(file)) {
-        close_held(file);
+void WorkerPool::let_go(FileRef* file) noexcept {
+    if (file != nullptr && table_.release(file)) {
+        close_file_ref(file);
     }
 }
 
@@ -70,20 +71,20 @@ void Crew::let_go(HeldFile* file) noexcept {
 
 // How many of the requests, from the front, have numbers that are open. To be asked before
 // descriptors of ours are opened, which would be taken for theirs.
-std::size_t Crew::count_open(std::span<Request* const> requests) noexcept {
+std::size_t WorkerPool::count_open(std::span<Request* const> requests) noexcept {
     const auto is_closed = [](int number) { return fcntl(number, F_GETFD) < 0; };
     const auto found = std::ranges::find_if(requests, [&](const Request* request) {
-        return (PrivateFiles::has_first_file(*request) && is_closed(request->fd)) ||
-               (PrivateFiles::has_second_file(*request) && is_closed(request->second_fd)) ||
+        return (DescriptorTable::has_first_file(*request) && is_closed(request->fd)) ||
+               (DescriptorTable::has_second_file(*request) && is_closed(request->second_fd)) ||
                (request->eventfd >= 0 && is_closed(request->eventfd));
     });
     return static_cast<std::size_t>(found - requests.begin());
 }
 
-Crew::Lock Crew::lock_soon() noexcept { return lock_briefly(mutex_); }
+WorkerPool::Lock WorkerPool::lock_soon() noexcept { return lock_briefly(mutex_); }
 
-Submission Crew::submit(std::span<Request* const> requests,
-                        const std::function<void(const Request&)>& note) noexcept {
+Submission WorkerPool::submit(std::span<Request* const> requests,
+                              const std::function<void(const Request&)>& note) noexcept {
     auto lock = lock_soon();
     Submission submission;
     ++submitting_;
@@ -93,7 +94,7 @@ Submission Crew::submit(std::span<Request* const> requests,
         requests = requests.first(count);
     }
     if (submission.error == 0) {
-        submission.error = start_reactor();
+        submission.error = start_io_thread();
     }
     if (submission.error == 0) {
         submission.taken = hold(requests, lock, submission.error);
@@ -131,11 +132,11 @@ Submission Crew::submit(std::span<Request* const> requests,
     return submission;
 }
 
-std::size_t Crew::hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept {
+std::size_t WorkerPool::hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept {
     std::size_t taken = 0;
     for (;;) {
-        taken += files_.hold(requests.subspan(taken), error);
-        if (error != EAGAIN || taken == requests.size() || files_.is_table_full()) {
+        taken += table_.hold(requests.subspan(taken), error);
+        if (error != EAGAIN || taken == requests.size() || table_.is_table_full()) {
             return taken;
         }
         // The socket is full. The reactor never waits for anything but what comes next.
@@ -146,26 +147,26 @@ std::size_t Crew::hold(std::span<Request* const> requests, Lock& lock, int& erro
     }
 }
 
-void Crew::give_to_reactor(Request& request, Stage stage) noexcept {
+void WorkerPool::give_to_reactor(Request& request, Stage stage) noexcept {
     request.stage = stage;
     inbox_.push_back(request);
     wake_reactor();
 }
 
-void Crew::wake_reactor() noexcept {
+void WorkerPool::wake_reactor() noexcept {
     if (std::exchange(reactor_sleeps_, false)) {
-        signal_eventfd(files_.wake_number());
+        signal_eventfd(table_.wake_number());
     }
 }
 
 // --- cancellation
 
-CancelAnswer Crew::post_cancellation(Request& request) noexcept {
+CancelAnswer WorkerPool::post_cancellation(Request& request) noexcept {
     const auto lock = lock_soon();
     return post(request, false);
 }
 
-CancelAnswer Crew::post_cancellation_if_endless(Request& request) noexcept {
+CancelAnswer WorkerPool::post_cancellation_if_endless(Request& request) noexcept {
     const auto lock = lock_soon();
     if (request.opcode == Opcode::poll) {
         return post(request, false);
@@ -177,7 +178,7 @@ CancelAnswer Crew::post_cancellation_if_endless(Request& request) noexcept {
     return transfers_data(request.opcode) ? post(request, true) : CancelAnswer::no;
 }
 
-CancelAnswer Crew::post(Request& request, bool only_if_stream) noexcept {
+CancelAnswer WorkerPool::post(Request& request, bool only_if_stream) noexcept {
     if (request.stage != Stage::in_reactor) {
         const bool is_kept = only_if_stream && request.worker == nullptr &&
                              !(request.was_in_reactor && request.stage == Stage::in_queue);
@@ -198,7 +199,7 @@ CancelAnswer Crew::post(Request& request, bool only_if_stream) noexcept {
     return CancelAnswer::pending;
 }
 
-CancelAnswer Crew::cancel_outside_reactor(Request& request) noexcept {
+CancelAnswer WorkerPool::cancel_outside_reactor(Request& request) noexcept {
     switch (request.stage) {
         case Stage::in_inbox:
         case Stage::in_queue:
@@ -230,7 +231,7 @@ CancelAnswer Crew::cancel_outside_reactor(Request& request) noexcept {
     }
 }
 
-void Crew::answer(Request& request, CancelAnswer answer) noexcept {
+void WorkerPool::answer(Request& request, CancelAnswer answer) noexcept {
     if (request.cancel_answer == CancelAnswer::pending) {
         request.cancel_answer = answer;
         state_changed_.notify_all();
@@ -238,15 +239,15 @@ void Crew::answer(Request& request, CancelAnswer answer) noexcept {
 }
 
 // The request is over, and leaves our threads.
-void Crew::end_cancellation(Request& request, std::int64_t result) noexcept {
+void WorkerPool::end_cancellation(Request& request, std::int64_t result) noexcept {
     if (std::exchange(request.cancel_is_posted, false)) {
         cancellations_.remove(request);
     }
     answer(request, result == -ECANCELED ? CancelAnswer::yes : CancelAnswer::no);
 }
 
-CancelAnswer Crew::wait_for_answer(Request& request, std::uint32_t flight,
-                                   std::chrono::nanoseconds time) noexcept {
+CancelAnswer WorkerPool::wait_for_answer(Request& request, std::uint32_t flight,
+                                         std::chrono::nanoseconds time) noexcept {
     Lock lock(mutex_);
     const auto is_answered = [&] {
         return request.flight != flight || request.cancel_answer != CancelAnswer::pending;
@@ -255,17 +256,17 @@ CancelAnswer Crew::wait_for_answer(Request& request, std::uint32_t flight,
     return request.flight == flight ? request.cancel_answer : CancelAnswer::no;
 }
 
-void Crew::close() noexcept {
+void WorkerPool::close() noexcept {
     Lock lock(mutex_);
     is_closing_ = true;
     work_came_.notify_all();
     wake_reactor();
     state_changed_.wait(lock, [this] { return reactor_state_ == ReactorState::none; });
-    files_.close();
+    table_.close();
 }
 
-void Crew::abandon() noexcept {
-    files_.close();
+void WorkerPool::abandon() noexcept {
+    table_.close();
     kept_ = weak_from_this().lock();
 }
 
@@ -273,10 +274,10 @@ void Crew::abandon() noexcept {
 
 // Which run with a reference of their own: the last one to go takes the object with it. Returns 0
 // or an errno.
-int Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
+int WorkerPool::start_thread(void (WorkerPool::*run)() noexcept) noexcept {
     struct Start {
-        std::shared_ptr<Crew> crew;
-        void (Crew::*run)() noexcept;
+        std::shared_ptr<WorkerPool> pool;
+        void (WorkerPool::*run)() noexcept;
     };
     auto start = std::unique_ptr<Start>(new (std::nothrow) Start{weak_from_this().lock(), run});
     pthread_attr_t attributes;
@@ -291,7 +292,7 @@ int Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
         &thread, &attributes,
         [](void* argument) -> void* {
             const auto begun = std::unique_ptr<Start>(static_cast<Start*>(argument));
-            std::invoke(begun->run, *begun->crew);
+            std::invoke(begun->run, *begun->pool);
             return nullptr;
         },
         start.get());
@@ -304,17 +305,17 @@ int Crew::start_thread(void (Crew::*run)() noexcept) noexcept {
 
 // Returns 0 or an errno. The thread opens its table of files, and takes its time over it, while
 // requests come in.
-int Crew::start_reactor() noexcept {
+int WorkerPool::start_io_thread() noexcept {
     if (reactor_state_ == ReactorState::running) {
         if (has_table_) {
-            files_.hide_far_end();
+            table_.hide_far_end();
         }
         return 0;
     }
-    if (const int error = files_.open_sockets(); error != 0) {
+    if (const int error = table_.open_sockets(); error != 0) {
         return error;
     }
-    if (const int error = start_thread(&Crew::run_reactor); error != 0) {
+    if (const int error = start_thread(&WorkerPool::run_io_thread); error != 0) {
         return error;
     }
     rights_ = Rights::of_this_thread();  // which the thread has from this one

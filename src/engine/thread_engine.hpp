@@ -2,15 +2,15 @@
 // The engines `threads` and `uring`: all that is submitted goes to threads of ours.
 #pragma once
 
-#include "engine/crew_owner.hpp"
 #include "engine/engine.hpp"
+#include "engine/pool_client.hpp"
 
 namespace engine {
 
-class CrewEngine final : public Engine {
+class ThreadEngine final : public Engine {
 public:
     // `transfers`: the route of reads, writes and syncs. Polls go to the reactor.
-    CrewEngine(const char* name, Crew::MakeReactor make_reactor, Route transfers);
+    ThreadEngine(const char* name, WorkerPool::MakeReactor make_reactor, Route transfers);
 
     const char* name() const noexcept override { return name_; }
     Pace guess(const Request& request) noexcept override;
@@ -31,7 +31,7 @@ private:
     const char* name_;
     const Route transfers_;
     CompletionQueue completions_;
-    CrewOwner crew_;
+    PoolClient pool_;
     std::atomic<std::uint64_t> submitted_ = 0;
     std::atomic<std::uint64_t> calls_ = 0;  // of these, which workers carry out
 };
