@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .model import Access, Case, Storage
+from .model import Access, Case, Content, Storage
 
 FIO = ("fio-libaio", "fio-io_uring")
 CAIO = ("caio-linux_aio", "caio-linux_uring", "caio-thread_aio")
@@ -98,6 +98,53 @@ def on_uvloop(storage: Storage, depth: int) -> Case:
     )
 
 
+STATES = {Storage.DROPPED: "cold", Storage.CACHED: "warm"}
+
+
+def whole(
+    name: str,
+    title: str,
+    contenders: tuple[str, ...],
+    storage: Storage = Storage.DROPPED,
+    content: Content = Content.BLOCKS,
+    gib: int = 2,
+) -> Case:
+    state = STATES[storage]
+    return Case(
+        f"bulk-{name}-{state}",
+        f"{title}, {gib} GiB, {state}",
+        storage,
+        16,
+        contenders,
+        Access.WHOLE,
+        block=1 << 20,
+        sequential=True,
+        content=content,
+        size=gib << 10,
+    )
+
+
+def whole_files() -> list[Case]:
+    array = ("bulk-numpy", "np-load", "np-fromfile", "np-readinto")
+    tensors = ("bulk-safetensors", "st-load-file", "st-load")
+    copies = ("bulk-copy", "cp", "copyfile")
+    hashes = ("bulk-checksum", "file-digest", "hash-only", "fio-file")
+    loads = ("bulk-load", "bulk-load-1000", "readinto")
+    cold, warm = STATES
+    return [
+        whole("load", "reads of a file into memory", (*loads, "fio-file"), cold),
+        whole("load", "reads of a file into memory", (*loads, "preadv"), warm),
+        *(whole("numpy", "an array", array, state, Content.NUMPY, 1) for state in STATES),
+        *(
+            whole("safetensors", "300 tensors", tensors, state, Content.SAFETENSORS, 1)
+            for state in STATES
+        ),
+        *(whole("copy", "a durable copy", copies, state) for state in STATES),
+        whole("checksum", "SHA-256", hashes),
+        whole("ranges", "10,000 ranges of 4 KiB", ("bulk-read-many", "bulk-single-reads")),
+    ]
+
+
 def all_cases() -> list[Case]:
     return [
         *(random_reads(storage, depth) for storage in Storage for depth in DEPTHS),
@@ -110,4 +157,5 @@ def all_cases() -> list[Case]:
         on_uvloop(Storage.MEMORY, 1),
         on_uvloop(Storage.MEMORY, 32),
         on_uvloop(Storage.DIRECT, 32),
+        *whole_files(),
     ]

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
+import time
 from array import array
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .model import Access, Case, Storage
+from .model import Access, Case, Content, Storage
 
 MIB = 1 << 20
 SIZES = {
@@ -20,12 +23,44 @@ SIZES = {
 }
 
 
-def make(path: Path, size: int) -> None:
+def size_of(case: Case) -> int:
+    return case.size * MIB if case.size else SIZES[case.storage]
+
+
+def make(path: Path, size: int, content: Content = Content.BLOCKS) -> None:
     """Write it with bytes that no file system can leave out."""
+    if content is Content.NUMPY:
+        make_numpy(path, size)
+        return
+    if content is Content.SAFETENSORS:
+        make_safetensors(path, size)
+        return
     block = random.Random(1).randbytes(MIB)
     with path.open("wb", buffering=0) as file:
         for number in range(size // MIB):
             file.write(number.to_bytes(8, "little") + block[8:])
+        os.fsync(file)
+
+
+def make_numpy(path: Path, size: int) -> None:
+    import numpy as np
+
+    with path.open("wb") as file:
+        np.save(file, np.random.default_rng(1).integers(0, 2**63, size // 8))
+        os.fsync(file)
+
+
+def make_safetensors(path: Path, size: int, count: int = 300) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    dice = np.random.default_rng(1)
+    numbers = dice.integers(0, 2**63, size // 8).view("f4")
+    cuts = sorted(dice.integers(0, len(numbers), count - 1).tolist())
+    starts, ends = [0, *cuts], [*cuts, len(numbers)]
+    pieces = enumerate(zip(starts, ends, strict=True))
+    save_file({f"{i}": numbers[start:end] for i, (start, end) in pieces}, path)
+    with path.open("rb") as file:
         os.fsync(file)
 
 
@@ -54,7 +89,53 @@ def prepare(case: Case, path: str) -> None:
         if case.storage is not Storage.CACHED:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         if case.storage is Storage.DROPPED:
-            Path("/proc/sys/vm/drop_caches").write_text("3")
+            free_memory()
+    finally:
+        os.close(fd)
+
+
+def free_memory() -> None:
+    """Empty the page cache, which takes root. A program that gets new memory would else wait for
+    the kernel to do so, one more than another."""
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def use_up_bursts(path: str, seconds: float = 0.5) -> None:
+    """Read past the cache for a while: disks of virtual machines are fast for a while after a rest,
+    and whoever comes first would look best."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    try:
+        blocks = max(os.path.getsize(path) // (4 * MIB), 1)
+        until = time.monotonic() + seconds
+        with ThreadPoolExecutor(4) as pool:
+            buffers = [mmap.mmap(-1, 4 * MIB) for _ in range(4)]
+
+            def read(slot: int) -> None:
+                block = slot
+                while time.monotonic() < until:
+                    os.preadv(fd, [buffers[slot]], block % blocks * 4 * MIB)
+                    block += 4
+
+            list(pool.map(read, range(4)))
+    finally:
+        os.close(fd)
+
+
+def touch(buffer: memoryview) -> None:
+    """Have the kernel give the memory, so that its time is not counted."""
+    for offset in range(0, len(buffer), mmap.PAGESIZE):
+        buffer[offset] = 1
+
+
+def compare(path: str, data: memoryview | mmap.mmap) -> None:
+    """Raise if places of the file all over it are not what `data` has there."""
+    size = os.path.getsize(path)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        for i in range(65):
+            offset = (size - 4096) * i // 64
+            if len(data) != size or os.pread(fd, 4096, offset) != data[offset : offset + 4096]:
+                raise RuntimeError(f"wrong bytes at {offset}")
     finally:
         os.close(fd)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import linux_aio
 
-LIBRARIES = ("caio", "aiofile", "aiofiles", "anyio", "uvloop")
+LIBRARIES = ("caio", "aiofile", "aiofiles", "anyio", "uvloop", "numpy", "safetensors")
 
 
 def processor() -> str:

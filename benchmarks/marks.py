@@ -10,6 +10,10 @@ from .summary import Row, Table, ratio
 
 CAIO = ("caio-linux_aio", "caio-linux_uring", "caio-thread_aio")
 FIO = ("fio-libaio",)
+FIO_FILE = ("fio-file",)
+LOADS = ("bulk-load", "bulk-load-1000")
+ARRAYS = ("np-load", "np-fromfile", "np-readinto")
+TENSORS = ("st-load-file", "st-load")
 URING = ("caio-linux_uring",)
 
 
@@ -20,6 +24,7 @@ class Mark:
     value: str  # "rate": at least; "cpu": at most
     others: Sequence[str]  # the best of them counts
     wanted: float
+    slowest: bool = False  # the slowest of the others counts instead
 
 
 MARKS = (
@@ -42,6 +47,19 @@ MARKS = (
     Mark("uncached-32", "engine-threads", "rate", ("executor",), 2.0),
     Mark("write-cached-32", "aio", "rate", CAIO, 1.0),
     Mark("cached-32", "engine-uring", "cpu", URING, 0.5),
+    *(Mark("bulk-load-cold", name, "rate", FIO_FILE, 0.95) for name in LOADS),
+    *(Mark("bulk-load-cold", name, "cpu", FIO_FILE, 2.0) for name in LOADS),
+    *(Mark("bulk-load-warm", name, "rate", ("preadv",), 1.0) for name in LOADS),
+    Mark("bulk-numpy-cold", "bulk-numpy", "rate", ARRAYS, 0.9),
+    Mark("bulk-numpy-warm", "bulk-numpy", "rate", ARRAYS, 1.0),
+    Mark("bulk-safetensors-cold", "bulk-safetensors", "rate", TENSORS, 0.9),
+    Mark("bulk-safetensors-warm", "bulk-safetensors", "rate", TENSORS, 1.0),
+    Mark("bulk-copy-cold", "bulk-copy", "rate", ("cp", "copyfile"), 1.0),
+    Mark("bulk-copy-warm", "bulk-copy", "rate", ("cp", "copyfile"), 1.0),
+    Mark(
+        "bulk-checksum-cold", "bulk-checksum", "rate", ("hash-only", "fio-file"), 0.95, slowest=True
+    ),
+    Mark("bulk-ranges-cold", "bulk-read-many", "rate", ("bulk-single-reads",), 2.0),
     *(
         Mark(case, "aio", "cpu", ("engine-aio",), 1.15)
         for case in ("memory-1", "memory-32", "direct-32")
@@ -78,7 +96,7 @@ def verdicts(tables: list[Table]) -> list[Verdict]:
         rows = [row for name in mark.others if (row := table.row(name)) and value(row, mark.value)]
         if not rows:
             continue
-        best = max if mark.value == "rate" else min
+        best = max if (mark.value == "rate") != mark.slowest else min
         other = best(rows, key=lambda row: value(row, mark.value) or 0.0)
         measured = ratio(value(own, mark.value), value(other, mark.value))
         if measured is not None:

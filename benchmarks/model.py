@@ -23,6 +23,15 @@ class Access(StrEnum):
     READ = "read"
     READINTO = "readinto"
     WRITE = "write"
+    WHOLE = "whole"  # all of a file, or many parts of it, in one call
+
+
+class Content(StrEnum):
+    """What kind of file is read."""
+
+    BLOCKS = "blocks"  # bytes of no meaning
+    NUMPY = "numpy"  # an array
+    SAFETENSORS = "safetensors"  # 300 tensors
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class Case:
     uvloop: bool = False
     longer: float = 1.0  # how many times the time of others it needs
     quick: bool = False  # belongs to the quick run
+    content: Content = Content.BLOCKS
+    size: int = 0  # of the file in MiB; 0: what suits the storage
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class Job:
 class Sample:
     """What one turn gave. Times are in microseconds, but for seconds."""
 
-    operations: int = 0
+    operations: int = 0  # where whole files are read: MiB
     seconds: float = 0.0
     cpu: float | None = None  # processor time of all
     latency_median: float | None = None

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from . import files
-from .model import Case, Job, Sample, Storage
+from .model import Access, Case, Content, Job, Sample, Storage
 
 
 class Progress:
@@ -53,19 +53,25 @@ class Results:
         self.samples.setdefault((case, contender), []).append(sample)
 
 
+# What files differ in; cases that don't mind share one.
+Key = tuple[bool, Content, int]
+
+
+def key_of(case: Case) -> Key:
+    return case.storage is Storage.MEMORY, case.content, files.size_of(case)
+
+
 @contextmanager
-def all_files(cases: Iterable[Case], memory: Path, disk: Path) -> Iterator[dict[Storage, str]]:
+def all_files(cases: Iterable[Case], memory: Path, disk: Path) -> Iterator[dict[Key, str]]:
     """Make the files that the cases need, and remove them."""
     disk.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=memory) as in_memory, TemporaryDirectory(dir=disk) as on_disk:
-        paths: dict[Storage, str] = {}
-        for storage in sorted({case.storage for case in cases}):
-            path = Path(in_memory if storage is Storage.MEMORY else on_disk, storage)
-            if storage.is_uncached and Storage.DIRECT in paths:
-                paths[storage] = paths[Storage.DIRECT]
-                continue
-            files.make(path, files.SIZES[storage])
-            paths[storage] = str(path)
+        paths: dict[Key, str] = {}
+        for key in sorted(set(map(key_of, cases))):
+            is_in_memory, content, size = key
+            path = Path(in_memory if is_in_memory else on_disk, f"{content}-{size}")
+            files.make(path, size, content)
+            paths[key] = str(path)
         yield paths
 
 
@@ -73,7 +79,7 @@ def take_turn(job: Job) -> Sample:
     command = [sys.executable, "-P", "-m", "benchmarks.worker", json.dumps(asdict(job))]
     try:
         done = subprocess.run(
-            command, capture_output=True, check=False, text=True, timeout=60 + 10 * job.seconds
+            command, capture_output=True, check=False, text=True, timeout=120 + 10 * job.seconds
         )
     except subprocess.TimeoutExpired:
         return Sample(error="it did not come to an end")
@@ -85,7 +91,7 @@ def take_turn(job: Job) -> Sample:
 
 def run(
     cases: list[Case],
-    paths: dict[Storage, str],
+    paths: dict[Key, str],
     rounds: int,
     seconds: float,
     budget: float | None = None,
@@ -103,7 +109,9 @@ def run(
         results.rounds += 1
         for case in cases:
             if case.storage is Storage.CACHED:
-                files.warm(paths[case.storage])
+                if case.access is Access.WHOLE:
+                    files.free_memory()
+                files.warm(paths[key_of(case)])
             # turn about: nobody always comes after the same neighbour
             turns = case.contenders if number % 2 == 0 else case.contenders[::-1]
             for contender in turns:
@@ -111,7 +119,7 @@ def run(
                 earlier = results.samples.get((case.name, contender), [])
                 if any(sample.error for sample in earlier):
                     continue  # it can't
-                job = Job(case, contender, number, paths[case.storage], seconds * case.longer)
+                job = Job(case, contender, number, paths[key_of(case)], seconds * case.longer)
                 results.add(case.name, contender, take_turn(job))
     progress.end()
     return results

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import contenders
 from .drive import drive
-from .model import Access, Case, Job, Sample, Storage
+from .model import Access, Case, Content, Job, Sample, Storage
 
 
 def parse(text: str) -> Job:
@@ -20,6 +20,7 @@ def parse(text: str) -> Job:
     case["contenders"] = tuple(case["contenders"])
     case["storage"] = Storage(case["storage"])
     case["access"] = Access(case["access"])
+    case["content"] = Content(case["content"])
     return Job(case=Case(**case), **job)
 
 

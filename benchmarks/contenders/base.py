@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a contender has to be: one of these three."""
+"""What a contender has to be: one of these four."""
 
 from __future__ import annotations
 
@@ -82,6 +82,27 @@ class Synchronous(ABC):
     def close(self) -> None: ...
 
 
+class Whole(ABC):
+    """One call that reads, copies or hashes a file: a turn is one of them, timed."""
+
+    def __init__(self, case: Case, path: str) -> None:
+        self.case = case
+        self.path = path
+
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to do
+        """Do what is not to be timed."""
+
+    @abstractmethod
+    def run(self) -> object:
+        """Do it. What it returns goes to check()."""
+
+    def check(self, result: object) -> None:  # noqa: B027
+        """Raise if the result is wrong."""
+
+    def close(self) -> None:  # noqa: B027
+        """Remove what was made."""
+
+
 class External(ABC):
     """A program that measures itself."""
 
@@ -89,4 +110,4 @@ class External(ABC):
     def measure(self, job: Job) -> Sample: ...
 
 
-Contender = Asynchronous | Synchronous | External
+Contender = Asynchronous | Synchronous | Whole | External

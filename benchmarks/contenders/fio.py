@@ -104,3 +104,29 @@ class LibAio(Fio):
 
 class IoUring(Fio):
     engine = "io_uring"
+
+
+class FioFile(LibAio):
+    """All of the file, 1 MiB after 1 MiB, past the page cache."""
+
+    def measure(self, job: Job) -> Sample:
+        options = [
+            "--name=bench",
+            "--ioengine=libaio",
+            "--rw=read",
+            "--bs=1M",
+            f"--iodepth={self.case.in_flight}",
+            "--direct=1",
+            "--invalidate=0",
+            "--gtod_reduce=1",
+            f"--size={files.size_of(self.case)}",
+        ]
+        files.use_up_bursts(self.path)
+        result = self.fio(options)
+        seconds = result["read"]["runtime"] / 1e3
+        return Sample(
+            operations=result["read"]["io_bytes"] // files.MIB,
+            seconds=seconds,
+            cpu=(result["usr_cpu"] + result["sys_cpu"]) / 100 * seconds * 1e6,
+            command=" ".join(["fio", *options, "--filename=FILE"]),
+        )
