@@ -195,7 +195,7 @@ def test_a_child_does_not_keep_pipes_open() -> None:
 
 
 OUTLIVES = """
-import os, sys, time
+import os, sys, time, warnings
 from linux_aio import AIOContext, AIOOperation, EventFD
 
 fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
@@ -205,6 +205,7 @@ held.submit(context)
 while not os.path.exists(sys.argv[2]):
     time.sleep(0.001)
 parent = os.getpid()
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is meant
 if os.fork() == 0:
     # the parent, with its threads, has gone meanwhile
     while os.getppid() == parent:
