@@ -49,10 +49,22 @@ def threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
+def threads_of_ours() -> list[str]:
+    names = []
+    for name in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # it has ended
+            names.append(name.read_text().strip())
+    return [name for name in names if name.startswith(("aio-", "iou-"))]
+
+
 @pytest.fixture(autouse=True)
 def alone() -> None:
     """What other tests have left behind, and its threads, is gone."""
     gc.collect()
+    deadline = time.monotonic() + PATIENCE
+    while threads_of_ours():
+        assert time.monotonic() < deadline, f"threads of an earlier test: {threads_of_ours()}"
+        time.sleep(0.005)
     earlier, since = threads(), time.monotonic()
     while time.monotonic() - since < 0.2:
         time.sleep(0.01)
