@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bulk/load.hpp"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <span>
 
+#include "bulk/cached_readers.hpp"
 #include "bulk/pacer.hpp"
 #include "bulk/page_cache.hpp"
 #include "bulk/queue.hpp"
@@ -33,8 +36,31 @@ constexpr std::size_t least_straight = 65536;
 // As many segments as one request serves.
 constexpr std::size_t most_targets = 64;
 
+// What is copied from the page cache is cut into parts of a few requests' size, and of this at
+// most.
+constexpr std::size_t cached_chunks = 4;
+constexpr std::size_t most_cached_part = std::size_t{4} << 20U;
+
+// For a smaller part, waking another thread costs more than it gains.
+constexpr std::size_t least_shared = std::size_t{512} << 10U;
+
+// As many threads as memory has bandwidth for.
+constexpr unsigned most_readers = 4;
+
+// How long it waits for another thread while requests are in flight as well.
+constexpr std::chrono::milliseconds brief_wait{1};
+
+constexpr std::size_t huge_page = std::size_t{2} << 20U;
+
 // Memory that direct reads can go to begins at a multiple of at least this.
 constexpr std::size_t bounce_alignment = 4096;
+
+// Those that this thread may run on.
+unsigned processors() noexcept {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? static_cast<unsigned>(CPU_COUNT(&set))
+                                                        : 1;
+}
 
 // What of a request's bytes goes where.
 struct Target {
@@ -80,8 +106,9 @@ public:
     Loader& operator=(const Loader&) = delete;
     ~Loader() {
         if (report_.forked) {
-            // The ring is the parent's, and so is what the kernel writes to.
+            // The ring and the threads are the parent's, and so is what the kernel writes to.
             static_cast<void>(queue_.release());
+            static_cast<void>(cached_readers_.release());
         }
     }
 
@@ -96,7 +123,9 @@ private:
     // --- the next piece
     bool advance(bool may_wait) noexcept;
     bool issue() noexcept;
-    bool read_cached(std::size_t most) noexcept;
+    bool read_cached() noexcept;
+    bool is_cached(std::size_t most) noexcept;
+    CachedReaders* cached_readers() noexcept;
     void plan_buffered(Slot& slot, std::size_t most) noexcept;
     void plan_direct(Slot& slot) noexcept;
     void plan_bounced(Slot& slot, std::uint64_t start) noexcept;
@@ -107,6 +136,8 @@ private:
     bool open_queue_once() noexcept;
 
     // --- what became of it
+    void reap_cached(std::chrono::nanoseconds timeout) noexcept;
+    void deliver_cached(const CachedPart& part) noexcept;
     void reap(bool wait) noexcept;
     void complete(Slot& slot) noexcept;
     void continue_buffered(Slot& slot, std::size_t done) noexcept;
@@ -126,6 +157,9 @@ private:
     std::span<Slot> slots_;
     std::unique_ptr<Queue> queue_;
     Pacer pacer_;
+    std::unique_ptr<CachedReaders> cached_readers_;
+    bool has_tried_readers_ = false;
+    unsigned parts_in_flight_ = 0;  // given to them
     Clock::time_point last_tick_;
     engine::ForkGuard fork_guard_;
     LoadReport report_;
@@ -143,13 +177,23 @@ LoadReport Loader::run() noexcept {
         fail(ENOMEM, 0);
     }
     for (;;) {
-        while (!is_over() && in_flight_ < pacer_.allowed() && advance(in_flight_ == 0) && issue()) {
+        while (!is_over() && in_flight_ < pacer_.allowed() &&
+               advance(in_flight_ + parts_in_flight_ == 0) && issue()) {
             tick_if_due(Clock::now());
         }
         if (report_.forked) {
             break;
         }
-        if (in_flight_ != 0) {
+        if (is_over() && parts_in_flight_ != 0) {
+            cached_readers_->stop();
+            parts_in_flight_ = 0;
+        }
+        if (parts_in_flight_ != 0) {
+            reap_cached(in_flight_ != 0 ? brief_wait : tick_interval);
+            if (in_flight_ != 0) {
+                reap(false);
+            }
+        } else if (in_flight_ != 0) {
             reap(true);
         } else if (is_over() || (!has_more_ && current_ == nullptr)) {
             break;
@@ -173,6 +217,7 @@ void Loader::give_up_in_child() noexcept {
         report_.forked = true;
         report_.stopped = true;
         in_flight_ = 0;
+        parts_in_flight_ = 0;
     }
 }
 
@@ -230,7 +275,7 @@ bool Loader::issue() noexcept {
     if (mode_ != DirectMode::always || !file_.can_be_direct()) {
         const auto residency = page_cache_.residency(offset, most);
         if (residency == Residency::all) {
-            return read_cached(most);
+            return read_cached();
         }
         is_direct = mode_ == DirectMode::where_it_pays && residency != Residency::most;
     }
@@ -264,29 +309,85 @@ bool Loader::open_queue_once() noexcept {
     return true;
 }
 
-// By the caller itself: it need not wait.
-bool Loader::read_cached(std::size_t most) noexcept {
-    const auto offset = current_->offset + place_;
-    const auto count =
-        pread(file_.buffered_fd, current_->address + place_, most, static_cast<off_t>(offset));
-    if (count < 0) {
-        if (errno != EINTR) {
-            fail(errno, offset);
+// Copies a piece from the page cache, which needs no request. Other threads help with large ones.
+bool Loader::read_cached() noexcept {
+    const auto usual = std::min(chunk_ * cached_chunks, most_cached_part);
+    const auto most = is_cached(usual) ? usual : chunk_;  // of which the caller knows
+    auto* const address = current_->address + place_;
+    auto length = std::min(current_->length - place_, most);
+    if (length > huge_page && length < current_->length - place_) {
+        // Two threads that fill the same new huge page would both clear it.
+        length -= (reinterpret_cast<std::uintptr_t>(address) + length) % huge_page;
+    }
+    CachedPart part{.segment = current_,
+                    .offset = current_->offset + place_,
+                    .address = address,
+                    .length = length};
+    place_ += length;
+    auto* const readers = length >= least_shared ? cached_readers() : nullptr;
+    if (readers == nullptr) {
+        read_part(file_.buffered_fd, part);
+        deliver_cached(part);
+        return !is_over();
+    }
+    while (!readers->add(part)) {
+        reap_cached(tick_interval);
+        if (is_over()) {
+            return false;
         }
-        return errno == EINTR;
     }
-    auto& segment = *current_;
-    if (count == 0) {
-        end_of_file_ = std::min(end_of_file_, offset);
-        const auto missing = segment.length - place_;
-        place_ = segment.length;
-        account(segment, 0, missing);
-        return true;
+    ++parts_in_flight_;
+    while (readers->has_backlog() && !is_over()) {
+        reap_cached(std::chrono::nanoseconds(0));
     }
-    place_ += static_cast<std::size_t>(count);
-    report_.cached += static_cast<std::uint64_t>(count);
-    account(segment, static_cast<std::size_t>(count), 0);
-    return true;
+    return !is_over();
+}
+
+bool Loader::is_cached(std::size_t most) noexcept {
+    const auto offset = current_->offset + place_;
+    return page_cache_.residency(offset, std::min(current_->length - place_, most)) ==
+           Residency::all;
+}
+
+// Null if there is one processor, or no memory for them.
+CachedReaders* Loader::cached_readers() noexcept {
+    if (!has_tried_readers_) {
+        has_tried_readers_ = true;
+        const auto depth = static_cast<unsigned>(slots_.size());
+        if (const auto count = std::min({processors(), most_readers, depth}); count > 1) {
+            cached_readers_.reset(new (std::nothrow) CachedReaders(file_.buffered_fd));
+            if (cached_readers_ != nullptr) {
+                cached_readers_->start(count - 1);
+            }
+        }
+    }
+    return cached_readers_.get();
+}
+
+// Reads a part that no other thread has begun, or waits for one; then takes what was read.
+void Loader::reap_cached(std::chrono::nanoseconds timeout) noexcept {
+    CachedPart part;
+    if (cached_readers_->run_one()) {
+        timeout = std::chrono::nanoseconds(0);
+    }
+    while (!report_.forked && cached_readers_->take_done(part, timeout)) {
+        timeout = std::chrono::nanoseconds(0);
+        --parts_in_flight_;
+        deliver_cached(part);
+    }
+    tick_if_due(Clock::now());
+}
+
+void Loader::deliver_cached(const CachedPart& part) noexcept {
+    if (part.error != 0) {
+        fail(part.error, part.offset + part.done);
+        return;
+    }
+    if (part.done < part.length) {
+        end_of_file_ = std::min(end_of_file_, part.offset + part.done);
+    }
+    report_.cached += part.done;
+    account(*part.segment, part.done, part.length - part.done);
 }
 
 void Loader::plan_buffered(Slot& slot, std::size_t most) noexcept {
