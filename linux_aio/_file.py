@@ -23,6 +23,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from ._core import AIOContext, _close_soon, _FileBase
+from ._direct import DirectRoute, open_route
 from ._loop_context import put_off_cancellation, spawn
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class _Leftover:
         self.context = file._context
         self.fd = file._fd
         self.closefd = file._closefd
+        self.direct = file._direct
         self.request = file._request
         self.pieces = [*file._unwritten, *file._take_gathered()]
         self.nbytes = sum(map(len, self.pieces))
@@ -70,7 +72,9 @@ class _Leftover:
             while self.pieces:
                 if self.request is None:
                     offset = self.offset if self.is_seekable else 0
-                    self.request = start_writing(self.context, self.pieces, self.fd, offset)
+                    self.request = start_writing(
+                        self.context, self.pieces, self.fd, offset, self.direct
+                    )
                 count = await self.request
                 self.request = None
                 self.offset += count
@@ -86,13 +90,14 @@ class _Leftover:
             # What may be on its way is written again, to the same place, or it is lost.
             if self.request is not None and (self.is_appending or not self.is_seekable):
                 return False
+            fd = self.fd if self.direct is None else self.direct.cached_fd
             for piece in self.pieces:
                 rest = memoryview(piece)
                 while rest:
                     if self.is_seekable:
-                        count = os.pwrite(self.fd, rest, self.offset)
+                        count = os.pwrite(fd, rest, self.offset)
                     else:
-                        count = os.write(self.fd, rest)
+                        count = os.write(fd, rest)
                     self.offset += count
                     rest = rest[count:]
         except OSError:
@@ -102,14 +107,18 @@ class _Leftover:
         return True
 
     def close(self) -> None:
+        if self.direct is not None:
+            self.direct.close_soon()
         if self.closefd:
             _close_soon(self.fd)
 
 
 def start_writing(
-    context: AIOContext, pieces: list[bytes], fd: int, offset: int
+    context: AIOContext, pieces: list[bytes], fd: int, offset: int, direct: DirectRoute | None
 ) -> _Awaitable[int]:
     """Begin to write the first of the pieces, as many as one request takes."""
+    if direct is not None:
+        return direct.start_writing(pieces, offset)
     some: list[bytes | memoryview] = []
     nbytes = 0
     for piece in pieces[:MOST_BUFFERS]:
@@ -162,6 +171,8 @@ class File(_FileBase):
     ) -> None:
         self._context = context
         self._fd = fd
+        self._data_fd = fd  # what is read comes through this one
+        self._direct: DirectRoute | None = None
         self._name = name
         self._mode = mode
         self._closefd = closefd
@@ -184,7 +195,7 @@ class File(_FileBase):
         self._beside = 0  # calls that use the descriptor without a turn
         self._beside_gate: Any = None
 
-    async def _learn(self) -> None:
+    async def _learn(self, *, direct: bool) -> None:
         """Find out what kind of file it is. OSError if it is a directory."""
         status = await self._context._stat(self._fd)
         kind = stat.S_IFMT(status.st_mode)
@@ -204,6 +215,16 @@ class File(_FileBase):
                 self._keeps_kernel_offset = False
         if self._is_appending and self._is_seekable:
             self._offset = status.st_size
+        if direct:
+            self._direct = await open_route(
+                self._context,
+                self._fd,
+                self._name,
+                kind,
+                reads=self._is_readable,
+                writes=self._is_writable,
+            )
+            self._data_fd = self._direct.direct_fd
         self._is_open = True
 
     # --- turns
@@ -261,7 +282,7 @@ class File(_FileBase):
     async def _read_raw(self, size: int) -> bytes:
         """One request's bytes, from where the file stands, which it moves."""
         if self._is_seekable:
-            data = await self._context.read(min(size, MOST_BYTES), self._fd, self._offset)
+            data = await self._context.read(min(size, MOST_BYTES), self._data_fd, self._offset)
             self._offset += len(data)
             return data
         return await self._context.read(min(size, MOST_BYTES), self._fd)
@@ -395,7 +416,7 @@ class File(_FileBase):
                 while done < len(view) and not (once and done):
                     offset = self._offset + done - len(start) if self._is_seekable else 0
                     with view[done : done + MOST_BYTES] as rest:
-                        count = await self._context.readinto(rest, self._fd, offset)
+                        count = await self._read_once_into(rest, offset)
                     done += count
                     if count == 0:
                         break
@@ -409,6 +430,11 @@ class File(_FileBase):
                 return done
         finally:
             self._leave()
+
+    async def _read_once_into(self, view: memoryview, offset: int) -> int:
+        if self._direct is not None:
+            return await self._direct.readinto(view, offset)
+        return await self._context.readinto(view, self._fd, offset)
 
     async def _readline_slow(self, limit: int) -> bytes:
         self._check_readable()
@@ -490,7 +516,9 @@ class File(_FileBase):
         self._is_behind = True
         offset = self._offset - self._unwritten_size if self._is_seekable else 0
         self._end_is_unknown = self._end_is_unknown or (self._is_appending and self._is_seekable)
-        self._note_request(start_writing(self._context, self._unwritten, self._fd, offset))
+        self._note_request(
+            start_writing(self._context, self._unwritten, self._fd, offset, self._direct)
+        )
 
     async def _drain(self) -> None:
         """Until the kernel has everything that was written so far."""
@@ -501,27 +529,31 @@ class File(_FileBase):
         count = len(data)
         if self._buffered():
             self._forget_read_bytes()
-        if self._goes_slowly:
-            return await self._write_directly(data)
+        if self._goes_slowly and self._direct is None:
+            return await self._write_at_once(data)
         if self._request is not None and self._request._is_over():
             await self._finish_request()
         if self._gathered() + count > self._limit:
             await self._begin_request()
-        if count <= self._limit:
+        if count <= self._limit and not self._goes_slowly:
             self._gather(data if type(data) is bytes else bytes(data))
             return count
         await self._drain()
         rest = memoryview(data)
         while rest:
-            rest = rest[await self._write_directly(rest) :]
+            rest = rest[await self._write_at_once(rest) :]
         return count
 
-    async def _write_directly(self, data: bytes | memoryview) -> int:
+    async def _write_at_once(self, data: bytes | memoryview) -> int:
         """One request, with the bytes where they are. Cancelled, it waits until it is through."""
         offset = self._offset if self._is_seekable else 0
         self._end_is_unknown = self._end_is_unknown or (self._is_appending and self._is_seekable)
-        request: Any = self._context.write(data[:MOST_BYTES], self._fd, offset)
-        request._start()
+        request: Any
+        if self._direct is not None:
+            request = self._direct.start_writing([data], offset)
+        else:
+            request = self._context.write(data[:MOST_BYTES], self._fd, offset)
+            request._start()
 
         def move(count: int) -> None:
             if self._is_seekable:
@@ -677,14 +709,14 @@ class File(_FileBase):
         self._check_readable()
         await self._write_before()
         with _Beside(self):
-            data = await self._context.read(min(size, MOST_BYTES), self._fd, offset)
+            data = await self._context.read(min(size, MOST_BYTES), self._data_fd, offset)
             if len(data) == size or not data:
                 return data
             pieces = [data]
             done = len(data)
             while done < size:
                 asked = min(size - done, MOST_BYTES)
-                data = await self._context.read(asked, self._fd, offset + done)
+                data = await self._context.read(asked, self._data_fd, offset + done)
                 if not data:
                     break
                 pieces.append(data)
@@ -699,7 +731,7 @@ class File(_FileBase):
             done = 0
             while done < len(view):
                 with view[done : done + MOST_BYTES] as rest:
-                    count = await self._context.readinto(rest, self._fd, offset + done)
+                    count = await self._read_once_into(rest, offset + done)
                 if count == 0:
                     break
                 done += count
@@ -714,6 +746,10 @@ class File(_FileBase):
         await self._write_before()
         with _Beside(self), memoryview(data) as given, _as_bytes(given) as view:
             done = 0
+            if self._direct is not None:
+                memory = self._direct.new_memory()
+                while done < len(view):
+                    done += await self._direct.write([view[done:]], offset + done, memory)
             while done < len(view):
                 with view[done : done + MOST_BYTES] as rest:
                     done += await self._context.write(rest, self._fd, offset + done)
@@ -780,6 +816,13 @@ class File(_FileBase):
 
     async def _close_descriptor(self) -> None:
         fd, self._fd = self._fd, -1
+        try:
+            if self._direct is not None:
+                await self._direct.close()
+        finally:
+            await self._close_own(fd)
+
+    async def _close_own(self, fd: int) -> None:
         if self._closefd:
             if self._context.closed:
                 _close_soon(fd)
@@ -857,6 +900,11 @@ class File(_FileBase):
         return not self._is_open
 
     @property
+    def direct(self) -> bool:
+        """Whether it was opened with direct=True: whole pages go past the page cache."""
+        return self._direct is not None
+
+    @property
     def context(self) -> AIOContext:
         """The context that carries out the operations."""
         return self._context
@@ -898,6 +946,8 @@ class File(_FileBase):
         self._forget_read_bytes()
         if self._is_seekable:
             os.lseek(self._fd, self._offset, os.SEEK_SET)
+        if self._direct is not None:
+            self._direct.close_soon()
         fd, self._fd = self._fd, -1
         self._discard()
         return fd

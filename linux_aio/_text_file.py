@@ -469,6 +469,11 @@ class TextFile(_TextBase):
         return self._file.closed
 
     @property
+    def direct(self) -> bool:
+        """Whether it was opened with direct=True: whole pages go past the page cache."""
+        return self._file.direct
+
+    @property
     def context(self) -> AIOContext:
         """The context that carries out the operations."""
         return self._file.context

@@ -87,9 +87,10 @@ class _Opening(Generic[_AnyFile]):
         text: tuple[str, str, str | None] | None,
         closefd: bool,
         opener: Callable[[Any, int], Any] | None,
+        direct: bool,
         context: AIOContext | None,
     ) -> None:
-        self._arguments = (file, mode, parsed, buffering, text, closefd, opener, context)
+        self._arguments = (file, mode, parsed, buffering, text, closefd, opener, direct, context)
         self._file: Any = None
 
     def __await__(self) -> Generator[Any, Any, _AnyFile]:
@@ -121,15 +122,17 @@ async def _open(
     text: tuple[str, str, str | None] | None,
     closefd: bool,
     opener: Callable[[Any, int], Any] | None,
+    direct: bool,
     context: AIOContext | None,
 ) -> Any:
+    flags = parsed.flags | os.O_DIRECT if direct else parsed.flags
     if context is None:
         context = loop_context()
     is_named = not isinstance(file, int)
     if not is_named:
         fd = int(file)
     elif opener is not None:
-        fd = opener(file, parsed.flags)
+        fd = opener(file, flags)
         if inspect.isawaitable(fd):
             fd = await fd
         if not isinstance(fd, int):
@@ -141,7 +144,7 @@ async def _open(
         os.set_inheritable(fd, False)
         is_named = False
     else:
-        fd = await context._open(file, parsed.flags, 0o666)
+        fd = await context._open(file, flags, 0o666)
     binary = File(
         context,
         fd,
@@ -152,7 +155,7 @@ async def _open(
         is_named=is_named,
     )
     try:
-        await binary._learn()
+        await binary._learn(direct=direct)
     except BaseException:
         if closefd and not isinstance(file, int):
             _close_soon(fd)
@@ -195,6 +198,7 @@ def open(  # noqa: A001
     closefd: bool = True,
     opener: Callable[[str, int], Any] | None = None,
     *,
+    direct: bool = False,
     context: AIOContext | None = None,
 ) -> _Opening[TextFile]: ...
 
@@ -210,6 +214,7 @@ def open(  # noqa: A001
     closefd: bool = True,
     opener: Callable[[str, int], Any] | None = None,
     *,
+    direct: bool = False,
     context: AIOContext | None = None,
 ) -> _Opening[File]: ...
 
@@ -225,6 +230,7 @@ def open(  # noqa: A001
     closefd: bool = True,
     opener: Callable[[str, int], Any] | None = None,
     *,
+    direct: bool = False,
     context: AIOContext | None = None,
 ) -> _Opening[Any]: ...
 
@@ -239,12 +245,16 @@ def open(  # noqa: A001
     closefd: bool = True,
     opener: Callable[[str, int], Any] | None = None,
     *,
+    direct: bool = False,
     context: AIOContext | None = None,
 ) -> _Opening[Any]:
     """Open a file: `async with linux_aio.open(path) as file`, or `file = await open(path)`.
 
     The arguments are those of the built-in open(). An opener may be a coroutine function; one that
     is not runs in the event loop's thread.
+    direct=True reads and writes past the page cache, with O_DIRECT, at any offset and of any size;
+    what is less than a page is written through the cache. OSError (EINVAL) where the file system
+    has no direct I/O, ValueError with mode "a".
     context is an AIOContext, by default the running loop's own.
     """
     if not isinstance(file, int):
@@ -256,6 +266,9 @@ def open(  # noqa: A001
         msg = f"open() argument 'mode' must be str, not {type(mode).__name__}"
         raise TypeError(msg)
     parsed = _parse_mode(mode)
+    if direct and "a" in mode:
+        msg = "can't append with direct=True"
+        raise ValueError(msg)
     text: tuple[str, str, str | None] | None = None
     if parsed.is_text:
         text = _text_arguments(encoding, errors, newline)
@@ -282,4 +295,4 @@ def open(  # noqa: A001
     if not closefd and not isinstance(file, int):
         msg = "Cannot use closefd=False with file name"
         raise ValueError(msg)
-    return _Opening(file, mode, parsed, buffering, text, closefd, opener, context)
+    return _Opening(file, mode, parsed, buffering, text, closefd, opener, direct, context)
