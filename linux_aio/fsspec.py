@@ -33,6 +33,7 @@ except ImportError as error:
 from linux_aio import bulk, fs
 from linux_aio._fsspec_files import NewFile, OpenFile, StreamedFile, StreamedWriter, compressed
 from linux_aio._loop_context import loop_context
+from linux_aio._replace_file import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -46,6 +47,9 @@ _FILES_AT_ONCE = 64
 
 # A file of which at least so many ranges are wanted is read by bulk.read_many.
 _MANY_RANGES = 8
+
+# What is smaller is copied by one read and one write.
+_SMALL = 1 << 20
 
 # Less is read in vain than another request would cost.
 _MAX_GAP = 1 << 14
@@ -290,22 +294,9 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if start == 0 and (end is None or end < 0):
             data: bytes = await context._read_file(path)
         elif end is None or end < 0:
-            return await self._read_slice(path, start, end)
+            data = await context._read_part(path, start, -1)
         else:
-            if end <= start:
-                await fs.stat(path)  # a missing file is missing all the same
-                return b""
-            fd = await context._open(path, os.O_RDONLY)
-            try:
-                data = await context.read(end - start, fd, start)
-                while len(data) < end - start:
-                    more = await context.read(end - start - len(data), fd, start + len(data))
-                    if not more:
-                        break
-                    data += more
-            finally:
-                await context._close(fd)
-            return data
+            return await context._read_part(path, start, max(end - start, 0))  # type: ignore[no-any-return]
         return data if end is None else data[:end]
 
     async def _read_slice(self, path: str, start: int, end: int | None) -> bytes:
@@ -428,11 +419,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
             file.write(value)
             file.close()
             return
-        await asyncio.to_thread(self._write_whole, path, value, mode)
-
-    def _write_whole(self, path: str, value: Any, mode: str) -> None:
-        with NewFile(self, path, "xb" if mode == "create" else "wb") as file:
-            file.write(value)
+        await replace_file(path, value, exclusive=mode == "create", durable=self.durable)
 
     async def _pipe(
         self, path: Any, value: Any = None, batch_size: int | None = None, **kwargs: Any
@@ -487,6 +474,12 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if await fs.isdir(target):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
         callback.set_size(status.st_size)
+        if status.st_size <= _SMALL and self.direct is False:
+            context: Any = loop_context()
+            data = await context._read_file(source)
+            await replace_file(target, data, exclusive=exclusive, durable=self.durable)
+            callback.absolute_update(len(data))
+            return
         transfer = await bulk.acopy(source, target, direct=self.direct, durable=self.durable)
         callback.absolute_update(transfer.nbytes)
 

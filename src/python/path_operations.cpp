@@ -13,9 +13,11 @@
 #include <utility>
 
 #include "engine/operations/close.hpp"
+#include "engine/operations/file_part.hpp"
 #include "engine/operations/open.hpp"
 #include "engine/operations/path_call.hpp"
 #include "engine/operations/path_results.hpp"
+#include "engine/operations/replace_file.hpp"
 #include "engine/operations/scan_directory.hpp"
 #include "engine/operations/stat.hpp"
 #include "engine/operations/whole_file.hpp"
@@ -207,9 +209,10 @@ PyObject* statvfs_result(const ModuleState& /*state*/, CallDetails& details,
                          status.f_namemax, static_cast<unsigned long>(status.f_fsid));
 }
 
+template <class Made>
 PyObject* bytes_result(const ModuleState& /*state*/, CallDetails& details,
                        std::int64_t /*result*/) {
-    const auto& call = call_of<engine::ReadFileCall>(details);
+    const auto& call = call_of<Made>(details);
     return PyBytes_FromStringAndSize(call.data(), static_cast<Py_ssize_t>(call.size()));
 }
 
@@ -502,12 +505,48 @@ PyObject* scan_directory(PyObject* context, Arguments arguments) {
 }
 
 PyObject* read_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", bytes_result);
+    auto details = make_details("open", bytes_result<engine::ReadFileCall>);
     Place place;
     return details != nullptr &&
                    find_place(*details, argument(arguments, 0), argument(arguments, 1), false,
                               place) &&
                    set_call<engine::ReadFileCall>(*details, place.fd, place.path)
+               ? start(context, std::move(details), place.fd)
+               : nullptr;
+}
+
+PyObject* read_part(PyObject* context, Arguments arguments) {
+    auto details = make_details("open", bytes_result<engine::ReadPartCall>);
+    Place place;
+    std::int64_t offset = 0;
+    std::int64_t length = -1;
+    return details != nullptr &&
+                   find_place(*details, argument(arguments, 0), nullptr, false, place) &&
+                   to_int64(arguments, 1, "offset", offset) &&
+                   to_int64(arguments, 2, "length", length) &&
+                   set_call<engine::ReadPartCall>(*details, place.path, offset, length)
+               ? start(context, std::move(details), place.fd)
+               : nullptr;
+}
+
+// The buffer is exported until the call is over, also one that was cancelled.
+PyObject* replace_file(PyObject* context, Arguments arguments) {
+    auto details = make_details("open", number_result);
+    Place place;
+    engine::ReplaceFileCall::Options options;
+    if (details == nullptr || !to_bool(arguments, 2, options.exclusive) ||
+        !to_bool(arguments, 3, options.durable) || !to_bool(arguments, 4, options.makes_parents) ||
+        !find_place(*details, argument(arguments, 0), nullptr, false, place)) {
+        return nullptr;
+    }
+    details->payload = Ref::steal(PyMemoryView_GetContiguous(arguments[1], PyBUF_READ, 'C'));
+    if (!details->payload) {
+        return nullptr;
+    }
+    const Py_buffer* data = PyMemoryView_GET_BUFFER(details->payload.get());
+    return set_call<engine::ReplaceFileCall>(*details, place.path,
+                                             static_cast<const char*>(data->buf),
+                                             static_cast<std::size_t>(data->len), options)
                ? start(context, std::move(details), place.fd)
                : nullptr;
 }
@@ -586,18 +625,32 @@ constexpr PyMethodDef entry(const char* name) {
 
 const PyMethodDef* path_methods() {
     static const PyMethodDef methods[] = {
-        entry<open_file, 2, 4>("_open"),           entry<close_file, 1, 1>("_close"),
-        entry<stat_file, 1, 3>("_stat"),           entry<make_directory, 1, 3>("_mkdir"),
-        entry<remove_directory, 1, 2>("_rmdir"),   entry<unlink_file, 1, 2>("_unlink"),
-        entry<change_mode, 2, 4>("_chmod"),        entry<change_owner, 3, 5>("_chown"),
-        entry<set_times, 1, 7>("_utime"),          entry<truncate_file, 2, 2>("_truncate"),
-        entry<allocate_file, 4, 4>("_allocate"),   entry<check_access, 2, 5>("_access"),
-        entry<rename_file, 2, 4>("_rename"),       entry<link_file, 2, 5>("_link"),
-        entry<make_symlink, 2, 4>("_symlink"),     entry<read_symlink, 1, 2>("_readlink"),
-        entry<stat_file_system, 1, 1>("_statvfs"), entry<list_directory, 1, 1>("_listdir"),
-        entry<scan_directory, 4, 4>("_scandir"),   entry<read_file, 1, 2>("_read_file"),
-        entry<write_file, 2, 4>("_write_file"),    entry<send_file, 4, 4>("_sendfile"),
-        entry<copy_file, 2, 2>("_copy"),           {},
+        entry<open_file, 2, 4>("_open"),
+        entry<close_file, 1, 1>("_close"),
+        entry<stat_file, 1, 3>("_stat"),
+        entry<make_directory, 1, 3>("_mkdir"),
+        entry<remove_directory, 1, 2>("_rmdir"),
+        entry<unlink_file, 1, 2>("_unlink"),
+        entry<change_mode, 2, 4>("_chmod"),
+        entry<change_owner, 3, 5>("_chown"),
+        entry<set_times, 1, 7>("_utime"),
+        entry<truncate_file, 2, 2>("_truncate"),
+        entry<allocate_file, 4, 4>("_allocate"),
+        entry<check_access, 2, 5>("_access"),
+        entry<rename_file, 2, 4>("_rename"),
+        entry<link_file, 2, 5>("_link"),
+        entry<make_symlink, 2, 4>("_symlink"),
+        entry<read_symlink, 1, 2>("_readlink"),
+        entry<stat_file_system, 1, 1>("_statvfs"),
+        entry<list_directory, 1, 1>("_listdir"),
+        entry<scan_directory, 4, 4>("_scandir"),
+        entry<read_file, 1, 2>("_read_file"),
+        entry<write_file, 2, 4>("_write_file"),
+        entry<send_file, 4, 4>("_sendfile"),
+        entry<copy_file, 2, 2>("_copy"),
+        entry<read_part, 1, 3>("_read_part"),
+        entry<replace_file, 2, 5>("_replace_file"),
+        {},
     };
     return methods;
 }

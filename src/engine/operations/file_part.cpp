@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/operations/file_part.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+
+#include "engine/local_mounts.hpp"
+#include "engine/operations/cached_path.hpp"
+#include "engine/operations/system_result.hpp"
+#include "engine/unique_fd.hpp"
+
+namespace engine {
+namespace {
+
+// What is larger would take the loop's thread too long to copy.
+constexpr std::size_t most_at_once = std::size_t{256} * 1024;
+
+constexpr std::size_t most_in_one_read = std::size_t{1} << 30U;
+
+}  // namespace
+
+ReadPartCall::Part ReadPartCall::part_of(std::uint64_t file_size) const noexcept {
+    Part part{};
+    if (offset_ >= 0) {
+        part.offset = std::min(static_cast<std::uint64_t>(offset_), file_size);
+    } else {
+        // as an unsigned number, which INT64_MIN has, too
+        const auto from_end = std::uint64_t{0} - static_cast<std::uint64_t>(offset_);
+        part.offset = file_size - std::min(from_end, file_size);
+    }
+    part.length = file_size - part.offset;
+    if (length_ >= 0) {
+        part.length = std::min(part.length, static_cast<std::uint64_t>(length_));
+    }
+    return part;
+}
+
+bool ReadPartCall::grow(std::size_t capacity) noexcept {
+    auto* grown = static_cast<char*>(std::realloc(data_.get(), capacity));
+    if (grown == nullptr) {
+        return false;
+    }
+    [[maybe_unused]] const auto* moved = data_.release();
+    data_.reset(grown);
+    return true;
+}
+
+// Of a cached file, whose end is where its status says.
+std::optional<std::int64_t> ReadPartCall::try_at_once() noexcept {
+    const auto found = find_cached(AT_FDCWD, path_, true);
+    if (found.error != 0) {
+        return -found.error;
+    }
+    if (!found.file.is_open() || !S_ISREG(found.status.stx_mode) || found.status.stx_size == 0 ||
+        found.status.stx_nlink == 0) {
+        return std::nullopt;
+    }
+    const auto part = part_of(found.status.stx_size);
+    if (part.length > most_at_once) {
+        return std::nullopt;
+    }
+    std::array<char, 40> name;
+    std::snprintf(name.data(), name.size(), "/proc/thread-self/fd/%d", found.file.get());
+    const UniqueFd file(::open(name.data(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    const auto wanted = static_cast<std::size_t>(part.length);
+    if (!file.is_open() || !grow(std::max<std::size_t>(wanted, 1))) {
+        return std::nullopt;
+    }
+    if (wanted != 0) {
+        const iovec target{.iov_base = data_.get(), .iov_len = wanted};
+        const auto offset = static_cast<off_t>(part.offset);
+        const auto result = preadv2(file.get(), &target, 1, offset, RWF_NOWAIT);
+        if (result < 0 || static_cast<std::size_t>(result) != wanted) {
+            return std::nullopt;
+        }
+    }
+    size_ = wanted;
+    return static_cast<std::int64_t>(wanted);
+}
+
+std::int64_t ReadPartCall::run(const CallFiles& /*files*/) noexcept {
+    UniqueFd file;
+    do {
+        file = UniqueFd(::open(path_, O_RDONLY | O_CLOEXEC));
+    } while (!file.is_open() && errno == EINTR);
+    if (!file.is_open()) {
+        return -errno;
+    }
+    struct statx status{};
+    if (statx(file.get(), "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE | LocalMounts::mask,
+              &status) != 0) {
+        return -errno;
+    }
+    LocalMounts::learn(file.get(), status);
+    // files of /proc have no size
+    return S_ISREG(status.stx_mode) && status.stx_size != 0
+               ? read_known(file.get(), part_of(status.stx_size))
+               : read_unknown(file.get());
+}
+
+std::int64_t ReadPartCall::read_known(int fd, const Part& part) noexcept {
+    const auto wanted = static_cast<std::size_t>(part.length);
+    size_ = 0;
+    if (wanted != part.length || !grow(std::max<std::size_t>(wanted, 1))) {
+        return -ENOMEM;
+    }
+    while (size_ < wanted) {
+        const auto offset = static_cast<off_t>(part.offset + size_);
+        const auto count = std::min(wanted - size_, most_in_one_read);
+        const auto result = result_of(pread(fd, data_.get() + size_, count, offset));
+        if (result == 0) {
+            break;  // it was cut short meanwhile
+        }
+        if (result < 0 && result != -EINTR) {
+            return result;
+        }
+        size_ += result > 0 ? static_cast<std::size_t>(result) : 0;
+    }
+    return static_cast<std::int64_t>(size_);
+}
+
+// Reads all, of which the part is then known.
+std::int64_t ReadPartCall::read_unknown(int fd) noexcept {
+    std::size_t capacity = 0;
+    size_ = 0;
+    for (;;) {
+        if (size_ == capacity) {
+            capacity += std::max<std::size_t>(capacity / 2, 4096);
+            if (!grow(capacity)) {
+                return -ENOMEM;
+            }
+        }
+        const auto count = std::min(capacity - size_, most_in_one_read);
+        const auto result = result_of(::read(fd, data_.get() + size_, count));
+        if (result == 0) {
+            break;
+        }
+        if (result < 0 && result != -EINTR) {
+            return result;
+        }
+        size_ += result > 0 ? static_cast<std::size_t>(result) : 0;
+    }
+    const auto part = part_of(size_);
+    const auto offset = static_cast<std::size_t>(part.offset);
+    size_ = static_cast<std::size_t>(part.length);
+    std::copy_n(data_.get() + offset, size_, data_.get());
+    return static_cast<std::int64_t>(size_);
+}
+
+}  // namespace engine
