@@ -10,6 +10,7 @@ from _typeshed import HasFileno, ReadableBuffer, WriteableBuffer
 from typing_extensions import CapsuleType, TypeVar, disjoint_base
 
 # What get_result() returns. A bare AIOOperation is one of any kind.
+_Made = TypeVar("_Made")
 _Result = TypeVar("_Result", default=Any, covariant=True)
 
 __version__: str
@@ -132,6 +133,12 @@ def _bulk_copies_itself(fd: int, /) -> bool:
 
 def _bulk_holds_locks(fd: int, /) -> bool:
     """Return whether this process may have record locks on the file: see fcntl_locking(2)."""
+
+def _numpy_memory(api: object, shift: int, make: Callable[[], _Made], /) -> _Made:
+    """Return make(), during which NumPy's arrays get memory at multiples of 4096 plus shift.
+
+    `api` is NumPy's table of functions. Older versions than 1.22 choose the memory themselves.
+    """
 
 def aligned_buffer(nbytes: SupportsIndex, alignment: SupportsIndex = 4096) -> memoryview:
     """Return nbytes writable zero bytes at an address that is a multiple of alignment.

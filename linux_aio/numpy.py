@@ -8,7 +8,7 @@ import io
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 try:
     import numpy as np
@@ -18,6 +18,7 @@ except ImportError as error:
     ) from error
 
 from linux_aio import _copying
+from linux_aio._numpy_memory import empty
 from linux_aio.bulk import Direct, Progress, load_into
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def load(
         shape, fortran, dtype, start = _read_header(file)
         picked = None if rows is None else _picked_rows(rows, shape)
         wanted = shape if picked is None else (len(picked), *shape[1:])
-        order = "F" if fortran and len(shape) > 1 else "C"
+        order: Literal["C", "F"] = "F" if fortran and len(shape) > 1 else "C"
         if out is None:
-            array = np.empty(wanted, dtype, order=order)  # type: ignore[call-overload]
+            array = empty(wanted, dtype, start, order)
         else:
             array = _checked_out(out, wanted, dtype, order)
         segments = _segments(array, shape, picked, start, order)

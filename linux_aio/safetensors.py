@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from linux_aio._core import aligned_buffer
+from linux_aio._numpy_memory import empty
 from linux_aio.bulk import Direct, Progress, load_into
 
 if TYPE_CHECKING:
@@ -327,7 +329,7 @@ def _make_array(tensor: Tensor) -> tuple[Any, Any]:
         raise TypeError(
             f"NumPy has no type for {tensor.dtype} ({tensor.name!r}): use framework='pt'"
         )
-    array = np.empty(tensor.shape, name)
+    array = empty(tensor.shape, name, tensor.start)
     buffer = memoryview(array.reshape(-1).view(np.uint8)) if tensor.nbytes else bytearray()
     return array, buffer
 
@@ -340,13 +342,15 @@ def _make_torch(tensor: Tensor) -> tuple[Any, Any]:
         raise TypeError(f"this PyTorch has no type for {tensor.dtype} ({tensor.name!r})")
     if sys.byteorder != "little":
         raise TypeError("PyTorch's tensors have the machine's byte order, which is not the file's")
-    memory = torch.empty(tensor.nbytes, dtype=torch.uint8)
     shape = tensor.shape
     if tensor.dtype == "F4":  # two in a byte
         shape = (*tensor.shape[:-1], tensor.shape[-1] // 2)
     if tensor.nbytes == 0:
         return torch.empty(shape, dtype=dtype), bytearray()
-    return memory.view(dtype).reshape(shape), memory.numpy()
+    # At the place in a page that it has in the file, so that direct reads need no copy.
+    shift = tensor.start % 4096
+    memory = aligned_buffer(shift + tensor.nbytes)[shift:]
+    return torch.frombuffer(memory, dtype=torch.uint8).view(dtype).reshape(shape), memory
 
 
 def _import(name: str, extra: str) -> Any:

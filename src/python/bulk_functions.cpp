@@ -44,6 +44,7 @@ PyObject* bulk_holds_locks(PyObject* /*module*/, PyObject* fd) {
 PyMethodDef functions[] = {
     {"_bulk_load", bulk_load, METH_VARARGS, bulk_load_doc},
     {"_bulk_stream", bulk_stream, METH_VARARGS, bulk_stream_doc},
+    {"_numpy_memory", numpy_memory, METH_VARARGS, numpy_memory_doc},
     {"_bulk_size", bulk_size, METH_O,
      "_bulk_size(fd, /)\n--\n\nReturn the size of a file or block device; 0 where none is known."},
     {"_bulk_gains", bulk_gains, METH_O,

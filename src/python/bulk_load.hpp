@@ -11,7 +11,9 @@ bool add_bulk_functions(PyObject* module);
 
 PyObject* bulk_load(PyObject* module, PyObject* arguments);
 PyObject* bulk_stream(PyObject* module, PyObject* arguments);
+PyObject* numpy_memory(PyObject* module, PyObject* arguments);
 extern const char bulk_load_doc[];
 extern const char bulk_stream_doc[];
+extern const char numpy_memory_doc[];
 
 }  // namespace python

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +14,7 @@ import pytest
 np = pytest.importorskip("numpy")
 
 import linux_aio.numpy as fast  # noqa: E402
+from linux_aio._core import _numpy_memory  # noqa: E402
 
 pytestmark = pytest.mark.engine_independent
 
@@ -95,3 +98,61 @@ def test_a_saved_file_keeps_its_mode(tmp_path: Path) -> None:
     fast.save(path, np.ones(4))
     assert path.stat().st_mode & 0o777 == 0o600
     assert os.listdir(tmp_path) == ["a.npy"]
+
+
+def handler_of(array: Any) -> str | None:
+    name: str | None = np._core.multiarray.get_handler_name(array)
+    return name
+
+
+@pytest.mark.skipif(not hasattr(np, "_core"), reason="NumPy 1 has no name for it")
+def test_arrays_have_memory_for_direct_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    for size in (65536, 100_001, 5 << 20):
+        array = np.random.default_rng(1).integers(0, 255, size, "u1")
+        np.save(path, array)
+        start = path.stat().st_size - size
+        loaded = fast.load(path)
+        assert loaded.ctypes.data % 4096 == start % 4096
+        assert handler_of(loaded) == "linux_aio"
+        assert handler_of(np.empty(size)) == "default_allocator"
+        copied = pickle.loads(pickle.dumps(loaded))
+        loaded.resize(size + 70_000, refcheck=False)
+        np.testing.assert_array_equal(loaded[:size], array)
+        assert not loaded[size:].any()
+        loaded.resize(1000, refcheck=False)
+        np.testing.assert_array_equal(loaded, array[:1000])
+        part = loaded[10:]
+        del loaded
+        np.testing.assert_array_equal(part, array[10:1000])
+        np.testing.assert_array_equal(copied, array)
+
+
+@pytest.mark.skipif(not hasattr(np, "_core"), reason="NumPy 1 has no name for it")
+def test_the_programs_own_handler_comes_back() -> None:
+    api = np._core._multiarray_umath._ARRAY_API
+
+    def fail() -> None:
+        assert handler_of(np.zeros((10, 7))) == "linux_aio"
+        assert handler_of(_numpy_memory(api, 0, lambda: np.zeros(10))) == "linux_aio"
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        _numpy_memory(api, 4095, fail)
+    with pytest.raises(ValueError, match="shift"):
+        _numpy_memory(api, 4096, fail)
+    assert handler_of(np.empty(10)) == "default_allocator"
+    with pytest.raises(MemoryError):
+        _numpy_memory(api, 64, lambda: np.empty(1 << 62, "u1"))
+
+
+def test_arrays_of_many_threads(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    array = np.arange(300_000)
+    np.save(path, array)
+
+    def load_and_drop(_: int) -> bool:
+        return all(np.array_equal(fast.load(path), array) for _ in range(20))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(load_and_drop, range(8)))

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""New arrays of NumPy that direct reads can fill without a copy. Needs NumPy when it is called."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, Literal
+
+from . import _core
+
+# Below this a copy costs less than memory of its own.
+_LEAST_BYTES = 1 << 16
+
+
+@functools.cache
+def _api() -> Any:
+    """NumPy's table of functions; None if this NumPy has it elsewhere."""
+    import numpy as np
+
+    core = getattr(np, "_core", None) or getattr(np, "core", None)  # NumPy 2, NumPy 1
+    return getattr(getattr(core, "_multiarray_umath", None), "_ARRAY_API", None)
+
+
+def empty(shape: tuple[int, ...], dtype: Any, offset: int, order: Literal["C", "F"] = "C") -> Any:
+    """Like numpy.empty, for data that begins at this offset of a file.
+
+    Each byte of the array has the place in its page that it has in the file.
+    """
+    import numpy as np
+
+    def make() -> Any:
+        return np.empty(shape, dtype, order=order)
+
+    api = _api()
+    if api is None or math.prod(shape) * np.dtype(dtype).itemsize < _LEAST_BYTES:
+        return make()
+    return _core._numpy_memory(api, offset % 4096, make)
