@@ -162,6 +162,22 @@ def spawn(function: Callable[[], Coroutine[Any, Any, None]]) -> bool:
     return False
 
 
+async def complete(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Await what is to be done also for a task that is cancelled, as removing a temporary file.
+
+    Trio and anyio cancel each call of such a task. In Trio, the task waits for the end all the
+    same; in asyncio it does not, and a task of the loop's goes on.
+    """
+    if asyncio._get_running_loop() is None:
+        with sys.modules["trio"].CancelScope(shield=True):
+            await function()
+        return
+    task = asyncio.get_running_loop().create_task(function())
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    await asyncio.shield(task)
+
+
 async def put_off_cancellation(
     started: Coroutine[Any, Any, int], then: Callable[[int], None]
 ) -> int:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core import _close_soon
 from ._core import _DirEntry as DirEntry
-from ._loop_context import loop_context
+from ._loop_context import complete, loop_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -830,7 +830,7 @@ class _TemporaryDirectory:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.cleanup()
+        await complete(self.cleanup)
 
     async def cleanup(self) -> None:
         """Remove the directory and what is in it."""
@@ -898,8 +898,11 @@ class _TemporaryFile:
             await self._file.close()
         finally:
             if self._has_name and self._delete:
-                with contextlib.suppress(FileNotFoundError):
-                    await unlink(self._name, context=self._arguments["context"])
+                await complete(self._remove)
+
+    async def _remove(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            await unlink(self._name, context=self._arguments["context"])
 
 
 def TemporaryFile(  # noqa: N802

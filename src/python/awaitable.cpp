@@ -103,11 +103,18 @@ bool uses_mutable_memory(const OperationObject* operation) noexcept {
     return operation->state == State::in_flight && has_mutable_payload(*operation);
 }
 
+// Whether it closes a file. That is begun for a cancelled task too, or the file would stay open,
+// and no task has to wait for its end.
+bool closes_file(const OperationObject* operation) noexcept {
+    return operation->kind == Kind::call && operation->details->never_queues;
+}
+
 // Whether it may change something that the program can't have back, so that it matters to the
 // program whether it was done.
 bool has_effects(const OperationObject* operation) noexcept {
     const auto opcode = operation->request.opcode;
-    return !engine::is_read(opcode) && !engine::is_sync(opcode) && opcode != engine::Opcode::poll;
+    return !closes_file(operation) && !engine::is_read(opcode) && !engine::is_sync(opcode) &&
+           opcode != engine::Opcode::poll;
 }
 
 // What to yield to the loop, or null with an exception set.
@@ -192,9 +199,7 @@ void submit_or_enqueue(AwaitableObject* self) {
         reap(context);
     }
     const auto pace = pace_of(context, operation_of(self));
-    const bool may_queue =
-        operation_of(self)->kind != Kind::call || !operation_of(self)->details->never_queues;
-    if (!may_queue) {
+    if (closes_file(operation_of(self))) {
         submit_awaited(context, {&operation, 1}, pace);
         reap_until_over(context, operation_of(self));
         return;
@@ -310,10 +315,11 @@ void have_it_looked_for(AwaitableObject* self) noexcept {
 
 PyObject* first_step(AwaitableObject* self) {
     auto* context = context_of(self);
-    if (const auto& kind = running_kind(state_of(context)); is_cancelled_already(self, kind)) {
+    auto* operation = operation_of(self);
+    if (const auto& kind = running_kind(state_of(context));
+        !closes_file(operation) && is_cancelled_already(self, kind)) {
         return suspend_cancelled(self, kind);
     }
-    auto* operation = operation_of(self);
     if (!self->submits && operation->state == State::completed) {
         if (!may_be_awaited(self)) {
             return finish_with_exception(self, take_exception());
