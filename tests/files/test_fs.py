@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import stat
@@ -15,9 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from linux_aio import AIOContext, fs
+from support import any_loop as loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+pytest_plugins = ["support.fixtures"]
+
+pytestmark = pytest.mark.usefixtures("any_loop")
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -32,10 +37,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 
 def run(use: Callable[[], Any]) -> Any:
-    async def main() -> Any:
-        return await use()
-
-    return asyncio.run(main())
+    return loops.current.run(use)
 
 
 def outcome(function: Callable[[], Any]) -> Any:
@@ -320,7 +322,7 @@ def test_scandir_of_many_and_its_end(tmp_path: Path) -> None:
         for _ in range(500):
             if len(os.listdir("/proc/self/fd")) <= before:
                 break
-            await asyncio.sleep(0.01)
+            await loops.current.sleep(0.01)
         assert len(os.listdir("/proc/self/fd")) <= before
 
     run(use)
@@ -430,17 +432,19 @@ def test_sendfile_to_a_socket(tmp_path: Path) -> None:
         ours.setblocking(False)
         file = os.open(tmp_path / "file", os.O_RDONLY)
         received = bytearray()
-        loop = asyncio.get_running_loop()
 
         async def receive() -> None:
             while len(received) < len(data):
-                received.extend(await loop.sock_recv(theirs, 65536))
+                try:
+                    received.extend(theirs.recv(65536))
+                except BlockingIOError:
+                    await loops.current.sleep(0.001)
 
-        reader = asyncio.ensure_future(receive())
-        sent = 0
-        while sent < len(data):
-            sent += await fs.sendfile(ours.fileno(), file, sent, len(data) - sent)
-        await reader
+        async with loops.current.group() as group:
+            group.start(receive)
+            sent = 0
+            while sent < len(data):
+                sent += await fs.sendfile(ours.fileno(), file, sent, len(data) - sent)
         assert received == data
         os.close(file)
         ours.close()

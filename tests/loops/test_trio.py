@@ -385,3 +385,85 @@ def test_a_thousand_tasks(file: IO[bytes]) -> None:
                 nursery.start_soon(read, ctx, number)
 
     trio.run(main)
+
+
+def test_guest_mode(file: IO[bytes], pipe: tuple[int, int]) -> None:
+    """A Trio run that is a guest of an asyncio loop: each task awaits in its own."""
+    results: list[Any] = []
+
+    async def guest(ctx: AIOContext) -> bytes:
+        async with AIOContext() as own:
+            assert await own.read(1, file, BLOCK) == b"\1"
+            assert own.loop is None
+            with trio.move_on_after(0.02) as scope:
+                await own.poll(pipe[0], select.POLLIN)
+            assert scope.cancelled_caught
+        return await ctx.read(1, file, 2 * BLOCK)
+
+    async def host() -> None:
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        with AIOContext() as ctx, AIOContext() as hosts:
+            trio.lowlevel.start_guest_run(
+                guest,
+                ctx,
+                run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+                done_callback=ended.set_result,
+            )
+            while not ended.done():
+                assert await hosts.read(1, file, 3 * BLOCK) == b"\3"
+                assert hosts.loop is loop
+                await asyncio.sleep(0.001)
+            results.append(ended.result().unwrap())
+
+    asyncio.run(host())
+    assert results == [b"\2"]
+
+
+@waits_elsewhere
+def test_interrupted_while_the_only_task_waits(pipe: tuple[int, int]) -> None:
+    """Trio then interrupts the main task, wherever it waits."""
+    descriptors = count_descriptors()
+
+    async def main() -> None:
+        async with AIOContext() as ctx:
+            timer = threading.Timer(0.05, os.kill, (os.getpid(), 2))
+            timer.start()
+            await ctx.read(10, pipe[0])
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert count_descriptors() <= descriptors + 1  # of the signal, which Trio keeps
+
+
+def test_a_file_from_a_thread(tmp_path: Any) -> None:
+    import linux_aio
+
+    (tmp_path / "file").write_bytes(b"data")
+
+    async def read() -> bytes:
+        async with linux_aio.open(tmp_path / "file", "rb") as file:
+            return await file.read()
+
+    async def main() -> bytes:
+        result: bytes = await trio.to_thread.run_sync(lambda: trio.from_thread.run(read))
+        return result
+
+    assert trio.run(main) == b"data"
+
+
+@waits_elsewhere
+def test_a_deadline_of_the_testing_clock(file: IO[bytes], pipe: tuple[int, int]) -> None:
+    """The clock jumps only when the run has nothing to do: a read in flight does not stop it."""
+    testing: Any = pytest.importorskip("trio.testing")
+    started = []
+
+    async def main() -> None:
+        started.append(trio.current_time())
+        async with AIOContext() as ctx:
+            with pytest.raises(trio.TooSlowError), trio.fail_after(3600):
+                await ctx.read(10, pipe[0])
+            assert trio.current_time() - started[0] >= 3600
+            assert await ctx.read(1, file, BLOCK) == b"\1"
+
+    trio.run(main, clock=testing.MockClock(autojump_threshold=0.01))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from linux_aio import AIOContext
+from support import any_loop as loops
 from support import quarantine as quarantines
 from support.files import Gate
 from support.fusefs import HoldingFS, fs_available, mounted
@@ -67,3 +68,14 @@ def ctx() -> Iterator[AIOContext]:
     context = AIOContext(64)
     yield context
     finish(start(context.close))
+
+
+@pytest.fixture(params=loops.KINDS)
+def any_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> loops.AnyLoop:
+    """asyncio, uvloop and Trio, one after the other."""
+    reason = loops.reason_unavailable(request.param)
+    if reason is not None:
+        pytest.skip(reason)
+    loop = loops.make(request.param)
+    monkeypatch.setattr(loops, "current", loop)
+    return loop
