@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linux asynchronous I/O for Python programs that keep a disk busy: io_submit(2), io_uring(7)."""
 
+from typing import TYPE_CHECKING, Any
+
 try:
     from ._core import (
         AIOContext,
@@ -24,6 +26,25 @@ else:
     from ._priority import IOPriorityClass, ioprio
     from .files import File, TextFile
     from .files import open as open  # noqa: A004
+
+if TYPE_CHECKING:
+    from ._standard_streams import stderr as stderr
+    from ._standard_streams import stderr_bytes as stderr_bytes
+    from ._standard_streams import stdin as stdin
+    from ._standard_streams import stdin_bytes as stdin_bytes
+    from ._standard_streams import stdout as stdout
+    from ._standard_streams import stdout_bytes as stdout_bytes
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Make the standard streams when they are first asked for."""
+        if name.removesuffix("_bytes") in {"stdin", "stdout", "stderr"}:
+            from . import _standard_streams
+
+            return getattr(_standard_streams, name)
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message, name=name, obj=__import__("sys").modules[__name__])
+
 
 __all__ = [
     "RWF_ATOMIC",

@@ -595,6 +595,9 @@ class AIOContext:
     def _truncate(self, path: Any, length: int, /) -> Coroutine[Any, Any, None]:
         """Await truncate(2), or ftruncate(2) of a descriptor."""
 
+    def _write_here(self, fd: int, data: bytes, /) -> Coroutine[Any, Any, int]:
+        """Await write(2), at the position that the open file has."""
+
     def _start_closing(self) -> None:
         """The part of close() that does not wait: for aclose()."""
 

@@ -516,9 +516,10 @@ class File(_FileBase):
         self._is_behind = True
         offset = self._offset - self._unwritten_size if self._is_seekable else 0
         self._end_is_unknown = self._end_is_unknown or (self._is_appending and self._is_seekable)
-        self._note_request(
-            start_writing(self._context, self._unwritten, self._fd, offset, self._direct)
-        )
+        self._note_request(self._start_request(offset))
+
+    def _start_request(self, offset: int) -> _Awaitable[int]:
+        return start_writing(self._context, self._unwritten, self._fd, offset, self._direct)
 
     async def _drain(self) -> None:
         """Until the kernel has everything that was written so far."""

@@ -178,6 +178,14 @@ async def complete(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
     await asyncio.shield(task)
 
 
+async def pause(seconds: float) -> None:
+    """Sleep, in the kind of loop that runs."""
+    if asyncio._get_running_loop() is not None:
+        await asyncio.sleep(seconds)
+    else:
+        await sys.modules["trio"].sleep(seconds)
+
+
 async def put_off_cancellation(
     started: Coroutine[Any, Any, int], then: Callable[[int], None]
 ) -> int:

@@ -21,6 +21,7 @@
 #include "engine/operations/scan_directory.hpp"
 #include "engine/operations/stat.hpp"
 #include "engine/operations/whole_file.hpp"
+#include "engine/operations/write_here.hpp"
 #include "engine/program_threads.hpp"
 #include "python/arguments.hpp"
 #include "python/awaitable.hpp"
@@ -576,6 +577,25 @@ PyObject* write_file(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
+// To an fd, at its position: bytes.
+PyObject* write_here(PyObject* context, Arguments arguments) {
+    auto details = make_details("write", number_result);
+    int fd = -1;
+    PyObject* data = argument(arguments, 1);
+    if (details == nullptr || !to_int(arguments, 0, "fd", fd)) {
+        return nullptr;
+    }
+    if (data == nullptr || !PyBytes_CheckExact(data)) {
+        PyErr_SetString(PyExc_TypeError, "bytes are needed");
+        return nullptr;
+    }
+    details->payload = Ref::borrow(data);
+    return set_call<engine::WriteHereCall>(*details, PyBytes_AS_STRING(data),
+                                           static_cast<std::size_t>(PyBytes_GET_SIZE(data)))
+               ? start(context, std::move(details), fd)
+               : nullptr;
+}
+
 // To an fd, from an fd: offset (-1: where it stands), count.
 PyObject* send_file(PyObject* context, Arguments arguments) {
     auto details = make_details("sendfile", number_result);
@@ -650,6 +670,7 @@ const PyMethodDef* path_methods() {
         entry<copy_file, 2, 2>("_copy"),
         entry<read_part, 1, 3>("_read_part"),
         entry<replace_file, 2, 5>("_replace_file"),
+        entry<write_here, 2, 2>("_write_here"),
         {},
     };
     return methods;

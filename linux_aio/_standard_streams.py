@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The standard streams: files of the descriptors 0, 1 and 2, for whichever loop runs.
+
+They are the process's: what was read in one loop and not asked for yet is there in the next one.
+Nothing is asked of the descriptors before the first call that waits.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import locale
+import os
+import select
+import sys
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from ._file import File
+from ._loop_context import loop_context, pause
+from ._text_file import TextFile
+
+if TYPE_CHECKING:
+    from ._core import AIOContext, _Awaitable
+
+# Written bytes are gathered up to this, as those of sys.stdout are.
+GATHERED = 8192
+
+# How many milliseconds the end of the process waits for a write of a loop that is gone.
+LAST_PATIENCE = 1000
+
+
+class _StandardFile(File):
+    """A standard stream in bytes."""
+
+    def __init__(self, name: str, fd: int, mode: str, *, flushes: bool) -> None:
+        super().__init__(
+            cast("AIOContext", None),
+            fd,
+            name,
+            mode,
+            closefd=False,
+            buffering=-1,
+            is_named=False,
+        )
+        self._text: _StandardText | None = None
+        self._limit = GATHERED
+        self._flushes = flushes  # each write is
+        self._goes_slowly = flushes
+        self._is_learnt = False
+        self._has_position = False  # it is written at the open file's position, which others share
+        self._request_context: AIOContext | None = None
+        self._is_open = True
+
+    @property
+    def _context(self) -> AIOContext:
+        return loop_context()
+
+    @_context.setter
+    def _context(self, _: AIOContext) -> None:
+        """Stay with whichever loop runs."""
+
+    async def _turn(self) -> None:
+        await super()._turn()
+        try:
+            if not self._is_learnt:
+                await self._learn(direct=False)
+                self._is_learnt = True
+                if self._is_writable:
+                    self._has_position, self._is_seekable = self._is_seekable, False
+                if self._text is not None:
+                    self._text._learn()
+            if self._request is not None:
+                while self._request_context is not loop_context() and not self._request._is_over():
+                    await pause(0.005)
+                self._take_result()
+        except BaseException:
+            self._leave()
+            raise
+
+    def _take_result(self) -> None:
+        """What has become of a write that a task did not wait for; its loop may be gone."""
+        request = self._request
+        if request is None or not request._is_over():
+            return
+        self._note_request(None)
+        try:
+            request.send(None)
+        except StopIteration as stop:
+            count: int = stop.value
+            self._unwritten_size -= count
+            joined = b"".join(self._unwritten)[count:]
+            self._unwritten = [joined] if joined else []
+        except BaseException:
+            pass  # it was cancelled or failed: it is written again, and fails again
+
+    async def _write_in_turn(self, data: bytes | memoryview) -> int:
+        self._gather(bytes(data))
+        if self._flushes or self._gathered() > self._limit:
+            await self._drain()
+        return len(data)
+
+    def _start_request(self, offset: int) -> _Awaitable[int]:
+        self._request_context = loop_context()
+        if not self._has_position:
+            return super()._start_request(offset)
+        request: Any = self._request_context._write_here(self._fd, b"".join(self._unwritten))
+        request._start()
+        return cast("_Awaitable[int]", request)
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal. ValueError once closed."""
+        self._check_open()
+        return os.isatty(self._fd)
+
+    def __del__(self) -> None:
+        """Nothing: at the end of the process what was gathered is written by _write_the_rest()."""
+
+    def _write_the_rest(self) -> None:
+        """At the end of the process, which waits for that, as for sys.stdout."""
+        if not self._is_open or not self._is_writable:
+            return
+        for _ in range(LAST_PATIENCE):
+            self._take_result()
+            if self._request is None:
+                break
+            time.sleep(0.001)
+        else:
+            return  # still on its way: writing it again might write it twice
+        rest = memoryview(b"".join([*self._unwritten, *self._take_gathered()]))
+        self._unwritten = []
+        while rest:
+            try:
+                rest = rest[os.write(self._fd, rest) :]
+            except BlockingIOError:
+                select.select([], [self._fd], [])
+
+    def _forget_parent(self) -> None:
+        """In a child process: calls of the parent's have their turn there, and it writes."""
+        self._is_busy = False
+        self._queue.clear()
+        self._note_request(None)
+        self._take_gathered()
+        self._unwritten = []
+        self._unwritten_size = 0
+        self._is_behind = False
+
+
+class _StandardText(TextFile):
+    """A standard stream in str."""
+
+    def __init__(self, file: _StandardFile, counterpart: Any) -> None:
+        encoding = getattr(counterpart, "encoding", None) or locale.getencoding()
+        errors = getattr(counterpart, "errors", None) or "strict"
+        mode = "w" if file._is_writable else "r"
+        super().__init__(file, mode, encoding, errors, None, line_buffering=False)
+        self._goes_slowly = file._is_writable  # until it is known what it is
+        file._text = self
+
+    def _learn(self) -> None:
+        self._line_buffering = self._file._is_terminal and self._file._is_writable
+        self._goes_slowly = self._line_buffering or self._file._goes_slowly
+
+
+def _make(name: str, fd: int, mode: str) -> tuple[_StandardText, File]:
+    counterpart = getattr(sys, f"__{name}__")
+    is_unbuffered = mode == "wb" and (fd == 2 or getattr(counterpart, "write_through", False))
+    file = _StandardFile(f"<{name}>", fd, mode, flushes=is_unbuffered)
+    return _StandardText(file, counterpart), file
+
+
+stdin, stdin_bytes = _make("stdin", 0, "rb")
+stdout, stdout_bytes = _make("stdout", 1, "wb")
+stderr, stderr_bytes = _make("stderr", 2, "wb")
+
+_files = cast("list[_StandardFile]", [stdin_bytes, stdout_bytes, stderr_bytes])
+
+
+def _write_the_rest() -> None:
+    for file in _files:
+        with contextlib.suppress(OSError):  # as for sys.stdout, there is nobody left to be told
+            file._write_the_rest()
+
+
+def _forget_parent() -> None:
+    for file in _files:
+        file._forget_parent()
+
+
+atexit.register(_write_the_rest)
+os.register_at_fork(after_in_child=_forget_parent)

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/operations/write_here.hpp"
+
+#include <unistd.h>
+
+#include "engine/operations/system_result.hpp"
+
+namespace engine {
+
+std::int64_t WriteHereCall::run(const CallFiles& files) noexcept {
+    std::int64_t result = 0;
+    do {
+        result = result_of(::write(files.first, data_, size_));
+    } while (result == -EINTR);
+    return result;
+}
+
+}  // namespace engine

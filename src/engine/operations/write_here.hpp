@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// write(2): at the position of the open file, which others may share, as standard output is.
+#pragma once
+
+#include <cstddef>
+
+#include "engine/call.hpp"
+
+namespace engine {
+
+class WriteHereCall final : public Call {
+public:
+    WriteHereCall(const char* data, std::size_t size) noexcept : data_(data), size_(size) {}
+
+    Needs needs() const noexcept override { return Needs::files; }
+    std::int64_t run(const CallFiles& files) noexcept override;  // bytes, fewer than asked for too
+
+private:
+    const char* const data_;
+    const std::size_t size_;
+};
+
+}  // namespace engine
