@@ -73,6 +73,26 @@ class _Watcher:
 def _close_soon(fd: int, /) -> None:
     """Close a descriptor of the program's in the background. Errors are lost."""
 
+def _read_part_now(path: Any, offset: int, length: int, /) -> bytes:
+    """Return a part of a file. Blocks, without the GIL.
+
+    A negative `offset` counts from the end; a negative `length`: all that follows.
+    """
+
+def _replace_file_now(
+    path: Any,
+    data: ReadableBuffer,
+    exclusive: bool,
+    durable: bool,
+    makes_parents: bool,
+    /,
+) -> int:
+    """Give a path a whole new content, and return its length. Blocks, without the GIL.
+
+    exclusive: FileExistsError if there is such a path; durable: the file and its name are on the
+    disk at the end; makes_parents: the directories above that are missing are made.
+    """
+
 def build_info() -> dict[str, str]:
     """Return what was chosen when the extension was built.
 

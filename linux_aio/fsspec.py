@@ -33,26 +33,17 @@ except ImportError as error:
 from linux_aio import bulk, fs
 from linux_aio._fsspec_files import NewFile, OpenFile, StreamedFile, StreamedWriter, compressed
 from linux_aio._loop_context import loop_context
-from linux_aio._replace_file import replace_file
+from linux_aio._many_files import in_flight, read_part, read_parts, replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
     from linux_aio.bulk import Direct
 
 __all__ = ["AioFileSystem"]
 
-# Files that are read or written at the same time, where the program does not say (batch_size).
-_FILES_AT_ONCE = 64
-
-# A file of which at least so many ranges are wanted is read by bulk.read_many.
-_MANY_RANGES = 8
-
 # What is smaller is copied by one read and one write.
 _SMALL = 1 << 20
-
-# Less is read in vain than another request would cost.
-_MAX_GAP = 1 << 14
 
 
 class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
@@ -283,32 +274,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
     async def _cat_file(
         self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
-        return await self._read_part(self._strip_protocol(path), start, end)
-
-    async def _read_part(self, path: str, start: int | None, end: int | None) -> bytes:
-        """Return the bytes that a slice of the whole file's would be."""
-        start = start or 0
-        if self.direct is not False or (start < 0 and end is not None and end >= 0):
-            return await self._read_slice(path, start, end)
-        context: Any = loop_context()
-        if start == 0 and (end is None or end < 0):
-            data: bytes = await context._read_file(path)
-        elif end is None or end < 0:
-            data = await context._read_part(path, start, -1)
-        else:
-            return await context._read_part(path, start, max(end - start, 0))  # type: ignore[no-any-return]
-        return data if end is None else data[:end]
-
-    async def _read_slice(self, path: str, start: int, end: int | None) -> bytes:
-        first, last, _ = slice(start, end).indices(await fs.getsize(path))
-        buffer = bytearray(max(last - first, 0))
-        if not buffer:
-            return b""
-        try:
-            await bulk.aload_into(path, [(first, buffer)], direct=self.direct)
-        except bulk.ShortFileError as error:
-            return bytes(buffer[: error.transfer.nbytes])
-        return bytes(buffer)
+        return await read_part(self._strip_protocol(path), start, end, self.direct)
 
     async def _cat(
         self,
@@ -319,7 +285,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         paths: list[str] = await self._expand_path(path, recursive=recursive)
-        results = await _in_flight(
+        results = await in_flight(
             lambda one: self._cat_file(one, **kwargs), paths, batch_size or self.batch_size
         )
         if on_error == "raise":
@@ -355,56 +321,17 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         ends = _as_list(ends, len(paths))
         if len(starts) != len(paths) or len(ends) != len(paths):
             raise ValueError("paths, starts and ends must have the same length")
-        by_path: dict[Any, list[int]] = {}
-        for index, path in enumerate(paths):
-            by_path.setdefault(path, []).append(index)
-        results: list[Any] = [None] * len(paths)
-        jobs: list[tuple[str, list[int]]] = []
-        for path, indices in by_path.items():
-            stripped = self._strip_protocol(path)
-            if len(indices) >= _MANY_RANGES:
-                jobs.append((stripped, indices))
-            else:
-                jobs += [(stripped, [index]) for index in indices]
-
-        async def read(job: tuple[str, list[int]]) -> None:
-            path, indices = job
-            if len(indices) == 1:
-                index = indices[0]
-                results[index] = await self._read_part(path, starts[index], ends[index])
-            else:
-                await self._read_ranges(path, indices, starts, ends, max_gap, results)
-
-        outcomes = await _in_flight(read, jobs, batch_size or self.batch_size)
-        for (_, indices), outcome in zip(jobs, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                for index in indices:
-                    results[index] = outcome
+        results = await read_parts(
+            [self._strip_protocol(path) for path in paths],
+            starts,
+            ends,
+            direct=self.direct,
+            max_gap=max_gap,
+            limit=batch_size or self.batch_size,
+        )
         if on_error != "return":
             _raise_first(results)
         return results
-
-    async def _read_ranges(
-        self,
-        path: str,
-        indices: list[int],
-        starts: list[int | None],
-        ends: list[int | None],
-        max_gap: int | None,
-        results: list[Any],
-    ) -> None:
-        size = await fs.getsize(path)
-        ranges = []
-        for index in indices:
-            start, end = starts[index] or 0, ends[index]
-            if start < 0 or end is None or end < 0 or end > size:
-                start, end, _ = slice(start, end).indices(size)
-            ranges.append((start, end - start) if end > start else (0, 0))
-        gap = _MAX_GAP if max_gap is None else max_gap
-        stream = bulk.read_many(path, ranges, direct=self.direct, max_gap=gap)
-        async with contextlib.aclosing(stream):
-            async for number, data in stream:
-                results[indices[number]] = bytes(data)
 
     # --- writing
 
@@ -429,7 +356,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         async def write(item: tuple[Any, Any]) -> None:
             await self._pipe_file(*item, **kwargs)
 
-        _raise_first(await _in_flight(write, items, batch_size or self.batch_size))
+        _raise_first(await in_flight(write, items, batch_size or self.batch_size))
 
     async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
         await self._copy_one(self._strip_protocol(path1), self._strip_protocol(path2))
@@ -579,32 +506,6 @@ def _raise_first(results: Iterable[Any]) -> None:
     for result in results:
         if isinstance(result, BaseException):
             raise result
-
-
-async def _in_flight(
-    function: Callable[[Any], Awaitable[Any]], arguments: Sequence[Any], limit: int | None
-) -> list[Any]:
-    """Return the result or exception of function(argument) of each, some of them at a time.
-
-    What is in the page cache is read without suspending the task: one task for each file would cost
-    more than the reading.
-    """
-    results: list[Any] = [None] * len(arguments)
-    left = iter(enumerate(arguments))
-
-    async def work() -> None:
-        for index, argument in left:
-            try:
-                results[index] = await function(argument)
-            except Exception as error:
-                results[index] = error
-
-    count = len(arguments) if limit == -1 else min(limit or _FILES_AT_ONCE, len(arguments))
-    if count == 1:
-        await work()
-    else:
-        await asyncio.gather(*[work() for _ in range(count)])
-    return results
 
 
 # The entry point says so as well; but not of a package that is used without being installed.

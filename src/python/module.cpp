@@ -15,6 +15,7 @@
 #include "python/eventfd.hpp"
 #include "python/file_base.hpp"
 #include "python/file_call.hpp"
+#include "python/file_functions.hpp"
 #include "python/loop_binding.hpp"
 #include "python/operation.hpp"
 #include "python/path_operations.hpp"
@@ -90,6 +91,8 @@ PyMethodDef methods[] = {
     {"direct_alignment", direct_alignment, METH_O, direct_alignment_doc},
     {"build_info", build_info, METH_NOARGS, build_info_doc},
     {"_close_soon", close_in_background, METH_O, nullptr},
+    {"_read_part_now", as_method(read_part_now), METH_FASTCALL, nullptr},
+    {"_replace_file_now", as_method(replace_file_now), METH_FASTCALL, nullptr},
     {"engines", engines, METH_NOARGS, engines_doc},
     {"_in_trio", in_trio, METH_NOARGS, nullptr},
     {},

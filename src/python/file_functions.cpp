@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/file_functions.hpp"
+
+#include <cerrno>
+#include <cstdint>
+
+#include "engine/operations/file_part.hpp"
+#include "engine/operations/replace_file.hpp"
+#include "python/arguments.hpp"
+#include "python/gil.hpp"
+
+namespace python {
+namespace {
+
+bool has_arguments(Py_ssize_t count, Py_ssize_t wanted) {
+    if (count != wanted) {
+        PyErr_Format(PyExc_TypeError, "%zd arguments are expected, not %zd", wanted, count);
+    }
+    return count == wanted;
+}
+
+Ref encoded(PyObject* path) {
+    PyObject* bytes = nullptr;
+    return PyUnicode_FSConverter(path, &bytes) != 0 ? Ref::steal(bytes) : Ref();
+}
+
+// Carries out the call. A negative result is raised.
+bool run(engine::Call& call, PyObject* path) {
+    std::int64_t result = 0;
+    {
+        const GilRelease release;
+        result = call.run({});
+    }
+    if (result < 0) {
+        errno = static_cast<int>(-result);
+        PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+    }
+    return result >= 0;
+}
+
+}  // namespace
+
+PyObject* read_part_now(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t count) {
+    if (!has_arguments(count, 3)) {
+        return nullptr;
+    }
+    const auto path = encoded(arguments[0]);
+    if (!path) {
+        return nullptr;
+    }
+    const auto offset = to_integer(arguments[1], "offset", INT64_MIN, INT64_MAX);
+    if (!offset) {
+        return nullptr;
+    }
+    const auto length = to_integer(arguments[2], "length", INT64_MIN, INT64_MAX);
+    if (!length) {
+        return nullptr;
+    }
+    engine::ReadPartCall call(PyBytes_AS_STRING(path.get()), *offset, *length);
+    return run(call, arguments[0])
+               ? PyBytes_FromStringAndSize(call.data(), static_cast<Py_ssize_t>(call.size()))
+               : nullptr;
+}
+
+PyObject* replace_file_now(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t count) {
+    if (!has_arguments(count, 5)) {
+        return nullptr;
+    }
+    const int exclusive = PyObject_IsTrue(arguments[2]);
+    const int durable = PyObject_IsTrue(arguments[3]);
+    const int makes_parents = PyObject_IsTrue(arguments[4]);
+    if (exclusive < 0 || durable < 0 || makes_parents < 0) {
+        return nullptr;
+    }
+    const auto path = encoded(arguments[0]);
+    if (!path) {
+        return nullptr;
+    }
+    const auto view = Ref::steal(PyMemoryView_GetContiguous(arguments[1], PyBUF_READ, 'C'));
+    if (!view) {
+        return nullptr;
+    }
+    const Py_buffer* data = PyMemoryView_GET_BUFFER(view.get());
+    engine::ReplaceFileCall call(PyBytes_AS_STRING(path.get()), static_cast<const char*>(data->buf),
+                                 static_cast<std::size_t>(data->len),
+                                 {.exclusive = exclusive != 0,
+                                  .durable = durable != 0,
+                                  .makes_parents = makes_parents != 0});
+    return run(call, arguments[0]) ? PyLong_FromSsize_t(data->len) : nullptr;
+}
+
+}  // namespace python

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Functions that block, for programs without an event loop: what _read_part and _replace_file of
+// AIOContext do, in the calling thread and without the GIL.
+#pragma once
+
+#include "python/refs.hpp"
+
+namespace python {
+
+// _core._read_part_now(path, offset, length) -> bytes
+PyObject* read_part_now(PyObject* module, PyObject* const* arguments, Py_ssize_t count);
+
+// _core._replace_file_now(path, data, exclusive, durable, makes_parents) -> int
+PyObject* replace_file_now(PyObject* module, PyObject* const* arguments, Py_ssize_t count);
+
+}  // namespace python
