@@ -121,10 +121,19 @@ def api() -> tuple[object, ...]:
             runs.set(run)
         return run
 
+    def in_old_trio_run() -> bool:
+        try:
+            lowlevel.current_trio_token()
+        except RuntimeError:
+            return False
+        return True
+
+    # Versions without it, such as 0.22, tell sniffio by a context variable.
+    is_old = not hasattr(lowlevel, "in_trio_run")
     return (
         # whose `name` is "trio" where Trio runs
-        sniffio.thread_local if sniffio is not None else None,
-        getattr(lowlevel, "in_trio_run", None),
+        sniffio.thread_local if sniffio is not None and not is_old else None,
+        in_old_trio_run if is_old else lowlevel.in_trio_run,
         current_run,
         lowlevel.current_trio_token,
         lowlevel.current_task,
