@@ -98,6 +98,25 @@ def on_uvloop(storage: Storage, depth: int) -> Case:
     )
 
 
+def on_trio(storage: Storage, depth: int) -> Case:
+    return Case(
+        f"trio-{storage}-{depth}",
+        f"4 KiB random reads, {TITLES[storage]}, {depth} in flight, on Trio",
+        storage,
+        depth,
+        ("aio", "trio-aio", "trio-thread", "trio-file"),
+        longer=1.0 if storage is Storage.MEMORY else 2.0,
+    )
+
+
+TRIO_LINES = Case(
+    "trio-lines",
+    "lines of a cached file, one after the other, on Trio",
+    Storage.CACHED,
+    1,
+    ("lines", "trio-lines", "trio-file-lines"),
+)
+
 STATES = {Storage.DROPPED: "cold", Storage.CACHED: "warm"}
 
 
@@ -157,5 +176,8 @@ def all_cases() -> list[Case]:
         on_uvloop(Storage.MEMORY, 1),
         on_uvloop(Storage.MEMORY, 32),
         on_uvloop(Storage.DIRECT, 32),
+        on_trio(Storage.MEMORY, 1),
+        on_trio(Storage.UNCACHED, 32),
+        TRIO_LINES,
         *whole_files(),
     ]

@@ -9,7 +9,9 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
 from . import files
 from .contenders.base import Asynchronous, Contender, External, Memory, Synchronous, Whole
@@ -126,20 +128,63 @@ def timed(offsets: Iterator[int], latencies: list[float]) -> Iterator[int]:
         latencies.append(now() - started)
 
 
-async def heartbeat(late: list[float]) -> None:
+async def beats(late: list[float], sleep: Callable[[float], Awaitable[None]]) -> None:
     while True:
         due = time.perf_counter() + BEAT
-        await asyncio.sleep(BEAT)
+        await sleep(BEAT)
         late.append((time.perf_counter() - due) * 1e6)
 
 
-async def tasks(count: int, start: Callable[[int], Coroutine[None, None, None]]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for slot in range(count):
-            group.create_task(start(slot))
+class Loop(Protocol):
+    """What kinds of loops are driven by."""
+
+    @staticmethod
+    async def tasks(count: int, start: Callable[[int], Coroutine[None, None, None]]) -> None: ...
+
+    @staticmethod
+    def heartbeat(late: list[float]) -> AbstractAsyncContextManager[None]:
+        """Note, until the end of the block, how many µs late it wakes up after each sleep."""
 
 
-async def drive_asynchronous(contender: Asynchronous, job: Job) -> Sample:
+class AsyncioLoop:
+    @staticmethod
+    async def tasks(count: int, start: Callable[[int], Coroutine[None, None, None]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for slot in range(count):
+                group.create_task(start(slot))
+
+    @staticmethod
+    @asynccontextmanager
+    async def heartbeat(late: list[float]) -> AsyncIterator[None]:
+        beat = asyncio.create_task(beats(late, asyncio.sleep))
+        await asyncio.sleep(0)
+        yield
+        await asyncio.sleep(2 * BEAT)  # a beat that could not come is counted
+        beat.cancel()
+
+
+class TrioLoop:
+    @staticmethod
+    async def tasks(count: int, start: Callable[[int], Coroutine[None, None, None]]) -> None:
+        import trio
+
+        async with trio.open_nursery() as nursery:
+            for slot in range(count):
+                nursery.start_soon(start, slot)
+
+    @staticmethod
+    @asynccontextmanager
+    async def heartbeat(late: list[float]) -> AsyncIterator[None]:
+        import trio
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beats, late, trio.sleep)
+            yield
+            await trio.sleep(2 * BEAT)
+            nursery.cancel_scope.cancel()
+
+
+async def drive_asynchronous(contender: Asynchronous, job: Job, loop: Loop) -> Sample:
     depth = job.case.in_flight
     one_pass = files.one_pass(job.case, job.path, job.round)
     await contender.open()
@@ -147,13 +192,13 @@ async def drive_asynchronous(contender: Asynchronous, job: Job) -> Sample:
         if job.case.access is not Access.WRITE:
             check(job, job.case.block, await contender.once(0, job.case.block))
         shared = iter(one_pass[-warm_up(job) :])
-        await tasks(depth, lambda slot: contender.run(slot, shared))
+        await loop.tasks(depth, lambda slot: contender.run(slot, shared))
 
         files.prepare(job.case, job.path)
         phase = Offsets(job, one_pass)
         watch = Stopwatch(job)
         phase.limit(job.seconds)
-        await tasks(depth, lambda slot: contender.run(slot, phase.iterator))
+        await loop.tasks(depth, lambda slot: contender.run(slot, phase.iterator))
         sample = watch.stop(phase.end())
 
         if not job.case.beside:
@@ -161,13 +206,12 @@ async def drive_asynchronous(contender: Asynchronous, job: Job) -> Sample:
             phase = Offsets(job, one_pass)
             latencies: list[float] = []
             late: list[float] = []
-            beat = asyncio.create_task(heartbeat(late))
-            await asyncio.sleep(0)
-            phase.limit(job.seconds)
-            await tasks(depth, lambda slot: contender.run(slot, timed(phase.iterator, latencies)))
-            phase.end()
-            await asyncio.sleep(2 * BEAT)  # a beat that could not come is counted
-            beat.cancel()
+            async with loop.heartbeat(late):
+                phase.limit(job.seconds)
+                await loop.tasks(
+                    depth, lambda slot: contender.run(slot, timed(phase.iterator, latencies))
+                )
+                phase.end()
             note_latencies(sample, latencies)
             if late:
                 late.sort()
@@ -200,10 +244,14 @@ def drive(contender: Contender, job: Job) -> Sample:
         return contender.measure(job)
     if isinstance(contender, Synchronous):
         return drive_synchronous(contender, job)
+    if contender.on_trio:
+        import trio
+
+        return trio.run(drive_asynchronous, contender, job, TrioLoop)
     loop_factory = None
     if job.case.uvloop:
         import uvloop
 
         loop_factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(drive_asynchronous(contender, job))
+        return runner.run(drive_asynchronous(contender, job, AsyncioLoop))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import linux_aio
 
-LIBRARIES = ("caio", "aiofile", "aiofiles", "anyio", "uvloop", "numpy", "safetensors")
+LIBRARIES = ("caio", "aiofile", "aiofiles", "anyio", "trio", "uvloop", "numpy", "safetensors")
 
 
 def processor() -> str:

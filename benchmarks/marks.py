@@ -21,7 +21,9 @@ URING = ("caio-linux_uring",)
 class Mark:
     case: str
     contender: str
-    value: str  # "rate": at least; "cpu": at most
+    # "rate", at least, and "cpu", at most: times that of the other. "more": at most so many µs of
+    # processor time more than the other
+    value: str
     others: Sequence[str]  # the best of them counts
     wanted: float
     slowest: bool = False  # the slowest of the others counts instead
@@ -60,6 +62,10 @@ MARKS = (
         "bulk-checksum-cold", "bulk-checksum", "rate", ("hash-only", "fio-file"), 0.95, slowest=True
     ),
     Mark("bulk-ranges-cold", "bulk-read-many", "rate", ("bulk-single-reads",), 2.0),
+    Mark("trio-memory-1", "trio-aio", "more", ("aio",), 1.5),
+    Mark("trio-memory-1", "trio-aio", "cpu", ("trio-thread",), 0.05),
+    Mark("trio-uncached-32", "trio-aio", "rate", ("aio",), 0.9),
+    Mark("trio-lines", "trio-lines", "rate", ("lines",), 0.5),
     *(
         Mark(case, "aio", "cpu", ("engine-aio",), 1.15)
         for case in ("memory-1", "memory-32", "direct-32")
@@ -85,6 +91,12 @@ def value(row: Row, name: str) -> float | None:
     return row.rate if name == "rate" else row.cpu
 
 
+def compare(mark: Mark, own: Row, other: Row) -> float | None:
+    if mark.value != "more":
+        return ratio(value(own, mark.value), value(other, mark.value))
+    return own.cpu - other.cpu if own.cpu is not None and other.cpu is not None else None
+
+
 def verdicts(tables: list[Table]) -> list[Verdict]:
     by_name = {table.case.name: table for table in tables}
     result = []
@@ -98,7 +110,7 @@ def verdicts(tables: list[Table]) -> list[Verdict]:
             continue
         best = max if (mark.value == "rate") != mark.slowest else min
         other = best(rows, key=lambda row: value(row, mark.value) or 0.0)
-        measured = ratio(value(own, mark.value), value(other, mark.value))
+        measured = compare(mark, own, other)
         if measured is not None:
             result.append(Verdict(mark, own, other, measured))
     return result

@@ -23,7 +23,11 @@ HEADER = (
     "99.9 % µs",
     "beat late µs",
 )
-VALUES = {"rate": "operations per second", "cpu": "processor time per operation"}
+VALUES = {
+    "rate": "operations per second, ×",
+    "cpu": "processor time per operation, ×",
+    "more": "µs of processor time per operation, more than",
+}
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -75,7 +79,7 @@ def verdict_cells(verdict: Verdict) -> tuple[str, ...]:
     bound = "at least" if mark.value == "rate" else "at most"
     return (
         f"{mark.case}: {verdict.own.label}",
-        f"{VALUES[mark.value]}, × {verdict.other.label}",
+        f"{VALUES[mark.value]} {verdict.other.label}",
         f"{verdict.measured:.2f}",
         f"{bound} {mark.wanted:.2f}",
         "yes" if verdict.reached else "no",

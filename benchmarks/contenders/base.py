@@ -7,6 +7,7 @@ import mmap
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 from .. import files
 from ..model import Access, Case, Job, Sample, Storage
@@ -16,6 +17,8 @@ Memory = bytes | bytearray | memoryview | mmap.mmap
 
 class Asynchronous(ABC):
     """On an event loop: in_flight tasks, each with one request at a time."""
+
+    on_trio: ClassVar[bool] = False  # else on asyncio, or on uvloop, as the case says
 
     def __init__(self, case: Case, path: str) -> None:
         self.case = case
