@@ -24,6 +24,26 @@ async def awaited(file):
         assert await ctx.read(BLOCK, file, len(blocks) * BLOCK) == b""
 
 
+def awaited_in_trio(path):
+    """Blocks and lines, with a time-out, where Trio is installed."""
+    try:
+        import trio
+    except ImportError:
+        print("without Trio")
+        return
+
+    async def main():
+        with trio.fail_after(60):
+            with open(path, "rb", buffering=0) as file:  # noqa: ASYNC230
+                async with AIOContext(8) as ctx:
+                    assert await ctx.read(BLOCK, file, BLOCK) == b"\1" * BLOCK
+            async with linux_aio.open(path, "rb") as file:
+                assert await file.read(1) == b"\0"
+
+    trio.run(main)
+    print(f"Trio {trio.__version__}")
+
+
 def waited_for(file):
     """The same without asyncio."""
     with AIOContext(8) as ctx, EventFD() as efd:
@@ -50,8 +70,9 @@ def main():
     except OSError as error:
         print(f"no kernel AIO here: {error}")
         return SKIPPED
-    with tempfile.TemporaryFile(buffering=0) as file:
+    with tempfile.NamedTemporaryFile(buffering=0) as file:
         asyncio.run(awaited(file))
+        awaited_in_trio(file.name)
         waited_for(file)
     return 0
 
