@@ -163,6 +163,8 @@ private:
     bool may_take(bool is_stalled) const noexcept;
     bool wait_for_work(Lock& lock) noexcept;
     void call_for_worker() noexcept;
+    void call_for_watcher() noexcept;
+    bool delayed_are_alone() const noexcept { return !delayed_.empty() && !delayed_are_watched_; }
     void start_wanted_workers(Lock& lock) noexcept;
     void finish_without_worker(Request& request, Lock& lock) noexcept;
     void work_on(Request& request, Worker& worker, Lock& lock) noexcept;

@@ -48,6 +48,14 @@ void WorkerPool::call_for_worker() noexcept {
     }
 }
 
+void WorkerPool::call_for_watcher() noexcept {
+    if (idle_ != 0) {
+        work_came_.notify_one();
+    } else if (workers_ + workers_wanted_ < most_workers) {
+        ++workers_wanted_;
+    }
+}
+
 // In a thread that has the private table, which the new one inherits.
 void WorkerPool::start_wanted_workers(Lock& lock) noexcept {
     for (; workers_wanted_ != 0; --workers_wanted_) {
@@ -94,7 +102,7 @@ bool WorkerPool::wait_for_work(Lock& lock) noexcept {
         --idle_;
         stall_is_watched_ = stall_is_watched_ && !watches;
         if (status == std::cv_status::timeout) {
-            if (queue_.empty() && !watches) {
+            if (queue_.empty() && !watches && !delayed_are_alone()) {
                 return false;
             }
             is_stalled = watches && front == queue_.front();
@@ -124,6 +132,10 @@ void WorkerPool::run_worker() noexcept {
         brief_ += is_brief ? 1 : 0;
         if (!queue_.empty()) {
             call_for_worker();
+            start_wanted_workers(lock);
+        } else if (delayed_are_alone()) {
+            // this one may now wait for what only a delayed call brings
+            call_for_watcher();
             start_wanted_workers(lock);
         }
         if (is_over) {
