@@ -24,6 +24,7 @@ else:
     from . import _asyncio, _trio  # noqa: F401  # needed later, where nothing may be importable
     from ._flags import RWF_ATOMIC, RWF_DONTCACHE, RWF_NOAPPEND
     from ._priority import IOPriorityClass, ioprio
+    from ._whole_files import read_bytes, read_text, write_bytes, write_text
     from .files import File, TextFile
     from .files import open as open  # noqa: A004
 
@@ -62,4 +63,8 @@ __all__ = [
     "direct_alignment",
     "engines",
     "ioprio",
+    "read_bytes",
+    "read_text",
+    "write_bytes",
+    "write_text",
 ]

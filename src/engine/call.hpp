@@ -11,6 +11,8 @@
 #include <memory>
 #include <optional>
 
+#include "engine/request.hpp"
+
 namespace engine {
 
 class FileReturn;
@@ -25,6 +27,10 @@ struct CallFiles {
     // the program: null for lack of numbers or memory.
     bool is_private = false;
     std::shared_ptr<FileReturn> returns;
+    // Set when the request is cancelled: what takes long looks at it, and returns -ECANCELED.
+    const bool* cancelled = nullptr;
+
+    bool is_cancelled() const noexcept { return cancelled != nullptr && is_set(*cancelled); }
 };
 
 class Call {

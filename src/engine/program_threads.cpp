@@ -196,7 +196,8 @@ void Pool::carry_out(Task& task) noexcept {
     const CallFiles files{.first = task.first.is_open() ? task.first.get() : request.fd,
                           .second = task.second.is_open() ? task.second.get() : request.second_fd,
                           .is_private = false,
-                          .returns = nullptr};
+                          .returns = nullptr,
+                          .cancelled = &request.cancelled};
     auto result = request.call->run(files);
     while (result == Call::not_yet) {
         if (is_cancelled(request)) {

@@ -70,7 +70,8 @@ void WorkerPool::work_on_call(Request& request, Lock& lock) noexcept {
     CallFiles files{.first = request.fd,
                     .second = request.second_fd,
                     .is_private = table_.is_private(),
-                    .returns = table_.returns()};
+                    .returns = table_.returns(),
+                    .cancelled = &request.cancelled};
     int error = 0;
     for (const auto& [file, fd] :
          {std::pair(request.file, &files.first), std::pair(request.second_file, &files.second)}) {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "engine/call.hpp"
+#include "python/buffer_view.hpp"
 #include "python/refs.hpp"
 #include "python/state.hpp"
 
@@ -21,6 +22,7 @@ struct CallDetails {
     Ref path;
     Ref other_path;
     Ref payload;
+    BufferView buffer;
 
     // For errors: as they were given, or null.
     Ref filename;

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstring>
 #include <new>
 #include <span>
 #include <string_view>
@@ -17,10 +18,11 @@
 #include "engine/operations/open.hpp"
 #include "engine/operations/path_call.hpp"
 #include "engine/operations/path_results.hpp"
+#include "engine/operations/read_file.hpp"
 #include "engine/operations/replace_file.hpp"
 #include "engine/operations/scan_directory.hpp"
 #include "engine/operations/stat.hpp"
-#include "engine/operations/whole_file.hpp"
+#include "engine/operations/write_file.hpp"
 #include "engine/operations/write_here.hpp"
 #include "engine/program_threads.hpp"
 #include "python/arguments.hpp"
@@ -210,11 +212,48 @@ PyObject* statvfs_result(const ModuleState& /*state*/, CallDetails& details,
                          status.f_namemax, static_cast<unsigned long>(status.f_fsid));
 }
 
-template <class Made>
-PyObject* bytes_result(const ModuleState& /*state*/, CallDetails& details,
-                       std::int64_t /*result*/) {
-    const auto& call = call_of<Made>(details);
+PyObject* part_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t /*result*/) {
+    const auto& call = call_of<engine::ReadPartCall>(details);
     return PyBytes_FromStringAndSize(call.data(), static_cast<Py_ssize_t>(call.size()));
+}
+
+// Of a file that was to be read: its bytes; its size, if it is too large to be read without memory
+// of ours; None, if it is no regular file.
+PyObject* read_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t result) {
+    const auto& call = call_of<engine::ReadFileCall>(details);
+    if (call.found() == engine::ReadFileCall::Found::stream) {
+        Py_RETURN_NONE;
+    }
+    if (call.found() == engine::ReadFileCall::Found::large) {
+        return PyLong_FromLongLong(result);
+    }
+    const auto rest_size = static_cast<Py_ssize_t>(call.rest_size());
+    if (!details.payload) {
+        return PyBytes_FromStringAndSize(call.rest(), rest_size);
+    }
+    const auto filled = static_cast<Py_ssize_t>(call.filled());
+    if (rest_size != 0) {  // it has grown meanwhile
+        PyObject* joined = PyBytes_FromStringAndSize(nullptr, filled + rest_size);
+        if (joined != nullptr) {
+            char* data = PyBytes_AS_STRING(joined);
+            std::memcpy(data, PyBytes_AS_STRING(details.payload.get()), call.filled());
+            std::memcpy(data + filled, call.rest(), call.rest_size());
+        }
+        return joined;
+    }
+    PyObject* bytes = details.payload.release();
+    if (filled != PyBytes_GET_SIZE(bytes)) {
+        _PyBytes_Resize(&bytes, filled);
+    }
+    return bytes;
+}
+
+// None, if it is no regular file.
+PyObject* written_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t result) {
+    if (call_of<engine::WriteFileCall>(details).found_stream()) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromLongLong(result);
 }
 
 PyObject* names_result(const ModuleState& /*state*/, CallDetails& details,
@@ -505,19 +544,37 @@ PyObject* scan_directory(PyObject* context, Arguments arguments) {
     return start(context, std::move(details), place.fd);
 }
 
+// A path; the size of the memory that is made for it, or None; whether past the page cache.
 PyObject* read_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", bytes_result<engine::ReadFileCall>);
+    auto details = make_details("open", read_result);
     Place place;
-    return details != nullptr &&
-                   find_place(*details, argument(arguments, 0), argument(arguments, 1), false,
-                              place) &&
-                   set_call<engine::ReadFileCall>(*details, place.fd, place.path)
+    std::int64_t size = -1;
+    bool is_direct = false;
+    if (details == nullptr || !to_int64(arguments, 1, "size", size) ||
+        !to_bool(arguments, 2, is_direct) ||
+        !find_place(*details, argument(arguments, 0), nullptr, false, place)) {
+        return nullptr;
+    }
+    engine::ReadFileCall::Memory memory;
+    if (size >= 0) {
+        if (size > PY_SSIZE_T_MAX) {
+            return PyErr_NoMemory();
+        }
+        details->payload =
+            Ref::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
+        if (!details->payload) {
+            return nullptr;
+        }
+        memory = {.data = PyBytes_AS_STRING(details->payload.get()),
+                  .size = static_cast<std::size_t>(size)};
+    }
+    return set_call<engine::ReadFileCall>(*details, place.fd, place.path, memory, is_direct)
                ? start(context, std::move(details), place.fd)
                : nullptr;
 }
 
 PyObject* read_part(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", bytes_result<engine::ReadPartCall>);
+    auto details = make_details("open", part_result);
     Place place;
     std::int64_t offset = 0;
     std::int64_t length = -1;
@@ -552,27 +609,19 @@ PyObject* replace_file(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
+// A path; a buffer, which is kept exported; whether the file is to be durable, and atomic.
 PyObject* write_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", number_result);
+    auto details = make_details("open", written_result);
     Place place;
-    int flags = O_WRONLY | O_CREAT | O_TRUNC;
-    int mode = 0666;
-    PyObject* given = argument(arguments, 1);
-    if (details == nullptr || given == nullptr || !to_int(arguments, 2, "flags", flags) ||
-        !to_int(arguments, 3, "mode", mode) ||
-        !find_place(*details, argument(arguments, 0), nullptr, false, place)) {
+    engine::WriteFileCall::Options options;
+    if (details == nullptr || !to_bool(arguments, 2, options.is_durable) ||
+        !to_bool(arguments, 3, options.is_atomic) ||
+        !find_place(*details, argument(arguments, 0), nullptr, false, place) ||
+        !details->buffer.acquire(arguments[1], PyBUF_SIMPLE)) {
         return nullptr;
     }
-    // what can change is copied
-    details->payload =
-        PyBytes_CheckExact(given) ? Ref::borrow(given) : Ref::steal(PyBytes_FromObject(given));
-    if (!details->payload) {
-        return nullptr;
-    }
-    PyObject* data = details->payload.get();
-    return set_call<engine::WriteFileCall>(*details, place.path, flags, static_cast<mode_t>(mode),
-                                           PyBytes_AS_STRING(data),
-                                           static_cast<std::size_t>(PyBytes_GET_SIZE(data)))
+    return set_call<engine::WriteFileCall>(*details, place.path, details->buffer.data(),
+                                           details->buffer.size(), options)
                ? start(context, std::move(details), place.fd)
                : nullptr;
 }
@@ -664,7 +713,7 @@ const PyMethodDef* path_methods() {
         entry<stat_file_system, 1, 1>("_statvfs"),
         entry<list_directory, 1, 1>("_listdir"),
         entry<scan_directory, 4, 4>("_scandir"),
-        entry<read_file, 1, 2>("_read_file"),
+        entry<read_file, 1, 3>("_read_file"),
         entry<write_file, 2, 4>("_write_file"),
         entry<send_file, 4, 4>("_sendfile"),
         entry<copy_file, 2, 2>("_copy"),

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole regular file in one job: open, find its size, read to the end, close.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+
+#include "engine/call.hpp"
+
+namespace engine {
+
+class ReadFileCall final : public Call {
+public:
+    struct Memory {
+        char* data = nullptr;
+        std::size_t size = 0;
+    };
+
+    // `memory` is filled first. Without it, only a file that is small is read, to memory of the
+    // call's own. `is_direct`: past the page cache, O_DIRECT.
+    ReadFileCall(int dir_fd, const char* path, Memory memory, bool is_direct) noexcept
+        : dir_fd_(dir_fd), path_(path), memory_(memory), is_direct_(is_direct) {}
+
+    // The result is a number of bytes, as `found()` says.
+    std::optional<std::int64_t> try_at_once() noexcept override;
+    std::int64_t run(const CallFiles& files) noexcept override;
+
+    enum class Found : std::uint8_t {
+        all,    // was read
+        large,  // nothing was read, for lack of memory: the result is the file's size
+        stream  // no regular file; nothing was opened
+    };
+    Found found() const noexcept { return found_; }
+
+    // Of what was read: how much of the given memory is filled, and what did not fit there.
+    std::size_t filled() const noexcept { return filled_; }
+    const char* rest() const noexcept { return rest_.get(); }
+    std::size_t rest_size() const noexcept { return rest_size_; }
+
+private:
+    struct Free {
+        void operator()(char* data) const noexcept { std::free(data); }
+    };
+
+    bool is_too_large(std::uint64_t size) const noexcept;
+    std::int64_t leave_large(std::uint64_t size) noexcept;
+    std::int64_t leave_stream() noexcept;
+    std::int64_t read_cached(int fd, std::uint64_t size) noexcept;
+    bool grow_rest(std::size_t capacity) noexcept;
+    Memory next_memory() noexcept;
+    void add(std::size_t count) noexcept;
+    std::int64_t read_to_end(int fd, const CallFiles& files) noexcept;
+    std::int64_t read_directly(int fd, const CallFiles& files) noexcept;
+    std::int64_t total() const noexcept { return static_cast<std::int64_t>(filled_ + rest_size_); }
+
+    const int dir_fd_;
+    const char* const path_;
+    const Memory memory_;
+    const bool is_direct_;
+    Found found_ = Found::all;
+    std::size_t filled_ = 0;
+    std::unique_ptr<char, Free> rest_;
+    std::size_t rest_capacity_ = 0;
+    std::size_t rest_size_ = 0;
+};
+
+}  // namespace engine
