@@ -226,6 +226,7 @@ def drive_whole(contender: Whole, job: Job) -> Sample:
     contender.prepare()
     try:
         files.prepare(job.case, job.path)
+        files.use_memory(os.path.getsize(job.path))
         if job.case.storage is not Storage.CACHED:
             files.use_up_bursts(job.path)
         watch = Stopwatch(job)

@@ -121,6 +121,13 @@ def use_up_bursts(path: str, seconds: float = 0.5) -> None:
         os.close(fd)
 
 
+def use_memory(size: int) -> None:
+    """Use as much memory for a moment: what a virtual machine's host has to give first takes long,
+    and whoever comes first would look worst."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+    mmap.mmap(-1, size, flags=flags).close()
+
+
 def touch(buffer: memoryview) -> None:
     """Have the kernel give the memory, so that its time is not counted."""
     for offset in range(0, len(buffer), mmap.PAGESIZE):

@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import _copying, _core
@@ -49,6 +49,8 @@ Direct: TypeAlias = Literal["auto"] | bool
 
 _DIRECT_MODES: dict[object, int] = {False: 0, "auto": 1, True: 2}
 _PROGRESS_SECONDS = 0.1
+_DEPTH_OF_MANY = 64  # of small requests a disk takes more at a time
+_REQUEST = 1 << 20  # bytes, unless the program says how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +237,12 @@ class _HashStream:
     def __init__(self, digest: hashlib._Hash, size: int, options: _Options) -> None:
         self._digest = digest
         self._size = size
-        self._chunk = min(max(options.chunk or 1 << 20, 1 << 16), 1 << 26)
-        count = min((options.depth or 16) + 4, -(-size // self._chunk), 1024)
-        # at page boundaries, so that direct reads need no copy
+        # Larger than a request: each costs a change of threads, which wait for the GIL. At page
+        # boundaries, so that direct reads need no copy.
+        self._request = request = options.chunk or 2 * _REQUEST
+        self._chunk = -(-min(max(request, 4 * _REQUEST), 1 << 26) // mmap.PAGESIZE) * mmap.PAGESIZE
+        in_flight = -(-request * (options.depth or 16) // self._chunk)
+        count = min(in_flight + 5, -(-size // self._chunk), 1024)
         memory = memoryview(mmap.mmap(-1, count * self._chunk))
         self._free = deque(memory[i * self._chunk :][: self._chunk] for i in range(count))
         self._freed = threading.Event()
@@ -258,7 +263,7 @@ class _HashStream:
                 self._feed,
                 self._done,
                 options.mode,
-                self._chunk,
+                self._request,
                 options.depth,
                 options.engine,
                 clock.tick,
@@ -471,8 +476,9 @@ async def read_many(
     """
     stream = _RangeStream(_merge(list(ranges), max_gap, max_merge, memory, ordered), memory)
 
+    options = _Options(direct, chunk, _DEPTH_OF_MANY if depth is None else depth)
+
     def work(worker: Worker[None]) -> None:
-        options = _Options(direct, chunk, depth)
         with _opened(file, options.direct) as source:
             source.check_offsets()
             stream.run(worker, source, options)
@@ -504,9 +510,14 @@ class _Group:
 
     offset: int
     window: int
+    parts: list[tuple[int, int, int]]  # index, start, length
     length: int = 0
-    parts: list[tuple[int, int, int]] = field(default_factory=list)  # index, start, length
     left: int = 0  # parts that the program has not taken
+
+    def pages(self) -> tuple[int, int]:
+        """The offset and the length of the whole pages that it lies in."""
+        start = self.offset - self.offset % mmap.PAGESIZE
+        return start, -((start - self.offset - self.length) // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 # In order, a range is only merged with others that the program takes soon.
@@ -542,19 +553,26 @@ def _merge_window(
     ranges: list[tuple[int, int]], indices: range, window: int, max_gap: int, max_merge: int
 ) -> list[_Group]:
     groups: list[_Group] = []
-    group = _Group(0, window)
+    first = size = reach = limit = -1  # of the group: its offset, length, and how far others may be
+    parts: list[tuple[int, int, int]] = []
     for index in sorted(indices, key=ranges.__getitem__):
         offset, length = ranges[index]
-        start = offset - group.offset
-        end = max(start + length, group.length)
-        if not group.parts or start > group.length + max_gap or end > max_merge:
-            group = _Group(offset, window)
-            groups.append(group)
-            start, end = 0, length
-        group.length = end
-        group.parts.append((index, start, length))
-        group.left += 1
+        end = offset + length
+        if offset > reach or end > limit:
+            parts = []
+            first, size, limit = offset, 0, offset + max_merge
+            groups.append(_Group(offset, window, parts))
+        parts.append((index, offset - first, length))
+        if end - first >= size:
+            size = groups[-1].length = end - first
+            reach = end + max_gap
+    for group in groups:
+        group.left = len(group.parts)
     return groups
+
+
+# Memory that is allocated at a time.
+_BLOCK = 1 << 18
 
 
 class _RangeStream:
@@ -571,6 +589,8 @@ class _RangeStream:
         self._buffers: dict[int, memoryview] = {}
         self._arrived: deque[tuple[_Group, memoryview]] = deque()
         self._short: _Group | None = None
+        self._block = memoryview(b"")
+        self._block_used = 0
 
     def run(self, worker: Worker[None], source: _Source, options: _Options) -> None:
         """Read all groups. For the thread."""
@@ -578,8 +598,9 @@ class _RangeStream:
 
         def done(index: int, nbytes: int) -> None:
             group = self._groups[index]
-            data = self._buffers.pop(index)
-            if nbytes < group.length:
+            shift = group.offset % mmap.PAGESIZE
+            data = self._buffers.pop(index)[shift:]
+            if nbytes < shift + group.length:
                 self._short = self._short or group
                 return
             self._arrived.append((group, data))
@@ -605,23 +626,34 @@ class _RangeStream:
         if self._fed == len(self._groups):
             return False
         group = self._groups[self._fed]
+        start, nbytes = group.pages()  # so that direct reads need no copy
         with self._lock:
             fits = (
                 self._used == 0
-                or self._used + group.length <= self._memory
+                or self._used + nbytes <= self._memory
                 or group.window <= self._window
             )
-            self._used += group.length if fits else 0
+            self._used += nbytes if fits else 0
         if not fits:
             if may_wait:
                 self._freed.wait(timeout=0.04)
                 self._freed.clear()
             return None
-        shift = group.offset % mmap.PAGESIZE  # so that direct reads need no copy
-        buffer = _core.aligned_buffer(shift + group.length, mmap.PAGESIZE)[shift:]
+        buffer = self._allocate(nbytes)
         self._buffers[self._fed] = buffer
         self._fed += 1
-        return group.offset, buffer
+        return start, buffer
+
+    def _allocate(self, nbytes: int) -> memoryview:
+        """Return memory at a page boundary. Small groups share a block, which is less work."""
+        if nbytes > _BLOCK // 4:
+            return _core.aligned_buffer(nbytes, mmap.PAGESIZE)
+        if self._block_used + nbytes > len(self._block):
+            self._block = _core.aligned_buffer(_BLOCK, mmap.PAGESIZE)
+            self._block_used = 0
+        place = self._block_used
+        self._block_used += nbytes
+        return self._block[place : self._block_used]
 
     def arrived(self) -> Iterator[tuple[_Group, memoryview]]:
         """Take what has arrived. For the task."""
@@ -633,7 +665,7 @@ class _RangeStream:
         group.left -= 1
         if group.left == 0:
             with self._lock:
-                self._used -= group.length
+                self._used -= group.pages()[1]
             self._freed.set()
 
 
