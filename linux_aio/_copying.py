@@ -6,19 +6,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
-import mmap
 import os
 import queue
 import secrets
 import shutil
 import stat
 import threading
-from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from . import _core
+from ._pieces import PieceThread, end_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +28,7 @@ FICLONE = 0x40049409
 RANGE_BYTES = 1 << 25
 
 # Writes in flight: each has a thread, since a write that extends or allocates waits for others.
-_WRITERS = 4
+WRITERS = 4
 
 # What direct writes need at most.
 _BLOCK = 4096
@@ -207,106 +205,59 @@ def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
         position = max(end, position + 1)
 
 
-def end_threads(threads: list[threading.Thread], tell: Callable[[], None]) -> None:
-    """Tell each thread to end and wait for it, also if a signal's handler raises meanwhile.
-
-    The threads use descriptors and memory that are given back afterwards.
-    """
-    interrupt: BaseException | None = None
-    while True:
-        try:
-            for _ in threads:
-                tell()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
-            break
-        except BaseException as error:  # such as KeyboardInterrupt
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
+def ranges(source: Source, target: int, allocate: bool) -> Iterator[tuple[int, int]]:
+    """What is to be copied, as (start, end); with `allocate` the target has blocks for it then."""
+    for start, end in extents(source.buffered, source.size):
+        if allocate:
+            # Direct writes beyond the end of a file, or to a hole, wait for each other.
+            os.posix_fallocate(target, start, end - start)
+        yield start, end
 
 
 class Copier:
-    """Chunks that are read, several at a time, and written by threads as they come."""
+    """Threads that write pieces as they come."""
 
-    def __init__(
-        self, source: Source, target: int, direct_target: int, chunk: int, depth: int
-    ) -> None:
-        self._source = source
+    def __init__(self, target: int, direct_target: int) -> None:
         self._target = target
         self._direct_target = direct_target
-        self.chunk = -(-(chunk or 1 << 20) // _BLOCK) * _BLOCK
-        count = (depth or 16) + _WRITERS
-        memory = memoryview(mmap.mmap(-1, count * self.chunk))
-        self._free = deque(memory[i * self.chunk :][: self.chunk] for i in range(count))
-        self._freed = threading.Event()
-        self._pieces = self._cut()
-        self._reading: dict[int, tuple[int, memoryview]] = {}
-        self._indices = itertools.count()
-        self._queue: queue.SimpleQueue[tuple[int, memoryview, int] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[int, int, memoryview] | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self.wrote_direct = False
 
-    def _cut(self) -> Iterator[tuple[int, int]]:
-        for start, end in extents(self._source.buffered, self._source.size):
-            if self._direct_target >= 0:
-                # Direct writes beyond the end of a file, or to a hole, wait for each other.
-                os.posix_fallocate(self._target, start, end - start)
-            for offset in range(start, end, self.chunk):
-                yield offset, min(self.chunk, end - offset)
+    def run(self, source: PieceThread, tick: Callable[[int], None]) -> None:
+        """Write what the other thread reads. Returns when all of it is written."""
 
-    def run(self, read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Start the writers, call read(), and wait for what was written."""
+        def check(done: int) -> None:
+            if self._error is not None:
+                raise self._error
+            tick(done)
+
         writers = [
-            threading.Thread(target=self._write, name="linux_aio copy", daemon=True)
-            for _ in range(_WRITERS)
+            threading.Thread(target=self._write, args=(source,), name="linux_aio copy", daemon=True)
+            for _ in range(WRITERS)
         ]
         try:
             for writer in writers:
                 writer.start()
-            answer = read()
+            for _, offset, place, data in source.pieces(check):
+                self._queue.put((offset, place, data))
         except BaseException as error:
-            self._error = self._error or error
+            self._error = self._error or error  # the writers need not go on
             raise
         finally:
             end_threads(writers, lambda: self._queue.put(None))
         if self._error is not None:
             raise self._error
-        return answer
 
-    def feed(self, may_wait: bool) -> tuple[int, memoryview] | bool | None:
-        """Return the next piece to be read, for _bulk_stream."""
-        if self._error is not None:
-            return False
-        if not self._free:
-            if may_wait:
-                self._freed.wait(timeout=0.04)
-                self._freed.clear()
-            return None
-        piece = next(self._pieces, None)
-        if piece is None:
-            return False
-        offset, length = piece
-        buffer = self._free.popleft()
-        self._reading[next(self._indices)] = offset, buffer
-        return offset, buffer[:length]
-
-    def done(self, index: int, nbytes: int) -> None:
-        """Hand what was read to a writer, for _bulk_stream."""
-        offset, buffer = self._reading.pop(index)
-        self._queue.put((offset, buffer, nbytes))
-
-    def _write(self) -> None:
+    def _write(self, source: PieceThread) -> None:
         while (item := self._queue.get()) is not None:
-            offset, buffer, length = item
+            offset, place, data = item
             try:
                 if self._error is None:
-                    self._write_piece(offset, buffer[:length])
+                    self._write_piece(offset, data)
             except BaseException as error:
                 self._error = self._error or error
-            self._free.append(buffer)
-            self._freed.set()
+            source.give_back(place)
 
     def _write_piece(self, offset: int, data: memoryview) -> None:
         if self._direct_target >= 0 and offset % _BLOCK == 0:

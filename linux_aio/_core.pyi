@@ -124,23 +124,50 @@ def _bulk_load(
     that failed. The descriptors are those of one file without and with O_DIRECT; -1: not open so.
     """
 
-def _bulk_stream(
-    buffered_fd: int,
-    direct_fd: int,
-    feed: Callable[[bool], tuple[int, WriteableBuffer] | bool | None],
-    done: Callable[[int, int], object],
-    direct: int,
-    chunk: int,
-    depth: int,
-    engine: str,
-    tick: Callable[[int], object] | None,
-    /,
-) -> tuple[Any, ...]:
-    """As _bulk_load, with pairs that feed(may_wait) returns one by one.
+@final
+class _PieceReader:
+    """Reads parts of a file in one thread for another."""
 
-    None if there is none for now, False when there are no more. done(index, nbytes) is called when
-    one is complete, which may be in another order.
-    """
+    def __new__(
+        cls, ranges: ReadableBuffer, pool: WriteableBuffer | None, unit: int, memory: int, /
+    ) -> Self:
+        """`ranges` has three numbers of 64 bits for each: offset, length, window.
+
+        With a pool, they are cut into pieces of `unit` bytes, each for a place of the pool. Else
+        each is a piece with memory of its own; about `memory` bytes at most are read that were not
+        given back, but for ranges of the window that the program waits for.
+        """
+
+    def run(
+        self,
+        buffered_fd: int,
+        direct_fd: int,
+        direct: int,
+        chunk: int,
+        depth: int,
+        engine: str,
+        wake_fd: int,
+        /,
+    ) -> tuple[Any, ...]:
+        """Read all pieces, without the GIL; once. Signals the eventfd wake_fd, unless it is -1.
+
+        Returns what _bulk_load returns.
+        """
+
+    def take(self) -> list[tuple[int, int, Any, int]]:
+        """Return what has arrived since: (index, offset, place of the pool or memory, nbytes)."""
+
+    def wait(self, milliseconds: int, /) -> None:
+        """Wait, without the GIL, for a piece to arrive."""
+
+    def give_back(self, number: int, /) -> None:
+        """Make a place of the pool, or that many bytes, free."""
+
+    def set_window(self, window: int, /) -> None:
+        """Read ranges up to this window whatever memory they take."""
+
+    def stop(self) -> None:
+        """End run() soon."""
 
 def _bulk_size(fd: int, /) -> int:
     """Return the size of a file or block device in bytes; 0 where none is known."""

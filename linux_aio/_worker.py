@@ -50,6 +50,11 @@ class Worker(Generic[_T]):
         self.finished = True
         self.notify()
 
+    @property
+    def wake_fd(self) -> int:
+        """The eventfd that wakes the loop; -1 once it is closed."""
+        return self._fd
+
     def notify(self) -> None:
         """Wake the loop: the thread has news."""
         with self._lock:

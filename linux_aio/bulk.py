@@ -7,6 +7,7 @@ takes, past the page cache (O_DIRECT) where the data is not in it.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import fcntl
@@ -14,10 +15,8 @@ import hashlib
 import mmap
 import operator
 import os
-import queue
 import shutil
 import stat
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -25,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import _copying, _core
+from ._pieces import PieceThread, whole_pages
 from ._worker import Worker, run_in_thread
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ Direct: TypeAlias = Literal["auto"] | bool
 _DIRECT_MODES: dict[object, int] = {False: 0, "auto": 1, True: 2}
 _PROGRESS_SECONDS = 0.1
 _DEPTH_OF_MANY = 64  # of small requests a disk takes more at a time
-_REQUEST = 1 << 20  # bytes, unless the program says how many
+REQUEST = 1 << 20  # bytes, unless the program says how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +139,9 @@ def _load(
     with _opened(file, options.direct) as source:
         source.check_offsets()
         clock.total = _total(segments) if clock.is_needed else 0
-        answer = _core._bulk_load(
-            source.buffered,
-            source.direct,
-            segments,
-            options.mode,
-            options.chunk,
-            options.depth,
-            options.engine,
-            clock.tick if clock.is_needed else None,
-        )
+        tick = clock.tick if clock.is_needed else None
+        arguments: list[Any] = [*source.fds(), segments, *options.all(), tick]
+        answer = _core._bulk_load(*arguments)
         transfer, met_end = clock.transfer(answer, source)
     if met_end:
         raise ShortFileError(
@@ -207,8 +200,7 @@ def _checksum(
     with _opened(file, options.direct) as source:
         clock.total = source.size
         if source.size != 0:
-            stream = _HashStream(digest, source.size, options)
-            stream.run(source, options, clock)
+            _hash_pieces(digest, source, options, clock)
         else:
             _hash_to_the_end(digest, source, clock)
     clock.finish(clock.total)
@@ -231,83 +223,28 @@ def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> N
         clock.tick(position)
 
 
-class _HashStream:
-    """Chunks that are read out of order, and hashed in order by another thread."""
-
-    def __init__(self, digest: hashlib._Hash, size: int, options: _Options) -> None:
-        self._digest = digest
-        self._size = size
-        # Larger than a request: each costs a change of threads, which wait for the GIL. At page
-        # boundaries, so that direct reads need no copy.
-        self._request = request = options.chunk or 2 * _REQUEST
-        self._chunk = -(-min(max(request, 4 * _REQUEST), 1 << 26) // mmap.PAGESIZE) * mmap.PAGESIZE
-        in_flight = -(-request * (options.depth or 16) // self._chunk)
-        count = min(in_flight + 5, -(-size // self._chunk), 1024)
-        memory = memoryview(mmap.mmap(-1, count * self._chunk))
-        self._free = deque(memory[i * self._chunk :][: self._chunk] for i in range(count))
-        self._freed = threading.Event()
-        self._offset = 0  # of the next chunk to be read
-        self._buffers: deque[memoryview] = deque()  # from the chunk on that is hashed next
-        self._lengths: dict[int, int] = {}  # of chunks that have been read, and wait for others
-        self._next = 0
-        self._queue: queue.SimpleQueue[tuple[memoryview, int] | None] = queue.SimpleQueue()
-        self._error: BaseException | None = None
-
-    def run(self, source: _Source, options: _Options, clock: _Clock) -> None:
-        thread = threading.Thread(target=self._hash, name="linux_aio hash", daemon=True)
-        try:
-            thread.start()
-            answer = _core._bulk_stream(
-                source.buffered,
-                source.direct,
-                self._feed,
-                self._done,
-                options.mode,
-                self._request,
-                options.depth,
-                options.engine,
-                clock.tick,
-            )
-        finally:
-            _copying.end_threads([thread], lambda: self._queue.put(None))
-        if self._error is not None:
-            raise self._error
-        transfer, met_end = clock.transfer(answer, source)
-        if met_end:
-            raise ShortFileError(
-                f"{source.name} ended after {transfer.nbytes} of {self._size} bytes", transfer
-            )
-
-    def _feed(self, may_wait: bool) -> tuple[int, memoryview] | bool | None:
-        if self._offset == self._size or self._error is not None:
-            return False
-        if not self._free:
-            if may_wait:
-                self._freed.wait(timeout=0.04)
-                self._freed.clear()
-            return None
-        buffer = self._free.popleft()
-        self._buffers.append(buffer)
-        offset = self._offset
-        self._offset = min(offset + self._chunk, self._size)
-        return offset, buffer[: self._offset - offset]
-
-    def _done(self, index: int, nbytes: int) -> None:
-        self._lengths[index] = nbytes
-        while (length := self._lengths.pop(self._next, None)) is not None:
-            self._next += 1
-            self._queue.put((self._buffers.popleft(), length))
-
-    def _hash(self) -> None:
-        try:
-            while (item := self._queue.get()) is not None:
-                buffer, length = item
-                self._digest.update(buffer[:length])
-                self._free.append(buffer)
-                self._freed.set()
-        except BaseException as error:
-            self._error = error
-            self._freed.set()
+def _hash_pieces(digest: hashlib._Hash, source: _Source, options: _Options, clock: _Clock) -> None:
+    """Hash what another thread reads, in order."""
+    request = options.chunk or 2 * REQUEST
+    # Larger than a request: each takes a change of threads.
+    unit = whole_pages(min(max(request, 4 * REQUEST), 1 << 26))
+    count = -(-request * (options.depth or 16) // unit) + 4
+    count = min(count, -(-source.size // unit), 1024)
+    with PieceThread(source.fds(), [(0, source.size)], options.all(request), unit, count) as thread:
+        waiting: dict[int, tuple[int, memoryview]] = {}
+        wanted = 0
+        for index, _, place, data in thread.pieces(clock.tick):
+            waiting[index] = place, data
+            while wanted in waiting:
+                place, data = waiting.pop(wanted)
+                digest.update(data)
+                thread.give_back(place)
+                wanted += 1
+        transfer, met_end = clock.transfer(thread.answer(), source)
+    if met_end:
+        raise ShortFileError(
+            f"{source.name} ended after {transfer.nbytes} of {source.size} bytes", transfer
+        )
 
 
 def copy(
@@ -406,20 +343,13 @@ def _copy_data(
             direct_fd = _reopen(
                 new.fd, os.O_DIRECT, stack, os.O_RDWR, required=options.direct is True
             )
-        copier = _copying.Copier(source, new.fd, direct_fd, options.chunk, options.depth)
-        answer = copier.run(
-            lambda: _core._bulk_stream(
-                source.buffered,
-                source.direct,
-                copier.feed,
-                copier.done,
-                options.mode,
-                copier.chunk,
-                options.depth,
-                options.engine,
-                clock.tick,
-            )
-        )
+        copier = _copying.Copier(new.fd, direct_fd)
+        unit = whole_pages(options.chunk or REQUEST)
+        count = (options.depth or 16) + _copying.WRITERS
+        ranges = _copying.ranges(source, new.fd, direct_fd >= 0)
+        with PieceThread(source.fds(), ranges, options.all(unit), unit, count) as thread:
+            copier.run(thread, clock.tick)
+            answer = thread.answer()
     transfer, met_end = clock.transfer(answer, source)
     if met_end:
         raise ShortFileError(f"{source.name} got shorter while it was copied", transfer)
@@ -474,34 +404,58 @@ async def read_many(
     bytes are read ahead of the program. The other arguments are as for load_into. Raises
     ShortFileError if the file ends before the end of a range.
     """
-    stream = _RangeStream(_merge(list(ranges), max_gap, max_merge, memory, ordered), memory)
-
+    groups, ends = _merge(list(ranges), max_gap, max_merge, memory, ordered)
     options = _Options(direct, chunk, _DEPTH_OF_MANY if depth is None else depth)
+    pages = array.array("Q")
+    for group in groups:
+        pages.extend((*group.pages(), group.window))
+    reader = _core._PieceReader(pages, None, 0, memory)
 
-    def work(worker: Worker[None]) -> None:
+    def work(worker: Worker[tuple[Transfer, str]]) -> tuple[Transfer, str]:
+        clock = _Clock(None)
         with _opened(file, options.direct) as source:
             source.check_offsets()
-            stream.run(worker, source, options)
+            arguments: list[Any] = [*source.fds(), *options.all(), worker.wake_fd]
+            answer = reader.run(*arguments)
+            return clock.transfer(answer, source)[0], source.name
 
     async with Worker(work) as worker:
-        finished = False
-        waiting: dict[int, tuple[_Group, memoryview]] = {}
-        wanted = 0
-        while not finished:
-            await worker.news()
-            finished = worker.finished
-            for group, data in stream.arrived():
-                for index, start, length in group.parts:
-                    waiting[index] = group, data[start : start + length]
-            while waiting:
-                index = wanted if ordered else next(iter(waiting))
-                if index not in waiting:
-                    break
-                group, view = waiting.pop(index)
-                wanted += 1
-                yield index, view
-                stream.consumed(group)
-        worker.result()
+        try:
+            finished = False
+            short: _Group | None = None
+            waiting: dict[int, tuple[_Group, memoryview]] = {}
+            wanted = window = 0
+            while not finished:
+                await worker.news()
+                finished = worker.finished
+                for number, start, data, nbytes in reader.take():
+                    group = groups[number]
+                    shift = group.offset - start
+                    if nbytes < shift + group.length:
+                        short = short or group
+                        continue
+                    for index, place, length in group.parts:
+                        waiting[index] = group, data[shift + place : shift + place + length]
+                while waiting:
+                    index = wanted if ordered else next(iter(waiting))
+                    if index not in waiting:
+                        break
+                    group, view = waiting.pop(index)
+                    wanted += 1
+                    yield index, view
+                    group.left -= 1
+                    if group.left == 0:
+                        reader.give_back(group.pages()[1])
+                    if ends and wanted == ends[0]:
+                        ends.popleft()
+                        window += 1
+                        reader.set_window(window)
+        finally:
+            reader.stop()
+        transfer, name = worker.result()
+        if short is not None:
+            end = short.offset + short.length
+            raise ShortFileError(f"{name} ended before byte {end}", transfer)
 
 
 @dataclass(slots=True)
@@ -516,8 +470,10 @@ class _Group:
 
     def pages(self) -> tuple[int, int]:
         """The offset and the length of the whole pages that it lies in."""
+        if self.length == 0:
+            return self.offset, 0
         start = self.offset - self.offset % mmap.PAGESIZE
-        return start, -((start - self.offset - self.length) // mmap.PAGESIZE) * mmap.PAGESIZE
+        return start, whole_pages(self.offset - start + self.length)
 
 
 # In order, a range is only merged with others that the program takes soon.
@@ -526,8 +482,8 @@ _WINDOW_RANGES = 1024
 
 def _merge(
     ranges: list[tuple[int, int]], max_gap: int, max_merge: int, memory: int, ordered: bool
-) -> list[_Group]:
-    """Return the groups in the order in which they are to be read."""
+) -> tuple[list[_Group], deque[int]]:
+    """Return the groups in the order in which they are to be read, and where each window ends."""
     if max_gap < 0 or max_merge < 0:
         raise ValueError("max_gap and max_merge must not be negative")
     if memory <= 0:
@@ -535,18 +491,20 @@ def _merge(
     for offset, length in ranges:
         if offset < 0 or length < 0:
             raise ValueError(f"a range must not be negative: ({offset}, {length})")
+    ends: deque[int] = deque()
     if not ordered:
-        return _merge_window(ranges, range(len(ranges)), 0, max_gap, max_merge)
+        # not of the window that the program waits for: it can take any
+        return _merge_window(ranges, range(len(ranges)), 1, max_gap, max_merge), ends
     groups: list[_Group] = []
     first = 0
     nbytes = 0
-    for index, (_, length) in enumerate(ranges):
-        if index - first == _WINDOW_RANGES or nbytes + length > memory // 4:
-            groups += _merge_window(ranges, range(first, index), len(groups), max_gap, max_merge)
+    for index, (_, length) in enumerate([*ranges, (0, memory)]):
+        if index - first == _WINDOW_RANGES or (nbytes + length > memory // 4 and index > first):
+            groups += _merge_window(ranges, range(first, index), len(ends), max_gap, max_merge)
+            ends.append(index)
             first, nbytes = index, 0
         nbytes += length
-    groups += _merge_window(ranges, range(first, len(ranges)), len(groups), max_gap, max_merge)
-    return groups
+    return groups, ends
 
 
 def _merge_window(
@@ -571,104 +529,6 @@ def _merge_window(
     return groups
 
 
-# Memory that is allocated at a time.
-_BLOCK = 1 << 18
-
-
-class _RangeStream:
-    """Groups of ranges on their way from the thread that reads to the task that takes them."""
-
-    def __init__(self, groups: list[_Group], memory: int) -> None:
-        self._groups = groups
-        self._memory = memory
-        self._used = 0  # bytes of groups that were not taken completely
-        self._lock = threading.Lock()
-        self._freed = threading.Event()
-        self._fed = 0
-        self._window = 0  # of the last group that was taken completely
-        self._buffers: dict[int, memoryview] = {}
-        self._arrived: deque[tuple[_Group, memoryview]] = deque()
-        self._short: _Group | None = None
-        self._block = memoryview(b"")
-        self._block_used = 0
-
-    def run(self, worker: Worker[None], source: _Source, options: _Options) -> None:
-        """Read all groups. For the thread."""
-        clock = _Clock(None, worker.check)
-
-        def done(index: int, nbytes: int) -> None:
-            group = self._groups[index]
-            shift = group.offset % mmap.PAGESIZE
-            data = self._buffers.pop(index)[shift:]
-            if nbytes < shift + group.length:
-                self._short = self._short or group
-                return
-            self._arrived.append((group, data))
-            worker.notify()
-
-        answer = _core._bulk_stream(
-            source.buffered,
-            source.direct,
-            self._feed,
-            done,
-            options.mode,
-            options.chunk,
-            options.depth,
-            options.engine,
-            clock.tick,
-        )
-        transfer, _ = clock.transfer(answer, source)
-        if self._short is not None:
-            end = self._short.offset + self._short.length
-            raise ShortFileError(f"{source.name} ended before byte {end}", transfer)
-
-    def _feed(self, may_wait: bool) -> tuple[int, memoryview] | bool | None:
-        if self._fed == len(self._groups):
-            return False
-        group = self._groups[self._fed]
-        start, nbytes = group.pages()  # so that direct reads need no copy
-        with self._lock:
-            fits = (
-                self._used == 0
-                or self._used + nbytes <= self._memory
-                or group.window <= self._window
-            )
-            self._used += nbytes if fits else 0
-        if not fits:
-            if may_wait:
-                self._freed.wait(timeout=0.04)
-                self._freed.clear()
-            return None
-        buffer = self._allocate(nbytes)
-        self._buffers[self._fed] = buffer
-        self._fed += 1
-        return start, buffer
-
-    def _allocate(self, nbytes: int) -> memoryview:
-        """Return memory at a page boundary. Small groups share a block, which is less work."""
-        if nbytes > _BLOCK // 4:
-            return _core.aligned_buffer(nbytes, mmap.PAGESIZE)
-        if self._block_used + nbytes > len(self._block):
-            self._block = _core.aligned_buffer(_BLOCK, mmap.PAGESIZE)
-            self._block_used = 0
-        place = self._block_used
-        self._block_used += nbytes
-        return self._block[place : self._block_used]
-
-    def arrived(self) -> Iterator[tuple[_Group, memoryview]]:
-        """Take what has arrived. For the task."""
-        while self._arrived:
-            yield self._arrived.popleft()
-
-    def consumed(self, group: _Group) -> None:
-        """The program has taken one more part of the group. For the task."""
-        group.left -= 1
-        if group.left == 0:
-            with self._lock:
-                self._used -= group.pages()[1]
-            self._freed.set()
-
-
 # --- what all have in common
 
 
@@ -685,6 +545,10 @@ class _Options:
         self.engine = os.environ.get("LINUX_AIO_ENGINE") or "auto"
         if self.engine not in ("auto", "aio", "uring", "threads"):
             raise ValueError(f"LINUX_AIO_ENGINE names no engine: {self.engine!r}")
+
+    def all(self, request: int | None = None) -> tuple[int, int, int, str]:
+        """For the extension's functions."""
+        return self.mode, request or self.chunk, self.depth, self.engine
 
 
 def _positive(value: int | None, name: str) -> int:
@@ -751,6 +615,10 @@ class _Source:
     size: int
     buffered: int
     direct: int  # -1: not open for direct I/O
+
+    def fds(self) -> tuple[int, int]:
+        """For the extension's functions."""
+        return self.buffered, self.direct
 
     def check_offsets(self) -> None:
         """Raise an OSError for a pipe, socket or terminal, which has none."""

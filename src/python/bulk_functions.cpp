@@ -6,6 +6,7 @@
 #include "python/arguments.hpp"
 #include "python/bulk_load.hpp"
 #include "python/gil.hpp"
+#include "python/piece_reader.hpp"
 
 namespace python {
 namespace {
@@ -43,7 +44,6 @@ PyObject* bulk_holds_locks(PyObject* /*module*/, PyObject* fd) {
 
 PyMethodDef functions[] = {
     {"_bulk_load", bulk_load, METH_VARARGS, bulk_load_doc},
-    {"_bulk_stream", bulk_stream, METH_VARARGS, bulk_stream_doc},
     {"_numpy_memory", numpy_memory, METH_VARARGS, numpy_memory_doc},
     {"_bulk_size", bulk_size, METH_O,
      "_bulk_size(fd, /)\n--\n\nReturn the size of a file or block device; 0 where none is known."},
@@ -59,6 +59,8 @@ PyMethodDef functions[] = {
 
 }  // namespace
 
-bool add_bulk_functions(PyObject* module) { return PyModule_AddFunctions(module, functions) == 0; }
+bool add_bulk_functions(PyObject* module) {
+    return PyModule_AddFunctions(module, functions) == 0 && add_piece_reader_type(module);
+}
 
 }  // namespace python

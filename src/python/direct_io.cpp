@@ -6,6 +6,7 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <utility>
 
 #include "engine/aligned_memory.hpp"
 #include "engine/alignment.hpp"
@@ -73,6 +74,17 @@ void add_memory(std::string& text, const std::string& of, const iovec& part,
 
 }  // namespace
 
+PyObject* wrap_aligned_memory(ModuleState& state, engine::AlignedMemory memory) {
+    auto* type = state.aligned_buffer_type;
+    const auto object = Ref::steal(type->tp_alloc(type, 0));
+    if (!object) {
+        return nullptr;
+    }
+    auto* buffer = new (static_cast<AlignedBuffer*>(cast(object.get()))) AlignedBuffer;
+    buffer->memory = std::move(memory);
+    return PyMemoryView_FromObject(object.get());
+}
+
 const char aligned_buffer_doc[] =
     "aligned_buffer(nbytes, alignment=4096)\n--\n\n"
     "Return a writable memoryview of nbytes zero bytes at an address that is a multiple of\n"
@@ -104,18 +116,13 @@ PyObject* aligned_buffer(PyObject* module, PyObject* const* arguments, Py_ssize_
                      static_cast<long long>(alignment));
         return nullptr;
     }
-    auto* type = static_cast<ModuleState*>(PyModule_GetState(module))->aligned_buffer_type;
-    const auto object = Ref::steal(type->tp_alloc(type, 0));
-    if (!object) {
-        return nullptr;
-    }
-    auto& memory = (new (static_cast<AlignedBuffer*>(cast(object.get()))) AlignedBuffer)->memory;
     const auto size = static_cast<std::size_t>(*nbytes);
-    memory = engine::AlignedMemory::zeroed(size, static_cast<std::size_t>(alignment));
+    auto memory = engine::AlignedMemory::zeroed(size, static_cast<std::size_t>(alignment));
     if (memory.data() == nullptr) {
         return PyErr_NoMemory();
     }
-    return PyMemoryView_FromObject(object.get());
+    return wrap_aligned_memory(*static_cast<ModuleState*>(PyModule_GetState(module)),
+                               std::move(memory));
 }
 
 const char direct_alignment_doc[] =

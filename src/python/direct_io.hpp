@@ -4,12 +4,16 @@
 
 #include <string>
 
+#include "engine/aligned_memory.hpp"
 #include "python/operation.hpp"
 #include "python/state.hpp"
 
 namespace python {
 
 PyTypeObject* add_aligned_buffer_type(PyObject* module);
+
+// A memoryview of the memory, which goes with the last view of it.
+PyObject* wrap_aligned_memory(ModuleState& state, engine::AlignedMemory memory);
 
 PyObject* aligned_buffer(PyObject* module, PyObject* const* arguments, Py_ssize_t count,
                          PyObject* names);

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A file's pieces, read by a thread of the extension's that never needs the GIL."""
+
+from __future__ import annotations
+
+import array
+import mmap
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from . import _core
+
+
+def whole_pages(nbytes: int) -> int:
+    """Round up."""
+    return -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def end_threads(threads: list[threading.Thread], tell: Callable[[], None]) -> None:
+    """Tell each thread to end and wait for it, also if a signal's handler raises meanwhile.
+
+    The threads use descriptors and memory that are given back afterwards.
+    """
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            for _ in threads:
+                tell()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+            break
+        except BaseException as error:  # such as KeyboardInterrupt
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+class PieceThread:
+    """Reads (start, end) ranges in pieces of `unit` bytes, into `count` places that are reused.
+
+    A context manager: the thread has ended when it is left.
+    """
+
+    def __init__(
+        self,
+        fds: tuple[int, int],
+        ranges: Iterable[tuple[int, int]],
+        options: tuple[int, int, int, str],
+        unit: int,
+        count: int,
+    ) -> None:
+        table = array.array("Q")
+        for start, end in ranges:
+            table.extend((start, end - start, 0))
+        # page boundaries, so that direct reads need no copy
+        self._memory = memoryview(mmap.mmap(-1, unit * count, flags=_PRIVATE))
+        self._unit = unit
+        self._reader = _core._PieceReader(table, self._memory, unit, 0)
+        self._arguments = *fds, *options
+        self._answer: tuple[Any, ...] | BaseException = ()
+        self._finished = False
+        self._thread = threading.Thread(target=self._read, name="linux_aio read", daemon=True)
+
+    def _read(self) -> None:
+        try:
+            self._answer = self._reader.run(*self._arguments, -1)
+        except BaseException as error:
+            self._answer = error
+        self._finished = True
+        self._reader.stop()  # wakes who waits
+
+    def __enter__(self) -> PieceThread:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end_threads([self._thread], self._reader.stop)
+
+    def pieces(self, tick: Callable[[int], None]) -> Iterator[tuple[int, int, int, memoryview]]:
+        """Yield (index, offset, place, data) as they come; calls tick(bytes so far) now and then.
+
+        `data` is shorter than a piece at the end of the file.
+        """
+        done = 0
+        while True:
+            finished = self._finished
+            for index, offset, place, nbytes in self._reader.take():
+                assert isinstance(place, int)
+                start = place * self._unit
+                yield index, offset, place, self._memory[start : start + nbytes]
+                done += nbytes
+                tick(done)
+            if finished:
+                return
+            tick(done)
+            self._reader.wait(40)
+
+    def give_back(self, place: int) -> None:
+        """Let the place be filled again. For any thread."""
+        self._reader.give_back(place)
+
+    def answer(self) -> tuple[Any, ...]:
+        """What the extension says, once there are no more pieces; or raise its error."""
+        if isinstance(self._answer, BaseException):
+            raise self._answer
+        return self._answer
+
+
+_PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
