@@ -144,22 +144,3 @@ def table(report: dict[str, Any]) -> str:
         f" {choice['reads_per_second']} reads/s."
     )
     return "\n".join(lines)
-
-
-def demo(path: str | None) -> str:
-    """Compare one read at a time with 32 in flight, on a file of the program's or a new one."""
-    seconds = 0.5
-    with _file(path or tempfile.gettempdir(), 64 << 20) as (name, nbytes):
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _forget(fd)
-            one = _blocking(fd, nbytes, seconds)
-            _forget(fd)
-            many = _in_flight(fd, nbytes, "auto", 32, seconds)
-        finally:
-            os.close(fd)
-    return (
-        f"4 KiB reads of {path or 'a new file'}, not cached at first:\n"
-        f"  os.preadv, one at a time: {one:>9.0f} reads/s\n"
-        f"  linux_aio, 32 in flight:  {many:>9.0f} reads/s"
-    )

@@ -88,8 +88,21 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="for programs")
     command.set_defaults(run=_run_info)
 
-    command = commands.add_parser("demo", help="4 KiB reads of a file: blocking, and 32 in flight")
-    command.add_argument("file", nargs="?", metavar="FILE", help="default: one that is made")
+    command = commands.add_parser(
+        "demo",
+        help="blocking calls, threads and linux_aio on this machine's disk, in half a minute",
+    )
+    command.add_argument(
+        "path",
+        nargs="?",
+        metavar="PATH",
+        help="a file, which is only read, or a folder, in which one is made and removed "
+        "(default: this folder)",
+    )
+    command.add_argument("--file", metavar="PATH", help="the same")
+    command.add_argument(
+        "--seconds", type=float, default=3.0, help="at most, for each way (default: 3)"
+    )
     command.set_defaults(run=_run_demo)
     return parser
 
@@ -160,9 +173,11 @@ def _run_info(options: argparse.Namespace) -> int:
 
 
 def _run_demo(options: argparse.Namespace) -> int:
-    from ._bench import demo
+    from ._demo import demo
 
-    print(demo(options.file))
+    if options.seconds <= 0:
+        raise ValueError("the time must be positive")
+    print(demo(options.path or options.file, options.seconds))
     return 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples run as they stand, and the demo keeps its word."""
+"""The examples run as they stand, and keep their word."""
 
 from __future__ import annotations
 
@@ -125,84 +125,92 @@ def test_exact_reports_a_disk_that_takes_nothing(monkeypatch: pytest.MonkeyPatch
         asyncio.run(exact.write_all(Full(), b"x", None, 7))
 
 
-# demo.py, with a file that is small enough to make many
+# random_reads.py, with a file that is small enough to make many
 
 
 @pytest.fixture
-def demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    module = load_example("demo", monkeypatch)
+def random_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    module = load_example("random_reads", monkeypatch)
     monkeypatch.setattr(module, "FILE_SIZE", 100 * module.BLOCK_SIZE)
     monkeypatch.chdir(tmp_path)
     return module
 
 
-def run_demo(demo: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["demo.py", *arguments])
-    demo.main()
-
-
-def test_demo_tells_what_it_did(
-    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def run_example_here(
+    random_reads: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str
 ) -> None:
-    run_demo(demo, monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["random_reads.py", *arguments])
+    random_reads.main()
+
+
+def test_random_reads_tells_what_it_did(
+    random_reads: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_example_here(random_reads, monkeypatch)
     printed = capsys.readouterr().out
     assert "100 reads of 4096 bytes" in printed
     rows = [line.split() for line in printed.splitlines()]
     assert [row[-3] for row in rows if row[:1] in (["linux_aio,"], ["os.preadv"])] == ["32", "1"]
 
 
-def test_demo_leaves_the_named_file_and_uses_it_again(
-    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_random_reads_leaves_the_named_file_and_uses_it_again(
+    random_reads: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run_demo(demo, monkeypatch, "--file", "here")
+    run_example_here(random_reads, monkeypatch, "--file", "here")
     before = Path("here").stat()
-    run_demo(demo, monkeypatch, "--file", "here")
+    run_example_here(random_reads, monkeypatch, "--file", "here")
     after = Path("here").stat()
-    assert before.st_size == demo.FILE_SIZE
+    assert before.st_size == random_reads.FILE_SIZE
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     assert os.listdir(tmp_path) == ["here"]
 
 
 @pytest.mark.parametrize("size", [0, 5, 100 * 4096])
-def test_demo_leaves_files_of_others_alone(
-    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int
+def test_random_reads_leaves_files_of_others_alone(
+    random_reads: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     Path("precious").write_bytes(b"\1" * size)
     with pytest.raises(SystemExit, match="precious exists"):
-        run_demo(demo, monkeypatch, "--file", "precious")
+        run_example_here(random_reads, monkeypatch, "--file", "precious")
     assert Path("precious").read_bytes() == b"\1" * size
 
 
-def test_demo_says_why_it_has_no_file(demo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_reads_says_why_it_has_no_file(
+    random_reads: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(SystemExit, match="No such file or directory"):
-        run_demo(demo, monkeypatch, "--file", "nowhere/here")
+        run_example_here(random_reads, monkeypatch, "--file", "nowhere/here")
 
 
 @pytest.mark.parametrize("position", [0, 4095, 4096, 100 * 4096 - 1])
-def test_demo_notices_a_wrong_byte(demo: ModuleType, tmp_path: Path, position: int) -> None:
-    content = bytearray(demo.FILE_SIZE)
+def test_random_reads_notices_a_wrong_byte(
+    random_reads: ModuleType, tmp_path: Path, position: int
+) -> None:
+    content = bytearray(random_reads.FILE_SIZE)
     (tmp_path / "file").write_bytes(content)
     content[position] = 1
-    offsets = list(range(0, demo.FILE_SIZE, demo.BLOCK_SIZE))
+    offsets = list(range(0, random_reads.FILE_SIZE, random_reads.BLOCK_SIZE))
     with (tmp_path / "file").open("rb") as file:
         with pytest.raises(SystemExit, match="wrong"):
-            asyncio.run(demo.read_many_at_a_time(file.fileno(), offsets, bytes(content)))
+            asyncio.run(random_reads.read_many_at_a_time(file.fileno(), offsets, bytes(content)))
         with pytest.raises(SystemExit, match="wrong"):
-            demo.read_one_by_one(file.fileno(), offsets, bytes(content))
+            random_reads.read_one_by_one(file.fileno(), offsets, bytes(content))
 
 
 @pytest.mark.parametrize("blocks_suit", [True, False])
-def test_demo_opens_directly_where_it_can(
-    blocks_suit: bool, demo: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_random_reads_opens_directly_where_it_can(
+    blocks_suit: bool, random_reads: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
-    path.write_bytes(bytes(demo.FILE_SIZE))
+    path.write_bytes(bytes(random_reads.FILE_SIZE))
     if not blocks_suit:
-        monkeypatch.setattr(demo, "direct_alignment", lambda _fd: (512, 2 * demo.BLOCK_SIZE))
-    fd, is_direct = demo.open_to_read(path)
+        monkeypatch.setattr(
+            random_reads, "direct_alignment", lambda _fd: (512, 2 * random_reads.BLOCK_SIZE)
+        )
+    fd, is_direct = random_reads.open_to_read(path)
     try:
         assert bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT) is is_direct
         assert blocks_suit or not is_direct
-        assert demo.read_one_by_one(fd, [0], bytes(demo.FILE_SIZE)) > 0
+        assert random_reads.read_one_by_one(fd, [0], bytes(random_reads.FILE_SIZE)) > 0
     finally:
         os.close(fd)

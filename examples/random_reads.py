@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read a file in random order, many reads at a time, from an asyncio event loop.
+"""Read a file in random order, many reads at a time, with operations that are used again.
 
-./dev demo runs this. It writes a file of known bytes, has the kernel read it back with 32 reads in
-flight, compares every byte, and does the same reads one by one with os.preadv for comparison. Where
-the file system has O_DIRECT, the file is open with that. To await reads is simpler: see
-examples/asyncio_reads.py. This one shows what any event loop can do with the context's eventfd.
+It writes a file of known bytes, has the kernel read it back with 32 reads in flight, compares every
+byte, and does the same reads one by one with os.preadv for comparison. Where the file system has
+O_DIRECT, the file is open with that. To await reads is simpler: see examples/asyncio_reads.py. This
+one shows the fastest way to run a queue, and what any event loop can do with the context's eventfd.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Times:
 
 def check(block: bytes | memoryview, offset: int, content: bytes) -> None:
     if block != content[offset : offset + BLOCK_SIZE]:
-        sys.exit(f"demo: the bytes read at offset {offset} are wrong")
+        sys.exit(f"random_reads: the bytes read at offset {offset} are wrong")
 
 
 async def read_many_at_a_time(fd: int, offsets: list[int], content: bytes) -> Times:
@@ -125,7 +125,7 @@ def is_file_of(path: Path, content: bytes) -> bool:
 def file_with(content: bytes, path: Path | None) -> Iterator[Path]:
     """A file of these bytes: at `path`, where it stays, or a temporary one in this directory."""
     if path is None:
-        with tempfile.NamedTemporaryFile(prefix="linux-aio-demo-", dir=".") as file:
+        with tempfile.NamedTemporaryFile(prefix="linux-aio-reads-", dir=".") as file:
             write_to_disk(file.fileno(), content)
             yield Path(file.name)
     else:
@@ -133,7 +133,7 @@ def file_with(content: bytes, path: Path | None) -> Iterator[Path]:
             with path.open("xb") as new_file:
                 write_to_disk(new_file.fileno(), content)
         elif not is_file_of(path, content):
-            sys.exit(f"demo: {path} exists, and is not a file that this demo made")
+            sys.exit(f"random_reads: {path} exists, and is not a file that this program made")
         yield path
 
 
@@ -178,7 +178,7 @@ def main() -> None:
         with file_with(content, arguments.file) as path:
             demonstrate(path, content)
     except OSError as error:
-        sys.exit(f"demo: {error}")
+        sys.exit(f"random_reads: {error}")
 
 
 if __name__ == "__main__":
