@@ -221,17 +221,15 @@ std::size_t AioEngine::drop_wake_event(std::span<Completion> completions) noexce
     return completions.size() - 1;
 }
 
-void AioEngine::set_waker(int eventfd) noexcept {
+void AioEngine::wake() noexcept {
+    const auto* number = waker_number_.load();
+    if (number == nullptr || wake_is_pending_.exchange(true)) {
+        return;  // nobody sleeps, or whoever does is being woken
+    }
     waker_.opcode = Opcode::poll;
-    waker_.fd = eventfd;
+    waker_.fd = number->load();
     waker_.poll_events = POLLOUT;
     fill_control_block(waker_);
-}
-
-void AioEngine::wake() noexcept {
-    if (wake_is_pending_.exchange(true)) {
-        return;  // whoever sleeps is being woken
-    }
     iocb* block = &waker_.control_block;
     if (libaio::calls.submit(context_, 1, &block) != 1) {
         // There is no room for its event: then there are others, and nobody sleeps.

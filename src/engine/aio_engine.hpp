@@ -47,7 +47,7 @@ public:
     // drew their tickets before. The waker is the event of a poll that completes at once, of which
     // nobody hears. It takes a request more than the others, and an eventfd, to be known by that
     // number in the descriptor table of whoever wakes it.
-    void set_waker(int eventfd) noexcept;
+    void set_waker(const std::atomic<int>& eventfd) noexcept { waker_number_.store(&eventfd); }
     void wake() noexcept override;
 
 private:
@@ -73,6 +73,7 @@ private:
     int sleepers_ = 0;                         // threads inside io_getevents
     std::atomic<std::uint64_t> released_ = 0;  // times that places were given back
 
+    std::atomic<const std::atomic<int>*> waker_number_ = nullptr;
     Request waker_;
     std::atomic<bool> wake_is_pending_ = false;  // its event has not been taken yet
 

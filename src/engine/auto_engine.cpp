@@ -31,14 +31,8 @@ constexpr std::chrono::microseconds longest_call(200);
 // To copy so much takes some ten microseconds: what is larger is left to others.
 constexpr std::size_t most_inside = std::size_t{256} * 1024;
 
-std::unique_ptr<AioEngine> open_aio(unsigned max_requests) {
-    try {
-        // one more for the waker
-        return std::make_unique<AioEngine>(max_requests + 1);
-    } catch (const std::system_error&) {
-        return nullptr;
-    }
-}
+// Where there is no descriptor for waking a thread that waits in the kernel.
+constexpr Timeout::value_type unwakeable_wait = std::chrono::milliseconds(10);
 
 void add(std::atomic<std::uint64_t>& count, std::uint64_t number = 1) noexcept {
     count.fetch_add(number, std::memory_order_relaxed);
@@ -63,12 +57,7 @@ bool ends_at(int fd, std::uint64_t offset) noexcept {
 }  // namespace
 
 AutoEngine::AutoEngine(unsigned max_requests)
-    : aio_(open_aio(max_requests)),
-      pool_(completions_, uring_reactor() != nullptr ? uring_reactor() : make_epoll_reactor,
-            uring_reactor() != nullptr ? make_epoll_reactor : nullptr) {
-    if (aio_ != nullptr) {
-        aio_->set_waker(pool_->wake_number());
-    }
+    : max_requests_(max_requests), pool_(PoolKind::uring) {
     for (auto* fds : {&far_reads_, &far_writes_}) {
         std::ranges::for_each(*fds, [](auto& fd) { fd.store(-1, std::memory_order_relaxed); });
     }
@@ -234,7 +223,7 @@ void AutoEngine::send_inside(Request& request, Pace pace) noexcept {
 
 // For what kernel AIO does without waiting.
 void AutoEngine::send_to_kernel(Request& request, Reason otherwise) noexcept {
-    if (aio_ != nullptr) {
+    if (open_aio() != nullptr) {
         request.route = Route::aio;
         request.pace = Pace::asynchronous;
     } else if (request.opcode == Opcode::poll) {
@@ -264,6 +253,23 @@ void AutoEngine::route_blocking(Request& request, Reason reason) noexcept {
     } else {
         send_to_workers(request, reason, false);
     }
+}
+
+// With the first request for it. A thread that waits meanwhile did not know of it, and looks again.
+AioEngine* AutoEngine::open_aio() noexcept {
+    if (has_tried_aio_) {
+        return aio();
+    }
+    has_tried_aio_ = true;
+    try {
+        // one more for the waker
+        owned_aio_ = std::make_unique<AioEngine>(max_requests_ + 1);
+    } catch (const std::exception&) {
+        return nullptr;
+    }
+    aio_.store(owned_aio_.get());
+    pool_.completions().wake_waiters();
+    return owned_aio_.get();
 }
 
 bool AutoEngine::has_uring() noexcept {
@@ -465,7 +471,7 @@ void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
     note_way(request, true);
     const int to_signal = request.signals_only_later ? -1 : request.eventfd;
     const bool may_block = request.eventfd_may_block;
-    completions_.push(request, result);
+    pool_.completions().push(request, result);
     if (to_signal >= 0) {
         signal_any_eventfd(to_signal, 1, may_block);
     }
@@ -501,7 +507,7 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
         }
         const auto waits = is_timed ? waits_of_this_thread() : 0;
         const auto begun = is_timed ? Clock::now() : Clock::time_point();
-        const auto part = aio_->submit(group);
+        const auto part = aio()->submit(group);
         add(by_aio_, part.taken);
         submission.taken += part.taken;
         if (part.taken < group.size()) {
@@ -546,7 +552,7 @@ Submission AutoEngine::submit_to_threads(std::span<Request* const> requests) noe
         ++reasons[static_cast<std::size_t>(request.reason)];
     };
     // by reference: to copy it would take memory
-    const auto submission = pool_->submit(requests, std::ref(count));
+    const auto submission = pool_.submit(requests, std::ref(count));
     add(by_workers_, to_workers);
     add(by_reactor_, submission.taken - to_workers);
     for (std::size_t i = 0; i < reasons.size(); ++i) {
@@ -564,19 +570,20 @@ std::uint64_t AutoEngine::count_of(Reason reason) const noexcept {
 // --- completion
 
 std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
-    const auto count = completions_.reap(completions);
+    const auto count = pool_.completions().reap(completions);
     for (const auto& completion : completions.first(count)) {
         const auto& request = *completion.request;
         if (request.route != Route::inside && request.reason == Reason::uncached) {
             readahead_probe_.note_returned();
         }
     }
-    if (aio_ == nullptr) {
+    auto* kernel = aio();
+    if (kernel == nullptr) {
         return count;
     }
     for (;;) {
         auto by_kernel = completions.subspan(count);
-        by_kernel = by_kernel.first(aio_->reap(by_kernel));
+        by_kernel = by_kernel.first(kernel->reap(by_kernel));
         const auto gone = std::ranges::remove_if(
             by_kernel, [this](auto& completion) { return goes_another_way(completion); });
         if (gone.empty() || gone.size() != by_kernel.size()) {
@@ -609,25 +616,34 @@ bool AutoEngine::goes_another_way(Completion& completion) noexcept {
 
 // Both tickets in one: that of the queue has 32 bits.
 Engine::Ticket AutoEngine::ticket() noexcept {
-    const auto of_aio = aio_ != nullptr ? aio_->ticket() : 0;
-    return of_aio << 32U | static_cast<std::uint32_t>(completions_.ticket());
+    auto* kernel = aio();
+    const auto of_aio = kernel != nullptr ? kernel->ticket() : 0;
+    return of_aio << 32U | static_cast<std::uint32_t>(pool_.completions().ticket());
 }
 
 int AutoEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     const auto of_queue = static_cast<std::uint32_t>(ticket);
-    if (aio_ == nullptr) {
-        return completions_.wait(of_queue, timeout);
+    auto* kernel = aio();
+    if (kernel == nullptr) {
+        return pool_.completions().wait(of_queue, timeout);
     }
-    const auto of_aio = aio_->ticket();
+    const auto of_aio = kernel->ticket();
     if (static_cast<std::uint32_t>(of_aio) != ticket >> 32U) {
         return 0;
     }
-    if (!completions_.listen(of_queue, *aio_)) {
+    int error = 0;
+    const auto* pool = pool_.join(error);
+    if (pool == nullptr) {
+        timeout = std::min(timeout.value_or(unwakeable_wait), unwakeable_wait);
+        return kernel->wait(of_aio, timeout) == EINTR ? EINTR : 0;
+    }
+    kernel->set_waker(pool->wake_number());
+    if (!pool_.completions().listen(of_queue, *kernel)) {
         return 0;
     }
     // If the waker has gone off, and was taken, in between, the ticket is no longer good.
-    const int status = aio_->wait(of_aio, timeout);
-    completions_.stop_listening();
+    const int status = kernel->wait(of_aio, timeout);
+    pool_.completions().stop_listening();
     return status;
 }
 
@@ -636,28 +652,34 @@ CancelAnswer AutoEngine::post_cancellation(Request& request) noexcept {
         case Route::inside:
             return CancelAnswer::no;
         case Route::aio:
-            return aio_->post_cancellation(request);
+            return aio()->post_cancellation(request);
         case Route::reactor:
         case Route::workers:
             break;
     }
-    return pool_->post_cancellation(request);
+    auto* pool = pool_.get();
+    return pool != nullptr ? pool->post_cancellation(request) : CancelAnswer::no;
 }
 
 CancelAnswer AutoEngine::post_cancellation_if_endless(Request& request) noexcept {
     const bool is_ours = request.route == Route::reactor || request.route == Route::workers;
-    return is_ours ? pool_->post_cancellation_if_endless(request) : post_cancellation(request);
+    auto* pool = pool_.get();
+    return is_ours && pool != nullptr ? pool->post_cancellation_if_endless(pool_.client(), request)
+                                      : post_cancellation(request);
 }
 
 // Only threads of ours answer later.
 CancelAnswer AutoEngine::wait_for_answer(Request& request, std::uint32_t flight,
                                          std::chrono::nanoseconds time) noexcept {
-    return pool_->wait_for_answer(request, flight, time);
+    auto* pool = pool_.get();
+    return pool != nullptr ? pool->wait_for_answer(request, flight, time) : CancelAnswer::no;
 }
 
 RouteCounts AutoEngine::routes() const noexcept {
     const auto reactor = by_reactor_.load();
-    const bool is_uring = uring_reactor() != nullptr && !pool_->has_second_choice();
+    const auto* pool = pool_.get();
+    const bool is_uring =
+        uring_reactor() != nullptr && pool != nullptr && !pool->has_second_choice();
     return {.inside = inside_.load(),
             .aio = by_aio_.load(),
             .uring = is_uring ? reactor : 0,

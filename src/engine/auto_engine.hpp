@@ -28,7 +28,7 @@
 #include "engine/aio_engine.hpp"
 #include "engine/engine.hpp"
 #include "engine/file_facts.hpp"
-#include "engine/pool_client.hpp"
+#include "engine/pool_access.hpp"
 #include "engine/readahead_probe.hpp"
 
 namespace engine {
@@ -63,6 +63,8 @@ private:
     static void send_to_workers(Request& request, Reason reason, bool is_brief) noexcept;
     void route_blocking(Request& request, Reason reason) noexcept;
     bool has_uring() noexcept;
+    AioEngine* aio() const noexcept { return aio_.load(std::memory_order_acquire); }
+    AioEngine* open_aio() noexcept;
 
     using Clock = std::chrono::steady_clock;
 
@@ -112,13 +114,15 @@ private:
     std::atomic<int>& far_fd(const Request& request) noexcept;
     void note_way(const Request& request, bool is_inside) noexcept;
 
-    std::unique_ptr<AioEngine> aio_;  // null where the system refuses it
-    CompletionQueue completions_;
-    PoolClient pool_;
+    const unsigned max_requests_;
+    std::unique_ptr<AioEngine> owned_aio_;
+    std::atomic<AioEngine*> aio_ = nullptr;  // null before its first use, or where it is refused
+    PoolAccess pool_;
 
     std::mutex mutex_;  // for what follows
     FileFacts facts_;
     std::optional<bool> has_uring_;
+    bool has_tried_aio_ = false;
 
     ReadaheadProbe readahead_probe_;
 

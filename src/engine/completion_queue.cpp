@@ -69,6 +69,11 @@ bool CompletionQueue::listen(Engine::Ticket ticket, Waker& waker) noexcept {
     return true;
 }
 
+void CompletionQueue::wake_waiters() noexcept {
+    const std::lock_guard lock(mutex_);
+    note_change();
+}
+
 void CompletionQueue::stop_listening() noexcept {
     const std::lock_guard lock(mutex_);
     --listeners_;

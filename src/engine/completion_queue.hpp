@@ -39,6 +39,9 @@ public:
     bool listen(Engine::Ticket ticket, Waker& waker) noexcept;
     void stop_listening() noexcept;
 
+    // Has all threads look again that drew their tickets before and wait in the queue.
+    void wake_waiters() noexcept;
+
 private:
     void note_change() noexcept;
 

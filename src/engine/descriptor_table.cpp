@@ -44,7 +44,8 @@ FileRef::Kind kind_of(int fd) noexcept {
     return is_stream(fd) ? FileRef::Kind::stream : FileRef::Kind::seekable;
 }
 
-DescriptorTable::DescriptorTable() noexcept : wake_(make_clofork_eventfd(EFD_CLOEXEC)) {}
+DescriptorTable::DescriptorTable() noexcept
+    : wake_(make_clofork_eventfd(EFD_CLOEXEC)), wake_number_(wake_.get()) {}
 
 void DescriptorTable::close() noexcept {
     forget_underway();
@@ -81,6 +82,18 @@ int DescriptorTable::open_sockets() noexcept {
     const int on = 1;
     if (setsockopt(ends[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) {
         return errno;
+    }
+    // A program that closes all numbers has closed this one, too.
+    if (check_eventfd(wake_.get()) != 0) {
+        {
+            const ForkBarrier barrier;
+            wake_.release(barrier);
+        }
+        wake_ = make_clofork_eventfd(EFD_CLOEXEC);
+        wake_number_.store(wake_.get());
+        if (!wake_.is_open()) {
+            return errno;
+        }
     }
     far_number_ = ends[1];
     process_ = getpid();

@@ -30,6 +30,7 @@
 #include <sys/types.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -100,10 +101,12 @@ public:
     // Whether the next release() is the last, and the file has arrived.
     static bool is_last(const FileRef* file) noexcept { return file->users == 1 && file->fd >= 0; }
 
-    // Readable once somebody has written to it: the same number in both tables.
-    int wake_number() const noexcept { return wake_.get(); }
+    // Readable once somebody has written to it: the same number in both tables. Of the threads that
+    // run now: another one once they were started anew.
+    const std::atomic<int>& wake_number() const noexcept { return wake_number_; }
 
-    // For the end, or in a child process: closes the program's numbers.
+    // For the end, or in a child process: closes the program's numbers. Threads of ours that have a
+    // table of their own keep theirs.
     void close() noexcept;
 
     // From any other thread: takes hold of the files and eventfds of requests. Returns how many of
@@ -193,6 +196,7 @@ private:
     CloforkFd near_end_;
     CloforkFd far_end_;
     CloforkFd wake_;
+    std::atomic<int> wake_number_ = -1;
     int far_number_ = -1;  // of the receiving end, in our threads' table
     std::shared_ptr<FileReturn> returns_;
     bool is_private_ = false;

@@ -23,13 +23,13 @@ std::unique_ptr<Engine> open(std::string_view name, unsigned max_requests) {
         return std::make_unique<KernelEngine>(max_requests);
     }
     if (name == "threads") {
-        return std::make_unique<ThreadEngine>("threads", make_epoll_reactor, Route::workers);
+        return std::make_unique<ThreadEngine>("threads", PoolKind::epoll, Route::workers);
     }
     if (name == "uring") {
         if (const int error = probe_uring(); error != 0) {
             throw std::system_error(error, std::generic_category());
         }
-        return std::make_unique<ThreadEngine>("uring", uring_reactor(), Route::reactor);
+        return std::make_unique<ThreadEngine>("uring", PoolKind::uring, Route::reactor);
     }
     return nullptr;
 }

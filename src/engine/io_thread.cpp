@@ -51,6 +51,9 @@ void WorkerPool::run_io_thread() noexcept {
         }
     }
     reactor_.reset();
+    if (is_retired_ && !table_.is_private()) {
+        table_.close();
+    }
     table_.forget_private_table();
     has_table_ = false;
     reactor_state_ = ReactorState::none;
@@ -60,8 +63,13 @@ void WorkerPool::run_io_thread() noexcept {
 // Without the lock: nobody waits for it. A thread that has the program's table, and no other, can
 // close the receiving end there.
 void WorkerPool::open_table() noexcept {
-    start_thread(&WorkerPool::hide_far_end);
-    const bool is_private = table_.open_private_table();
+    bool is_left_alone = false;
+    {
+        const Lock lock(mutex_);
+        has_no_helper_ = start_thread(&WorkerPool::hide_far_end) != 0;
+        is_left_alone = has_no_helper_ && is_retired_;
+    }
+    const bool is_private = !is_left_alone && table_.open_private_table();
     const Lock lock(mutex_);
     table_.note_table(is_private);
     has_table_ = true;
@@ -72,21 +80,28 @@ void WorkerPool::hide_far_end() noexcept {
     Lock lock(mutex_);
     state_changed_.wait(lock,
                         [this] { return has_table_ || reactor_state_ == ReactorState::none; });
-    table_.hide_far_end();
+    if (is_retired_ && (table_.is_private() || reactor_state_ == ReactorState::none)) {
+        table_.close();
+    } else {
+        table_.hide_far_end();
+    }
 }
 
 void WorkerPool::open_reactor() noexcept {
     reactor_error_ = ENOMEM;
-    has_second_choice_ = false;
+    has_second_choice_.store(false, std::memory_order_relaxed);
     for (const auto make : {make_reactor_, second_choice_}) {
         if (make == nullptr) {
             continue;
         }
-        has_second_choice_ = make == second_choice_;
+        has_second_choice_.store(make == second_choice_, std::memory_order_relaxed);
         reactor_ = make(*this, table_.wake_number());
         reactor_error_ = reactor_ != nullptr ? reactor_->open() : ENOMEM;
         if (reactor_error_ == 0) {
             return;
+        }
+        if (make == make_reactor_) {
+            first_choice_error_ = reactor_error_;
         }
     }
 }
@@ -160,11 +175,14 @@ int WorkerPool::refusal(const Request& request) const noexcept {
     if (reactor_error_ != 0) {
         return reactor_error_;
     }
+    if (request.client->needs_first_choice && has_second_choice()) {
+        return first_choice_error_;
+    }
     if (request.file->fd < 0) {
         return request.file->error;
     }
-    const bool may_never_end =
-        ends_streams_ && transfers_data(request.opcode) && is_stream(request.file->fd);
+    const bool may_never_end = request.client->ends_streams && transfers_data(request.opcode) &&
+                               is_stream(request.file->fd);
     return may_never_end ? ECANCELED : 0;
 }
 
@@ -249,10 +267,11 @@ void WorkerPool::not_closed(Request& request) noexcept {
 void WorkerPool::complete(Request& request) noexcept {
     request.stage = Stage::none;
     request.closing_fd = -1;
-    --in_flight_;
     end_cancellation(request, request.result);
     const auto signal = take_signal(request);
-    completions_.push(request, request.result);
+    auto& client = *request.client;
+    client.completions.push(request, request.result);
+    end_flight(client);
     if (signal.file != nullptr) {
         add_signal(signal);
     }

@@ -13,6 +13,9 @@
 namespace engine {
 namespace {
 
+// Where there is no descriptor for waking a thread that waits in the kernel.
+constexpr Timeout::value_type unwakeable_wait = std::chrono::milliseconds(10);
+
 bool is_call(const Request* request) noexcept { return request->opcode == Opcode::call; }
 
 // How many from the front are calls, or are not.
@@ -73,50 +76,27 @@ int KernelEngine::submit_call(Request& request) noexcept {
         inside_.fetch_add(1, std::memory_order_relaxed);
         const int to_signal = request.signals_only_later ? -1 : request.eventfd;
         const bool may_block = request.eventfd_may_block;
-        completions_.push(request, *result);
+        pool_.completions().push(request, *result);
         if (to_signal >= 0) {
             signal_any_eventfd(to_signal, 1, may_block);
         }
         return 0;
     }
-    int error = 0;
-    auto* threads = pool(error);
-    if (threads == nullptr) {
-        return error;
-    }
     request.route = Route::workers;
     auto* pointer = &request;
-    const auto submission = threads->submit({&pointer, 1});
+    const auto submission = pool_.submit({&pointer, 1});
     by_threads_.fetch_add(submission.taken, std::memory_order_relaxed);
     return submission.error;
 }
 
-WorkerPool* KernelEngine::pool(int& error) noexcept {
-    const std::lock_guard lock(mutex_);
-    if (!pool_) {
-        try {
-            pool_.emplace(completions_, make_epoll_reactor, nullptr);
-        } catch (const std::system_error& refusal) {
-            error = refusal.code().value();
-            return nullptr;
-        } catch (const std::exception&) {
-            error = ENOMEM;
-            return nullptr;
-        }
-        aio_.set_waker((*pool_)->wake_number());
-        has_pool_.store(true, std::memory_order_release);
-    }
-    return pool_->operator->();
-}
-
 std::size_t KernelEngine::reap(std::span<Completion> completions) noexcept {
-    const auto count = completions_.reap(completions);
+    const auto count = pool_.completions().reap(completions);
     return count + aio_.reap(completions.subspan(count));
 }
 
 // Both tickets in one: that of the queue has 32 bits.
 Engine::Ticket KernelEngine::ticket() noexcept {
-    return aio_.ticket() << 32U | static_cast<std::uint32_t>(completions_.ticket());
+    return aio_.ticket() << 32U | static_cast<std::uint32_t>(pool_.completions().ticket());
 }
 
 int KernelEngine::wait(Ticket ticket, Timeout timeout) noexcept {
@@ -124,12 +104,19 @@ int KernelEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     if (static_cast<std::uint32_t>(of_aio) != ticket >> 32U) {
         return 0;
     }
-    // Before there are threads, nothing calls the waker; who makes them meanwhile is told by it.
-    if (!completions_.listen(static_cast<std::uint32_t>(ticket), aio_)) {
+    int error = 0;
+    const auto* pool = pool_.join(error);
+    if (pool == nullptr) {
+        // nothing can wake this thread but the kernel
+        timeout = std::min(timeout.value_or(unwakeable_wait), unwakeable_wait);
+        return aio_.wait(of_aio, timeout) == EINTR ? EINTR : 0;
+    }
+    aio_.set_waker(pool->wake_number());
+    if (!pool_.completions().listen(static_cast<std::uint32_t>(ticket), aio_)) {
         return 0;
     }
     const int status = aio_.wait(of_aio, timeout);
-    completions_.stop_listening();
+    pool_.completions().stop_listening();
     return status;
 }
 
@@ -137,8 +124,9 @@ CancelAnswer KernelEngine::post_cancellation(Request& request) noexcept {
     if (!is_call(&request)) {
         return aio_.post_cancellation(request);
     }
-    return request.route == Route::workers ? (*pool_)->post_cancellation(request)
-                                           : CancelAnswer::no;
+    auto* pool = pool_.get();
+    return request.route == Route::workers && pool != nullptr ? pool->post_cancellation(request)
+                                                              : CancelAnswer::no;
 }
 
 CancelAnswer KernelEngine::post_cancellation_if_endless(Request& request) noexcept {
@@ -148,7 +136,8 @@ CancelAnswer KernelEngine::post_cancellation_if_endless(Request& request) noexce
 // Only threads of ours answer later.
 CancelAnswer KernelEngine::wait_for_answer(Request& request, std::uint32_t flight,
                                            std::chrono::nanoseconds time) noexcept {
-    return (*pool_)->wait_for_answer(request, flight, time);
+    auto* pool = pool_.get();
+    return pool != nullptr ? pool->wait_for_answer(request, flight, time) : CancelAnswer::no;
 }
 
 RouteCounts KernelEngine::routes() const noexcept {

@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine that users know as `aio`: kernel AIO as it is (aio_engine.hpp), with threads of ours
-// for what the kernel's AIO does not have, as opening a file. They are made with the first of
-// these.
+// for what the kernel's AIO does not have, as opening a file.
 #pragma once
 
 #include <atomic>
-#include <mutex>
 #include <optional>
 
 #include "engine/aio_engine.hpp"
-#include "engine/completion_queue.hpp"
 #include "engine/engine.hpp"
-#include "engine/pool_client.hpp"
+#include "engine/pool_access.hpp"
 
 namespace engine {
 
 class KernelEngine final : public Engine {
 public:
     // Throws std::system_error with what io_setup(2) says.
-    explicit KernelEngine(unsigned max_requests) : aio_(max_requests) {}
+    explicit KernelEngine(unsigned max_requests) : aio_(max_requests), pool_(PoolKind::epoll) {}
 
     const char* name() const noexcept override { return aio_.name(); }
     Pace guess(const Request& request) noexcept override;
@@ -35,13 +32,9 @@ public:
 
 private:
     int submit_call(Request& request) noexcept;
-    WorkerPool* pool(int& error) noexcept;
 
     AioEngine aio_;
-    CompletionQueue completions_;
-    std::mutex mutex_;  // for making the pool
-    std::optional<PoolClient> pool_;
-    std::atomic<bool> has_pool_ = false;
+    PoolAccess pool_;
     std::atomic<std::uint64_t> inside_ = 0;
     std::atomic<std::uint64_t> by_threads_ = 0;
 };

@@ -1,36 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// A worker pool that an engine has, from its first use to the engine's end.
+// An engine, as a worker pool sees it: where its completions go, and how many requests it has
+// there.
 #pragma once
 
-#include <memory>
+#include <cstddef>
 
-#include "engine/fork_guard.hpp"
-#include "engine/worker_pool.hpp"
+#include "engine/completion_queue.hpp"
 
 namespace engine {
 
-class PoolClient {
-public:
-    PoolClient(CompletionQueue& completions, WorkerPool::MakeReactor make_reactor,
-               WorkerPool::MakeReactor second_choice)
-        : pool_(std::make_shared<WorkerPool>(completions, make_reactor, second_choice)) {}
-    PoolClient(const PoolClient&) = delete;
-    PoolClient& operator=(const PoolClient&) = delete;
+struct PoolClient {
+    CompletionQueue completions;
 
-    ~PoolClient() {
-        if (fork_guard_.is_inherited()) {
-            pool_->abandon();
-        } else {
-            pool_->close();
-        }
-    }
+    // Requests fail if the pool's I/O thread could not have its first choice of a reactor.
+    bool needs_first_choice = false;
 
-    WorkerPool& operator*() const noexcept { return *pool_; }
-    WorkerPool* operator->() const noexcept { return pool_.get(); }
-
-private:
-    std::shared_ptr<WorkerPool> pool_;
-    ForkGuard fork_guard_;
+    // What follows is behind the pool's lock.
+    std::size_t in_flight = 0;  // a thread of the pool may still be posting the completion
+    bool ends_streams = false;  // what turns out to wait for a stream is cancelled
+    bool has_left = false;      // the engine is gone: the last request to end deletes this
 };
 
 }  // namespace engine

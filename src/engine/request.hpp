@@ -71,6 +71,7 @@ enum class StreamPlace : std::uint8_t { none, fresh, watched, behind, over };
 
 class Call;
 struct FileRef;
+struct PoolClient;
 struct Worker;
 
 // How many requests for a disk go to the kernel together. It holds back what comes in one call, and
@@ -156,7 +157,8 @@ struct Request : OperationData, RequestState {
     Request* previous_posted = nullptr;  // in the list of cancellations
     Request* next_posted = nullptr;
     StreamPlace stream_place{};
-    Worker* worker = nullptr;  // that carries it out, and may be interrupted
+    Worker* worker = nullptr;      // that carries it out, and may be interrupted
+    PoolClient* client = nullptr;  // the engine's whose threads' it is
 };
 
 // A thread may cancel a request while another is about to carry it out.

@@ -8,8 +8,13 @@
 
 namespace engine {
 
+ThreadEngine::ThreadEngine(const char* name, PoolKind kind, Route transfers)
+    : name_(name), transfers_(transfers), pool_(kind, true) {}
+
 ThreadEngine::ThreadEngine(const char* name, WorkerPool::MakeReactor make_reactor, Route transfers)
-    : name_(name), transfers_(transfers), pool_(completions_, make_reactor, nullptr) {}
+    : name_(name),
+      transfers_(transfers),
+      pool_(std::make_shared<WorkerPool>(make_reactor, nullptr)) {}
 
 Pace ThreadEngine::guess(const Request& request) noexcept {
     return request.fd < 0 ? Pace::perhaps : Pace::asynchronous;
@@ -53,33 +58,37 @@ Submission ThreadEngine::submit(std::span<Request* const> requests) noexcept {
     const auto count = [&](const Request& request) {
         calls += request.opcode == Opcode::call ? 1 : 0;
     };
-    const auto submission = pool_->submit(requests, std::ref(count));
+    const auto submission = pool_.submit(requests, std::ref(count));
     calls_.fetch_add(calls, std::memory_order_relaxed);
     submitted_.fetch_add(submission.taken, std::memory_order_relaxed);
     return submission;
 }
 
 std::size_t ThreadEngine::reap(std::span<Completion> completions) noexcept {
-    return completions_.reap(completions);
+    return pool_.completions().reap(completions);
 }
 
-Engine::Ticket ThreadEngine::ticket() noexcept { return completions_.ticket(); }
+Engine::Ticket ThreadEngine::ticket() noexcept { return pool_.completions().ticket(); }
 
 int ThreadEngine::wait(Ticket ticket, Timeout timeout) noexcept {
-    return completions_.wait(ticket, timeout);
+    return pool_.completions().wait(ticket, timeout);
 }
 
 CancelAnswer ThreadEngine::post_cancellation(Request& request) noexcept {
-    return pool_->post_cancellation(request);
+    auto* pool = pool_.get();
+    return pool != nullptr ? pool->post_cancellation(request) : CancelAnswer::no;
 }
 
 CancelAnswer ThreadEngine::post_cancellation_if_endless(Request& request) noexcept {
-    return pool_->post_cancellation_if_endless(request);
+    auto* pool = pool_.get();
+    return pool != nullptr ? pool->post_cancellation_if_endless(pool_.client(), request)
+                           : CancelAnswer::no;
 }
 
 CancelAnswer ThreadEngine::wait_for_answer(Request& request, std::uint32_t flight,
                                            std::chrono::nanoseconds time) noexcept {
-    return pool_->wait_for_answer(request, flight, time);
+    auto* pool = pool_.get();
+    return pool != nullptr ? pool->wait_for_answer(request, flight, time) : CancelAnswer::no;
 }
 
 RouteCounts ThreadEngine::routes() const noexcept {

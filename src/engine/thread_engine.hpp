@@ -3,13 +3,16 @@
 #pragma once
 
 #include "engine/engine.hpp"
-#include "engine/pool_client.hpp"
+#include "engine/pool_access.hpp"
 
 namespace engine {
 
 class ThreadEngine final : public Engine {
 public:
     // `transfers`: the route of reads, writes and syncs. Polls go to the reactor.
+    ThreadEngine(const char* name, PoolKind kind, Route transfers);
+
+    // With a pool of its own.
     ThreadEngine(const char* name, WorkerPool::MakeReactor make_reactor, Route transfers);
 
     const char* name() const noexcept override { return name_; }
@@ -30,8 +33,7 @@ private:
 
     const char* name_;
     const Route transfers_;
-    CompletionQueue completions_;
-    PoolClient pool_;
+    PoolAccess pool_;
     std::atomic<std::uint64_t> submitted_ = 0;
     std::atomic<std::uint64_t> calls_ = 0;  // of these, which workers carry out
 };

@@ -39,9 +39,8 @@ private:
 
 }  // namespace
 
-WorkerPool::WorkerPool(CompletionQueue& completions, MakeReactor make_reactor,
-                       MakeReactor second_choice)
-    : completions_(completions), make_reactor_(make_reactor), second_choice_(second_choice) {
+WorkerPool::WorkerPool(MakeReactor make_reactor, MakeReactor second_choice)
+    : make_reactor_(make_reactor), second_choice_(second_choice) {
     if (!table_.is_open()) {
         throw std::system_error(EMFILE, std::generic_category());
     }
@@ -69,8 +68,6 @@ void WorkerPool::let_go(FileRef* file) noexcept {
 
 // --- submission
 
-// How many of the requests, from the front, have numbers that are open. To be asked before
-// descriptors of ours are opened, which would be taken for theirs.
 std::size_t WorkerPool::count_open(std::span<Request* const> requests) noexcept {
     const auto is_closed = [](int number) { return fcntl(number, F_GETFD) < 0; };
     const auto found = std::ranges::find_if(requests, [&](const Request* request) {
@@ -83,7 +80,7 @@ std::size_t WorkerPool::count_open(std::span<Request* const> requests) noexcept 
 
 WorkerPool::Lock WorkerPool::lock_soon() noexcept { return lock_briefly(mutex_); }
 
-Submission WorkerPool::submit(std::span<Request* const> requests,
+Submission WorkerPool::submit(PoolClient& client, std::span<Request* const> requests,
                               const std::function<void(const Request&)>& note) noexcept {
     auto lock = lock_soon();
     Submission submission;
@@ -101,7 +98,9 @@ Submission WorkerPool::submit(std::span<Request* const> requests,
     }
     --submitting_;
     in_flight_ += submission.taken;
+    client.in_flight += submission.taken;
     for (auto* request : requests.first(submission.taken)) {
+        request->client = &client;
         request->cancelled = false;
         request->closing_fd = -1;
         request->cancel_answer = CancelAnswer::no;
@@ -155,7 +154,7 @@ void WorkerPool::give_to_reactor(Request& request, Stage stage) noexcept {
 
 void WorkerPool::wake_reactor() noexcept {
     if (std::exchange(reactor_sleeps_, false)) {
-        signal_eventfd(table_.wake_number());
+        signal_eventfd(table_.wake_number().load());
     }
 }
 
@@ -166,12 +165,13 @@ CancelAnswer WorkerPool::post_cancellation(Request& request) noexcept {
     return post(request, false);
 }
 
-CancelAnswer WorkerPool::post_cancellation_if_endless(Request& request) noexcept {
+CancelAnswer WorkerPool::post_cancellation_if_endless(PoolClient& client,
+                                                      Request& request) noexcept {
     const auto lock = lock_soon();
     if (request.opcode == Opcode::poll) {
         return post(request, false);
     }
-    ends_streams_ = true;
+    client.ends_streams = true;
     if (request.opcode == Opcode::call) {
         return cancel_waiting_call(request);
     }
@@ -256,6 +256,42 @@ CancelAnswer WorkerPool::wait_for_answer(Request& request, std::uint32_t flight,
     return request.flight == flight ? request.cancel_answer : CancelAnswer::no;
 }
 
+// --- the end
+
+// A thread of the pool has posted a completion of the client's. With the lock held.
+void WorkerPool::end_flight(PoolClient& client) noexcept {
+    --in_flight_;
+    if (--client.in_flight == 0 && client.has_left) {
+        delete &client;
+    }
+}
+
+void WorkerPool::leave(std::unique_ptr<PoolClient> client) noexcept {
+    const auto lock = lock_soon();
+    if (client->in_flight != 0) {
+        client->has_left = true;
+        [[maybe_unused]] const auto* left_to_the_last_request = client.release();
+    }
+}
+
+// The numbers in the program's table are closed by this thread, if our threads have a table of
+// their own; by the I/O thread, if they have not; and if that is not known yet, by the helper.
+void WorkerPool::retire() noexcept {
+    auto lock = lock_soon();
+    is_closing_ = true;
+    is_retired_ = true;
+    work_came_.notify_all();
+    wake_reactor();
+    const auto is_settled = [this] { return has_table_ || reactor_state_ == ReactorState::none; };
+    if (!is_settled() && !has_no_helper_) {
+        return;
+    }
+    state_changed_.wait(lock, is_settled);  // only where no thread could be started
+    if (table_.is_private() || reactor_state_ == ReactorState::none) {
+        table_.close();
+    }
+}
+
 void WorkerPool::close() noexcept {
     Lock lock(mutex_);
     is_closing_ = true;
@@ -265,10 +301,7 @@ void WorkerPool::close() noexcept {
     table_.close();
 }
 
-void WorkerPool::abandon() noexcept {
-    table_.close();
-    kept_ = weak_from_this().lock();
-}
+void WorkerPool::abandon() noexcept { kept_ = weak_from_this().lock(); }
 
 // --- threads
 
@@ -312,6 +345,7 @@ int WorkerPool::start_io_thread() noexcept {
         }
         return 0;
     }
+    has_no_helper_ = false;
     if (const int error = table_.open_sockets(); error != 0) {
         return error;
     }

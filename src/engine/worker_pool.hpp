@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
@@ -18,10 +19,10 @@
 #include <mutex>
 #include <span>
 
-#include "engine/completion_queue.hpp"
 #include "engine/descriptor_table.hpp"
 #include "engine/engine.hpp"
 #include "engine/eventfd_signal.hpp"
+#include "engine/pool_client.hpp"
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
 #include "engine/rights.hpp"
@@ -43,25 +44,37 @@ public:
 
     // `second_choice` is made if the reactor can't be opened; null: its requests fail then. Throws
     // std::system_error if there are no file descriptors for it.
-    WorkerPool(CompletionQueue& completions, MakeReactor make_reactor, MakeReactor second_choice);
+    WorkerPool(MakeReactor make_reactor, MakeReactor second_choice);
     ~WorkerPool() = default;
     WorkerPool(const WorkerPool&) = delete;
     WorkerPool& operator=(const WorkerPool&) = delete;
 
     // By each request's route: reactor or workers. `note` is called for each that is taken.
-    Submission submit(std::span<Request* const> requests,
+    Submission submit(PoolClient& client, std::span<Request* const> requests,
                       const std::function<void(const Request&)>& note = {}) noexcept;
+
+    // How many of the requests, from the front, have numbers that are open. To be asked before
+    // descriptors of ours are opened, which would be taken for theirs.
+    static std::size_t count_open(std::span<Request* const> requests) noexcept;
 
     // Of these, none waits for a thread of ours. See Engine.
     CancelAnswer post_cancellation(Request& request) noexcept;
 
-    // From the first of these on, what turns out to wait for a stream is cancelled.
-    CancelAnswer post_cancellation_if_endless(Request& request) noexcept;
+    // From the client's first of these on, what turns out to wait for a stream is cancelled.
+    CancelAnswer post_cancellation_if_endless(PoolClient& client, Request& request) noexcept;
 
     CancelAnswer wait_for_answer(Request& request, std::uint32_t flight,
                                  std::chrono::nanoseconds time) noexcept;
 
-    // With nothing in flight: waits until the threads are gone.
+    // The client has nothing in flight that was not reaped. A thread that is about to post its
+    // last completion frees it.
+    void leave(std::unique_ptr<PoolClient> client) noexcept;
+
+    // After the last client has left: the threads end, and the program's table of descriptors has
+    // none of the pool's any more. Waits for no thread.
+    void retire() noexcept;
+
+    // The same, but waits until the threads are gone.
     void close() noexcept;
 
     // In a child process, which has none of the threads, while the parent may hold the lock.
@@ -69,10 +82,12 @@ public:
     void abandon() noexcept;
 
     // An eventfd's that has this number in the program's table of descriptors and in our threads'.
-    int wake_number() const noexcept { return table_.wake_number(); }
+    const std::atomic<int>& wake_number() const noexcept { return table_.wake_number(); }
 
     // Whether the reactor is of the second choice.
-    bool has_second_choice() const noexcept { return has_second_choice_; }
+    bool has_second_choice() const noexcept {
+        return has_second_choice_.load(std::memory_order_relaxed);
+    }
 
     // A call that a thread carried out which shares the program's table: with its result.
     void hand_back(Request& request, std::int64_t result) noexcept;
@@ -121,12 +136,12 @@ private:
 
     // worker_pool.cpp: called by the program's threads
     Lock lock_soon() noexcept;
-    static std::size_t count_open(std::span<Request* const> requests) noexcept;
     CancelAnswer post(Request& request, bool only_if_stream) noexcept;
     CancelAnswer cancel_outside_reactor(Request& request) noexcept;
     void answer(Request& request, CancelAnswer answer) noexcept;
     void end_cancellation(Request& request, std::int64_t result) noexcept;
     int start_io_thread() noexcept;
+    void end_flight(PoolClient& client) noexcept;
     int start_thread(void (WorkerPool::*run)() noexcept) noexcept;
     std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
 
@@ -172,7 +187,6 @@ private:
     void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
     void send_held(Lock& lock) noexcept;
 
-    CompletionQueue& completions_;
     const MakeReactor make_reactor_;
     const MakeReactor second_choice_;
 
@@ -182,18 +196,20 @@ private:
     DescriptorTable table_;
     std::shared_ptr<WorkerPool> kept_;  // in a child process: by itself
     bool is_closing_ = false;
-    bool ends_streams_ = false;
+    bool is_retired_ = false;  // nobody waits for the threads
     std::size_t in_flight_ = 0;
     unsigned submitting_ = 0;  // threads in submit(): the reactor stays for them
 
     ReactorState reactor_state_ = ReactorState::none;
     std::unique_ptr<Reactor> reactor_;
     int reactor_error_ = 0;
-    bool has_second_choice_ = false;
+    int first_choice_error_ = 0;
+    std::atomic<bool> has_second_choice_ = false;
     bool reactor_sleeps_ = false;
     RequestList inbox_;
-    RequestList without_files_;  // until our threads' table has room
-    bool has_table_ = false;     // our threads know which
+    RequestList without_files_;   // until our threads' table has room
+    bool has_table_ = false;      // our threads know which
+    bool has_no_helper_ = false;  // no thread that has the program's table could be started
     PostedList cancellations_;
     std::array<Signal, 64> signals_{};
     std::size_t signal_count_ = 0;

@@ -81,15 +81,17 @@ void WorkerPool::work_on_call(Request& request, Lock& lock) noexcept {
         }
     }
     if (error != 0) {
+        files.returns.reset();
         finish_in_worker(request, -error, lock);
         return;
     }
     lock.unlock();
     const auto result = request.call->run(files);
+    files.returns.reset();  // before the request is over: the last owner closes a number
     lock.lock();
     if (result != Call::not_yet) {
         finish_in_worker(request, result, lock);
-    } else if (is_cancelled(request) || ends_streams_) {
+    } else if (is_cancelled(request) || request.client->ends_streams) {
         request.call->abandon();
         finish_in_worker(request, -ECANCELED, lock);
     } else {

@@ -245,7 +245,7 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
         }
         return is_last;
     });
-    --in_flight_;
+    auto& client = *request.client;
     lock.unlock();
     for (std::size_t i = 0; i < files.size(); ++i) {
         if (was_last[i]) {
@@ -255,8 +255,9 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
     if (to_close >= 0) {
         ::close(to_close);
     }
-    completions_.push(request, result);
+    client.completions.push(request, result);
     lock.lock();
+    end_flight(client);
     for (; closing != 0; --closing) {
         table_.note_closed();
     }

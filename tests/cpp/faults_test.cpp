@@ -409,7 +409,8 @@ void test_a_waker_that_is_refused() {
     faulty_libaio::clear();
     const engine::UniqueFd ready(fixtures::succeeded(eventfd(0, EFD_CLOEXEC)));
     engine::AioEngine engine(8);
-    engine.set_waker(ready.get());
+    const std::atomic<int> number = ready.get();
+    engine.set_waker(number);
     inject(Call::submit, {.error = EAGAIN});
     engine.wake();
     check::equal(faulty_libaio::count(Call::submit), 1);

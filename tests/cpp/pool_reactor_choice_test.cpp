@@ -58,31 +58,34 @@ std::unique_ptr<engine::Reactor> make_none(engine::ReactorOwner& /*owner*/,
 class OwnPool {
 public:
     OwnPool(engine::WorkerPool::MakeReactor first, engine::WorkerPool::MakeReactor second)
-        : pool_(std::make_shared<engine::WorkerPool>(completions_, first, second)) {}
+        : pool_(std::make_shared<engine::WorkerPool>(first, second)) {}
     OwnPool(const OwnPool&) = delete;
     OwnPool& operator=(const OwnPool&) = delete;
-    ~OwnPool() { pool_->close(); }
+    ~OwnPool() {
+        pool_->leave(std::move(client_));
+        pool_->close();
+    }
 
     bool has_second_choice() const { return pool_->has_second_choice(); }
 
     std::int64_t complete(Request& request, Route route) {
         request.route = route;
         Request* const address = &request;
-        check::equal(pool_->submit({&address, 1}).taken, 1);
+        check::equal(pool_->submit(*client_, {&address, 1}).taken, 1);
         const auto deadline = std::chrono::steady_clock::now() + check::patience;
         Completion completion;
-        while (completions_.reap({&completion, 1}) == 0) {
+        while (client_->completions.reap({&completion, 1}) == 0) {
             if (std::chrono::steady_clock::now() > deadline) {
                 check::fail("it does not complete");
                 return 0;
             }
-            completions_.wait(completions_.ticket(), milliseconds(10));
+            client_->completions.wait(client_->completions.ticket(), milliseconds(10));
         }
         return completion.result;
     }
 
 private:
-    engine::CompletionQueue completions_;
+    std::unique_ptr<engine::PoolClient> client_ = std::make_unique<engine::PoolClient>();
     std::shared_ptr<engine::WorkerPool> pool_;
 };
 

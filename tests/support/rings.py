@@ -18,7 +18,10 @@ def rings() -> list[str]:
 
 
 def queues() -> int:
-    """How many contexts are not destroyed: each has a ring, or a socket to its threads, or both."""
+    """How many queues there are: kernel AIO's rings, or else the sockets to threads of ours.
+
+    Contexts share the threads: 0 means that no context is left that was used.
+    """
     return max(len(_mappings()), _sockets())
 
 

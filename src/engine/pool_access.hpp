@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// An engine's way to a worker pool: joins when it is first used, and leaves at its end. Neither
+// waits for a thread of the pool.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "engine/fork_guard.hpp"
+#include "engine/pool_client.hpp"
+#include "engine/worker_pool.hpp"
+#include "engine/worker_pools.hpp"
+
+namespace engine {
+
+class PoolAccess {
+public:
+    // To a pool of the process. Throws std::bad_alloc.
+    explicit PoolAccess(PoolKind kind, bool needs_first_choice = false);
+
+    // To a pool of this engine's alone. Its end waits for the pool's threads.
+    explicit PoolAccess(std::shared_ptr<WorkerPool> own);
+
+    PoolAccess(const PoolAccess&) = delete;
+    PoolAccess& operator=(const PoolAccess&) = delete;
+    ~PoolAccess();
+
+    // Joins, and submits: see WorkerPool.
+    Submission submit(std::span<Request* const> requests,
+                      const std::function<void(const Request&)>& note = {}) noexcept;
+
+    // Null, with an errno in `error`, if there is none to be had.
+    WorkerPool* join(int& error) noexcept;
+
+    // Null before the first join().
+    WorkerPool* get() const noexcept { return joined_.load(std::memory_order_acquire); }
+
+    PoolClient& client() noexcept { return *client_; }
+    CompletionQueue& completions() noexcept { return client_->completions; }
+
+private:
+    // Freed by the pool if a thread of it still posts a completion.
+    std::unique_ptr<PoolClient> client_;
+    const PoolKind kind_;
+    const bool is_own_;
+    ForkGuard fork_guard_;
+
+    std::mutex mutex_;  // for joining
+    std::shared_ptr<WorkerPool> pool_;
+    std::atomic<WorkerPool*> joined_ = nullptr;
+};
+
+}  // namespace engine
