@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linux asynchronous I/O for Python programs that keep a disk busy: io_submit(2), io_uring(7)."""
+"""Asynchronous file I/O for Python on Linux, by kernel AIO (io_submit(2)) and io_uring(7).
+
+Programs with an event loop (asyncio, uvloop, Trio) use open(), File and TextFile, whose methods
+are awaited. AIOContext is the layer below: a queue of operations in flight, awaited or collected by
+hand. linux_aio.fs has os and shutil, awaited. linux_aio.bulk reads, copies and hashes whole files,
+with and without an event loop.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="linux-aio", description="Asynchronous I/O of Linux: copy, hash, measure, report."
+        prog="linux-aio", description="Copy, hash and measure files with many requests in flight."
     )
     parser.add_argument("--version", action="version", version=f"linux-aio {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

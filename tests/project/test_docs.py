@@ -186,3 +186,65 @@ def test_functions_have_docstrings() -> None:
     assert linux_aio.__doc__
     functions = ["aligned_buffer", "build_info", "direct_alignment", "ioprio"]
     assert [name for name in functions if not inspect.getdoc(getattr(linux_aio, name))] == []
+
+
+# docs/linux-aio.1
+
+
+def test_the_man_page_has_each_command_and_option() -> None:
+    import argparse
+
+    from linux_aio import _cli
+
+    page = (TOP / "docs" / "linux-aio.1").read_text(encoding="utf-8").replace("\\", "")
+    parser = _cli._parser()
+    (commands,) = [
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
+    for name, command in commands.choices.items():
+        assert f".B {name}\n" in page
+        for action in [*command._actions, *parser._actions]:
+            for option in action.option_strings:
+                assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", page), option
+    for variable in ("LINUX_AIO_ENGINE",):
+        assert variable in page
+
+
+# Summaries
+
+SUMMARY = "Asynchronous file I/O for Python on Linux"
+
+
+def test_there_is_one_summary() -> None:
+    import tomllib
+
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["description"] == SUMMARY
+    assert (linux_aio.__doc__ or "").startswith(SUMMARY)
+    control = (TOP / "debian" / "control").read_text(encoding="utf-8")
+    for description in re.findall(r"^Description: (.*)$", control, re.MULTILINE):
+        assert description.startswith(SUMMARY[0].lower() + SUMMARY[1:])
+    for page in (README, (TOP / "docs" / "index.rst").read_text(encoding="utf-8")):
+        assert SUMMARY in page
+
+
+def test_the_classifiers_name_the_versions_that_are_supported() -> None:
+    import tomllib
+
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
+    versions = re.findall(r"cp3(\d+)-", " ".join(project["tool"]["cibuildwheel"]["build"]))
+    wanted = {f"Programming Language :: Python :: 3.{version}" for version in versions}
+    named = {c for c in project["project"]["classifiers"] if re.search(r":: 3\.\d+$", c)}
+    assert named == wanted
+
+
+EXTRA = re.compile(r"linux-aio-python\[(\w+)\]")
+
+
+def test_extras_that_are_named_exist() -> None:
+    import tomllib
+
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    sources = [*TOP.glob("linux_aio/*.py"), *DOCUMENTS]
+    named = {name for path in sources for name in EXTRA.findall(path.read_text(encoding="utf-8"))}
+    assert named <= set(project["optional-dependencies"])
