@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ._core import AIOContext, _close_soon, _FileBase
 from ._direct import DirectRoute, open_route
 from ._loop_context import put_off_cancellation, spawn
+from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -186,6 +187,7 @@ class File(_FileBase):
         self._is_seekable = True
         self._is_terminal = False
         self._size = 0  # of a regular file when it was opened
+        self._ahead: ReadAhead | None = None
         self._end_is_unknown = False  # something was appended, and the position is behind it
         self._request: _Awaitable[int] | None = None
         self._unwritten: list[bytes] = []
@@ -225,6 +227,10 @@ class File(_FileBase):
                 writes=self._is_writable,
             )
             self._data_fd = self._direct.direct_fd
+        is_large = kind == stat.S_IFREG and self._size > self._chunk + LEAST_PIECE
+        if is_large and self._is_readable and self._is_seekable and not self._goes_slowly:
+            most = MOST_DIRECT if direct else MOST_CACHED
+            self._ahead = ReadAhead(self._context, self._data_fd, self._size, most)
         self._is_open = True
 
     # --- turns
@@ -280,8 +286,16 @@ class File(_FileBase):
             self._end_is_unknown = False
 
     async def _read_raw(self, size: int) -> bytes:
-        """One request's bytes, from where the file stands, which it moves."""
+        """One request's bytes, from where the file stands, which it moves.
+
+        They may be more than size, which were read ahead.
+        """
         if self._is_seekable:
+            ahead = self._ahead
+            if ahead is not None and (ahead.requests or self._offset + size < self._size):
+                data = await ahead.read(self._offset, size)
+                self._offset += len(data)
+                return data
             data = await self._context.read(min(size, MOST_BYTES), self._data_fd, self._offset)
             self._offset += len(data)
             return data
@@ -348,7 +362,11 @@ class File(_FileBase):
         """What the buffer has, or else what one request brings."""
         if self._buffered():
             return self._take(size)
-        return await self._read_raw(size)
+        data = await self._read_raw(size)
+        if len(data) <= size:
+            return data
+        self._fill(data)
+        return self._take(size)
 
     async def _read_slow(self, size: int) -> bytes:
         self._check_readable()
@@ -433,6 +451,13 @@ class File(_FileBase):
 
     async def _read_once_into(self, view: memoryview, offset: int) -> int:
         if self._direct is not None:
+            ahead = self._ahead
+            size = len(view)
+            is_piece = LEAST_PIECE <= size <= LARGEST_PIECE and size % PAGE == 0
+            if ahead is not None and is_piece and (ahead.requests or offset + size < self._size):
+                data = (await ahead.read(offset, size))[:size]
+                view[: len(data)] = data
+                return len(data)
             return await self._direct.readinto(view, offset)
         return await self._context.readinto(view, self._fd, offset)
 
@@ -482,6 +507,8 @@ class File(_FileBase):
 
     def _forget_read_bytes(self) -> None:
         """Before the file is written: it stands where the program has read to."""
+        if self._ahead is not None:
+            self._ahead.drop()
         if self._is_seekable:
             self._offset -= self._buffered()
             self._fill(b"")
@@ -697,9 +724,11 @@ class File(_FileBase):
         start = self._offset - self._buffered()
         if self._buffered() and start <= offset <= self._offset:
             self._skip(offset - start)
-        else:
+        elif offset != start:
             self._fill(b"")
             self._offset = offset
+            if self._ahead is not None:
+                self._ahead.drop()
         self._tell_kernel()
         return offset
 
@@ -832,6 +861,7 @@ class File(_FileBase):
 
     def _discard(self) -> None:
         self._is_open = False
+        self._ahead = None
         self._fill(b"")
         self._take_gathered()
         self._unwritten = []

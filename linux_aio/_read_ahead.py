@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read-ahead: requests in flight for the bytes in front of a program that reads a file in order."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._core import AIOContext, _Awaitable
+
+# How many bytes are read ahead of a file: past the page cache, and through it, where the kernel
+# reads ahead as well; and of all files of the process.
+MOST_DIRECT = 8 * 1024 * 1024
+MOST_CACHED = 2 * 1024 * 1024
+MOST_OF_PROCESS = 64 * 1024 * 1024
+
+# The sizes of one request.
+LEAST_PIECE = 128 * 1024
+LARGEST_PIECE = 1024 * 1024
+PAGE = 4096
+
+# A context that is as busy as this has nothing read ahead: the program's own requests come first.
+BUSY = 128
+
+
+class _Budget:
+    """The bytes that are read ahead of all files."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    def take(self, nbytes: int) -> bool:
+        with self._lock:
+            if self._taken + nbytes > MOST_OF_PROCESS:
+                return False
+            self._taken += nbytes
+            return True
+
+    def give_back(self, nbytes: int) -> None:
+        with self._lock:
+            self._taken -= nbytes
+
+    @property
+    def taken(self) -> int:
+        return self._taken
+
+
+budget = _Budget()
+
+
+class ReadAhead:
+    """Reads of one regular file, each of which is given where it begins.
+
+    A read that begins where the last one ended, and has to wait for the disk, has more requests
+    begun for what follows. Each such wait doubles the window, the bytes that are in flight ahead.
+    A read from elsewhere drops it. Nothing is asked for beyond the end that the file had when it
+    was opened, nor while reads find their bytes in the page cache.
+    """
+
+    __slots__ = ("_context", "_end", "_fd", "_most", "_next", "_reserved", "_window", "requests")
+
+    def __init__(self, context: AIOContext, fd: int, end: int, most: int) -> None:
+        self._context: Any = context
+        self._fd = fd
+        self._end = end
+        self._most = most
+        self._next = -1  # where the last read ended
+        self._window = 0
+        self._reserved = 0  # of the budget
+        # in the order of their places: (where, how many bytes, bytes of the budget, request)
+        self.requests: deque[tuple[int, int, int, _Awaitable[bytes]]] = deque()
+
+    def drop(self) -> None:
+        """Forget what was read ahead. What is in flight ends by itself, and is not looked at."""
+        self.requests.clear()
+        self._window = 0
+        self._next = -1
+        reserved, self._reserved = self._reserved, 0
+        if reserved:
+            budget.give_back(reserved)
+
+    def __del__(self) -> None:
+        """Give the budget back."""
+        self.drop()
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Read from offset on: about size bytes, fewer at the end. At most one at a time.
+
+        Cancelled, it leaves its request for the next read from there.
+        """
+        requests = self.requests
+        if requests and requests[0][0] != offset:
+            self.drop()
+        if not requests:
+            is_next = offset == self._next
+            request: Any = self._context.read(size, self._fd, offset)
+            request._start()
+            if request._is_over():
+                self._next = -1
+                data: bytes = await request
+                self._next = offset + len(data)
+                return data
+            if not is_next:
+                self._window = 0
+            requests.append((offset, size, 0, request))
+            waits = is_next
+        else:
+            waits = not requests[0][3]._is_over()
+        if waits:
+            self._window = min(max(2 * self._window, LEAST_PIECE), self._most)
+        if self._window:
+            self._begin_more(size)
+        head = requests[0]
+        try:
+            data = await head[3]
+        except Exception:
+            self.drop()
+            raise
+        if requests and requests[0] is head:
+            requests.popleft()
+            self._give_back(head[2])
+        self._next = offset + len(data)
+        return data
+
+    def _give_back(self, nbytes: int) -> None:
+        if nbytes:
+            self._reserved -= nbytes
+            budget.give_back(nbytes)
+
+    def _begin_more(self, size: int) -> None:
+        """Have as much in flight as the window is large, in pieces like the program's reads."""
+        requests = self.requests
+        first = requests[0]
+        last = requests[-1]
+        position = last[0] + last[1]
+        limit = min(first[0] + first[1] + self._window, self._end)
+        piece = min(max(-(-size // PAGE) * PAGE, LEAST_PIECE), LARGEST_PIECE)
+        while position < limit:
+            count = min(piece, self._end - position)
+            if self._context.in_flight >= BUSY or not budget.take(count):
+                break
+            self._reserved += count
+            request: Any = self._context.read(count, self._fd, position)
+            requests.append((position, count, count, request))
+            request._start()
+            if request._is_over():
+                break  # it is in the page cache
+            position += count
