@@ -73,6 +73,12 @@ class _Watcher:
 def _close_soon(fd: int, /) -> None:
     """Close a descriptor of the program's in the background. Errors are lost."""
 
+def _new_bytes(lengths: Iterable[int], /) -> tuple[list[bytes], list[memoryview]]:
+    """Return bytes that are still to be filled, and writable views on them.
+
+    The caller keeps the bytes, fills them, and lets go of the views before anybody sees the bytes.
+    """
+
 def _read_part_now(path: Any, offset: int, length: int, /) -> bytes:
     """Return a part of a file. Blocks, without the GIL.
 

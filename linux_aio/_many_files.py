@@ -4,25 +4,38 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from . import bulk, fs
+from . import _core, bulk, fs
 from ._loop_context import loop_context, put_off_cancellation
+from ._whole_files import read_bytes
+from ._worker import run_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from .bulk import Direct
 
 # Files that are read or written at the same time, where the program does not say.
 _FILES_AT_ONCE = 64
 
-# A file of which at least so many parts are wanted is read by bulk.read_many.
+# A file of which at least so many parts are wanted is read by requests that the parts share.
 _MANY_PARTS = 8
 
+# Files that one job reads; how many jobs are in flight at most, and which time of a job, in seconds
+# for each file, says that it waited for a disk.
+_BATCH = 16
+_MOST_BATCHES = 32
+_WAITED = 60e-6
+
+# Parts that are read together have at most so many bytes, and so many are read before they are
+# handed out.
+_MOST_MERGED = 1 << 20
+_MEMORY = 1 << 24
+
 # Less is read in vain than another request would cost.
-_MAX_GAP = 1 << 14
+_MAX_GAP = 1 << 12
 
 # Data that can change, as an array's, is copied up to this size, so that the task can be cancelled
 # at once. What is larger is written from where it is, and a cancellation waits for that.
@@ -66,7 +79,7 @@ async def read_part(path: str, start: int | None, end: int | None, direct: Direc
         return part
     data: bytes
     if start == 0:
-        data = await context._read_file(path)
+        data = await read_bytes(path, context=context)
     else:
         data = await context._read_part(path, start, -1)
     return data if end is None else data[:end]
@@ -101,32 +114,178 @@ async def read_parts(
     for index, path in enumerate(paths):
         by_path.setdefault(path, []).append(index)
     results: list[Any] = [None] * len(paths)
-    jobs: list[tuple[str, list[int]]] = []
+    many: list[tuple[str, list[int]]] = []
+    few: list[int] = []
     for path, indices in by_path.items():
         if len(indices) >= _MANY_PARTS:
-            jobs.append((path, indices))
+            many.append((path, indices))
         else:
-            jobs += [(path, [index]) for index in indices]
+            few += indices
 
-    async def read(job: tuple[str, list[int]]) -> None:
+    async def read_one(index: int) -> None:
+        results[index] = await read_part(paths[index], starts[index], ends[index], direct)
+
+    async def read_many(job: tuple[str, list[int]]) -> None:
         path, indices = job
-        if len(indices) == 1:
-            index = indices[0]
-            results[index] = await read_part(path, starts[index], ends[index], direct)
-            return
-        size = await fs.getsize(path)
-        ranges = [_range_of(starts[index], ends[index], size) for index in indices]
+        slices = [(starts[index], ends[index]) for index in indices]
         gap = _MAX_GAP if max_gap is None else max_gap
-        stream = bulk.read_many(path, ranges, direct=direct, max_gap=gap)
-        async with contextlib.aclosing(stream):
-            async for number, data in stream:
-                results[indices[number]] = bytes(data)
+        parts = await run_in_thread(
+            lambda check, _: _load_parts(path, slices, gap, direct, check), None
+        )
+        for index, part in zip(indices, parts, strict=True):
+            results[index] = part
 
-    for (_, indices), error in zip(jobs, await in_flight(read, jobs, limit), strict=True):
+    if direct is not False or len(few) < _BATCH:
+        for index, error in zip(few, await in_flight(read_one, few, limit), strict=True):
+            if error is not None:
+                results[index] = error
+    else:
+        await _read_in_batches(paths, starts, ends, few, results, limit)
+    for (_, indices), error in zip(many, await in_flight(read_many, many, limit), strict=True):
         if error is not None:
             for index in indices:
                 results[index] = error
     return results
+
+
+async def _read_in_batches(
+    paths: Sequence[str],
+    starts: Sequence[int | None],
+    ends: Sequence[int | None],
+    indices: list[int],
+    results: list[Any],
+    limit: int | None,
+) -> None:
+    """Read parts by jobs of several files each.
+
+    Few jobs are in flight while they find their files in the page cache, where more threads would
+    only be in each other's way, and more as soon as they wait for a disk.
+    """
+    context: Any = loop_context()
+    time = asyncio.get_running_loop().time
+    left = iter(range(0, len(indices), _BATCH))
+    most = max(1, min(-(-(limit or _MOST_BATCHES * _BATCH) // _BATCH), _MOST_BATCHES))
+    tasks: list[asyncio.Task[None]] = []
+
+    async def work() -> None:
+        for first in left:
+            batch = indices[first : first + _BATCH]
+            offsets, lengths, later = _offsets_and_lengths(batch, starts, ends)
+            began = time()
+            found = await context._read_parts([paths[index] for index in batch], offsets, lengths)
+            waited = time() - began > _WAITED * len(batch)
+            for index, part in zip(batch, found, strict=True):
+                results[index] = part
+            for index in later:
+                if isinstance(results[index], bytes):
+                    results[index] = results[index][starts[index] : ends[index]]
+            for _ in range(2 if waited else 0):
+                if len(tasks) < most:
+                    tasks.append(asyncio.create_task(work()))
+
+    tasks += [asyncio.create_task(work()) for _ in range(min(2, most))]
+    try:
+        for task in tasks:  # which grows meanwhile
+            await task
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _offsets_and_lengths(
+    batch: list[int], starts: Sequence[int | None], ends: Sequence[int | None]
+) -> tuple[list[int], list[int], list[int]]:
+    """Return what _read_parts takes, and for which parts it reads all, to be sliced later."""
+    offsets: list[int] = []
+    lengths: list[int] = []
+    later: list[int] = []
+    for index in batch:
+        start, end = starts[index] or 0, ends[index]
+        length = -1
+        if end is not None:
+            if start >= 0 and end >= 0:
+                length = max(end - start, 0)
+            else:
+                later.append(index)
+                start = 0
+        offsets.append(start)
+        lengths.append(length)
+    return offsets, lengths, later
+
+
+# Parts of a file that are read together: where they begin and end, and the indices of the parts.
+_Group: TypeAlias = tuple[int, int, list[int]]
+
+
+def _load_parts(
+    path: str,
+    slices: Sequence[tuple[int | None, int | None]],
+    max_gap: int,
+    direct: Direct,
+    check: Callable[[], None],
+) -> list[bytes]:
+    """Return many slices of one file, of which neighbours are read together. Blocks."""
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        ranges = [_range_of(start, end, size) for start, end in slices]
+        parts = [b""] * len(ranges)
+        for groups in _batches(_groups(ranges, max_gap)):
+            check()
+            loaded = _load_groups(file, groups, direct)
+            for (start, _, members), data in zip(groups, loaded, strict=True):
+                for index in members:
+                    offset, length = ranges[index]
+                    offset -= start
+                    parts[index] = data[offset : offset + length]  # all of it: without a copy
+    return parts
+
+
+def _load_groups(file: Any, groups: list[_Group], direct: Direct) -> list[bytes]:
+    """Read groups straight into the memory of the bytes that are returned."""
+    made, views = _core._new_bytes([end - start for start, end, _ in groups])
+    starts = [start for start, _, _ in groups]
+    try:
+        bulk.load_into(file, zip(starts, views, strict=True), direct=direct)
+    finally:
+        views.clear()
+    return made
+
+
+def _groups(ranges: list[tuple[int, int]], max_gap: int) -> list[_Group]:
+    groups: list[_Group] = []
+    members: list[int] = []
+    first = last = -1  # where the group begins and ends
+    for index in sorted(range(len(ranges)), key=ranges.__getitem__):
+        offset, length = ranges[index]
+        if length == 0:
+            continue
+        end = offset + length
+        if offset <= last + max_gap and end <= first + _MOST_MERGED and members:
+            members.append(index)
+            last = max(last, end)
+        else:
+            if members:
+                groups.append((first, last, members))
+            members = [index]
+            first, last = offset, end
+    if members:
+        groups.append((first, last, members))
+    return groups
+
+
+def _batches(groups: list[_Group]) -> Iterator[list[_Group]]:
+    """Groups that are in memory at the same time."""
+    batch: list[_Group] = []
+    left = _MEMORY
+    for group in groups:
+        length = group[1] - group[0]
+        if batch and length > left:
+            yield batch
+            batch, left = [], _MEMORY
+        batch.append(group)
+        left -= length
+    if batch:
+        yield batch
 
 
 def _range_of(start: int | None, end: int | None, size: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import errno
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from linux_aio import bulk, fs
 from linux_aio._fsspec_files import NewFile, OpenFile, StreamedFile, StreamedWriter, compressed
 from linux_aio._loop_context import loop_context
 from linux_aio._many_files import in_flight, read_part, read_parts, replace_file
+from linux_aio._whole_files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +46,10 @@ __all__ = ["AioFileSystem"]
 
 # What is smaller is copied by one read and one write.
 _SMALL = 1 << 20
+
+
+# Finds what makes a path a pattern.
+_MAGIC = re.compile("[*?[]").search
 
 
 class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
@@ -95,6 +101,8 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         """Return the absolute path, without a slash at its end, of an aio URL or a path."""
+        if type(path) is str and path.startswith("/"):
+            return path.rstrip("/") or "/"
         if isinstance(path, list):
             return [cls._strip_protocol(one) for one in path]
         path = stringify_path(path)
@@ -284,9 +292,14 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> Any:
-        paths: list[str] = await self._expand_path(path, recursive=recursive)
-        results = await in_flight(
-            lambda one: self._cat_file(one, **kwargs), paths, batch_size or self.batch_size
+        paths = await self._paths_to_read(path, recursive)
+        start, end = kwargs.get("start"), kwargs.get("end")
+        results = await read_parts(
+            paths,
+            [start] * len(paths),
+            [end] * len(paths),
+            direct=self.direct,
+            limit=batch_size or self.batch_size,
         )
         if on_error == "raise":
             _raise_first(results)
@@ -300,6 +313,19 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if on_error == "omit":
             return {one: data for one, data in found if not isinstance(data, BaseException)}
         return dict(found)
+
+    async def _paths_to_read(self, path: Any, recursive: bool) -> list[str]:
+        """Expand a path, a pattern, or several; which takes little time where nothing is one."""
+        if isinstance(path, list) and not recursive:
+            paths: list[str] = [self._strip_protocol(one) for one in path]
+            if not _MAGIC("\0".join(paths)):
+                return sorted(set(paths))
+        return await self._expand_path(path, recursive=recursive)  # type: ignore[no-any-return]
+
+    def _strip_each(self, paths: list[Any]) -> list[str]:
+        """Strip paths, of which many are the same."""
+        stripped = {path: self._strip_protocol(path) for path in set(paths)}
+        return [stripped[path] for path in paths]
 
     async def _cat_ranges(
         self,
@@ -322,7 +348,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if len(starts) != len(paths) or len(ends) != len(paths):
             raise ValueError("paths, starts and ends must have the same length")
         results = await read_parts(
-            [self._strip_protocol(path) for path in paths],
+            self._strip_each(paths),
             starts,
             ends,
             direct=self.direct,
@@ -402,8 +428,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
         callback.set_size(status.st_size)
         if status.st_size <= _SMALL and self.direct is False:
-            context: Any = loop_context()
-            data = await context._read_file(source)
+            data = await read_bytes(source)
             await replace_file(target, data, exclusive=exclusive, durable=self.durable)
             callback.absolute_update(len(data))
             return

@@ -28,6 +28,7 @@ except ImportError as error:
 from linux_aio import _core, fs
 from linux_aio._loop_context import loop_context
 from linux_aio._many_files import in_flight, read_parts, replace_file
+from linux_aio._whole_files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -147,7 +148,7 @@ class AioStore(Store):  # type: ignore[misc]
         path = self._path(key)
         try:
             if byte_range is None:
-                data = await context._read_file(path)
+                data = await read_bytes(path, context=context)
             else:
                 data = await context._read_part(path, *_offset_and_length(byte_range))
         except _MISSING:

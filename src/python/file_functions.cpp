@@ -58,7 +58,8 @@ PyObject* read_part_now(PyObject* /*module*/, PyObject* const* arguments, Py_ssi
     }
     engine::ReadPartCall call(PyBytes_AS_STRING(path.get()), *offset, *length);
     return run(call, arguments[0])
-               ? PyBytes_FromStringAndSize(call.data(), static_cast<Py_ssize_t>(call.size()))
+               ? PyBytes_FromStringAndSize(call.part().data(),
+                                           static_cast<Py_ssize_t>(call.part().size()))
                : nullptr;
 }
 
@@ -87,6 +88,40 @@ PyObject* replace_file_now(PyObject* /*module*/, PyObject* const* arguments, Py_
                                   .durable = durable != 0,
                                   .makes_parents = makes_parents != 0});
     return run(call, arguments[0]) ? PyLong_FromSsize_t(data->len) : nullptr;
+}
+
+PyObject* new_bytes(PyObject* /*module*/, PyObject* lengths) {
+    const auto given = Ref::steal(PySequence_Tuple(lengths));
+    if (!given) {
+        return nullptr;
+    }
+    const auto count = PyTuple_GET_SIZE(given.get());
+    auto made = Ref::steal(PyList_New(count));
+    auto views = Ref::steal(PyList_New(count));
+    if (!made || !views) {
+        return nullptr;
+    }
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        const auto length =
+            to_integer(PyTuple_GET_ITEM(given.get(), i), "length", 0, PY_SSIZE_T_MAX);
+        if (!length) {
+            return nullptr;
+        }
+        const auto size = static_cast<Py_ssize_t>(*length);
+        PyObject* bytes = PyBytes_FromStringAndSize(nullptr, size);
+        if (bytes == nullptr) {
+            return nullptr;
+        }
+        PyList_SET_ITEM(made.get(), i, bytes);
+        // there is one object for all bytes of length 0
+        PyObject* view = PyMemoryView_FromMemory(PyBytes_AS_STRING(bytes), size,
+                                                 size > 0 ? PyBUF_WRITE : PyBUF_READ);
+        if (view == nullptr) {
+            return nullptr;
+        }
+        PyList_SET_ITEM(views.get(), i, view);
+    }
+    return PyTuple_Pack(2, made.get(), views.get());
 }
 
 }  // namespace python

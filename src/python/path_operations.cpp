@@ -213,8 +213,35 @@ PyObject* statvfs_result(const ModuleState& /*state*/, CallDetails& details,
 }
 
 PyObject* part_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t /*result*/) {
-    const auto& call = call_of<engine::ReadPartCall>(details);
-    return PyBytes_FromStringAndSize(call.data(), static_cast<Py_ssize_t>(call.size()));
+    const auto& part = call_of<engine::ReadPartCall>(details).part();
+    return PyBytes_FromStringAndSize(part.data(), static_cast<Py_ssize_t>(part.size()));
+}
+
+PyObject* bytes_or_error(const engine::ReadPartsCall::Item& item, PyObject* path) {
+    if (item.result >= 0) {
+        return PyBytes_FromStringAndSize(item.part.data(),
+                                         static_cast<Py_ssize_t>(item.part.size()));
+    }
+    const int error = static_cast<int>(-item.result);
+    const auto text = Ref::steal(PyUnicode_DecodeLocale(strerror(error), "surrogateescape"));
+    return text ? PyObject_CallFunction(PyExc_OSError, "iOO", error, text.get(), path) : nullptr;
+}
+
+// A list of bytes and exceptions.
+PyObject* parts_result(const ModuleState& /*state*/, CallDetails& details,
+                       std::int64_t /*result*/) {
+    const auto items = call_of<engine::ReadPartsCall>(details).items();
+    auto list = Ref::steal(PyList_New(static_cast<Py_ssize_t>(items.size())));
+    for (std::size_t i = 0; list && i < items.size(); ++i) {
+        const auto place = static_cast<Py_ssize_t>(i);
+        PyObject* made =
+            bytes_or_error(items[i], PyTuple_GET_ITEM(details.other_path.get(), place));
+        if (made == nullptr) {
+            return nullptr;
+        }
+        PyList_SET_ITEM(list.get(), place, made);
+    }
+    return list.release();
 }
 
 // Of a file that was to be read: its bytes; its size, if it is too large to be read without memory
@@ -587,6 +614,58 @@ PyObject* read_part(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
+// _read_parts(paths, offsets, lengths): three sequences of the same length.
+PyObject* read_parts(PyObject* context, Arguments arguments) {
+    auto details = make_details("open", parts_result);
+    if (details == nullptr) {
+        return nullptr;
+    }
+    details->other_path = Ref::steal(PySequence_Tuple(arguments[0]));
+    if (!details->other_path) {
+        return nullptr;
+    }
+    const auto offsets = Ref::steal(PySequence_Tuple(arguments[1]));
+    if (!offsets) {
+        return nullptr;
+    }
+    const auto lengths = Ref::steal(PySequence_Tuple(arguments[2]));
+    if (!lengths) {
+        return nullptr;
+    }
+    PyObject* paths = details->other_path.get();
+    const auto count = PyTuple_GET_SIZE(paths);
+    if (PyTuple_GET_SIZE(offsets.get()) != count || PyTuple_GET_SIZE(lengths.get()) != count) {
+        PyErr_SetString(PyExc_ValueError, "paths, offsets and lengths must have the same length");
+        return nullptr;
+    }
+    details->path = Ref::steal(PyTuple_New(count));  // encoded
+    if (!details->path ||
+        !set_call<engine::ReadPartsCall>(*details, static_cast<std::size_t>(count))) {
+        return nullptr;
+    }
+    const auto items = call_of<engine::ReadPartsCall>(*details).items();
+    if (items.size() != static_cast<std::size_t>(count)) {
+        return PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        Ref path;
+        const auto offset =
+            to_integer(PyTuple_GET_ITEM(offsets.get(), i), "offset", INT64_MIN, INT64_MAX);
+        if (!offset) {
+            return nullptr;
+        }
+        const auto length =
+            to_integer(PyTuple_GET_ITEM(lengths.get(), i), "length", INT64_MIN, INT64_MAX);
+        if (!length || !encode(PyTuple_GET_ITEM(paths, i), path)) {
+            return nullptr;
+        }
+        items[static_cast<std::size_t>(i)].part =
+            engine::FilePart(PyBytes_AS_STRING(path.get()), *offset, *length);
+        PyTuple_SET_ITEM(details->path.get(), i, path.release());
+    }
+    return start(context, std::move(details), AT_FDCWD);
+}
+
 // The buffer is exported until the call is over, also one that was cancelled.
 PyObject* replace_file(PyObject* context, Arguments arguments) {
     auto details = make_details("open", number_result);
@@ -694,33 +773,20 @@ constexpr PyMethodDef entry(const char* name) {
 
 const PyMethodDef* path_methods() {
     static const PyMethodDef methods[] = {
-        entry<open_file, 2, 4>("_open"),
-        entry<close_file, 1, 1>("_close"),
-        entry<stat_file, 1, 3>("_stat"),
-        entry<make_directory, 1, 3>("_mkdir"),
-        entry<remove_directory, 1, 2>("_rmdir"),
-        entry<unlink_file, 1, 2>("_unlink"),
-        entry<change_mode, 2, 4>("_chmod"),
-        entry<change_owner, 3, 5>("_chown"),
-        entry<set_times, 1, 7>("_utime"),
-        entry<truncate_file, 2, 2>("_truncate"),
-        entry<allocate_file, 4, 4>("_allocate"),
-        entry<check_access, 2, 5>("_access"),
-        entry<rename_file, 2, 4>("_rename"),
-        entry<link_file, 2, 5>("_link"),
-        entry<make_symlink, 2, 4>("_symlink"),
-        entry<read_symlink, 1, 2>("_readlink"),
-        entry<stat_file_system, 1, 1>("_statvfs"),
-        entry<list_directory, 1, 1>("_listdir"),
-        entry<scan_directory, 4, 4>("_scandir"),
-        entry<read_file, 1, 3>("_read_file"),
-        entry<write_file, 2, 4>("_write_file"),
-        entry<send_file, 4, 4>("_sendfile"),
-        entry<copy_file, 2, 2>("_copy"),
-        entry<read_part, 1, 3>("_read_part"),
-        entry<replace_file, 2, 5>("_replace_file"),
-        entry<write_here, 2, 2>("_write_here"),
-        {},
+        entry<open_file, 2, 4>("_open"),           entry<close_file, 1, 1>("_close"),
+        entry<stat_file, 1, 3>("_stat"),           entry<make_directory, 1, 3>("_mkdir"),
+        entry<remove_directory, 1, 2>("_rmdir"),   entry<unlink_file, 1, 2>("_unlink"),
+        entry<change_mode, 2, 4>("_chmod"),        entry<change_owner, 3, 5>("_chown"),
+        entry<set_times, 1, 7>("_utime"),          entry<truncate_file, 2, 2>("_truncate"),
+        entry<allocate_file, 4, 4>("_allocate"),   entry<check_access, 2, 5>("_access"),
+        entry<rename_file, 2, 4>("_rename"),       entry<link_file, 2, 5>("_link"),
+        entry<make_symlink, 2, 4>("_symlink"),     entry<read_symlink, 1, 2>("_readlink"),
+        entry<stat_file_system, 1, 1>("_statvfs"), entry<list_directory, 1, 1>("_listdir"),
+        entry<scan_directory, 4, 4>("_scandir"),   entry<read_file, 1, 3>("_read_file"),
+        entry<write_file, 2, 4>("_write_file"),    entry<send_file, 4, 4>("_sendfile"),
+        entry<copy_file, 2, 2>("_copy"),           entry<read_part, 1, 3>("_read_part"),
+        entry<read_parts, 3, 3>("_read_parts"),    entry<replace_file, 2, 5>("_replace_file"),
+        entry<write_here, 2, 2>("_write_here"),    {},
     };
     return methods;
 }

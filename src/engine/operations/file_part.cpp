@@ -26,23 +26,23 @@ constexpr std::size_t most_in_one_read = std::size_t{1} << 30U;
 
 }  // namespace
 
-ReadPartCall::Part ReadPartCall::part_of(std::uint64_t file_size) const noexcept {
-    Part part{};
+FilePart::Range FilePart::range_in(std::uint64_t file_size) const noexcept {
+    Range range{};
     if (offset_ >= 0) {
-        part.offset = std::min(static_cast<std::uint64_t>(offset_), file_size);
+        range.offset = std::min(static_cast<std::uint64_t>(offset_), file_size);
     } else {
         // as an unsigned number, which INT64_MIN has, too
         const auto from_end = std::uint64_t{0} - static_cast<std::uint64_t>(offset_);
-        part.offset = file_size - std::min(from_end, file_size);
+        range.offset = file_size - std::min(from_end, file_size);
     }
-    part.length = file_size - part.offset;
+    range.length = file_size - range.offset;
     if (length_ >= 0) {
-        part.length = std::min(part.length, static_cast<std::uint64_t>(length_));
+        range.length = std::min(range.length, static_cast<std::uint64_t>(length_));
     }
-    return part;
+    return range;
 }
 
-bool ReadPartCall::grow(std::size_t capacity) noexcept {
+bool FilePart::grow(std::size_t capacity) noexcept {
     auto* grown = static_cast<char*>(std::realloc(data_.get(), capacity));
     if (grown == nullptr) {
         return false;
@@ -53,7 +53,7 @@ bool ReadPartCall::grow(std::size_t capacity) noexcept {
 }
 
 // Of a cached file, whose end is where its status says.
-std::optional<std::int64_t> ReadPartCall::try_at_once() noexcept {
+std::optional<std::int64_t> FilePart::read_at_once() noexcept {
     const auto found = find_cached(AT_FDCWD, path_, true);
     if (found.error != 0) {
         return -found.error;
@@ -62,20 +62,20 @@ std::optional<std::int64_t> ReadPartCall::try_at_once() noexcept {
         found.status.stx_nlink == 0) {
         return std::nullopt;
     }
-    const auto part = part_of(found.status.stx_size);
-    if (part.length > most_at_once) {
+    const auto range = range_in(found.status.stx_size);
+    if (range.length > most_at_once) {
         return std::nullopt;
     }
     std::array<char, 40> name;
     std::snprintf(name.data(), name.size(), "/proc/thread-self/fd/%d", found.file.get());
     const UniqueFd file(::open(name.data(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    const auto wanted = static_cast<std::size_t>(part.length);
+    const auto wanted = static_cast<std::size_t>(range.length);
     if (!file.is_open() || !grow(std::max<std::size_t>(wanted, 1))) {
         return std::nullopt;
     }
     if (wanted != 0) {
         const iovec target{.iov_base = data_.get(), .iov_len = wanted};
-        const auto offset = static_cast<off_t>(part.offset);
+        const auto offset = static_cast<off_t>(range.offset);
         const auto result = preadv2(file.get(), &target, 1, offset, RWF_NOWAIT);
         if (result < 0 || static_cast<std::size_t>(result) != wanted) {
             return std::nullopt;
@@ -85,7 +85,7 @@ std::optional<std::int64_t> ReadPartCall::try_at_once() noexcept {
     return static_cast<std::int64_t>(wanted);
 }
 
-std::int64_t ReadPartCall::run(const CallFiles& /*files*/) noexcept {
+std::int64_t FilePart::read() noexcept {
     UniqueFd file;
     do {
         file = UniqueFd(::open(path_, O_RDONLY | O_CLOEXEC));
@@ -101,18 +101,18 @@ std::int64_t ReadPartCall::run(const CallFiles& /*files*/) noexcept {
     LocalMounts::learn(file.get(), status);
     // files of /proc have no size
     return S_ISREG(status.stx_mode) && status.stx_size != 0
-               ? read_known(file.get(), part_of(status.stx_size))
+               ? read_known(file.get(), range_in(status.stx_size))
                : read_unknown(file.get());
 }
 
-std::int64_t ReadPartCall::read_known(int fd, const Part& part) noexcept {
-    const auto wanted = static_cast<std::size_t>(part.length);
+std::int64_t FilePart::read_known(int fd, const Range& range) noexcept {
+    const auto wanted = static_cast<std::size_t>(range.length);
     size_ = 0;
-    if (wanted != part.length || !grow(std::max<std::size_t>(wanted, 1))) {
+    if (wanted != range.length || !grow(std::max<std::size_t>(wanted, 1))) {
         return -ENOMEM;
     }
     while (size_ < wanted) {
-        const auto offset = static_cast<off_t>(part.offset + size_);
+        const auto offset = static_cast<off_t>(range.offset + size_);
         const auto count = std::min(wanted - size_, most_in_one_read);
         const auto result = result_of(pread(fd, data_.get() + size_, count, offset));
         if (result == 0) {
@@ -126,8 +126,8 @@ std::int64_t ReadPartCall::read_known(int fd, const Part& part) noexcept {
     return static_cast<std::int64_t>(size_);
 }
 
-// Reads all, of which the part is then known.
-std::int64_t ReadPartCall::read_unknown(int fd) noexcept {
+// Reads all; then the size is known.
+std::int64_t FilePart::read_unknown(int fd) noexcept {
     std::size_t capacity = 0;
     size_ = 0;
     for (;;) {
@@ -147,11 +147,18 @@ std::int64_t ReadPartCall::read_unknown(int fd) noexcept {
         }
         size_ += result > 0 ? static_cast<std::size_t>(result) : 0;
     }
-    const auto part = part_of(size_);
-    const auto offset = static_cast<std::size_t>(part.offset);
-    size_ = static_cast<std::size_t>(part.length);
+    const auto range = range_in(size_);
+    const auto offset = static_cast<std::size_t>(range.offset);
+    size_ = static_cast<std::size_t>(range.length);
     std::copy_n(data_.get() + offset, size_, data_.get());
     return static_cast<std::int64_t>(size_);
+}
+
+std::int64_t ReadPartsCall::run(const CallFiles& /*files*/) noexcept {
+    for (auto& item : items()) {
+        item.result = item.part.read();
+    }
+    return 0;
 }
 
 }  // namespace engine

@@ -1,48 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
-// A part of a file in one job: open, read, close.
+// Parts of files in one job: open, read, close.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <new>
+#include <optional>
+#include <span>
 
 #include "engine/call.hpp"
 
 namespace engine {
 
-class ReadPartCall final : public Call {
+// A part of a file, and what was read of it.
+class FilePart {
 public:
     // A negative `offset` counts from the end of the file, and stands for its beginning where the
     // file is shorter. A negative `length`: all that follows.
-    ReadPartCall(const char* path, std::int64_t offset, std::int64_t length) noexcept
+    FilePart() = default;
+    FilePart(const char* path, std::int64_t offset, std::int64_t length) noexcept
         : path_(path), offset_(offset), length_(length) {}
 
-    std::optional<std::int64_t> try_at_once() noexcept override;
-    std::int64_t run(const CallFiles& files) noexcept override;  // bytes
+    // Bytes, or a negative errno. Without waiting: no value if that is not possible.
+    std::optional<std::int64_t> read_at_once() noexcept;
+    std::int64_t read() noexcept;
 
     const char* data() const noexcept { return data_.get(); }
     std::size_t size() const noexcept { return size_; }
 
 private:
-    struct Part {
+    struct Range {
         std::uint64_t offset;
         std::uint64_t length;
     };
-    Part part_of(std::uint64_t file_size) const noexcept;
+    Range range_in(std::uint64_t file_size) const noexcept;
     bool grow(std::size_t capacity) noexcept;
-    std::int64_t read_known(int fd, const Part& part) noexcept;
+    std::int64_t read_known(int fd, const Range& range) noexcept;
     std::int64_t read_unknown(int fd) noexcept;
 
     struct Free {
         void operator()(char* data) const noexcept { std::free(data); }
     };
 
-    const char* const path_;
-    const std::int64_t offset_;
-    const std::int64_t length_;
+    const char* path_ = "";
+    std::int64_t offset_ = 0;
+    std::int64_t length_ = -1;
     std::unique_ptr<char, Free> data_;
     std::size_t size_ = 0;
+};
+
+class ReadPartCall final : public Call {
+public:
+    ReadPartCall(const char* path, std::int64_t offset, std::int64_t length) noexcept
+        : part_(path, offset, length) {}
+
+    std::optional<std::int64_t> try_at_once() noexcept override { return part_.read_at_once(); }
+    std::int64_t run(const CallFiles& /*files*/) noexcept override { return part_.read(); }
+
+    const FilePart& part() const noexcept { return part_; }
+
+private:
+    FilePart part_;
+};
+
+// Parts of any number of files, one after the other in one job.
+class ReadPartsCall final : public Call {
+public:
+    struct Item {
+        FilePart part;
+        std::int64_t result = 0;  // bytes, or a negative errno
+    };
+
+    // Without items if there is no memory for them.
+    explicit ReadPartsCall(std::size_t count) noexcept
+        : items_(new (std::nothrow) Item[count]), count_(items_ != nullptr ? count : 0) {}
+
+    std::int64_t run(const CallFiles& files) noexcept override;  // 0
+
+    std::span<Item> items() noexcept { return {items_.get(), count_}; }
+
+private:
+    const std::unique_ptr<Item[]> items_;
+    const std::size_t count_;
 };
 
 }  // namespace engine
