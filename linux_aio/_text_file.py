@@ -258,6 +258,7 @@ class TextFile(_TextBase):
 
     async def truncate(self, size: int | None = None, /) -> int:
         """Make the file size bytes long (default: as far as the position); return the size."""
+        await self.flush()
         return await self._file.truncate(size)
 
     async def fsync(self) -> None:
@@ -343,7 +344,6 @@ class TextFile(_TextBase):
             if cookie != 0:
                 msg = "can't do nonzero cur-relative seeks"
                 raise io.UnsupportedOperation(msg)
-            self._is_iterating = False
             whence, cookie = 0, await self.tell()
         elif whence == os.SEEK_END:
             if cookie != 0:
