@@ -22,7 +22,7 @@ def _in_trio() -> bool:
 
 @final
 class _DirEntry(Generic[AnyStr]):
-    """An entry of a directory, as scandir() of linux_aio.fs gives it: like os.DirEntry."""
+    """An entry of a directory, as os.DirEntry."""
 
     @property
     def name(self) -> AnyStr:
@@ -33,22 +33,22 @@ class _DirEntry(Generic[AnyStr]):
         """The directory's path, as scandir() was given it, and the name."""
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        """Return whether it is a directory."""
+        """Whether it is a directory."""
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        """Return whether it is a regular file."""
+        """Whether it is a regular file."""
 
     def is_symlink(self) -> bool:
-        """Return whether it is a symbolic link."""
+        """Whether it is a link."""
 
     def is_junction(self) -> bool:
-        """Return False: there are none on Linux."""
+        """False, on Linux."""
 
     def inode(self) -> int:
-        """Return the inode's number."""
+        """The inode's number."""
 
     def stat(self, *, follow_symlinks: bool = True) -> stat_result:
-        """Return the status, as it was when the directory was read. See stat(2).
+        """Return the os.stat_result of the time when the directory was read: see stat(2).
 
         RuntimeError if scandir() was told to leave it out; OSError where it failed.
         """
@@ -100,16 +100,15 @@ def _replace_file_now(
     """
 
 def build_info() -> dict[str, str]:
-    """Return what was chosen when the extension was built.
+    """Return what was chosen when the extension was built, as a dict of str.
 
-    "libaio" is "built-in" or the system's library; "uring" is liburing's version or "not built
-    in"; "version" is that of linux_aio.
+    'libaio' is 'built-in' or the system's library; 'uring' is liburing's version or
+    'not built in'; 'version' is that of linux_aio.
     """
 
 def engines() -> dict[str, str]:
-    """Return what AIOContext(engine=...) can be here and now.
-
-    For each engine "available", or the reason why not. Each is tried: io_setup(2),
+    """Return what AIOContext(engine=...) can be here and now, as a dict of str: for each
+    engine 'available', or the reason why not. Each is tried: io_setup(2),
     io_uring_setup(2).
     """
 
@@ -194,24 +193,26 @@ def _numpy_memory(api: object, shift: int, make: Callable[[], _Made], /) -> _Mad
     """
 
 def aligned_buffer(nbytes: SupportsIndex, alignment: SupportsIndex = 4096) -> memoryview:
-    """Return nbytes writable zero bytes at an address that is a multiple of alignment.
-
-    For O_DIRECT. ValueError unless alignment is a power of two. See open(2).
+    """Return a writable memoryview of nbytes zero bytes at an address that is a multiple of
+    alignment, a power of two, for direct I/O. See direct_alignment and the notes on O_DIRECT in
+    open(2).
     """
 
 def direct_alignment(fd: int | EventFD | AIOContext | HasFileno, /) -> tuple[int, int]:
-    """Return the alignments that O_DIRECT needs on the file: of memory, of offset and length.
+    """Return what direct I/O on the file needs, whether or not it was opened with O_DIRECT: the
+    alignment of memory, and that of offset and length, in bytes. (1, 1): any will do.
 
-    In bytes; (1, 1): any will do. Whether or not the file is open with O_DIRECT. OSError for a bad
-    fd. See STATX_DIOALIGN in statx(2).
+    From statx(2) where it tells (STATX_DIOALIGN, Linux 6.1), else the logical block size of the
+    device, else what the file system is known to take, else a page. OSError for a bad fd.
     """
 
 @final
 class EventFD:
     """An event counter in the kernel, to be told of completions by: eventfd(2).
 
-    The kernel adds 1 when an operation that names it completes. Closed by close(), at the end of a
-    with statement, or with its last reference.
+    The kernel adds 1 when an operation that names it completes. Its fileno can be given
+    to loop.add_reader, select and epoll. initval is the counter's first value, from 0 to
+    2**32 - 1; flags are EFD_* of the os module. OSError if the kernel refuses.
     """
 
     def __new__(cls, initval: SupportsIndex = 0, flags: SupportsIndex = ...) -> Self:
@@ -222,28 +223,32 @@ class EventFD:
 
     @property
     def fileno(self) -> int:
-        """The descriptor's number, for add_reader and the like. ValueError once closed."""
+        """The descriptor's number, for add_reader and the like."""
 
     @property
     def closed(self) -> bool:
         """Whether close() was called."""
 
     def read(self) -> int:
-        """Return the counter and set it to 0 (with EFD_SEMAPHORE: return 1 and count down).
+        """Return the counter and set it to 0 (or, with EFD_SEMAPHORE, 1 and count down).
 
-        Waits, without the GIL, while it is 0; with EFD_NONBLOCK raises BlockingIOError instead.
-        ValueError once closed. See eventfd(2).
+        Waits, without the GIL, while the counter is 0; with EFD_NONBLOCK raises
+        BlockingIOError instead. See eventfd(2).
         """
 
     def write(self, value: SupportsIndex = 1) -> None:
         """Add value, from 0 to 2**64 - 2, to the counter.
 
-        Waits, without the GIL, while the sum would exceed 2**64 - 2; with EFD_NONBLOCK raises
-        BlockingIOError instead. ValueError for other values, and once closed. See eventfd(2).
+        Waits, without the GIL, while that would take the counter beyond 2**64 - 2; with
+        EFD_NONBLOCK raises BlockingIOError instead. See eventfd(2).
         """
 
     def close(self) -> None:
-        """Close the descriptor; again is harmless. Operations that signal it are not disturbed."""
+        """Close the descriptor. Closing twice is harmless; any other use is a ValueError.
+
+        Operations in flight that signal it are not disturbed: the kernel has a reference of
+        its own.
+        """
 
     def __enter__(self) -> Self:
         """Return self. ValueError once closed."""
@@ -261,9 +266,11 @@ class EventFD:
 class AIOOperation(Generic[_Result]):
     """One request to the kernel, and what became of it: see io_submit(2).
 
-    Made by the class methods. fd is a number, or an object that has one: it is kept, and asked
-    again at each submission. A completed operation can be submitted again, which forgets its last
-    result. In flight, the operation, its buffers, its file object and its EventFD are kept alive.
+    Made by the class methods read, readinto, readv, write, writev, fsync, fdsync and
+    poll. fd is an int, an EventFD, an AIOContext, or an object with a fileno() method,
+    which is asked again at each submission. A completed operation can be submitted
+    again, which forgets its last result. While it is in flight the operation, its
+    buffers, its file object and its EventFD are kept alive.
     """
 
     def __class_getitem__(cls, result: Any, /) -> GenericAlias:
@@ -278,11 +285,13 @@ class AIOOperation(Generic[_Result]):
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> AIOOperation[bytes]:
-        """Read up to nbytes (0 to 0x7ffff000) bytes, from byte offset on: see preadv2(2).
+        """Read up to nbytes bytes, from 0 to 0x7ffff000, from byte offset of the file.
 
-        The result is as long as what was read, b"" at the end of the file. With O_DIRECT any nbytes
-        and offset will do. priority is what ioprio() returns (0: the thread's), flags are RWF_* of
-        os or linux_aio. ValueError beyond limits, for a closed file too.
+        The result is a bytes object as long as what was read: shorter than nbytes where the
+        kernel read less, b'' at the end of the file. With O_DIRECT any nbytes and offset will do:
+        the aligned range around them is read. priority is what ioprio() returns (0: that of the
+        thread; see ioprio_set(2)), flags are RWF_* of the os module or of linux_aio. ValueError
+        beyond these limits, and for a closed file. See preadv2(2).
         """
 
     @classmethod
@@ -294,11 +303,13 @@ class AIOOperation(Generic[_Result]):
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> AIOOperation[int]:
-        """Read into buffer, as many bytes as it has, from byte offset on: see preadv2(2).
+        """Read from byte offset of the file into buffer, any writable contiguous buffer, as many
+        bytes as it has.
 
         The result is how many bytes were read, which may be fewer; 0 at the end of the file.
-        Nothing is copied. In flight the buffer can't be resized. BufferError if it is read-only or
-        not contiguous; the rest as for read.
+        Nothing is copied. The buffer can't be resized while the operation is in flight.
+        BufferError for a buffer that is read-only or not contiguous; the rest as in read. See
+        preadv2(2).
         """
 
     @classmethod
@@ -310,9 +321,11 @@ class AIOOperation(Generic[_Result]):
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> AIOOperation[int]:
-        """Read into up to IOV_MAX (1024) buffers, filling each before the next: see preadv2(2).
+        """Read from byte offset of the file into a sequence of writable contiguous buffers, filling
+        each before the next.
 
-        The result is how many bytes were read in all; the rest as for readinto.
+        At most IOV_MAX (1024) buffers. The result is how many bytes were read, which may be
+        fewer than they have; the rest as in readinto. See preadv2(2).
         """
 
     @classmethod
@@ -324,11 +337,12 @@ class AIOOperation(Generic[_Result]):
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> AIOOperation[int]:
-        """Write payload, any contiguous buffer of up to 0x7ffff000 bytes, from byte offset on.
+        """Write the bytes of payload, any contiguous buffer, to the file from byte offset on.
 
-        The result is how many bytes were written, which may be fewer. The buffer is not copied:
-        don't change it while the operation is in flight. priority and flags as for read.
-        ValueError beyond limits, for a closed file too. See pwritev2(2).
+        The result is how many bytes were written, which may be fewer. The buffer is used as it
+        is, without a copy, and must not change while the operation is in flight. priority is an
+        ioprio value (0: that of the thread; ioprio_set(2)), flags are RWF_* of the os module. See
+        pwritev2(2).
         """
 
     @classmethod
@@ -340,49 +354,62 @@ class AIOOperation(Generic[_Result]):
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> AIOOperation[int]:
-        """Write up to IOV_MAX (1024) buffers, one after the other: see pwritev2(2).
+        """Write a sequence of contiguous buffers, one after the other, to the file from byte offset
+        on.
 
-        The result is how many bytes were written in all; the rest as for write.
+        At most IOV_MAX (1024) buffers; the rest as in write. See pwritev2(2).
         """
 
     @classmethod
     def fsync(cls, fd: int | EventFD | AIOContext | HasFileno) -> AIOOperation[None]:
-        """Have what was written to the file before, and its metadata, put on the disk.
+        """Have all that was written to the file before, and its metadata, put on the disk.
 
-        Covers writes that have completed, not those in flight. The result is None. See fsync(2).
+        Covers writes that have completed, not those still in flight. The result is None. See
+        fsync(2).
         """
 
     @classmethod
     def fdsync(cls, fd: int | EventFD | AIOContext | HasFileno) -> AIOOperation[None]:
-        """As fsync, with only the metadata that it takes to read the data: see fdatasync(2)."""
+        """Have all that was written to the file before put on the disk, with as much of the
+        metadata as it takes to read it again.
+
+        Covers writes that have completed, not those still in flight. The result is None. See
+        fdatasync(2).
+        """
 
     @classmethod
     def poll(
         cls, fd: int | EventFD | AIOContext | HasFileno, events: SupportsIndex
     ) -> AIOOperation[int]:
-        """Wait until one of the events, a mask of select.POLL*, is there on the file.
+        """Wait until one of the events (select.POLL*, a mask) is there on the file.
 
         Completes once; the result is the mask of the events that are there. See poll(2).
         """
 
     def prepare(self, eventfd: EventFD | int) -> None:
-        """Name the EventFD, or its number, that completions of this operation signal.
+        """Name the EventFD (or its number) that completions of this operation signal.
 
-        Holds until another prepare or submit names another. ValueError in flight, or if closed.
+        Holds for every submission until another prepare or submit names another one.
+        ValueError while the operation is in flight, or if the EventFD is closed.
         """
 
     def submit(self, context: AIOContext, eventfd: EventFD | int | None = None) -> int:
-        """Submit this operation, as context.submit(self) does, and return 1.
+        """Submit this one operation to an AIOContext, as context.submit(self), and return 1.
 
-        eventfd is signalled upon completion; None leaves it as prepared. Errors as of
-        AIOContext.submit. See io_submit(2).
+        eventfd names the EventFD (or its number) to be signalled upon completion; None
+        leaves it as prepared. See AIOContext.submit for the errors, and io_submit(2).
         """
 
     def get_result(self) -> _Result:
-        """Return the result, or raise the OSError that the operation met. May be asked again.
+        """Return the operation's result, or raise the OSError that it met.
 
-        Never waits: BlockingIOError (EINPROGRESS) in flight, RuntimeError if never submitted. The
-        operation then no longer comes out of AIOContext.getevents.
+        For a read the bytes that were read; for readinto and readv how many were read; for a
+        write or writev how many were written; for a poll the mask of events; for a sync None:
+        see preadv2(2), pwritev2(2), poll(2), fsync(2).
+
+        Never waits: BlockingIOError (EINPROGRESS) while the operation is in flight,
+        RuntimeError if it was never submitted. Can be called again. AIOContext.getevents
+        does not return the operation afterwards.
         """
 
     def __await__(self) -> Generator[Any, Any, _Result]:
@@ -394,7 +421,7 @@ class AIOOperation(Generic[_Result]):
 
     @property
     def done(self) -> bool:
-        """Whether it has completed since it was last submitted. Never waits."""
+        """Whether the operation has completed since it was last submitted. Never waits."""
 
     @property
     def opcode(self) -> int:
@@ -410,31 +437,30 @@ class AIOOperation(Generic[_Result]):
 
     @property
     def priority(self) -> int:
-        """The ioprio value; 0: that of the submitting thread."""
+        """The ioprio value; 0: that of the thread."""
 
     @property
     def flags(self) -> int:
-        """The RWF_* flags: see preadv2(2)."""
+        """The RWF_* flags; see preadv2(2)."""
 
     @property
     def eventfd(self) -> EventFD | int | None:
-        """What completions signal, as it was given; None if nothing was named."""
+        """The EventFD, or number, that completions signal; None if none was named."""
 
     @property
     def context(self) -> AIOContext | None:
-        """The context of the last submission."""
+        """The AIOContext of the last submission, or None."""
 
     @property
     def offset(self) -> int:
-        """The byte of the file to start at. ValueError if set while in flight."""
+        """The byte of the file to start at. Can be set while the operation is not in flight."""
 
     @offset.setter
     def offset(self, value: SupportsIndex) -> None: ...
     @property
     def payload(self) -> ReadableBuffer | tuple[ReadableBuffer, ...] | None:
-        """The buffer of a write or readinto, which can be set: ValueError while in flight.
-
-        Of a writev or readv the tuple of buffers, of a read the result or None; those can't be set.
+        """The buffer of a write or readinto, which can be set while the operation is not in flight;
+        the tuple of buffers of a writev or readv; the result of a read, or None before.
         """
 
     @payload.setter
@@ -442,11 +468,16 @@ class AIOOperation(Generic[_Result]):
 
 @final
 class AIOContext:
-    """A queue of at most max_requests operations in flight, exactly: io_setup(2).
+    """A queue of at most max_requests operations in flight: see io_setup(2).
 
-    An operation without an EventFD holds its place until it is collected by getevents or asked for
-    its result; one that is awaited, until it completes. Any mix of threads can use a context; a
-    child process can only close it. One that is dropped while open warns with ResourceWarning.
+    max_requests is from 1 to 2**31 - 1. engine is 'auto', 'aio', 'uring' or 'threads'; with
+    None the environment variable LINUX_AIO_ENGINE names it, and without that it is 'auto'.
+    ValueError for other values, OSError if the system refuses the queue or the engine.
+
+    An operation that signals no EventFD holds its place until getevents has returned it or
+    its result was asked for. Use the context in a with or async with statement, or close
+    it: one that is dropped while open warns with ResourceWarning. Any mix of threads can use
+    it. In a child process, after fork(2), it can only be closed.
     """
 
     def __new__(cls, max_requests: SupportsIndex = 128, *, engine: str | None = None) -> Self:
@@ -475,50 +506,57 @@ class AIOContext:
 
     @property
     def fileno(self) -> int:
-        """The number of the context's own eventfd, for add_reader and the like.
-
-        Readable while completed operations without an EventFD wait to be collected. Not to be read
-        or closed. ValueError once closed.
+        """The number of the context's own eventfd: readable while completed operations that signal
+        no EventFD of the program's wait to be collected. For add_reader and the like; not to be
+        read or closed.
         """
 
     @property
     def loop(self) -> AbstractEventLoop:
-        """The event loop in which it was last awaited; before that the running one.
-
-        RuntimeError if there is neither.
+        """asyncio's event loop that the context serves: that in which something of it is awaited,
+        else the running one. None in a Trio run. RuntimeError if no loop runs.
         """
 
     def submit(self, *operations: AIOOperation[object]) -> int:
-        """Submit operations, in order, and return how many the kernel took: see io_submit(2).
+        """Submit operations, in order, and return how many the kernel took.
 
-        Those left over are untouched. If not even the first is taken, its OSError is raised:
-        BlockingIOError (EAGAIN) for a full queue. ValueError, and nothing is submitted, if one is
-        in flight, comes twice, or names a closed file or EventFD.
+        It takes fewer than given if the queue becomes full, or one in the middle is refused:
+        those left over are untouched and can be submitted again. If not even the first is
+        taken, its OSError is raised; BlockingIOError (EAGAIN) for a full queue. ValueError,
+        and nothing is submitted, if one is in flight already, comes twice, or names a closed
+        file or EventFD.
 
-        Operations complete before submit returns or later. With the engine 'auto' submit never
-        waits for a disk; with 'aio' it does for reads and writes without O_DIRECT.
+        Operations complete before submit returns or later, whatever the engine: ask done, or
+        wait in getevents. With the engine 'auto' submit never waits for a disk. With 'aio' the
+        kernel carries out reads and writes without O_DIRECT inside submit, which then waits for
+        the disk without the GIL. See io_submit(2).
         """
 
     def cancel(self, operation: AIOOperation[object], /) -> bool:
-        """Ask the kernel to cancel an operation in flight; return whether it will: io_cancel(2).
+        """Ask the kernel to cancel an operation in flight, and return whether it will.
 
-        True: it ends with ECANCELED. False: it ends by itself, as transfers of a disk do. Either
-        way it completes once. ValueError if it is not in flight in this context.
+        True: the operation ends with ECANCELED. False: it could not be cancelled and ends by
+        itself; so do reads and writes of a disk, while a poll can always be cancelled. Either
+        way it completes exactly once, and its EventFD is signalled. Waits for the answer
+        without the GIL; signals are handled meanwhile. ValueError if it is not in flight in
+        this context. See io_cancel(2).
         """
 
     def statistics(self) -> dict[str, int]:
-        """Return counts since the context was made.
+        """Return counts since the context was made, as a dict of int.
 
-        Operations "submitted", "completed", and of these "failed"; cancellations that the kernel
-        took, "cancelled"; calls to the engine, "submissions", and of these "short_submissions",
-        which did not take all; "waits" of threads for completions.
+        submitted: operations that the engine took; completed; failed: of these, with an
+        error; cancelled: cancellations that the kernel took; submissions: calls to the
+        engine; short_submissions: of these, calls that did not take all; waits: times that a
+        thread went to wait for completions.
 
-        Which way operations went, unless the engine is "aio": done at once by the submitting
-        thread, "inline"; handed to "aio", "uring" or "threads". Those that "auto" could not do in
-        the shortest way, "rerouted", and why: "rerouted_uncached", a read would have waited for
-        the disk; "rerouted_unsupported", the file can't tell whether it would; "rerouted_large",
-        copying takes long; "rerouted_write", a write may wait; "rerouted_stream", a pipe, socket
-        or terminal was not ready; "rerouted_other".
+        Which way the operations went, unless the engine is 'aio': inline: done by the
+        submitting thread, without waiting; aio, uring, threads: handed to these. rerouted:
+        those that 'auto' could not do in the shortest way, in all and by the reason:
+        rerouted_uncached: a read would have waited for the disk; rerouted_unsupported: the
+        file can't tell whether it would; rerouted_large: copying takes long;
+        rerouted_write: a write may wait; rerouted_stream: a pipe, socket or terminal that
+        was not ready; rerouted_other.
         """
 
     def getevents(
@@ -527,18 +565,23 @@ class AIOContext:
         max_nr: SupportsIndex | None = None,
         timeout: SupportsFloat | SupportsIndex | None = None,
     ) -> list[AIOOperation]:
-        """Wait for completed operations and return them, in order of completion.
+        """Wait for completed operations and return a list of them, in order of completion.
 
-        Returns with min_nr (0 to max_requests) of them, after timeout seconds (None: no end), or
-        when nothing more can come; at most max_nr (None: all). Each comes out at most once; one
-        that signals an EventFD only if the program still holds it. ValueError beyond limits. See
-        io_getevents(2).
+        Returns once there are min_nr (0 to max_requests), when timeout (seconds; None: no
+        end) is over, or when nothing that could still be returned is in flight; at most
+        max_nr (None: all that are there). Each completed operation is returned at most once,
+        and not if its result was asked for before. Those that signal an EventFD of the
+        program's are returned only if the program still holds them. Waits without the GIL;
+        signals are handled meanwhile. ValueError for a min_nr out of its limits, a max_nr
+        below it, or a negative timeout. See io_getevents(2).
         """
 
     def close(self) -> None:
-        """Cancel what can be cancelled, wait for the rest, and free the queue; again is harmless.
+        """Cancel what can be cancelled, wait for the rest without the GIL, and free the queue.
 
-        Operations keep their results. See io_destroy(2).
+        No result is lost: operations keep theirs. Closing twice is harmless; any other use
+        of a closed context is a ValueError. If a signal's handler raises while close waits,
+        close can be called again to go on. See io_destroy(2).
         """
 
     def __enter__(self) -> Self:
@@ -563,7 +606,14 @@ class AIOContext:
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> Coroutine[Any, Any, bytes]:
-        """Await AIOOperation.read."""
+        """Await a read of up to nbytes bytes from byte offset of the file: see preadv2(2).
+
+        Returns bytes, as long as what was read: b'' at the end of the file. A cancelled task
+        ends at once; what the kernel still reads is dropped.
+
+        Arguments and errors are those of AIOOperation.read. Beyond max_requests, awaits
+        queue in order. What is returned is a coroutine: it can be awaited once.
+        """
 
     def readinto(
         self,
@@ -573,7 +623,14 @@ class AIOContext:
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> Coroutine[Any, Any, int]:
-        """Await AIOOperation.readinto. Cancelling waits until the kernel has let go of buffer."""
+        """Await a read from byte offset of the file into a writable buffer: see preadv2(2).
+
+        Returns how many bytes were read, 0 at the end of the file. Nothing is copied. A cancelled
+        task ends when the kernel no longer writes to the buffer.
+
+        Arguments and errors are those of AIOOperation.readinto. Beyond max_requests, awaits
+        queue in order. What is returned is a coroutine: it can be awaited once.
+        """
 
     def readv(
         self,
@@ -583,7 +640,14 @@ class AIOContext:
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> Coroutine[Any, Any, int]:
-        """Await AIOOperation.readv. Cancelling waits until the kernel has let go of the buffers."""
+        """Await a read from byte offset of the file into several buffers: see preadv2(2).
+
+        Returns how many bytes were read in all. Each buffer is filled before the next. A cancelled
+        task ends when the kernel no longer writes to the buffers.
+
+        Arguments and errors are those of AIOOperation.readv. Beyond max_requests, awaits
+        queue in order. What is returned is a coroutine: it can be awaited once.
+        """
 
     def write(
         self,
@@ -593,7 +657,15 @@ class AIOContext:
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> Coroutine[Any, Any, int]:
-        """Await AIOOperation.write. Cancelling waits for the kernel unless payload is bytes."""
+        """Await a write of the payload, any buffer, at byte offset of the file: see pwritev2(2).
+
+        Returns how many bytes were written, which may be fewer than the payload has. A cancelled
+        task ends at once if the payload is bytes, else when the kernel no longer reads it; the
+        write may be made all the same.
+
+        Arguments and errors are those of AIOOperation.write. Beyond max_requests, awaits
+        queue in order. What is returned is a coroutine: it can be awaited once.
+        """
 
     def writev(
         self,
@@ -603,21 +675,49 @@ class AIOContext:
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> Coroutine[Any, Any, int]:
-        """Await AIOOperation.writev. Cancelling waits for the kernel unless all are bytes."""
+        """Await a write of several buffers, one after the other, at byte offset: see pwritev2(2).
+
+        Returns how many bytes were written in all. A cancelled task ends at once if all are bytes,
+        else when the kernel no longer reads them; the write may be made all the same.
+
+        Arguments and errors are those of AIOOperation.writev. Beyond max_requests, awaits
+        queue in order. What is returned is a coroutine: it can be awaited once.
+        """
 
     def fsync(self, fd: int | EventFD | AIOContext | HasFileno) -> Coroutine[Any, Any, None]:
-        """Await AIOOperation.fsync."""
+        """Await that what was written to the file, and its metadata, is on the disk: see fsync(2).
+
+        Returns None. It covers writes that have completed, not those in flight.
+
+        Arguments and errors are those of AIOOperation.fsync. Beyond max_requests, awaits
+        queue in order. What is returned is a coroutine: it can be awaited once.
+        """
 
     def fdsync(self, fd: int | EventFD | AIOContext | HasFileno) -> Coroutine[Any, Any, None]:
-        """Await AIOOperation.fdsync."""
+        """Await that what was written to the file is on the disk: see fdatasync(2).
+
+        Returns None. Of the metadata it syncs what is needed to read the data. It covers writes
+        that have completed, not those in flight.
+
+        Arguments and errors are those of AIOOperation.fdsync. Beyond max_requests, awaits
+        queue in order. What is returned is a coroutine: it can be awaited once.
+        """
 
     def poll(
         self, fd: int | EventFD | AIOContext | HasFileno, events: SupportsIndex
     ) -> Coroutine[Any, Any, int]:
-        """Await AIOOperation.poll."""
+        """Await one of the events, a mask of select.POLL*, on the file: see poll(2).
+
+        Returns the mask of the events that are there. A cancelled task ends at once.
+
+        Arguments and errors are those of AIOOperation.poll. Beyond max_requests, awaits
+        queue in order. What is returned is a coroutine: it can be awaited once.
+        """
 
     def aclose(self) -> Coroutine[Any, Any, None]:
-        """Close without blocking the event loop; what is queued fails with ValueError."""
+        """Close, without blocking the event loop: what is queued fails with ValueError, what is
+        in flight is cancelled or awaited. A coroutine.
+        """
 
     def __aenter__(self) -> Coroutine[Any, Any, Self]:
         """Return self. ValueError once closed."""

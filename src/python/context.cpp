@@ -295,13 +295,83 @@ constexpr char fsync_name[] = "AIOContext.fsync";
 constexpr char fdsync_name[] = "AIOContext.fdsync";
 constexpr char poll_name[] = "AIOContext.poll";
 
-#define AWAITED_DOC(signature, operation)                                                         \
-    signature "\n--\n\n"                                                                          \
-              "Return a coroutine that submits and awaits AIOOperation." operation                \
-              ":\nthe arguments, the result and the errors are the same.\n\n"                     \
-              "Beyond max_requests, awaits queue in order. Cancelling takes effect at once, but " \
-              "if the\n"                                                                          \
-              "kernel uses memory of the program's that can change: then when it has let go."
+PyDoc_STRVAR(
+    read_doc,
+    "read($self, /, nbytes, fd, offset=0, priority=0, flags=0)\n"
+    "--\n\n"
+    "Await a read of up to nbytes bytes from byte offset of the file: see preadv2(2).\n\n"
+    "Returns bytes, as long as what was read: b'' at the end of the file. A cancelled task\n"
+    "ends at once; what the kernel still reads is dropped.\n\n"
+    "Arguments and errors are those of AIOOperation.read. Beyond max_requests, awaits\n"
+    "queue in order. What is returned is a coroutine: it can be awaited once.");
+
+PyDoc_STRVAR(
+    readinto_doc,
+    "readinto($self, /, buffer, fd, offset=0, priority=0, flags=0)\n"
+    "--\n\n"
+    "Await a read from byte offset of the file into a writable buffer: see preadv2(2).\n\n"
+    "Returns how many bytes were read, 0 at the end of the file. Nothing is copied. A cancelled\n"
+    "task ends when the kernel no longer writes to the buffer.\n\n"
+    "Arguments and errors are those of AIOOperation.readinto. Beyond max_requests, awaits\n"
+    "queue in order. What is returned is a coroutine: it can be awaited once.");
+
+PyDoc_STRVAR(
+    readv_doc,
+    "readv($self, /, buffers, fd, offset=0, priority=0, flags=0)\n"
+    "--\n\n"
+    "Await a read from byte offset of the file into several buffers: see preadv2(2).\n\n"
+    "Returns how many bytes were read in all. Each buffer is filled before the next. A cancelled\n"
+    "task ends when the kernel no longer writes to the buffers.\n\n"
+    "Arguments and errors are those of AIOOperation.readv. Beyond max_requests, awaits\n"
+    "queue in order. What is returned is a coroutine: it can be awaited once.");
+
+PyDoc_STRVAR(
+    write_doc,
+    "write($self, /, payload, fd, offset=0, priority=0, flags=0)\n"
+    "--\n\n"
+    "Await a write of the payload, any buffer, at byte offset of the file: see pwritev2(2).\n\n"
+    "Returns how many bytes were written, which may be fewer than the payload has. A cancelled\n"
+    "task ends at once if the payload is bytes, else when the kernel no longer reads it; the\n"
+    "write may be made all the same.\n\n"
+    "Arguments and errors are those of AIOOperation.write. Beyond max_requests, awaits\n"
+    "queue in order. What is returned is a coroutine: it can be awaited once.");
+
+PyDoc_STRVAR(
+    writev_doc,
+    "writev($self, /, buffers, fd, offset=0, priority=0, flags=0)\n"
+    "--\n\n"
+    "Await a write of several buffers, one after the other, at byte offset: see pwritev2(2).\n\n"
+    "Returns how many bytes were written in all. A cancelled task ends at once if all are bytes,\n"
+    "else when the kernel no longer reads them; the write may be made all the same.\n\n"
+    "Arguments and errors are those of AIOOperation.writev. Beyond max_requests, awaits\n"
+    "queue in order. What is returned is a coroutine: it can be awaited once.");
+
+PyDoc_STRVAR(
+    fsync_doc,
+    "fsync($self, /, fd)\n"
+    "--\n\n"
+    "Await that what was written to the file, and its metadata, is on the disk: see fsync(2).\n\n"
+    "Returns None. It covers writes that have completed, not those in flight.\n\n"
+    "Arguments and errors are those of AIOOperation.fsync. Beyond max_requests, awaits\n"
+    "queue in order. What is returned is a coroutine: it can be awaited once.");
+
+PyDoc_STRVAR(
+    fdsync_doc,
+    "fdsync($self, /, fd)\n"
+    "--\n\n"
+    "Await that what was written to the file is on the disk: see fdatasync(2).\n\n"
+    "Returns None. Of the metadata it syncs what is needed to read the data. It covers writes\n"
+    "that have completed, not those in flight.\n\n"
+    "Arguments and errors are those of AIOOperation.fdsync. Beyond max_requests, awaits\n"
+    "queue in order. What is returned is a coroutine: it can be awaited once.");
+
+PyDoc_STRVAR(poll_doc,
+             "poll($self, /, fd, events)\n"
+             "--\n\n"
+             "Await one of the events, a mask of select.POLL*, on the file: see poll(2).\n\n"
+             "Returns the mask of the events that are there. A cancelled task ends at once.\n\n"
+             "Arguments and errors are those of AIOOperation.poll. Beyond max_requests, awaits\n"
+             "queue in order. What is returned is a coroutine: it can be awaited once.");
 
 // Seconds, None or left out for no end. False with an exception set.
 bool parse_timeout(PyObject* object, engine::Timeout& timeout) {
@@ -501,22 +571,15 @@ PyObject* context_repr(PyObject* object) {
 constexpr int awaited_flags = METH_FASTCALL | METH_KEYWORDS;
 
 PyMethodDef methods[] = {
-    {"read", as_method(make_awaited<make_read, read_name>), awaited_flags,
-     AWAITED_DOC("read($self, /, nbytes, fd, offset=0, priority=0, flags=0)", "read")},
+    {"read", as_method(make_awaited<make_read, read_name>), awaited_flags, read_doc},
     {"readinto", as_method(make_awaited<make_readinto, readinto_name>), awaited_flags,
-     AWAITED_DOC("readinto($self, /, buffer, fd, offset=0, priority=0, flags=0)", "readinto")},
-    {"readv", as_method(make_awaited<make_readv, readv_name>), awaited_flags,
-     AWAITED_DOC("readv($self, /, buffers, fd, offset=0, priority=0, flags=0)", "readv")},
-    {"write", as_method(make_awaited<make_write, write_name>), awaited_flags,
-     AWAITED_DOC("write($self, /, payload, fd, offset=0, priority=0, flags=0)", "write")},
-    {"writev", as_method(make_awaited<make_writev, writev_name>), awaited_flags,
-     AWAITED_DOC("writev($self, /, buffers, fd, offset=0, priority=0, flags=0)", "writev")},
-    {"fsync", as_method(make_awaited<make_fsync, fsync_name>), awaited_flags,
-     AWAITED_DOC("fsync($self, /, fd)", "fsync")},
-    {"fdsync", as_method(make_awaited<make_fdsync, fdsync_name>), awaited_flags,
-     AWAITED_DOC("fdsync($self, /, fd)", "fdsync")},
-    {"poll", as_method(make_awaited<make_poll, poll_name>), awaited_flags,
-     AWAITED_DOC("poll($self, /, fd, events)", "poll")},
+     readinto_doc},
+    {"readv", as_method(make_awaited<make_readv, readv_name>), awaited_flags, readv_doc},
+    {"write", as_method(make_awaited<make_write, write_name>), awaited_flags, write_doc},
+    {"writev", as_method(make_awaited<make_writev, writev_name>), awaited_flags, writev_doc},
+    {"fsync", as_method(make_awaited<make_fsync, fsync_name>), awaited_flags, fsync_doc},
+    {"fdsync", as_method(make_awaited<make_fdsync, fdsync_name>), awaited_flags, fdsync_doc},
+    {"poll", as_method(make_awaited<make_poll, poll_name>), awaited_flags, poll_doc},
     {"submit", as_method(context_submit), METH_FASTCALL, submit_doc},
     {"getevents", as_method(context_getevents), METH_FASTCALL | METH_KEYWORDS, getevents_doc},
     {"cancel", context_cancel, METH_O, cancel_doc},
@@ -557,8 +620,8 @@ PyGetSetDef properties[] = {
      "read or closed.",
      nullptr},
     {"loop", context_get_loop, nullptr,
-     "The event loop that the context serves: that in which something of it is awaited, else the\n"
-     "running one. RuntimeError if there is neither.",
+     "asyncio's event loop that the context serves: that in which something of it is awaited,\n"
+     "else the running one. None in a Trio run. RuntimeError if no loop runs.",
      nullptr},
     {},
 };
@@ -568,15 +631,17 @@ PyMemberDef members[] = {
     {},
 };
 
-PyDoc_STRVAR(type_doc,
-             "AIOContext(max_requests=128, *, engine=None)\n--\n\n"
-             "A queue of at most max_requests operations in flight, exactly: io_setup(2).\n\n"
-             "An operation that signals no EventFD of the program's holds its place until it is\n"
-             "collected by getevents or asked for its result. To be closed, or used in a with\n"
-             "statement; a context that is dropped while open warns with ResourceWarning. Any mix\n"
-             "of threads can use it. In a child process after fork(2) it can only be closed.\n"
-             "engine is 'auto', 'aio', 'uring' or 'threads', or None for what the environment\n"
-             "variable LINUX_AIO_ENGINE names, else 'auto'. OSError if the system refuses it.");
+PyDoc_STRVAR(
+    type_doc,
+    "AIOContext(max_requests=128, *, engine=None)\n--\n\n"
+    "A queue of at most max_requests operations in flight: see io_setup(2).\n\n"
+    "max_requests is from 1 to 2**31 - 1. engine is 'auto', 'aio', 'uring' or 'threads'; with\n"
+    "None the environment variable LINUX_AIO_ENGINE names it, and without that it is 'auto'.\n"
+    "ValueError for other values, OSError if the system refuses the queue or the engine.\n\n"
+    "An operation that signals no EventFD holds its place until getevents has returned it or\n"
+    "its result was asked for. Use the context in a with or async with statement, or close\n"
+    "it: one that is dropped while open warns with ResourceWarning. Any mix of threads can use\n"
+    "it. In a child process, after fork(2), it can only be closed.");
 
 PyType_Slot slots[] = {
     {Py_tp_new, as_slot(context_new)},

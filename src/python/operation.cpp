@@ -66,10 +66,10 @@ PyDoc_STRVAR(
     "Return the operation's result, or raise the OSError that it met.\n\n"
     "For a read the bytes that were read; for readinto and readv how many were read; for a\n"
     "write or writev how many were written; for a poll the mask of events; for a sync None:\n"
-    "see preadv2(2), pwritev2(2), poll(2), fsync(2). Never waits: raises BlockingIOError "
-    "(EINPROGRESS) while the operation is in flight, and\n"
-    "RuntimeError if it was never submitted. May be asked again. The operation then no\n"
-    "longer comes out of AIOContext.getevents.");
+    "see preadv2(2), pwritev2(2), poll(2), fsync(2).\n\n"
+    "Never waits: BlockingIOError (EINPROGRESS) while the operation is in flight,\n"
+    "RuntimeError if it was never submitted. Can be called again. AIOContext.getevents\n"
+    "does not return the operation afterwards.");
 
 PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
     auto* self = cast(object);

@@ -116,9 +116,9 @@ const char make_read_doc[] =
     "Read up to nbytes bytes, from 0 to 0x7ffff000, from byte offset of the file.\n\n"
     "The result is a bytes object as long as what was read: shorter than nbytes where the\n"
     "kernel read less, b'' at the end of the file. With O_DIRECT any nbytes and offset will do:\n"
-    "what is not aligned is read as part of the aligned range around it. priority is an ioprio "
-    "value (0: that of the\n"
-    "thread; ioprio_set(2)), flags are RWF_* of the os module. See preadv2(2).";
+    "the aligned range around them is read. priority is what ioprio() returns (0: that of the\n"
+    "thread; see ioprio_set(2)), flags are RWF_* of the os module or of linux_aio. ValueError\n"
+    "beyond these limits, and for a closed file. See preadv2(2).";
 
 PyObject* make_read(PyObject* type, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
     static constexpr std::array<const char*, 5> parameters{"nbytes", "fd", "offset", "priority",

@@ -248,3 +248,42 @@ def test_extras_that_are_named_exist() -> None:
     sources = [*TOP.glob("linux_aio/*.py"), *DOCUMENTS]
     named = {name for path in sources for name in EXTRA.findall(path.read_text(encoding="utf-8"))}
     assert named <= set(project["optional-dependencies"])
+
+
+# linux_aio/_core.pyi
+
+STUB = ast.parse((TOP / "linux_aio" / "_core.pyi").read_text(encoding="utf-8"))
+EXTENSION = ["AIOContext", "AIOOperation", "EventFD"]
+EXTENSION += ["aligned_buffer", "build_info", "direct_alignment", "engines"]
+
+
+def stub_docstrings(node: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for inner in node.body:
+        if isinstance(inner, (*FUNCTIONS, ast.ClassDef)):
+            if (docstring := ast.get_docstring(inner)) is not None:
+                yield prefix + inner.name, docstring
+            if isinstance(inner, ast.ClassDef):
+                yield from stub_docstrings(inner, f"{prefix}{inner.name}.")
+
+
+def test_the_stub_has_the_docstrings_that_help_shows() -> None:
+    """The reference is made from the stub, so both say the same."""
+    shown = dict(stub_docstrings(STUB))
+    for name in EXTENSION:
+        thing = getattr(linux_aio, name)
+        assert inspect.getdoc(thing) == shown[name]
+        for member in public_names(thing) if isinstance(thing, type) else []:
+            assert inspect.getdoc(getattr(thing, member)) == shown[f"{name}.{member}"]
+
+
+def test_each_method_has_a_text_of_its_own() -> None:
+    texts = [
+        (inspect.getdoc(getattr(cls, name)) or "").splitlines()[0]
+        for cls in [*CLASSES, linux_aio.File, linux_aio.TextFile]
+        for name in public_names(cls)
+    ]
+    assert all(texts)
+    for cls in CLASSES:
+        methods = [getattr(cls, name) for name in public_names(cls)]
+        documented = [inspect.getdoc(method) for method in methods if callable(method)]
+        assert len(set(documented)) == len(documented)
