@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import struct
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 np = pytest.importorskip("numpy")
 safetensors = pytest.importorskip("safetensors")
 oracle = pytest.importorskip("safetensors.numpy")
 
 from linux_aio.safetensors import (  # noqa: E402
+    _TYPES,
     SafetensorsError,
     iter_file,
     load_file,
@@ -187,3 +192,65 @@ def test_types_that_numpy_has_not(tmp_path: Path) -> None:
     path.write_bytes(build({"x": entry}, b"1234"))
     with pytest.raises(TypeError, match=r"BF16.*framework"):
         load_file(path)
+
+
+SIZES = st.one_of(st.integers(0, 70), st.integers(2**63 - 2, 2**64 + 1), st.integers(-2, -1))
+ENTRIES = st.fixed_dictionaries(
+    {
+        "dtype": st.sampled_from([*_TYPES, "F31", ""]),
+        "shape": st.lists(SIZES, max_size=4),
+        "data_offsets": st.lists(SIZES, min_size=1, max_size=3),
+    },
+    optional={"extra": st.none()},
+)
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    header=st.one_of(
+        st.dictionaries(st.text(max_size=4), st.one_of(ENTRIES, ANYTHING), max_size=4),
+        ANYTHING,
+    ),
+    size=st.integers(0, 140),
+    indent=st.sampled_from([None, 1]),
+)
+@settings(max_examples=400, deadline=None)
+def test_headers_of_all_kinds(header: Any, size: int, indent: int | None) -> None:
+    with TemporaryDirectory() as folder:
+        text = json.dumps(header, indent=indent).encode()
+        agrees(build(text, bytes(size)), Path(folder, "file"))
+
+
+@given(
+    kinds=st.lists(
+        st.tuples(st.sampled_from(sorted(_TYPES)), st.lists(st.integers(0, 5), max_size=3)),
+        max_size=5,
+    ),
+    order=st.randoms(use_true_random=False),
+    damage=st.sampled_from([0, 0, 0, 1, -1]),
+)
+@settings(max_examples=400, deadline=None)
+def test_headers_that_are_nearly_right(
+    kinds: list[tuple[str, list[int]]], order: random.Random, damage: int
+) -> None:
+    """Tensors one behind the other, named in any order, of which one may be moved."""
+    entries = []
+    end = 0
+    for number, (dtype, shape) in enumerate(kinds):
+        nbytes = math.prod(shape) * _TYPES[dtype][0] // 8
+        offsets = [end, end + nbytes]
+        end += nbytes
+        entries.append((f"{number}", {"dtype": dtype, "shape": shape, "data_offsets": offsets}))
+    if damage and entries:
+        place = order.choice(entries)[1]["data_offsets"]
+        assert isinstance(place, list)
+        place[order.randrange(2)] += damage
+    order.shuffle(entries)
+    with TemporaryDirectory() as folder:
+        agrees(build(dict(entries), bytes(end)), Path(folder, "file"))
