@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 import importlib.util
 import os
 import subprocess
@@ -214,3 +215,78 @@ def test_random_reads_opens_directly_where_it_can(
         assert random_reads.read_one_by_one(fd, [0], bytes(random_reads.FILE_SIZE)) > 0
     finally:
         os.close(fd)
+
+
+def test_replace_config_keeps_the_mode_and_the_other_settings(tmp_path: Path) -> None:
+    assert run_example("replace_config.py", tmp_path) == '{\n  "port": 8080\n}\n'
+
+
+def test_hash_tree_agrees_with_sha256sum(tmp_path: Path) -> None:
+    printed = run_example("hash_tree.py", tmp_path).splitlines()
+    files = sorted(path for path in EXAMPLES.rglob("*") if path.is_file())
+    expected = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}" for path in files]
+    assert [line for line in printed if ".pyc" not in line] == [
+        line for line in expected if ".pyc" not in line
+    ]
+
+
+APPEND = """
+import asyncio, itertools, sys
+sys.path.insert(0, sys.argv[1])
+from group_commit import Log
+async def main():
+    log, records = await Log.open(sys.argv[2])
+    numbers = itertools.count(len(records))
+    async def append():
+        while True:
+            number = next(numbers)
+            await log.append(b"%d" % number)
+            print(number, flush=True)
+    print("ready", flush=True)
+    await asyncio.gather(*(append() for _ in range(20)))
+asyncio.run(main())
+"""
+
+
+def test_group_commit_loses_nothing_that_it_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load_example("group_commit", monkeypatch)
+    path = tmp_path / "log"
+    for round_number in range(6):
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-c", APPEND, EXAMPLES, path],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        lines = [child.stdout.readline() for _ in range(10 + 17 * round_number)]
+        child.kill()
+        lines += child.stdout.read().splitlines(keepends=True)
+        child.wait()
+        child.stdout.close()
+        confirmed = [int(line) for line in lines if line.endswith("\n")]
+        records, length = module.recover(path.read_bytes())
+        assert [int(record) for record in records] == list(range(len(records)))
+        assert max(confirmed) < len(records)
+        with path.open("ab") as file:  # as a loss of power may leave it
+            file.write(module.frame(b"torn")[: 2 * round_number])
+        assert module.recover(path.read_bytes())[1] == length
+
+
+def test_group_commit_recovers_what_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load_example("group_commit", monkeypatch)
+    records = [b"", b"one", bytes(1000), b"last"]
+    data = b"".join(map(module.frame, records))
+    assert module.recover(data) == (records, len(data))
+    for length in range(len(data)):
+        found, end = module.recover(data[:length])
+        assert found == records[: len(found)]
+        assert end == len(b"".join(map(module.frame, found)))
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 0x10
+        found, _ = module.recover(bytes(damaged))
+        assert found == records[: len(found)]
