@@ -162,6 +162,9 @@ void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) no
                 (is_read(request.opcode) || status_of(request.fd).links == 0)) {
                 send_inside(request, Pace::perhaps);
                 request.is_in_memory = true;
+                if (is_read(request.opcode)) {
+                    hot_files_.add(request.fd, HotFiles::Memory::file_system);
+                }
             } else {
                 const bool is_small = size_of(request) <= most_inside;
                 send_to_workers(request, is_small ? Reason::write : Reason::large, true);
@@ -277,6 +280,62 @@ bool AutoEngine::has_uring() noexcept {
         has_uring_ = probe_uring() == 0;
     }
     return *has_uring_;
+}
+
+// --- trying first
+
+bool AutoEngine::is_worth_trying(const Request& request) noexcept {
+    return hot_files_.find(request.fd) != HotFiles::Memory::none && is_read(request.opcode) &&
+           request.rw_flags == 0 && request.priority == 0 && !request.memory_may_wait &&
+           size_of(request) <= most_inside;
+}
+
+// Whether reading the file inside a call is as safe as it was. The page cache is told not to wait,
+// but a direct read would.
+bool AutoEngine::is_still(HotFiles::Memory memory, int fd) noexcept {
+    if (memory == HotFiles::Memory::file_system) {
+        return fcntl(fd, F_GET_SEALS) >= 0;
+    }
+    const int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && (flags & O_DIRECT) == 0;
+}
+
+std::optional<std::int64_t> AutoEngine::try_at_once(
+    Request& request, std::chrono::steady_clock::time_point& now) noexcept {
+    const int fd = request.fd;
+    const auto memory = hot_files_.find(fd);
+    if (memory == HotFiles::Memory::none || !is_still(memory, fd)) {
+        hot_files_.remove(fd);
+        return std::nullopt;
+    }
+    const bool waits_never = memory == HotFiles::Memory::file_system;
+    const auto result = carry_out(request, fd, false, waits_never ? 0 : RWF_NOWAIT);
+    const auto time = Clock::now() - now;
+    now += time;
+    const bool is_short = result >= 0 && static_cast<std::size_t>(result) < size_of(request);
+    const bool is_part = is_short && !waits_never &&
+                         !ends_at(fd, request.offset + static_cast<std::uint64_t>(result));
+    if (result < 0 || is_part) {
+        hot_files_.remove(fd);
+        if (result == -EAGAIN || is_part) {
+            const std::lock_guard lock(mutex_);
+            note_slow_miss(time);
+            facts_.note_miss(fd);
+        }
+        return std::nullopt;
+    }
+    add(inside_);
+    request.route = Route::inside;
+    return result;
+}
+
+// A miss that took long has waited for metadata. A hit that took long was interrupted: it has all
+// that it needs in memory.
+void AutoEngine::note_slow_miss(Clock::duration time) noexcept {
+    if (time > longest_call) {
+        facts_.note_wait();
+        hot_files_.clear();
+    }
 }
 
 // --- submission
@@ -424,9 +483,6 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
         result == -EAGAIN ||
         (is_short && !ends_at(request.fd, request.offset + static_cast<std::uint64_t>(result)));
     const std::lock_guard lock(mutex_);
-    if (time > longest_call) {
-        facts_.note_wait();
-    }
     if (result == -EOPNOTSUPP) {
         if (request.rw_flags == 0) {
             facts_.note_unsupported(request.fd);
@@ -435,13 +491,16 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
         return {};
     }
     if (misses) {
+        note_slow_miss(time);
         if (chance == Chance::fair) {
             facts_.note_miss(request.fd);
         }
         route_blocking(request, Reason::uncached);
         return {};
     }
-    facts_.note_hit(request.fd);
+    if (facts_.note_hit(request.fd)) {
+        hot_files_.add(request.fd, HotFiles::Memory::page_cache);
+    }
     return {.kind = Outcome::Kind::over, .result = result};
 }
 

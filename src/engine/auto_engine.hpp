@@ -28,6 +28,7 @@
 #include "engine/aio_engine.hpp"
 #include "engine/engine.hpp"
 #include "engine/file_facts.hpp"
+#include "engine/hot_files.hpp"
 #include "engine/pool_access.hpp"
 #include "engine/readahead_probe.hpp"
 
@@ -40,6 +41,9 @@ public:
     const char* name() const noexcept override { return "auto"; }
     Pace guess(const Request& request) noexcept override;
     void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept override;
+    bool is_worth_trying(const Request& request) noexcept override;
+    std::optional<std::int64_t> try_at_once(
+        Request& request, std::chrono::steady_clock::time_point& now) noexcept override;
     Submission submit(std::span<Request* const> requests) noexcept override;
     std::size_t reap(std::span<Completion> completions) noexcept override;
     Ticket ticket() noexcept override;
@@ -100,6 +104,8 @@ private:
     bool hand_over_waiting(Batch& batch) noexcept;
 
     Chance chance_of(Request& request, bool is_late) noexcept;
+    void note_slow_miss(Clock::duration time) noexcept;
+    static bool is_still(HotFiles::Memory memory, int fd) noexcept;
     static Chance leave_to_workers(Request& request) noexcept;
     Outcome try_inside(Batch& batch, Chance chance) noexcept;
     static Outcome try_stream(Request& request) noexcept;
@@ -125,6 +131,8 @@ private:
     bool has_tried_aio_ = false;
 
     ReadaheadProbe readahead_probe_;
+
+    HotFiles hot_files_;
 
     // For guess(), by fd modulo the size: the number whose last read, or write, did not end inside.
     using FarFds = std::array<std::atomic<int>, 256>;

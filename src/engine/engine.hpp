@@ -70,6 +70,19 @@ public:
     // again where looking costs more than being wrong.
     virtual void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept = 0;
 
+    // Whether a request that was not planned is likely to be carried out by try_at_once(): whoever
+    // asks then makes its memory ready.
+    virtual bool is_worth_trying(const Request& /*request*/) noexcept { return false; }
+
+    // Carries out a request that was not planned, if that does not wait, and returns its result:
+    // it is over, no completion follows, and no eventfd is signalled. No value: nothing was done,
+    // and the request is to be planned and submitted. `now` is the time before, then the time
+    // after.
+    virtual std::optional<std::int64_t> try_at_once(
+        Request& /*request*/, std::chrono::steady_clock::time_point& /*now*/) noexcept {
+        return std::nullopt;
+    }
+
     // Of requests that were planned.
     virtual Submission submit(std::span<Request* const> requests) noexcept = 0;
 

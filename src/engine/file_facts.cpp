@@ -154,13 +154,14 @@ FileFacts::Advice FileFacts::advise_by_pauses(int fd) noexcept {
     return pause.takes() ? Advice::misses : Advice::try_it;
 }
 
-void FileFacts::note_hit(int fd) noexcept {
+bool FileFacts::note_hit(int fd) noexcept {
     auto& file = file_at(fd);
     if (file.fd != fd) {
         file = {.fd = fd};
     }
     file.pause = {};
     file.hits = std::min<std::uint8_t>(static_cast<std::uint8_t>(file.hits + 1), hits_of_hot_file);
+    return file.hits >= hits_of_hot_file && careful_ == 0;
 }
 
 void FileFacts::note_miss(int fd) noexcept {

@@ -47,8 +47,8 @@ public:
     };
     Advice advise(int fd, std::uint64_t offset, std::size_t length) noexcept;
 
-    // What came of trying.
-    void note_hit(int fd) noexcept;
+    // What came of trying. Of a hit, returns whether the file's reads always hit lately.
+    bool note_hit(int fd) noexcept;
     void note_miss(int fd) noexcept;
     void note_unsupported(int fd) noexcept;
     // A try took so long that it seems to have waited, all the same: for a while, reads are only

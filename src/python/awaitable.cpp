@@ -142,6 +142,7 @@ PyObject* suspend(AwaitableObject* self, const LoopKind& kind) {
         return nullptr;
     }
     self->stage = Stage::suspended;
+    TurnBudget::of_this_thread().end_slice();
     return result;
 }
 
@@ -190,6 +191,36 @@ void reap_until_over(ContextObject* context, const OperationObject* operation) n
     }
 }
 
+// Tasks that wait for their turn, or to be woken.
+std::size_t waiting_tasks(const ContextObject* context) noexcept {
+    return context->binding.queued.size() + context->binding.ready.size();
+}
+
+// Whether the task that runs may go on, though others wait.
+bool has_turn(const ContextObject* context, TurnBudget& budget) noexcept {
+    const auto waiting = waiting_tasks(context);
+    return waiting == 0 || budget.has_slice(TurnBudget::Clock::now(), waiting);
+}
+
+// The short way of a read that is known to end at once. False if it is to be submitted.
+bool read_at_once(ContextObject* context, OperationObject* operation, TurnBudget& budget) {
+    if (context->room() == 0 || !may_complete_at_once(context, operation)) {
+        return false;
+    }
+    const auto begin = TurnBudget::Clock::now();
+    auto now = begin;
+    if (!budget.may_spend(context) || !budget.has_slice(begin, waiting_tasks(context))) {
+        enqueue(context, operation);
+        return true;
+    }
+    if (!complete_at_once(context, operation, now)) {
+        return false;
+    }
+    budget.spend(now - begin);
+    let_go(operation);
+    return true;
+}
+
 // Hands the operation to the kernel, if it is its turn; else queues it.
 void submit_or_enqueue(AwaitableObject* self) {
     auto* context = context_of(self);
@@ -197,6 +228,9 @@ void submit_or_enqueue(AwaitableObject* self) {
     auto& budget = TurnBudget::of_this_thread();
     if (context->room() == 0) {
         reap(context);
+    }
+    if (read_at_once(context, operation_of(self), budget)) {
+        return;
     }
     const auto pace = pace_of(context, operation_of(self));
     if (closes_file(operation_of(self))) {
@@ -206,8 +240,8 @@ void submit_or_enqueue(AwaitableObject* self) {
     }
     // What start() began takes none of the turn's time if it is only handed on.
     const bool is_handed_on = self->was_started && pace == engine::Pace::asynchronous;
-    const bool may_go =
-        is_handed_on || (!is_better_batched(operation_of(self), pace) && budget.may_spend(context));
+    const bool may_go = is_handed_on || (!is_better_batched(operation_of(self), pace) &&
+                                         budget.may_spend(context) && has_turn(context, budget));
     if (context->binding.queued.empty() && context->room() != 0 && may_go) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
         submit_awaited(context, {&operation, 1}, pace);

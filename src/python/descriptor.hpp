@@ -29,6 +29,9 @@ public:
     // Whether ask() may run Python code.
     bool runs_code() const noexcept { return kind_ == Kind::object; }
 
+    // Whether it was given as a number.
+    bool is_number() const noexcept { return kind_ == Kind::number; }
+
     // The number as it was last asked for.
     int number() const noexcept { return number_; }
 

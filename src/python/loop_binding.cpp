@@ -258,10 +258,36 @@ std::size_t choose_from_queue(const ContextObject* context,
     return count;
 }
 
+// The short way for the first in the queue, if it is a read that is known to end at once. Returns
+// whether it was.
+bool complete_first(ContextObject* context, TurnBudget& budget) noexcept {
+    auto& binding = context->binding;
+    const auto held = Ref::borrow(binding.queued.front());
+    auto* operation = static_cast<OperationObject*>(held.get());
+    if (operation == nullptr || context->room() == 0 || !may_complete_at_once(context, operation) ||
+        !budget.may_spend(context)) {
+        return false;
+    }
+    const auto begin = TurnBudget::Clock::now();
+    auto now = begin;
+    if (!complete_at_once(context, operation, now)) {
+        return false;
+    }
+    budget.spend(now - begin);
+    binding.queued.remove(operation);
+    binding.ready.push_back(operation);
+    operation->listing = Listing::ready;
+    let_go(operation);
+    return true;
+}
+
 void submit_queued(ContextObject* context) noexcept {
     auto& budget = TurnBudget::of_this_thread();
     std::array<PyObject*, most_awaited> operations;
     while (context->engine != nullptr && !context->closing) {
+        if (complete_first(context, budget)) {
+            continue;
+        }
         const auto count = choose_from_queue(context, operations);
         if (count == 0 || !budget.may_spend(context)) {
             return;

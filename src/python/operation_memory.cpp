@@ -157,7 +157,10 @@ Ref last_landing([[maybe_unused]] const Operation& operation) {
 
 bool prepare_bytes(Operation& operation) {
     auto& memory = operation.memory;
-    memory.landing = last_landing(operation);
+    const auto* made = memory.landing.get();  // for a try that failed
+    if (made == nullptr || PyBytes_GET_SIZE(made) != static_cast<Py_ssize_t>(operation.nbytes)) {
+        memory.landing = last_landing(operation);
+    }
     if (!memory.landing) {
         memory.landing = Ref::steal(
             PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(operation.nbytes)));

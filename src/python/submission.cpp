@@ -435,6 +435,47 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
     return batch.prepare(eventfd) ? batch.submit() : -1;
 }
 
+bool may_complete_at_once(const ContextObject* context, OperationObject* operation) noexcept {
+    if (!reads(operation->kind) || !operation->file.is_number() || context->engine == nullptr ||
+        context->closing) {
+        return false;
+    }
+    auto& request = operation->request;
+    request.fd = operation->file.number();
+    request.offset = operation->offset;
+    if (operation->kind == Kind::read) {
+        request.length = operation->nbytes;
+    } else if (!operation->memory.is_exported()) {
+        return false;
+    }
+    return context->engine->is_worth_trying(request);
+}
+
+bool complete_at_once(ContextObject* context, OperationObject* operation,
+                      std::chrono::steady_clock::time_point& now) noexcept {
+    auto& request = operation->request;
+    request.is_direct = false;
+    LastAlignment alignments;
+    if (operation->kind == Kind::read && !prepare_landing(*operation, alignments)) {
+        PyErr_Clear();  // there is no memory, as submitting it will say
+        return false;
+    }
+    const auto result = context->engine->try_at_once(request, now);
+    if (!result) {
+        return false;
+    }
+    {
+        const ObjectLock lock(operation);
+        operation->context = Ref::borrow(context);
+    }
+    complete(operation, *result);
+    auto& statistics = context->statistics;
+    ++statistics.submissions;
+    ++statistics.submitted;
+    ++statistics.completed;
+    return true;
+}
+
 bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
                     std::optional<engine::Pace> pace) {
     Batch batch(context, operations);

@@ -2,6 +2,7 @@
 // The way of operations into a context.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -13,6 +14,15 @@ namespace python {
 // Submits operations (checked to be of that type), each to signal `eventfd`, or if that is null
 // what it was prepared for. Returns how many the engine took, or -1 with an exception set.
 Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations, PyObject* eventfd);
+
+// Carries out an operation that is awaited and was never submitted, if it is a read of what is
+// known to be in memory: then it has completed, and let_go() is left to do. False if it is to be
+// submitted; no exception is set. `now` is the time before, then after. Runs no Python code.
+bool complete_at_once(ContextObject* context, OperationObject* operation,
+                      std::chrono::steady_clock::time_point& now) noexcept;
+
+// Whether it is likely to.
+bool may_complete_at_once(const ContextObject* context, OperationObject* operation) noexcept;
 
 // So many at once, for which no memory is allocated.
 inline constexpr std::size_t most_awaited = 32;

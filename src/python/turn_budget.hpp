@@ -4,8 +4,13 @@
 // A task that reads cached data never has to suspend, and would keep all the others waiting. So the
 // time that submissions take is added up; once it is used up, awaited operations queue until the
 // next turn. There is one budget for each thread, as a loop has one: for all contexts together.
+//
+// Where several tasks read cached data, each has a slice of that time, and then queues behind the
+// others: so that a round of all of them takes `round`, and as much
+// again for the suspensions.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -14,9 +19,9 @@
 namespace python {
 
 class TurnBudget {
+public:
     using Clock = std::chrono::steady_clock;
 
-public:
     static TurnBudget& of_this_thread() noexcept {
         static thread_local TurnBudget budget;
         return budget;
@@ -33,6 +38,21 @@ public:
         last_spender_ = who;
         return true;
     }
+
+    // Whether the task that runs may go on, while so many others wait for their turn.
+    bool has_slice(Clock::time_point now, std::size_t waiting) noexcept {
+        if (slice_begin_ == Clock::time_point()) {
+            slice_begin_ = now;
+        }
+        return waiting == 0 || now - slice_begin_ < std::max<std::chrono::nanoseconds>(
+                                                        round / waiting, shortest_slice);
+    }
+
+    // A task suspends: the next one begins a slice of its own.
+    void end_slice() noexcept { slice_begin_ = {}; }
+
+    // A short operation took so long.
+    void spend(std::chrono::nanoseconds time) noexcept { spent_ += time + overhead; }
 
     // Whether, lately, one has used up what another one needed. Then nobody should go on and on.
     bool is_contended() const noexcept {
@@ -89,9 +109,14 @@ public:
 private:
     static constexpr std::chrono::nanoseconds limit = std::chrono::microseconds(300);
     static constexpr std::chrono::nanoseconds memory = std::chrono::milliseconds(10);
+    static constexpr std::chrono::nanoseconds round = std::chrono::microseconds(400);
+    static constexpr std::chrono::nanoseconds shortest_slice = std::chrono::microseconds(4);
+    // What a short operation takes beside its system call.
+    static constexpr std::chrono::nanoseconds overhead = std::chrono::microseconds(1);
 
     std::chrono::nanoseconds spent_{};
     std::uint64_t turn_ = 0;
+    Clock::time_point slice_begin_;
     unsigned small_count_ = 0;
     const void* last_spender_ = nullptr;
     bool is_contended_ = false;   // in this turn
