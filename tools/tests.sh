@@ -136,6 +136,9 @@ other_tests() {
             # shellcheck disable=SC2046
             python_step "long Python tests, engine $engine" builtin "" "$engine" $(in_parallel) -m long
         done
+        # these are skipped where their packages are not installed
+        python_step "Dask, pandas and xarray" builtin "" auto tests/filesystems/test_frameworks.py \
+            tests/project/test_examples.py
     fi
     variant_tests system
     variant_tests asan

@@ -44,6 +44,21 @@ def awaited_in_trio(path):
     print(f"Trio {trio.__version__}")
 
 
+def through_fsspec(path):
+    """A file by its URL, where fsspec is installed: the package says that it has the protocol."""
+    try:
+        import fsspec
+    except ImportError:
+        print("without fsspec")
+        return
+    with fsspec.open(f"aio://{path}.copy", "wb") as copy:
+        copy.write(b"Hello world")
+    fs, stripped = fsspec.core.url_to_fs(f"aio://{path}.copy")
+    assert fs.cat_ranges([stripped] * 20, 0, 5) == [b"Hello"] * 20
+    fs.rm(stripped)
+    print(f"fsspec {fsspec.__version__}")
+
+
 def waited_for(file):
     """The same without asyncio."""
     with AIOContext(8) as ctx, EventFD() as efd:
@@ -73,6 +88,7 @@ def main():
     with tempfile.NamedTemporaryFile(buffering=0) as file:
         asyncio.run(awaited(file))
         awaited_in_trio(file.name)
+        through_fsspec(file.name)
         waited_for(file)
     return 0
 

@@ -23,6 +23,13 @@ pytestmark = pytest.mark.engine_independent
 
 EXAMPLES = TOP / "examples"
 
+# Packages that are not installed everywhere.
+NEEDS = {
+    "aiofile_context.py": ["aiofile"],
+    "dask_zarr.py": ["dask.array", "distributed", "zarr"],
+    "parquet_files.py": ["fsspec", "pandas", "pyarrow"],
+}
+
 
 def run_example(name: str, directory: Path) -> str:
     """Run it by itself, with warnings as errors; return what it printed."""
@@ -41,8 +48,8 @@ def run_example(name: str, directory: Path) -> str:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_example_runs_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
-    if name == "aiofile_context.py":
-        pytest.importorskip("aiofile")
+    for package in NEEDS.get(name, ()):
+        pytest.importorskip(package)
     assert run_example(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
