@@ -27,11 +27,15 @@ async def aenter(context: AIOContext) -> AIOContext:
 async def aclose(context: AIOContext) -> None:
     """Close without blocking the loop.
 
-    close() waits for what can't be cancelled, and io_destroy(2) takes some ten milliseconds even
-    if nothing is in flight. Both happen in a thread of the call's own: the threads of the loop's
-    executor may be busy, or gone. A cancelled call closes all the same.
+    With nothing in flight, close() does not wait. What can't be cancelled is waited for in a thread
+    of the call's own: the threads of the loop's executor may be busy, or gone. A cancelled call
+    closes all the same.
     """
-    context._start_closing()
+    if context._start_closing():
+        context.close()
+        if _in_trio():
+            await sys.modules["trio"].lowlevel.cancel_shielded_checkpoint()
+        return
     if _in_trio():
         trio: Any = sys.modules["trio"]
         with trio.CancelScope(shield=True):

@@ -751,8 +751,8 @@ class AIOContext:
     def _write_here(self, fd: int, data: bytes, /) -> Coroutine[Any, Any, int]:
         """Await write(2), at the position that the open file has."""
 
-    def _start_closing(self) -> None:
-        """The part of close() that does not wait: for aclose()."""
+    def _start_closing(self) -> bool:
+        """The part of close() that does not wait; whether the rest does not wait either."""
 
 class _Awaitable(Coroutine[Any, Any, _Result]):  # type: ignore[misc]
     """What the methods of AIOContext return. Private."""

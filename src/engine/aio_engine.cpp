@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <fstream>
 #include <string_view>
 #include <system_error>
 #include <thread>
@@ -20,6 +21,7 @@
 #include "engine/clofork_fd.hpp"
 #include "engine/kernel_order.hpp"
 #include "engine/operations/operation_type.hpp"
+#include "engine/queue_disposal.hpp"
 
 namespace engine {
 namespace {
@@ -64,6 +66,15 @@ int try_out(io_context_t context) noexcept {
 bool may_read_ring() {
     const char* setting = std::getenv("LINUX_AIO_USER_RING");
     return setting == nullptr || std::string_view(setting) != "0";
+}
+
+// Whether fs.aio-max-nr is used up, by queues of this process that are being destroyed or others.
+bool is_limit_reached(unsigned max_requests) {
+    std::uint64_t used = 0;
+    std::uint64_t most = 0;
+    std::ifstream("/proc/sys/fs/aio-nr") >> used;
+    std::ifstream("/proc/sys/fs/aio-max-nr") >> most;
+    return used + max_requests > most;
 }
 
 timespec to_timespec(nanoseconds time) noexcept {
@@ -116,13 +127,12 @@ Completion completion_of(void* data, std::int64_t result) noexcept {
 }  // namespace
 
 AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) {
-    {
-        const ForkBarrier barrier;
-        const int status = libaio::calls.setup(static_cast<int>(max_requests), &context_);
-        if (status < 0) {
-            throw std::system_error(-status, std::generic_category());
-        }
-        libaio::keep_from_children(context_);
+    int status = set_up(max_requests);
+    if (status == -EAGAIN && is_limit_reached(max_requests) && wait_for_destroyed()) {
+        status = set_up(max_requests);
+    }
+    if (status < 0) {
+        throw std::system_error(-status, std::generic_category());
     }
     if (const int refusal = try_out(context_); refusal < 0) {
         libaio::calls.destroy(context_);
@@ -136,8 +146,18 @@ AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) 
 AioEngine::~AioEngine() {
     // The ring in a child process is the parent's.
     if (!fork_guard_.is_inherited()) {
-        libaio::calls.destroy(context_);
+        destroy_soon(context_);
     }
+}
+
+// Returns 0 or a negative errno.
+int AioEngine::set_up(unsigned max_requests) noexcept {
+    const ForkBarrier barrier;
+    const int status = libaio::calls.setup(static_cast<int>(max_requests), &context_);
+    if (status >= 0) {
+        libaio::keep_from_children(context_);
+    }
+    return status;
 }
 
 Pace AioEngine::guess(const Request& request) noexcept { return classifier_.expect(request); }

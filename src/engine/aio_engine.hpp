@@ -51,6 +51,7 @@ public:
     void wake() noexcept override;
 
 private:
+    int set_up(unsigned max_requests) noexcept;
     std::size_t drop_wake_event(std::span<Completion> completions) noexcept;
     std::size_t take_from_ring(std::span<Completion> completions) noexcept;
     std::size_t take_by_system_call(std::span<Completion> completions) noexcept;

@@ -21,7 +21,7 @@ void cancel_all(const ContextObject* context) noexcept {
     }
 }
 
-// io_destroy(2) can take milliseconds.
+// Without the GIL: very many contexts that are closed at a time wait for each other.
 void destroy_engine(ContextObject* context) noexcept {
     context->last_routes = context->engine->routes();
     auto engine = std::exchange(context->engine, nullptr);
@@ -60,6 +60,10 @@ void start_closing(ContextObject* context) noexcept {
     if (context->engine != nullptr) {
         cancel_all(context);
     }
+}
+
+bool closes_at_once(const ContextObject* context) noexcept {
+    return context->is_inherited() || context->engine == nullptr || is_idle(context);
 }
 
 bool close(ContextObject* context) {

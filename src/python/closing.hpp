@@ -10,6 +10,9 @@ namespace python {
 // can be cancelled is. Called with the context locked.
 void start_closing(ContextObject* context) noexcept;
 
+// After that: whether close() has nothing to wait for. Called with the context locked.
+bool closes_at_once(const ContextObject* context) noexcept;
+
 // Cancels what can be cancelled, waits for the rest without the GIL, reaps, and lets the engine go.
 // In a child process only lets go of what is the child's own. False with an exception set if a
 // signal's handler raised one; the context is closed for everyone else, and close() can go on.

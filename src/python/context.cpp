@@ -243,7 +243,10 @@ PyObject* context_aexit(PyObject* object, PyObject* /*arguments*/) {
 PyObject* context_start_closing(PyObject* object, PyObject* /*unused*/) {
     const ContextLock lock(cast(object));
     start_closing(cast(object));
-    Py_RETURN_NONE;
+    if (!closes_at_once(cast(object))) {
+        reap(cast(object));
+    }
+    return PyBool_FromLong(closes_at_once(cast(object)) ? 1 : 0);
 }
 
 // --- operations

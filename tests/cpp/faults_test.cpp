@@ -22,6 +22,7 @@
 #include "check.hpp"
 #include "engine/aio_engine.hpp"
 #include "engine/engine.hpp"
+#include "engine/queue_disposal.hpp"
 #include "engine/unique_fd.hpp"
 #include "fixtures.hpp"
 
@@ -376,6 +377,7 @@ void test_second_waiter() {
 // --- fork
 
 void test_child() {
+    engine::wait_for_destroyed();  // those of earlier checks
     auto engine = make_engine();
     const pid_t child = fork();
     if (child == 0) {
@@ -386,6 +388,7 @@ void test_child() {
     waitpid(child, &status, 0);
     check::equal(status, 0);
     engine.reset();
+    engine::wait_for_destroyed();
     check::equal(faulty_libaio::count(Call::destroy), 1);
 }
 

@@ -86,7 +86,7 @@ void test_one_set_of_threads() {
         engines.push_back(open());
         sync(*engines.back(), file.get());
     }
-    check::equal(count_entries("/proc/self/fd"), descriptors);
+    check::is_true(count_entries("/proc/self/fd") <= descriptors, "no descriptors are added");
     // those of an earlier test may be on their way out
     const auto deadline = std::chrono::steady_clock::now() + check::patience;
     while (count_io_threads() != 1 && std::chrono::steady_clock::now() < deadline) {

@@ -24,6 +24,7 @@ from linux_aio import AIOContext, AIOOperation, EventFD
 from support.faults import FOR_EVER, Faults, faults_reason, faulty_libaio
 from support.files import Gate, contents, file_in_memory, is_readable, refuse_writes
 from support.operations import wait_done
+from support.rings import no_queues
 
 pytest_plugins = ["support.fixtures"]
 
@@ -42,6 +43,7 @@ each_submit_error = pytest.mark.parametrize("error", SUBMIT_ERRORS, ids=errno.er
 
 @pytest.fixture
 def faults() -> Iterator[Faults]:
+    no_queues()  # those of an earlier test are counted no more
     with faulty_libaio() as some_faults:
         yield some_faults
 
@@ -62,6 +64,14 @@ def fd() -> Iterator[int]:
 def efd() -> Iterator[EventFD]:
     with EventFD() as eventfd:
         yield eventfd
+
+
+def await_destroyed(faults: Faults, count: int) -> None:
+    """A thread of ours destroys what was closed."""
+    deadline = time.monotonic() + 10
+    while faults.count("destroy") < count and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert faults.count("destroy") == count
 
 
 @contextlib.contextmanager
@@ -733,7 +743,7 @@ def test_close_that_is_interrupted_goes_on(faults: Faults, gate: Gate) -> None:
         ctx.close()
     assert len(calls) == 3
     assert ctx.closed
-    assert faults.count("destroy") == 1
+    await_destroyed(faults, 1)
     assert poll.get_result() == select.POLLIN
 
 
@@ -754,7 +764,7 @@ def test_close_can_go_on_after_a_handler_raised(faults: Faults, gate: Gate, fd: 
 
     gate.open()
     ctx.close()
-    assert faults.count("destroy") == 1
+    await_destroyed(faults, 1)
     assert poll.get_result() == select.POLLIN
 
 
@@ -767,7 +777,7 @@ def test_close_can_go_on_after_waiting_failed(faults: Faults, gate: Gate) -> Non
     with pytest.raises(OSError, match="waiting for completions"):
         ctx.close()
     ctx.close()  # which cancels again
-    assert faults.count("destroy") == 1
+    await_destroyed(faults, 1)
     with pytest.raises(OSError, match="poll") as raised:
         poll.get_result()
     assert raised.value.errno == errno.ECANCELED
@@ -796,7 +806,7 @@ def test_a_context_that_is_dropped_outlives_what_cannot_be_cancelled(
     assert faults.count("destroy") == 0
     gate.open()
     AIOContext(1).close()  # whoever makes another one sweeps
-    assert faults.count("destroy") == 2
+    await_destroyed(faults, 2)
 
 
 # --- all of it, at random

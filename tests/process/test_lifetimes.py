@@ -33,7 +33,7 @@ from support.measure import open_fds
 from support.operations import wait_done, wait_idle
 from support.programs import run_program
 from support.quarantine import Quarantine
-from support.rings import queues
+from support.rings import no_queues, queues
 from support.workers import PATIENCE, finish, start, stays_blocked
 
 pytest_plugins = ["support.fixtures"]
@@ -184,7 +184,7 @@ def test_dropped_in_any_order(
         assert quarantine.damaged() == 0
         del flight
     let_go()
-    assert queues() == 0
+    assert no_queues()
     assert quarantine.given_back(NBYTES) >= len(list(beginnings(parts)))
     assert quarantine.damaged() == 0
 
@@ -283,7 +283,7 @@ def test_contexts_dropped_in_flight_give_everything_back_in_the_end(
     gc.collect()
     assert fs.release() == 20
     let_go()
-    assert queues() == 0
+    assert no_queues()
     assert open_fds() == before
 
 
@@ -294,7 +294,7 @@ def test_a_context_dropped_with_a_poll_in_flight_needs_no_event_to_go() -> None:
         AIOOperation.poll(gate, select.POLLIN).submit(context)
         del context
         let_go()
-        assert queues() == 0
+        assert no_queues()
     assert open_fds() == before
 
 
@@ -321,7 +321,7 @@ def test_a_dropped_object_that_is_the_file_of_its_own_poll_goes_too() -> None:
         Connection(gate)
         try:
             let_go()
-            assert queues() == 0
+            assert no_queues()
             assert open_fds() == before
         finally:
             gate.open()
@@ -375,7 +375,7 @@ def test_closed_in_any_order(
         if closing.operation is not None:
             assert has_read_all(closing.operation)
     assert quarantine.damaged() == 0
-    assert queues() == 0
+    assert no_queues()
 
 
 @pytest.mark.needs_root
@@ -572,7 +572,7 @@ def test_a_context_collected_in_flight_warns_once(fs: HoldingFS, file: DirectFil
     assert len(messages) == 1
     assert messages[0].startswith("unclosed <linux_aio.AIOContext")
     assert caught == []
-    assert queues() == 0
+    assert no_queues()
 
 
 @pytest.mark.needs_root

@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import os
 import socket
+import time
 from pathlib import Path
 
 
@@ -23,6 +24,14 @@ def queues() -> int:
     Contexts share the threads: 0 means that no context is left that was used.
     """
     return max(len(_mappings()), _sockets())
+
+
+def no_queues() -> bool:
+    """Whether all queues are gone soon: a thread of ours destroys what was closed."""
+    deadline = time.monotonic() + 10
+    while queues() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return queues() == 0
 
 
 def _sockets() -> int:

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/queue_disposal.hpp"
+
+#include <pthread.h>
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <csignal>
+#include <cstddef>
+#include <mutex>
+#include <new>
+
+#include "engine/fork_guard.hpp"
+#include "libaio/calls.hpp"
+
+namespace engine {
+namespace {
+
+constexpr std::size_t stack_size = std::size_t{128} * 1024;
+
+// They wait for the same grace periods side by side.
+constexpr unsigned most_threads = 8;
+
+class Disposal {
+public:
+    // False if the caller has to destroy it.
+    bool take_over(io_context_t context) noexcept;
+    bool wait() noexcept;
+
+private:
+    using Lock = std::unique_lock<std::mutex>;
+
+    bool start_thread() noexcept;
+    void run() noexcept;
+
+    std::mutex mutex_;
+    std::condition_variable one_is_gone_;
+    std::array<io_context_t, 64> waiting_{};
+    std::size_t count_ = 0;
+    unsigned threads_ = 0;
+    ForkGuard guard_;
+
+public:
+    bool is_inherited() const noexcept { return guard_.is_inherited(); }
+    Disposal* inherited = nullptr;  // the parent's, whose queues are the parent's
+};
+
+// Null for lack of memory.
+Disposal* disposal() noexcept {
+    static std::atomic<Disposal*> current = nullptr;
+    auto* found = current.load(std::memory_order_acquire);
+    while (found == nullptr || found->is_inherited()) {
+        auto* made = new (std::nothrow) Disposal;
+        if (made == nullptr) {
+            return nullptr;
+        }
+        made->inherited = found;
+        if (current.compare_exchange_strong(found, made)) {
+            return made;
+        }
+        delete made;
+    }
+    return found;
+}
+
+bool Disposal::take_over(io_context_t context) noexcept {
+    const Lock lock(mutex_);
+    if (count_ == waiting_.size()) {
+        return false;
+    }
+    if (threads_ < most_threads) {
+        threads_ += start_thread() ? 1 : 0;
+    }
+    if (threads_ == 0) {
+        return false;
+    }
+    waiting_[count_++] = context;
+    return true;
+}
+
+bool Disposal::start_thread() noexcept {
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0) {
+        return false;
+    }
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, stack_size);
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_t thread{};
+    const int error = pthread_create(
+        &thread, &attributes,
+        [](void* argument) -> void* {
+            pthread_setname_np(pthread_self(), "aio-destroy");
+            static_cast<Disposal*>(argument)->run();
+            return nullptr;
+        },
+        this);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    pthread_attr_destroy(&attributes);
+    return error == 0;
+}
+
+void Disposal::run() noexcept {
+    Lock lock(mutex_);
+    while (count_ != 0) {
+        auto* const context = waiting_[--count_];
+        lock.unlock();
+        libaio::calls.destroy(context);
+        lock.lock();
+        one_is_gone_.notify_all();
+    }
+    --threads_;
+    one_is_gone_.notify_all();
+}
+
+bool Disposal::wait() noexcept {
+    Lock lock(mutex_);
+    if (threads_ == 0) {
+        return false;
+    }
+    one_is_gone_.wait(lock, [this] { return threads_ == 0; });
+    return true;
+}
+
+}  // namespace
+
+void destroy_soon(io_context_t context) noexcept {
+    auto* threads = disposal();
+    if (threads == nullptr || !threads->take_over(context)) {
+        libaio::calls.destroy(context);
+    }
+}
+
+bool wait_for_destroyed() noexcept {
+    auto* threads = disposal();
+    return threads != nullptr && threads->wait();
+}
+
+}  // namespace engine
