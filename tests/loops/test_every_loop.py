@@ -228,6 +228,17 @@ def test_a_text_file(any_loop: AnyLoop, tmp_path: Path) -> None:
     any_loop.run(main)
 
 
+def test_whole_files(any_loop: AnyLoop, tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "whole"
+        assert await linux_aio.write_bytes(path, DATA, atomic=True, durable=True) == len(DATA)
+        assert await linux_aio.read_bytes(path) == DATA
+        assert await linux_aio.write_text(path, "täxt", encoding="utf-8") == 4
+        assert await linux_aio.read_text(path, encoding="utf-8") == "täxt"
+
+    any_loop.run(main)
+
+
 def test_paths(any_loop: AnyLoop, path: Path) -> None:
     async def main() -> None:
         folder = path.parent / "a" / "b"

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
@@ -297,3 +301,62 @@ def test_group_commit_recovers_what_is_whole(monkeypatch: pytest.MonkeyPatch) ->
         damaged[place] ^= 0x10
         found, _ = module.recover(bytes(damaged))
         assert found == records[: len(found)]
+
+
+# The code in the documents
+
+
+def code_blocks(text: str) -> Iterator[str]:
+    """What follows `.. code-block:: python` and `::`."""
+    pattern = r"^(?:\.\. code-block:: python|(?!\.\.).*::)\n\n((?:    .*\n|\n)+)"
+    for block in re.findall(pattern, text, re.MULTILINE):
+        yield textwrap.dedent(block)
+
+
+def is_whole_program(block: str) -> bool:
+    """Whether it imports what it uses, and can be run as it stands."""
+    try:
+        compile(block, "block", "exec")
+        body = ast.parse(block).body
+    except SyntaxError:  # no Python, or a part of a coroutine
+        return False
+    return any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body)
+
+
+def prepare_files(folder: Path) -> None:
+    """The files that the programs name."""
+    (folder / "backup").mkdir()
+    for name in ("table.bin", "weights.bin", "data.bin", "disk.img"):
+        (folder / name).write_bytes(os.urandom(1 << 20))
+    for name in ("names.txt", "table.csv"):
+        (folder / name).write_text("a,b\nc,d\n")
+
+
+def prepare_arrays(folder: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    numpy.save(folder / "vectors.npy", numpy.zeros((3000, 4)))
+    safetensors = pytest.importorskip("safetensors.numpy")
+    for name in ("model-1", "model-2"):
+        safetensors.save_file({name: numpy.zeros(10)}, folder / f"{name}.safetensors")
+
+
+PAGES = sorted(path.name for path in [*TOP.glob("docs/*.rst"), TOP / "README.rst"])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_programs_in_the_documents_run(name: str, tmp_path: Path) -> None:
+    page = TOP / name if name == "README.rst" else TOP / "docs" / name
+    programs = filter(is_whole_program, code_blocks(page.read_text(encoding="utf-8")))
+    prepare_files(tmp_path)
+    for number, program in enumerate(programs):
+        needed = set(re.findall(r"\b(torch|trio|anyio|numpy|safetensors|aiofile)\b", program))
+        if 'framework="pt"' in program:
+            needed.add("torch")
+        if any(importlib.util.find_spec(module) is None for module in needed):
+            continue
+        if {"numpy", "safetensors"} & needed:
+            prepare_arrays(tmp_path)
+        program = program.replace('"/backup', '"backup').replace("1 << 30", "1 << 19")
+        file = tmp_path / f"program-{number}.py"
+        file.write_text(program)
+        run_example(str(file), tmp_path)
