@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 2
+    _end_by_signals()
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -39,6 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"linux-aio: {error}", file=sys.stderr)
         return 1
     return status
+
+
+def _end_by_signals() -> None:
+    """Let SIGTERM and SIGHUP end the program as exceptions do.
+
+    Temporary files are removed then, and the terminal has its cursor back.
+    """
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            with contextlib.suppress(ValueError):  # not in the main thread
+                signal.signal(number, end)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import signal
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from linux_aio import __version__
+from linux_aio import __version__, _cli
 from linux_aio._cli import human
 
 pytestmark = pytest.mark.engine_independent
@@ -102,18 +104,56 @@ def test_bench(tmp_path: Path) -> None:
     assert run("bench", tmp_path / "missing")[0] == 1
 
 
-def test_interrupted(path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted(number: signal.Signals, path: Path) -> None:
     os.truncate(path, 50 << 30)
     process = start("checksum", path)
     try:
         with pytest.raises(subprocess.TimeoutExpired):
             process.communicate(timeout=1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=20)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Traceback" not in errors
+
+
+def test_a_bar_on_a_terminal(path: Path) -> None:
+    pytest.importorskip("rich")
+    os.truncate(path, 3 << 30)
+    terminal, other_end = os.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "linux_aio", "checksum", path],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=other_end,
+    )
+    os.close(other_end)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: nobody writes any more
+        while data := os.read(terminal, 65536):
+            shown += data
+    os.close(terminal)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert output.endswith(b"data\n")
+    text = shown.decode()
+    assert "/3.2 GB" in text or "/3.0 GiB" in text
+    assert "/s" in text
+    assert text.rstrip().endswith("\x1b[2K") or "\x1b[?25h" in text, "the cursor is back"
+
+
+def test_lines_without_a_terminal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cli, "_LINE_SECONDS", 0.0)
+    report = _cli._lines("name")
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        report(1 << 20, 4 << 20)
+        report(5, 0)
+    assert errors.getvalue() == "name: 1.0 MiB of 4.0 MiB (25 %)\nname: 5 B of 0 B\n"
 
 
 def test_a_reader_that_goes_away() -> None:
