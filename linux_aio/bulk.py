@@ -578,8 +578,8 @@ class _Clock:
     def tick(self, done: int) -> None:
         if self._check is not None:
             self._check()
-        if self._progress is None:
-            return
+        if self._progress is None or done == self.total:
+            return  # finish() reports the end
         now = time.monotonic()
         if now - self._last >= _PROGRESS_SECONDS:
             self._last = now
