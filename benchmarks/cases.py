@@ -164,6 +164,31 @@ def whole_files() -> list[Case]:
     ]
 
 
+def folder(name: str, title: str, storage: Storage, contenders: tuple[str, ...]) -> Case:
+    return Case(name, f"{title}, {STATES[storage]}", storage, 64, contenders, Access.WHOLE, size=1)
+
+
+def folders() -> list[Case]:
+    """Operations are files, or entries."""
+    readers = ("fs-read-bytes", "os-read", "executor-read", "aiofiles-read", "anyio-read")
+    small = "5,000 small files, each opened, read and closed"
+    return [
+        *(folder(f"whole-small-{STATES[state]}", small, state, readers) for state in STATES),
+        folder(
+            "fs-scandir",
+            "20,000 entries of a folder with their status",
+            Storage.CACHED,
+            ("fs-scandir", "os-scandir"),
+        ),
+        folder(
+            "fs-stat",
+            "20,000 names of a folder, and the status of each",
+            Storage.CACHED,
+            ("fs-stat", "os-stat", "aiofiles-stat"),
+        ),
+    ]
+
+
 def all_cases() -> list[Case]:
     return [
         *(random_reads(storage, depth) for storage in Storage for depth in DEPTHS),
@@ -180,4 +205,5 @@ def all_cases() -> list[Case]:
         on_trio(Storage.UNCACHED, 32),
         TRIO_LINES,
         *whole_files(),
+        *folders(),
     ]

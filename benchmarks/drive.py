@@ -231,7 +231,7 @@ def drive_whole(contender: Whole, job: Job) -> Sample:
             files.use_up_bursts(job.path)
         watch = Stopwatch(job)
         result = contender.run()
-        sample = watch.stop(os.path.getsize(job.path) // files.MIB)
+        sample = watch.stop(contender.operations or os.path.getsize(job.path) // files.MIB)
         contender.check(result)
     finally:
         contender.close()

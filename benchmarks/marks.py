@@ -14,6 +14,7 @@ FIO_FILE = ("fio-file",)
 LOADS = ("bulk-load", "bulk-load-1000")
 ARRAYS = ("np-load", "np-fromfile", "np-readinto")
 TENSORS = ("st-load-file", "st-load")
+READERS = ("executor-read", "aiofiles-read", "anyio-read")
 URING = ("caio-linux_uring",)
 
 
@@ -62,6 +63,12 @@ MARKS = (
         "bulk-checksum-cold", "bulk-checksum", "rate", ("hash-only", "fio-file"), 0.95, slowest=True
     ),
     Mark("bulk-ranges-cold", "bulk-read-many", "rate", ("bulk-single-reads",), 2.0),
+    Mark("whole-small-cold", "fs-read-bytes", "rate", ("os-read",), 2.0),
+    Mark("whole-small-cold", "fs-read-bytes", "rate", READERS, 1.5),
+    Mark("whole-small-warm", "fs-read-bytes", "rate", ("os-read",), 1.0),
+    Mark("fs-scandir", "fs-scandir", "rate", ("os-scandir",), 1 / 1.5),
+    Mark("fs-stat", "fs-stat", "rate", ("os-stat",), 1 / 1.5),
+    Mark("fs-stat", "fs-stat", "rate", ("aiofiles-stat",), 5.0),
     Mark("trio-memory-1", "trio-aio", "more", ("aio",), 1.5),
     Mark("trio-memory-1", "trio-aio", "cpu", ("trio-thread",), 0.05),
     Mark("trio-uncached-32", "trio-aio", "rate", ("aio",), 0.9),

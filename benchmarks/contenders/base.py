@@ -88,6 +88,8 @@ class Synchronous(ABC):
 class Whole(ABC):
     """One call that reads, copies or hashes a file: a turn is one of them, timed."""
 
+    operations = 0  # how many it does; 0: the MiB of the file are counted
+
     def __init__(self, case: Case, path: str) -> None:
         self.case = case
         self.path = path

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of many files: each read as a whole, or asked for its status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..model import Storage
+from .base import Whole
+
+SMALL_FILES = 5000
+TASKS = 64
+ENTRIES = 20_000
+
+
+class Folder(Whole):
+    """A folder that is made for a turn, beside the case's file."""
+
+    count: ClassVar[int]
+    has_contents: ClassVar[bool] = False
+
+    def prepare(self) -> None:
+        self.operations = self.count
+        self.folder = Path(self.path + "-folder")
+        self.folder.mkdir()
+        chance = random.Random(1)
+        for number in range(self.count):
+            size = chance.randrange(2000, 8000) if self.has_contents else 0
+            (self.folder / f"name-{number}").write_bytes(chance.randbytes(size))
+        os.sync()
+        if self.case.storage is Storage.CACHED:
+            self.run()
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder)
+
+
+class SmallFiles(Folder):
+    count = SMALL_FILES
+    has_contents = True
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.total = sum(entry.stat().st_size for entry in os.scandir(self.folder))
+
+    def check(self, result: object) -> None:
+        if result != self.total:
+            raise RuntimeError(f"{result} bytes, not {self.total}")
+
+
+class Blocking(SmallFiles):
+    def run(self) -> object:
+        total = 0
+        for number in range(self.count):
+            with open(f"{self.folder}/name-{number}", "rb") as file:
+                total += len(file.read())
+        return total
+
+
+class ManyTasks(SmallFiles):
+    """As many tasks as TASKS, each of which reads one file after the other."""
+
+    def run(self) -> object:
+        return asyncio.run(self.main())
+
+    async def main(self) -> int:
+        read = self.reader()
+        numbers = iter(range(self.count))
+
+        async def work() -> int:
+            total = 0
+            for number in numbers:
+                total += len(await read(f"{self.folder}/name-{number}"))
+            return total
+
+        return sum(await asyncio.gather(*(work() for _ in range(TASKS))))
+
+    @abstractmethod
+    def reader(self) -> Callable[[str], Awaitable[bytes]]: ...
+
+
+class ReadBytes(ManyTasks):
+    def reader(self) -> Callable[[str], Awaitable[bytes]]:
+        from linux_aio import read_bytes
+
+        return read_bytes
+
+
+class Executor(ManyTasks):
+    def reader(self) -> Callable[[str], Awaitable[bytes]]:
+        def read(path: str) -> bytes:
+            with open(path, "rb") as file:
+                return file.read()
+
+        loop = asyncio.get_running_loop()
+        return lambda path: loop.run_in_executor(None, read, path)
+
+
+class AioFiles(ManyTasks):
+    def reader(self) -> Callable[[str], Awaitable[bytes]]:
+        import aiofiles  # type: ignore[import-untyped]
+
+        async def read(path: str) -> bytes:
+            async with aiofiles.open(path, "rb") as file:
+                data: bytes = await file.read()
+                return data
+
+        return read
+
+
+class AnyIo(ManyTasks):
+    def reader(self) -> Callable[[str], Awaitable[bytes]]:
+        import anyio
+
+        return lambda path: anyio.Path(path).read_bytes()
+
+
+class Entries(Folder):
+    count = ENTRIES
+
+    def check(self, result: object) -> None:
+        if result != self.count:
+            raise RuntimeError(f"{result} entries, not {self.count}")
+
+
+class OsScandir(Entries):
+    def run(self) -> object:
+        return sum(entry.stat().st_size == 0 for entry in os.scandir(self.folder))
+
+
+class FsScandir(Entries):
+    def run(self) -> object:
+        from linux_aio import fs
+
+        async def main() -> int:
+            count = 0
+            async for entry in fs.scandir(self.folder):
+                count += entry.stat().st_size == 0
+            return count
+
+        return asyncio.run(main())
+
+
+class OsStat(Entries):
+    def run(self) -> object:
+        names = os.listdir(self.folder)
+        return sum(os.stat(f"{self.folder}/{name}").st_size == 0 for name in names)
+
+
+class AwaitedStat(Entries):
+    module: ClassVar[str]
+
+    def run(self) -> object:
+        import importlib
+
+        module: Any = importlib.import_module(self.module)
+
+        async def main() -> int:
+            count = 0
+            for name in await module.listdir(self.folder):
+                count += (await module.stat(f"{self.folder}/{name}")).st_size == 0
+            return count
+
+        return asyncio.run(main())
+
+
+class FsStat(AwaitedStat):
+    module = "linux_aio.fs"
+
+
+class AioFilesStat(AwaitedStat):
+    module = "aiofiles.os"
