@@ -281,7 +281,7 @@ class AIOOperation(Generic[_Result]):
         cls,
         nbytes: SupportsIndex,
         fd: int | EventFD | AIOContext | HasFileno,
-        offset: SupportsIndex = 0,
+        offset: SupportsIndex | None = 0,
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> AIOOperation[bytes]:
@@ -289,9 +289,11 @@ class AIOOperation(Generic[_Result]):
 
         The result is a bytes object as long as what was read: shorter than nbytes where the
         kernel read less, b'' at the end of the file. With O_DIRECT any nbytes and offset will do:
-        the aligned range around them is read. priority is what ioprio() returns (0: that of the
-        thread; see ioprio_set(2)), flags are RWF_* of the os module or of linux_aio. ValueError
-        beyond these limits, and for a closed file. See preadv2(2).
+        the aligned range around them is read. With offset None it reads at the position of the
+        open file, which moves on; a stream has none: any offset but 0 is ESPIPE there. priority
+        is what ioprio() returns (0: that of the thread; see ioprio_set(2)), flags are RWF_* of the
+        os module or of linux_aio. ValueError beyond these limits, and for a closed file. See
+        preadv2(2).
         """
 
     @classmethod
@@ -299,7 +301,7 @@ class AIOOperation(Generic[_Result]):
         cls,
         buffer: WriteableBuffer,
         fd: int | EventFD | AIOContext | HasFileno,
-        offset: SupportsIndex = 0,
+        offset: SupportsIndex | None = 0,
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> AIOOperation[int]:
@@ -317,7 +319,7 @@ class AIOOperation(Generic[_Result]):
         cls,
         buffers: Sequence[WriteableBuffer],
         fd: int | EventFD | AIOContext | HasFileno,
-        offset: SupportsIndex = 0,
+        offset: SupportsIndex | None = 0,
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> AIOOperation[int]:
@@ -333,7 +335,7 @@ class AIOOperation(Generic[_Result]):
         cls,
         payload: ReadableBuffer,
         fd: int | EventFD | AIOContext | HasFileno,
-        offset: SupportsIndex = 0,
+        offset: SupportsIndex | None = 0,
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> AIOOperation[int]:
@@ -350,7 +352,7 @@ class AIOOperation(Generic[_Result]):
         cls,
         buffers: Sequence[ReadableBuffer],
         fd: int | EventFD | AIOContext | HasFileno,
-        offset: SupportsIndex = 0,
+        offset: SupportsIndex | None = 0,
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> AIOOperation[int]:
@@ -452,11 +454,13 @@ class AIOOperation(Generic[_Result]):
         """The AIOContext of the last submission, or None."""
 
     @property
-    def offset(self) -> int:
-        """The byte of the file to start at. Can be set while the operation is not in flight."""
+    def offset(self) -> int | None:
+        """The byte of the file to start at; None: where the file stands. Can be set while the
+        operation is not in flight.
+        """
 
     @offset.setter
-    def offset(self, value: SupportsIndex) -> None: ...
+    def offset(self, value: SupportsIndex | None) -> None: ...
     @property
     def payload(self) -> ReadableBuffer | tuple[ReadableBuffer, ...] | None:
         """The buffer of a write or readinto, which can be set while the operation is not in flight;
@@ -602,7 +606,7 @@ class AIOContext:
         self,
         nbytes: SupportsIndex,
         fd: int | EventFD | AIOContext | HasFileno,
-        offset: SupportsIndex = 0,
+        offset: SupportsIndex | None = 0,
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> Coroutine[Any, Any, bytes]:
@@ -619,7 +623,7 @@ class AIOContext:
         self,
         buffer: WriteableBuffer,
         fd: int | EventFD | AIOContext | HasFileno,
-        offset: SupportsIndex = 0,
+        offset: SupportsIndex | None = 0,
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> Coroutine[Any, Any, int]:
@@ -636,7 +640,7 @@ class AIOContext:
         self,
         buffers: Sequence[WriteableBuffer],
         fd: int | EventFD | AIOContext | HasFileno,
-        offset: SupportsIndex = 0,
+        offset: SupportsIndex | None = 0,
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> Coroutine[Any, Any, int]:
@@ -653,7 +657,7 @@ class AIOContext:
         self,
         payload: ReadableBuffer,
         fd: int | EventFD | AIOContext | HasFileno,
-        offset: SupportsIndex = 0,
+        offset: SupportsIndex | None = 0,
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> Coroutine[Any, Any, int]:
@@ -671,7 +675,7 @@ class AIOContext:
         self,
         buffers: Sequence[ReadableBuffer],
         fd: int | EventFD | AIOContext | HasFileno,
-        offset: SupportsIndex = 0,
+        offset: SupportsIndex | None = 0,
         priority: SupportsIndex = 0,
         flags: SupportsIndex = 0,
     ) -> Coroutine[Any, Any, int]:

@@ -17,7 +17,9 @@
 #include "engine/call.hpp"
 #include "engine/eventfd_check.hpp"
 #include "engine/eventfd_signal.hpp"
+#include "engine/file_type.hpp"
 #include "engine/reactors.hpp"
+#include "engine/stream_transfer.hpp"
 
 namespace engine {
 namespace {
@@ -125,9 +127,14 @@ void AutoEngine::plan(std::span<Request* const> requests,
     }
 }
 
-// A file's server may be asked whether it is ready, and not answer.
+// A file's server may be asked whether it is ready, and not answer. Kernel AIO's poll of a signalfd
+// never completes.
 void AutoEngine::plan_poll(Request& request) noexcept {
     const auto status = status_of(request.fd);
+    if (status.error == 0 && status.type == 0 && is_signalfd(request.fd)) {
+        send_to_reactor(request, Reason::other);
+        return;
+    }
     const bool has_file_system =
         status.error == 0 && (status.type == S_IFREG || status.type == S_IFDIR);
     if (has_file_system) {
@@ -149,6 +156,10 @@ void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) no
             is_read(request.opcode) && (look.medium == FileFacts::Medium::direct ||
                                         look.medium == FileFacts::Medium::direct_far);
         send_to_workers(request, Reason::other, false);
+        return;
+    }
+    if (request.at_position && look.medium != FileFacts::Medium::bad) {
+        plan_at_position(request, look);
         return;
     }
     switch (look.medium) {
@@ -177,6 +188,21 @@ void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) no
         case FileFacts::Medium::buffered:
             plan_buffered(request);
             break;
+    }
+}
+
+// Another thread or process may hold the lock of a file's position for as long as its transfer
+// takes, so a worker waits for it. Streams have no position.
+void AutoEngine::plan_at_position(Request& request, const FileFacts::Look& look) noexcept {
+    if (!is_stream(request.fd)) {
+        request.is_direct =
+            is_read(request.opcode) && (look.medium == FileFacts::Medium::direct ||
+                                        look.medium == FileFacts::Medium::direct_far);
+        send_to_workers(request, is_read(request.opcode) ? Reason::other : Reason::write, false);
+    } else if (is_read(request.opcode) && size_of(request) <= most_inside) {
+        send_inside(request, Pace::perhaps);
+    } else {
+        send_to_reactor(request, Reason::stream);
     }
 }
 
@@ -427,7 +453,7 @@ AutoEngine::Chance AutoEngine::chance_of(Request& request, bool is_late) noexcep
     if (request.pace == Pace::at_once) {
         return Chance::sure;
     }
-    if (request.is_in_memory || wants_no_wait(request)) {
+    if (request.is_in_memory || request.at_position || wants_no_wait(request)) {
         return is_late ? leave_to_workers(request) : Chance::sure;
     }
     const std::lock_guard lock(mutex_);
@@ -461,6 +487,10 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
             return {.kind = Outcome::Kind::refused, .result = error};
         }
     }
+    if (request.at_position) {
+        return hand_over_waiting(batch) ? try_stream(request)
+                                        : Outcome{.kind = Outcome::Kind::out_of_turn};
+    }
     const bool is_final = chance == Chance::sure;
     const auto result = carry_out(request, request.fd, false, is_final ? 0 : RWF_NOWAIT);
     const auto now = Clock::now();
@@ -470,6 +500,9 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
     }
     if (result == -EBADF) {
         return {.kind = Outcome::Kind::refused, .result = EBADF};
+    }
+    if (result == -ESPIPE && !has_stream_offset(request)) {
+        return {.kind = Outcome::Kind::over, .result = result};
     }
     if (result == -ESPIPE) {
         return hand_over_waiting(batch) ? try_stream(request)
@@ -505,11 +538,10 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
 }
 
 AutoEngine::Outcome AutoEngine::try_stream(Request& request) noexcept {
-    const bool is_final = wants_no_wait(request) || (fcntl(request.fd, F_GETFL) & O_NONBLOCK) != 0;
-    if (is_read(request.opcode) || is_final) {
+    if (is_read(request.opcode) || wants_no_wait(request)) {
         const auto result = carry_out(request, request.fd, true, RWF_NOWAIT);
         const bool is_done = result != -EAGAIN && result != -EOPNOTSUPP;
-        if (is_done || wants_no_wait(request) || (is_final && result == -EAGAIN)) {
+        if (is_done || wants_no_wait(request)) {
             return {.kind = Outcome::Kind::over, .result = result};
         }
     }

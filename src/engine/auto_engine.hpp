@@ -59,6 +59,7 @@ private:
 
     void plan_poll(Request& request) noexcept;
     void plan_transfer(Request& request, const FileFacts::Look& look) noexcept;
+    void plan_at_position(Request& request, const FileFacts::Look& look) noexcept;
     void plan_direct(Request& request, const FileFacts::Look& look) noexcept;
     void plan_buffered(Request& request) noexcept;
     static void send_inside(Request& request, Pace pace) noexcept;

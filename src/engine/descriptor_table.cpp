@@ -44,6 +44,13 @@ FileRef::Kind kind_of(int fd) noexcept {
     return is_stream(fd) ? FileRef::Kind::stream : FileRef::Kind::seekable;
 }
 
+bool is_stream(FileRef& file) noexcept {
+    if (file.kind == FileRef::Kind::unknown) {
+        file.kind = kind_of(file.fd);
+    }
+    return file.kind == FileRef::Kind::stream;
+}
+
 DescriptorTable::DescriptorTable() noexcept
     : wake_(make_clofork_eventfd(EFD_CLOEXEC)), wake_number_(wake_.get()) {}
 

@@ -72,6 +72,9 @@ void close_file_ref(FileRef* file) noexcept;
 // Never `unknown`. Does not wait.
 FileRef::Kind kind_of(int fd) noexcept;
 
+// Of a file that has arrived. Does not wait.
+bool is_stream(FileRef& file) noexcept;
+
 class DescriptorTable {
 public:
     DescriptorTable() noexcept;

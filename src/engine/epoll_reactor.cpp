@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/epoll_reactor.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -13,9 +10,9 @@
 #include <new>
 #include <span>
 
-#include "engine/blocking_call.hpp"
 #include "engine/descriptor_table.hpp"
 #include "engine/file_type.hpp"
+#include "engine/stream_transfer.hpp"
 
 namespace engine {
 namespace {
@@ -33,33 +30,6 @@ std::uint32_t wanted_events(const Request& request) noexcept {
 }
 
 bool would_block(std::int64_t result) noexcept { return result == -EAGAIN; }
-
-// For sockets of kernels on which they refuse RWF_NOWAIT.
-std::int64_t try_socket(const Request& request, int fd) noexcept {
-    iovec single{.iov_base = request.address, .iov_len = request.length};
-    msghdr message{};
-    message.msg_iov = is_vectored(request.opcode) ? static_cast<iovec*>(request.address) : &single;
-    message.msg_iovlen = is_vectored(request.opcode) ? request.length : 1;
-    const auto status = is_read(request.opcode)
-                            ? recvmsg(fd, &message, MSG_DONTWAIT)
-                            : sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return status < 0 ? -errno : status;
-}
-
-// -EOPNOTSUPP: it can't be tried without waiting.
-std::int64_t try_transfer(const Request& request, int fd) noexcept {
-    auto result = carry_out(request, fd, true, RWF_NOWAIT);
-    if (result == -EOPNOTSUPP && request.rw_flags == 0) {
-        result = try_socket(request, fd);
-        result = result == -ENOTSOCK ? -EOPNOTSUPP : result;
-    }
-    return result;
-}
-
-// Whether the program wants to know rather than wait.
-bool never_waits(const Request& request, int fd) noexcept {
-    return (request.rw_flags & RWF_NOWAIT) != 0 || (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
-}
 
 }  // namespace
 
@@ -101,8 +71,8 @@ void EpollReactor::begin(Request& request) noexcept {
         return;
     }
     if (transfers_data(request.opcode) && !is_cancelled(request)) {
-        const auto result = try_transfer(request, fd);
-        if (result != -EOPNOTSUPP && (!would_block(result) || never_waits(request, fd))) {
+        const auto result = try_stream_transfer(request, fd);
+        if (result != -EOPNOTSUPP && (!would_block(result) || never_waits(request))) {
             end(request, result);
             return;
         }
@@ -252,7 +222,7 @@ bool EpollReactor::is_over(Request& request, std::uint32_t events, std::int64_t&
     }
     result = reported;
     if (transfers_data(request.opcode)) {
-        result = try_transfer(request, request.file->fd);
+        result = try_stream_transfer(request, request.file->fd);
     }
     return !would_block(result);
 }
@@ -299,7 +269,7 @@ bool EpollReactor::take_back(Request& request) noexcept {
         owner_.leave_to_workers(*next);
     }
     drop_if_unused(watch);
-    return !would_block(request.result) || never_waits(request, request.file->fd);
+    return !would_block(request.result) || never_waits(request);
 }
 
 }  // namespace engine

@@ -29,17 +29,23 @@ std::optional<unsigned> type_of(int fd) noexcept {
     return std::nullopt;
 }
 
+// What /proc calls a file that has no type; empty if that is not to be found out.
+using KindName = std::array<char, 64>;
+std::string_view kind_name_of(int fd, KindName& name) noexcept {
+    std::array<char, 64> path{};
+    std::snprintf(path.data(), path.size(), "/proc/thread-self/fd/%d", fd);
+    const auto length = readlink(path.data(), name.data(), name.size());
+    return {name.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
+}
+
 // Of a file that has no type. The last close of an inotify descriptor, for one, waits until nobody
 // can be looking at its watches any more, some 15 ms.
 bool is_quickly_closed(int fd) noexcept {
-    std::array<char, 64> path{};
-    std::snprintf(path.data(), path.size(), "/proc/thread-self/fd/%d", fd);
-    std::array<char, 64> name{};
-    const auto length = readlink(path.data(), name.data(), name.size());
-    if (length < 0) {
-        return true;  // not to be found out
+    KindName name{};
+    const auto found = kind_name_of(fd, name);
+    if (found.empty()) {
+        return true;
     }
-    const std::string_view found(name.data(), static_cast<std::size_t>(length));
     static constexpr std::array<std::string_view, 4> quick{
         "anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:[signalfd]",
         "anon_inode:[pidfd]"};
@@ -69,6 +75,11 @@ bool is_stream(int fd) noexcept {
         default:  // some, as eventfds, have no type
             return true;
     }
+}
+
+bool is_signalfd(int fd) noexcept {
+    KindName name{};
+    return type_of(fd) == 0U && kind_name_of(fd, name) == "anon_inode:[signalfd]";
 }
 
 Closing closing_of(int fd) noexcept {

@@ -11,6 +11,10 @@ namespace engine {
 // terminal. Some devices do have offsets.
 bool is_stream(int fd) noexcept;
 
+// Whether it is a signalfd(2). What a poll of one sees depends on the thread that asks: signals of
+// the process, and of that thread.
+bool is_signalfd(int fd) noexcept;
+
 // What closing may take, if nobody else has the file open.
 enum class Closing : std::uint8_t {
     at_once,

@@ -10,6 +10,7 @@
 
 #include "engine/file_type.hpp"
 #include "engine/interruption.hpp"
+#include "engine/stream_transfer.hpp"
 #include "engine/worker_pool.hpp"
 
 namespace engine {
@@ -181,9 +182,12 @@ int WorkerPool::refusal(const Request& request) const noexcept {
     if (request.file->fd < 0) {
         return request.file->error;
     }
-    const bool may_never_end = request.client->ends_streams && transfers_data(request.opcode) &&
-                               is_stream(request.file->fd);
-    return may_never_end ? ECANCELED : 0;
+    const bool asks_for_offset = !has_stream_offset(request);
+    if (!transfers_data(request.opcode) || !(asks_for_offset || request.client->ends_streams) ||
+        !is_stream(*request.file)) {
+        return 0;
+    }
+    return asks_for_offset ? ESPIPE : ECANCELED;
 }
 
 void WorkerPool::take_up_cancellations() noexcept {

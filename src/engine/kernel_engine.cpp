@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/kernel_engine.hpp"
 
+#include <fcntl.h>
+#include <sys/uio.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <exception>
+#include <optional>
 #include <system_error>
 
 #include "engine/call.hpp"
 #include "engine/eventfd_signal.hpp"
+#include "engine/file_type.hpp"
 #include "engine/reactors.hpp"
+#include "engine/stream_transfer.hpp"
 
 namespace engine {
 namespace {
@@ -26,6 +32,38 @@ std::size_t count_alike(std::span<Request* const> requests) noexcept {
     return static_cast<std::size_t>(end - requests.begin());
 }
 
+bool goes_to_kernel(const Request* request) noexcept { return request->route == Route::aio; }
+
+// How many from the front go to kernel AIO, or don't.
+std::size_t count_same_way(std::span<Request* const> requests) noexcept {
+    const bool to_kernel = goes_to_kernel(requests.front());
+    const auto end = std::ranges::find_if(
+        requests, [&](const Request* request) { return goes_to_kernel(request) != to_kernel; });
+    return static_cast<std::size_t>(end - requests.begin());
+}
+
+// Most go to kernel AIO, which can't do these: a transfer at the file's position; a transfer of a
+// stream with O_NONBLOCK that is to wait; a poll of a signalfd, which would never complete. It
+// ignores the offset in a pipe.
+Route way_of(const Request& request) noexcept {
+    if (request.opcode == Opcode::poll) {
+        return is_signalfd(request.fd) ? Route::reactor : Route::aio;
+    }
+    const bool may_be_stream = request.pace == Pace::unknown || request.at_position ||
+                               (never_waits(request) && request.pace == Pace::asynchronous);
+    if (!transfers_data(request.opcode) || !may_be_stream) {
+        return Route::aio;
+    }
+    if (!is_stream(request.fd)) {
+        return request.at_position ? Route::workers : Route::aio;
+    }
+    if (!has_stream_offset(request)) {
+        return Route::inside;
+    }
+    const bool is_nonblocking = (fcntl(request.fd, F_GETFL) & O_NONBLOCK) != 0;
+    return is_nonblocking && !never_waits(request) ? Route::reactor : Route::aio;
+}
+
 }  // namespace
 
 Pace KernelEngine::guess(const Request& request) noexcept {
@@ -38,6 +76,12 @@ void KernelEngine::plan(std::span<Request* const> requests, std::optional<Pace> 
         requests = requests.subspan(alike.size());
         if (!is_call(alike.front())) {
             aio_.plan(alike, guessed);
+            for (auto* request : alike) {
+                request->is_brief = false;
+                request->waits_in_submission = false;
+                request->route = way_of(*request);
+                request->pace = goes_to_kernel(request) ? request->pace : Pace::perhaps;
+            }
             continue;
         }
         for (auto* request : alike) {
@@ -54,13 +98,14 @@ Submission KernelEngine::submit(std::span<Request* const> requests) noexcept {
     while (submission.taken < requests.size()) {
         const auto left = requests.subspan(submission.taken);
         Submission next;
-        if (is_call(left.front())) {
-            next.error = submit_call(*left.front());
-            next.taken = next.error == 0 ? 1 : 0;
+        const bool to_kernel = goes_to_kernel(left.front());
+        if (to_kernel) {
+            next = aio_.submit(left.first(count_same_way(left)));
         } else {
-            next = aio_.submit(left.first(count_alike(left)));
+            next.error = submit_elsewhere(*left.front());
+            next.taken = next.error == 0 ? 1 : 0;
         }
-        const bool is_all = next.taken == (is_call(left.front()) ? 1 : count_alike(left));
+        const bool is_all = next.taken == (to_kernel ? count_same_way(left) : 1);
         submission.taken += next.taken;
         if (!is_all) {
             submission.error = submission.taken == 0 ? next.error : 0;
@@ -70,19 +115,24 @@ Submission KernelEngine::submit(std::span<Request* const> requests) noexcept {
     return submission;
 }
 
+void KernelEngine::finish_inside(Request& request, std::int64_t result) noexcept {
+    inside_.fetch_add(1, std::memory_order_relaxed);
+    const int to_signal = request.signals_only_later ? -1 : request.eventfd;
+    const bool may_block = request.eventfd_may_block;
+    pool_.completions().push(request, result);
+    if (to_signal >= 0) {
+        signal_any_eventfd(to_signal, 1, may_block);
+    }
+}
+
 // Returns 0 or an errno.
-int KernelEngine::submit_call(Request& request) noexcept {
-    if (const auto result = request.call->try_at_once()) {
-        inside_.fetch_add(1, std::memory_order_relaxed);
-        const int to_signal = request.signals_only_later ? -1 : request.eventfd;
-        const bool may_block = request.eventfd_may_block;
-        pool_.completions().push(request, *result);
-        if (to_signal >= 0) {
-            signal_any_eventfd(to_signal, 1, may_block);
-        }
+int KernelEngine::submit_elsewhere(Request& request) noexcept {
+    const auto result = is_call(&request) ? request.call->try_at_once() : std::nullopt;
+    if (result || (!is_call(&request) && request.route == Route::inside)) {
+        finish_inside(request, result.value_or(-ESPIPE));
         return 0;
     }
-    request.route = Route::workers;
+    request.route = is_call(&request) ? Route::workers : request.route;
     auto* pointer = &request;
     const auto submission = pool_.submit({&pointer, 1});
     by_threads_.fetch_add(submission.taken, std::memory_order_relaxed);
@@ -121,16 +171,24 @@ int KernelEngine::wait(Ticket ticket, Timeout timeout) noexcept {
 }
 
 CancelAnswer KernelEngine::post_cancellation(Request& request) noexcept {
-    if (!is_call(&request)) {
-        return aio_.post_cancellation(request);
+    switch (request.route) {
+        case Route::inside:
+            return CancelAnswer::no;
+        case Route::aio:
+            return aio_.post_cancellation(request);
+        case Route::reactor:
+        case Route::workers:
+            break;
     }
     auto* pool = pool_.get();
-    return request.route == Route::workers && pool != nullptr ? pool->post_cancellation(request)
-                                                              : CancelAnswer::no;
+    return pool != nullptr ? pool->post_cancellation(request) : CancelAnswer::no;
 }
 
 CancelAnswer KernelEngine::post_cancellation_if_endless(Request& request) noexcept {
-    return post_cancellation(request);
+    const bool is_ours = request.route == Route::reactor || request.route == Route::workers;
+    auto* pool = is_ours && !is_call(&request) ? pool_.get() : nullptr;
+    return pool != nullptr ? pool->post_cancellation_if_endless(pool_.client(), request)
+                           : post_cancellation(request);
 }
 
 // Only threads of ours answer later.

@@ -31,7 +31,8 @@ public:
     RouteCounts routes() const noexcept override;
 
 private:
-    int submit_call(Request& request) noexcept;
+    int submit_elsewhere(Request& request) noexcept;
+    void finish_inside(Request& request, std::int64_t result) noexcept;
 
     AioEngine aio_;
     PoolAccess pool_;

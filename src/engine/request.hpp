@@ -86,6 +86,8 @@ struct OperationData {
     Opcode opcode{};
     int fd = -1;
     std::uint64_t offset = 0;
+    // Whether to transfer at the position of the open file instead of at `offset`.
+    bool at_position = false;
     void* address = nullptr;  // the buffer, or for readv and writev the array of iovec
     std::size_t length = 0;   // bytes, or for readv and writev the number of iovec
     int rw_flags = 0;         // RWF_*
@@ -132,7 +134,7 @@ struct RequestState {
     bool cancel_is_waiting = false;   // to be given to io_uring
     int cancel_place = -1;            // in the list of those that io_uring has not answered yet
     std::uint32_t flight = 0;         // counts submissions
-    Route route{};
+    Route route = Route::aio;
     Stage stage{};
     Reason reason{};
     bool is_brief = false;        // for a worker: most likely a matter of microseconds

@@ -44,10 +44,10 @@ void ThreadEngine::plan_by_workers(Request& request) noexcept {
         return;
     }
     const bool is_large = request.is_direct && size_of(request) > quickly_pinned;
-    if (request.memory_may_wait || is_large) {
+    if (request.memory_may_wait || is_large || request.at_position) {
         request.route = Route::workers;
     }
-    if (is_large && request.takes_any_memory) {
+    if (is_large && request.takes_any_memory && !request.at_position) {
         request.is_direct = false;
         request.is_aligned_later = true;
     }

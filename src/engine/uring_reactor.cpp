@@ -77,13 +77,6 @@ __kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
     return {.tv_sec = seconds.count(), .tv_nsec = (time - seconds).count()};
 }
 
-bool is_stream(FileRef& file) noexcept {
-    if (file.kind == FileRef::Kind::unknown) {
-        file.kind = kind_of(file.fd);
-    }
-    return file.kind == FileRef::Kind::stream;
-}
-
 }  // namespace
 
 UringReactor::~UringReactor() {

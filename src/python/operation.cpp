@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <climits>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "engine/operations/operation_type.hpp"
@@ -215,6 +217,9 @@ PyObject* operation_get_context(PyObject* object, void* /*closure*/) {
 
 PyObject* operation_get_offset(PyObject* object, void* /*closure*/) {
     const OperationLock lock(cast(object));
+    if (cast(object)->request.at_position) {
+        Py_RETURN_NONE;
+    }
     return PyLong_FromUnsignedLongLong(cast(object)->offset);
 }
 
@@ -235,7 +240,9 @@ int operation_set_offset(PyObject* object, PyObject* value, void* /*closure*/) {
         PyErr_SetString(PyExc_AttributeError, "syncs and polls have no offset");
         return -1;
     }
-    const auto offset = to_integer(value, "offset", 0, INT64_MAX);
+    const bool at_position = value == Py_None;
+    const auto offset =
+        at_position ? std::optional<std::int64_t>(0) : to_integer(value, "offset", 0, INT64_MAX);
     if (!offset) {
         return -1;
     }
@@ -247,6 +254,7 @@ int operation_set_offset(PyObject* object, PyObject* value, void* /*closure*/) {
         return -1;
     }
     self->offset = static_cast<std::uint64_t>(*offset);
+    self->request.at_position = at_position;
     return 0;
 }
 
@@ -289,6 +297,10 @@ int operation_set_payload(PyObject* object, PyObject* value, void* /*closure*/) 
 }
 
 PyObject* describe_transfer(const OperationObject* operation, const char* name) {
+    if (operation->request.at_position) {
+        return PyUnicode_FromFormat("%s of %zu bytes where fd %d stands", name, operation->nbytes,
+                                    operation->file.number());
+    }
     return PyUnicode_FromFormat("%s of %zu bytes at offset %llu of fd %d", name, operation->nbytes,
                                 static_cast<unsigned long long>(operation->offset),
                                 operation->file.number());

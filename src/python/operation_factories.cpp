@@ -31,7 +31,8 @@ OperationObject* make(PyObject* cls, Kind kind, engine::Opcode opcode, PyObject*
 bool set_transfer_arguments(OperationObject* operation, PyObject* offset, PyObject* priority,
                             PyObject* flags) {
     auto& request = operation->request;
-    if (offset != nullptr) {
+    request.at_position = offset == Py_None;
+    if (offset != nullptr && !request.at_position) {
         const auto value = to_integer(offset, "offset", 0, INT64_MAX);
         if (!value) {
             return false;
@@ -116,9 +117,11 @@ const char make_read_doc[] =
     "Read up to nbytes bytes, from 0 to 0x7ffff000, from byte offset of the file.\n\n"
     "The result is a bytes object as long as what was read: shorter than nbytes where the\n"
     "kernel read less, b'' at the end of the file. With O_DIRECT any nbytes and offset will do:\n"
-    "the aligned range around them is read. priority is what ioprio() returns (0: that of the\n"
-    "thread; see ioprio_set(2)), flags are RWF_* of the os module or of linux_aio. ValueError\n"
-    "beyond these limits, and for a closed file. See preadv2(2).";
+    "the aligned range around them is read. With offset None it reads at the position of the\n"
+    "open file, which moves on; a stream has none: any offset but 0 is ESPIPE there. priority\n"
+    "is what ioprio() returns (0: that of the thread; see ioprio_set(2)), flags are RWF_* of the\n"
+    "os module or of linux_aio. ValueError beyond these limits, and for a closed file. See\n"
+    "preadv2(2).";
 
 PyObject* make_read(PyObject* type, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
     static constexpr std::array<const char*, 5> parameters{"nbytes", "fd", "offset", "priority",

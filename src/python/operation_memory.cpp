@@ -207,12 +207,17 @@ bool prepare_aligned(Operation& operation, LastAlignment& alignments) {
     if (!settle_payload(operation)) {
         return false;
     }
-    auto range =
-        engine::widen({.offset = operation.offset, .length = operation.nbytes}, alignment.transfer);
+    // At the file's position no more than was asked for is read, which would move it too far.
+    auto range = engine::Range{.offset = operation.offset, .length = operation.nbytes};
+    if (!operation.request.at_position) {
+        range = engine::widen(range, alignment.transfer);
+    }
     // At the limit of one request, a bit less is read: as everywhere, a read may be short.
     const auto most = static_cast<std::size_t>(max_transfer);
     range.length = std::min(range.length, most - most % alignment.transfer);
-    range.length = engine::clip_to_file(operation.request.fd, range, alignment.transfer);
+    if (!operation.request.at_position) {
+        range.length = engine::clip_to_file(operation.request.fd, range, alignment.transfer);
+    }
     if (memory.aligned.size() < range.length || !is_aligned(memory.aligned, alignment.memory)) {
         memory.aligned = pool_of(operation).take(range.length, alignment.memory);
         if (memory.aligned.data() == nullptr) {

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -121,18 +123,15 @@ def test_a_success_after_a_failure(ctx: AIOContext, fd: int) -> None:
 
 
 def test_a_failed_read_has_no_payload_though_an_earlier_one_had(ctx: AIOContext, fd: int) -> None:
-    read_end, write_end = os.pipe()
-    os.set_blocking(read_end, False)
-    file = Numbered(fd)
-    op = AIOOperation.read(5, file)
-    assert perform(ctx, op) == b"first"
-    file.number = read_end
-    with pytest.raises(BlockingIOError):
-        perform(ctx, op)
-    assert op.done
-    assert op.payload is None
-    os.close(read_end)
-    os.close(write_end)
+    with socket.socket() as unconnected:
+        file = Numbered(fd)
+        op = AIOOperation.read(5, file)
+        assert perform(ctx, op) == b"first"
+        file.number = unconnected.fileno()
+        with pytest.raises(OSError, match=os.strerror(errno.ENOTCONN)):
+            perform(ctx, op)
+        assert op.done
+        assert op.payload is None
 
 
 def test_in_flight_again_the_last_result_is_forgotten(ctx: AIOContext) -> None:

@@ -172,16 +172,25 @@ void test_streams() {
     const auto engine = open();
     const fixtures::Pipe pipe;
     std::string buffer(4, '.');
-    auto read = fixtures::read_request(pipe.reader(), buffer, 100);  // no offsets there
+    auto read = fixtures::read_request(pipe.reader(), buffer);
     pool_fixtures::submit_to_wait(*engine, read);
-    auto write = fixtures::write_request(pipe.writer(), "ab", 100);
+    auto write = fixtures::write_request(pipe.writer(), "ab");
     check::equal(fixtures::submit(*engine, write).taken, 1);
     const auto results = results_of(*engine, 2);
     check::equal(results.at(&read), 2);
     check::equal(results.at(&write), 2);
     check::equal(buffer, "ab..");
     fixtures::succeeded(fcntl(pipe.reader(), F_SETFL, O_NONBLOCK));
+    pool_fixtures::submit_to_wait(*engine, read);
+    fixtures::put(pipe.writer(), "gh");
+    check::equal(result_of(*engine, read), 2);
+    read.rw_flags = RWF_NOWAIT;
     check::equal(fixtures::complete(*engine, read), -EAGAIN);
+    read.rw_flags = 0;
+    read.offset = 100;  // there are no offsets in a stream
+    check::equal(fixtures::complete(*engine, read), -ESPIPE);
+    write.offset = 100;
+    check::equal(fixtures::complete(*engine, write), -ESPIPE);
     Sockets sockets;
     fixtures::put(sockets.far_end(), "cd");
     auto receive = fixtures::read_request(sockets.near_end(), buffer);

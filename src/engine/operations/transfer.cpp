@@ -34,6 +34,11 @@ void fill_iocb(iocb& block, const OperationData& operation) noexcept {
     }
 }
 
+// Whether the call is to go without an offset: read(2) instead of pread(2).
+bool has_no_offset(const OperationData& operation, const Target& target) noexcept {
+    return target.is_stream || operation.at_position;
+}
+
 // Without flags, where neither kernel nor sandbox has anything against it; also a few percent
 // cheaper.
 std::int64_t transfer_buffer(const OperationData& operation, const Target& target) noexcept {
@@ -42,11 +47,11 @@ std::int64_t transfer_buffer(const OperationData& operation, const Target& targe
     auto* address = operation.address;
     const auto length = operation.length;
     if (is_read(operation.opcode)) {
-        return result_of(target.is_stream ? ::read(fd, address, length)
-                                          : pread(fd, address, length, offset));
+        return result_of(has_no_offset(operation, target) ? ::read(fd, address, length)
+                                                          : pread(fd, address, length, offset));
     }
-    return result_of(target.is_stream ? ::write(fd, address, length)
-                                      : pwrite(fd, address, length, offset));
+    return result_of(has_no_offset(operation, target) ? ::write(fd, address, length)
+                                                      : pwrite(fd, address, length, offset));
 }
 
 std::int64_t transfer_vector(const OperationData& operation, const Target& target) noexcept {
@@ -55,11 +60,11 @@ std::int64_t transfer_vector(const OperationData& operation, const Target& targe
     const int count = static_cast<int>(operation.length);
     const auto offset = static_cast<off_t>(operation.offset);
     if (is_read(operation.opcode)) {
-        return result_of(target.is_stream ? ::readv(fd, parts, count)
-                                          : preadv(fd, parts, count, offset));
+        return result_of(has_no_offset(operation, target) ? ::readv(fd, parts, count)
+                                                          : preadv(fd, parts, count, offset));
     }
-    return result_of(target.is_stream ? ::writev(fd, parts, count)
-                                      : pwritev(fd, parts, count, offset));
+    return result_of(has_no_offset(operation, target) ? ::writev(fd, parts, count)
+                                                      : pwritev(fd, parts, count, offset));
 }
 
 std::int64_t transfer_with_flags(const OperationData& operation, const Target& target,
@@ -68,7 +73,7 @@ std::int64_t transfer_with_flags(const OperationData& operation, const Target& t
     const iovec single{.iov_base = operation.address, .iov_len = operation.length};
     const auto* parts = is_vector ? static_cast<const iovec*>(operation.address) : &single;
     const int count = is_vector ? static_cast<int>(operation.length) : 1;
-    const auto offset = target.is_stream ? ~std::uint64_t{0} : operation.offset;
+    const auto offset = has_no_offset(operation, target) ? ~std::uint64_t{0} : operation.offset;
     const long number = is_read(operation.opcode) ? __NR_preadv2 : __NR_pwritev2;
     // directly, for not every C library has the function, nor with 64-bit offsets; the kernel takes
     // those in two halves on every machine

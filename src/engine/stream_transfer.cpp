@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/stream_transfer.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "engine/blocking_call.hpp"
+
+namespace engine {
+namespace {
+
+// For sockets of kernels on which they refuse RWF_NOWAIT.
+std::int64_t try_socket(const OperationData& operation, int fd) noexcept {
+    iovec single{.iov_base = operation.address, .iov_len = operation.length};
+    msghdr message{};
+    message.msg_iov =
+        is_vectored(operation.opcode) ? static_cast<iovec*>(operation.address) : &single;
+    message.msg_iovlen = is_vectored(operation.opcode) ? operation.length : 1;
+    const auto status = is_read(operation.opcode)
+                            ? recvmsg(fd, &message, MSG_DONTWAIT)
+                            : sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return status < 0 ? -errno : status;
+}
+
+}  // namespace
+
+std::int64_t try_stream_transfer(const OperationData& operation, int fd) noexcept {
+    auto result = carry_out(operation, fd, true, RWF_NOWAIT);
+    if (result == -EOPNOTSUPP && operation.rw_flags == 0) {
+        result = try_socket(operation, fd);
+        result = result == -ENOTSOCK ? -EOPNOTSUPP : result;
+        // Terminals, and FIFOs, know no RWF_NOWAIT. With O_NONBLOCK no call waits.
+        if (result == -EOPNOTSUPP && (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0) {
+            result = carry_out(operation, fd, true, 0);
+        }
+    }
+    return result;
+}
+
+}  // namespace engine

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams and positions: offsets, O_NONBLOCK, signalfd; one answer on every engine."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from linux_aio import AIOContext, AIOOperation
+
+pytest_plugins = ["support.fixtures"]
+
+ILLEGAL_SEEK = os.strerror(errno.ESPIPE)
+
+ALL = [
+    pytest.param(name, marks=pytest.mark.engine(name))
+    for name in ("auto", "aio", "uring", "threads")
+]
+
+
+def make_stream(kind: str) -> tuple[int, int]:
+    if kind == "pipe":
+        return os.pipe()
+    one, two = socket.socketpair()
+    return one.detach(), two.detach()
+
+
+@pytest.mark.parametrize("engine", ALL)
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+@pytest.mark.parametrize("is_ready", [False, True])
+def test_an_offset_in_a_stream_is_refused_whatever_the_timing(
+    engine: str, kind: str, is_ready: bool
+) -> None:
+    reader, writer = make_stream(kind)
+    if is_ready:
+        os.write(writer, b"12345678")
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            with pytest.raises(OSError, match=ILLEGAL_SEEK):
+                await asyncio.wait_for(ctx.read(5, reader, 5), 30)
+            with pytest.raises(OSError, match=ILLEGAL_SEEK):
+                await asyncio.wait_for(ctx.readinto(bytearray(5), reader, 5), 30)
+            with pytest.raises(OSError, match=ILLEGAL_SEEK):
+                await asyncio.wait_for(ctx.write(b"data", writer, 5), 30)
+
+    asyncio.run(body())
+    if is_ready:
+        assert os.read(reader, 100) == b"12345678"
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("engine", ALL)
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_none_is_where_a_stream_stands(engine: str, kind: str) -> None:
+    reader, writer = make_stream(kind)
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            assert await ctx.write(b"12345678", writer, None) == 8
+            assert await ctx.read(5, reader, None) == b"12345"
+            buffer = bytearray(3)
+            assert await ctx.readinto(buffer, reader, None) == 3
+            assert buffer == b"678"
+
+    asyncio.run(body())
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("engine", ALL)
+def test_none_is_the_position_of_a_file(engine: str, tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            assert await ctx.write(b"one\n", fd, None) == 4
+            assert await ctx.writev([b"tw", b"o\n"], fd, offset=None) == 4
+            assert os.lseek(fd, 0, os.SEEK_CUR) == 8
+            os.lseek(fd, 2, os.SEEK_SET)
+            assert await ctx.read(3, fd, None) == b"e\nt"
+            buffers = [bytearray(1), bytearray(4)]
+            assert await ctx.readv(buffers, fd, None) == 3
+            assert buffers == [b"w", b"o\n\0\0"]
+            assert await ctx.read(3, fd, None) == b""
+            assert await ctx.read(3, fd) == b"one"
+            assert os.lseek(fd, 0, os.SEEK_CUR) == 8
+
+    asyncio.run(body())
+    os.close(fd)
+
+
+@pytest.mark.parametrize("engine", ALL)
+def test_the_position_by_hand(engine: str, tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    with AIOContext(engine=engine) as ctx:
+        write = AIOOperation.write(b"one\n", fd, None)
+        assert write.offset is None
+        assert "stands" in repr(write)
+        for _ in range(2):
+            write.submit(ctx)
+            assert ctx.getevents(timeout=30) == [write]
+            assert write.get_result() == 4
+        read = AIOOperation.read(100, fd)
+        assert read.offset == 0
+        read.submit(ctx)
+        ctx.getevents(timeout=30)
+        assert read.get_result() == b"one\none\n"
+        read.offset = None
+        os.lseek(fd, 5, os.SEEK_SET)
+        read.submit(ctx)
+        ctx.getevents(timeout=30)
+        assert read.get_result() == b"ne\n"
+        read.offset = 4
+        assert read.offset == 4
+        with pytest.raises(TypeError, match="offset"):
+            AIOOperation.read(1, fd, "0")  # type: ignore[arg-type]
+    os.close(fd)
+
+
+@pytest.mark.parametrize("engine", ALL)
+def test_the_position_of_a_direct_file(engine: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 64)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    except OSError:
+        pytest.skip("no O_DIRECT here")
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            assert await ctx.read(4096, fd, None) == bytes(range(256)) * 16
+            assert os.lseek(fd, 0, os.SEEK_CUR) == 4096
+
+    asyncio.run(body())
+    os.close(fd)
+
+
+@pytest.mark.parametrize("engine", ALL)
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_nonblocking_stream_is_waited_for(engine: str, kind: str) -> None:
+    reader, writer = make_stream(kind)
+    os.set_blocking(reader, False)
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            read = asyncio.create_task(ctx.read(10, reader))
+            await asyncio.sleep(0.02)
+            assert not read.done()
+            os.write(writer, b"data")
+            assert await asyncio.wait_for(read, 30) == b"data"
+            with pytest.raises(BlockingIOError):
+                await ctx.read(10, reader, flags=os.RWF_NOWAIT)
+
+    asyncio.run(body())
+    with AIOContext(engine=engine) as ctx:
+        read = AIOOperation.read(10, reader)
+        read.submit(ctx)
+        assert ctx.getevents(timeout=0.02) == []
+        os.write(writer, b"more")
+        assert ctx.getevents(timeout=30) == [read]
+        assert read.get_result() == b"more"
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("engine", ALL)
+def test_a_nonblocking_stream_that_is_full(engine: str) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    room = 0
+    try:
+        while True:
+            room += os.write(writer, bytes(4096))
+    except BlockingIOError:
+        pass
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            write = asyncio.create_task(ctx.write(b"data", writer))
+            await asyncio.sleep(0.02)
+            assert not write.done()
+            left = room
+            while left:
+                left -= len(os.read(reader, left))
+            assert await asyncio.wait_for(write, 30) == 4
+        assert os.read(reader, 100) == b"data"
+
+    asyncio.run(body())
+    os.close(reader)
+    os.close(writer)
+
+
+SIGNAL_PROGRAM = """
+import asyncio, ctypes, os, select, signal, sys
+from linux_aio import AIOContext
+
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+bits = 8 * ctypes.sizeof(ctypes.c_ulong)
+signals = (ctypes.c_ulong * 16)()
+signals[(signal.SIGUSR1 - 1) // bits] = 1 << ((signal.SIGUSR1 - 1) % bits)
+fd = ctypes.CDLL(None).signalfd(-1, signals, os.O_CLOEXEC)
+
+async def main():
+    async with AIOContext(engine=sys.argv[1]) as ctx:
+        poll = asyncio.create_task(ctx.poll(fd, select.POLLIN))
+        await asyncio.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert await asyncio.wait_for(poll, 30) == select.POLLIN
+        assert len(await ctx.read(128, fd)) == 128
+        poll = asyncio.create_task(ctx.poll(fd, select.POLLIN))
+        await asyncio.sleep(0.02)
+        poll.cancel()
+        await asyncio.wait([poll])
+        assert poll.cancelled()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("engine", ALL)
+def test_a_signal_of_the_process_ends_the_poll_of_a_signalfd(engine: str) -> None:
+    """In a program of its own: no other thread takes the signal."""
+    subprocess.run(
+        [sys.executable, "-P", "-c", SIGNAL_PROGRAM, engine],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        timeout=60,
+    )
