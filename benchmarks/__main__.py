@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import document, machine, report, runner
+from . import document, machine, readme, report, runner
 from .cases import all_cases
 from .marks import verdicts
 from .model import Case
@@ -45,7 +45,9 @@ def arguments(cases: list[Case]) -> argparse.Namespace:
     parser.add_argument(
         "--disk", type=Path, metavar="FOLDER", default=TOP / "build", help="on the disk to measure"
     )
-    parser.add_argument("--docs", action="store_true", help="put figures into docs/benchmarks.rst")
+    parser.add_argument(
+        "--docs", action="store_true", help="put figures into docs/benchmarks.rst and README.rst"
+    )
     return parser.parse_args()
 
 
@@ -86,6 +88,7 @@ def main() -> int:
         options.json.write_text(json.dumps(content, indent=1) + "\n")
     if options.docs:
         document.write(TOP / "docs" / "benchmarks.rst", about, described, summary, reached)
+        readme.write(TOP / "README.rst", summary)
     return 0
 
 

@@ -36,7 +36,7 @@ def random_reads(storage: Storage, depth: int) -> Case:
     if storage is Storage.DROPPED:
         contenders = (*LOW, "aio", "engine-uring", *CAIO, *FIO)
     if name in ("memory-32", "uncached-32"):
-        contenders = (*contenders, "idle")
+        contenders = (*contenders, "blocking", "idle")
     return Case(
         name,
         f"4 KiB random reads, {TITLES[storage]}, {depth} in flight",

@@ -70,6 +70,7 @@ ENTRIES = {
     "aiofiles": Entry("aiofiles", "aiofiles", "AioFiles"),
     "anyio": Entry("anyio", "anyio", "AnyIo"),
     "executor": Entry("run_in_executor(os.pread)", "executor", "Executor"),
+    "blocking": Entry("os.pread in the loop", "executor", "Blocking", peer=False),
     "trio-aio": _own("linux_aio, Trio", "trio", "TrioLinuxAio"),
     "trio-thread": Entry("trio.to_thread.run_sync(os.pread)", "trio", "TrioThread"),
     "trio-file": Entry("trio.open_file", "trio", "TrioFile"),

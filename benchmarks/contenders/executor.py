@@ -10,6 +10,19 @@ from collections.abc import Iterator
 from .base import Memory, OneDescriptor
 
 
+class Blocking(OneDescriptor):
+    """What a program does that knows no better: each read stops the loop. Then others run."""
+
+    async def once(self, slot: int, offset: int) -> Memory:
+        return os.pread(self.fd, self.size, offset)
+
+    async def run(self, slot: int, offsets: Iterator[int]) -> None:
+        fd, size = self.fd, self.size
+        for offset in offsets:
+            os.pread(fd, size, offset)
+            await asyncio.sleep(0)
+
+
 class Executor(OneDescriptor):
     async def open(self) -> None:
         await super().open()

@@ -323,6 +323,17 @@ def is_whole_program(block: str) -> bool:
     return any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body)
 
 
+def imported(program: str) -> set[str]:
+    """The packages that it imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
 def prepare_files(folder: Path) -> None:
     """The files that the programs name."""
     (folder / "backup").mkdir()
@@ -349,7 +360,7 @@ def test_programs_in_the_documents_run(name: str, tmp_path: Path) -> None:
     programs = filter(is_whole_program, code_blocks(page.read_text(encoding="utf-8")))
     prepare_files(tmp_path)
     for number, program in enumerate(programs):
-        needed = set(re.findall(r"\b(torch|trio|anyio|numpy|safetensors|aiofile)\b", program))
+        needed = imported(program) | set(re.findall(r"\b(numpy|safetensors)\b", program))
         if 'framework="pt"' in program:
             needed.add("torch")
         if any(importlib.util.find_spec(module) is None for module in needed):
