@@ -15,6 +15,7 @@
 #include "python/gil.hpp"
 #include "python/loop_binding.hpp"
 #include "python/operation.hpp"
+#include "python/operation_life.hpp"
 #include "python/operation_lock.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
@@ -34,32 +35,13 @@ OperationObject* operation_of(const Awaitable* self) {
 
 // --- leaving the context
 
-void leave_list(ContextObject* context, OperationObject* operation) noexcept {
-    if (operation->listing == Listing::queued) {
-        context->binding.queued.remove(operation);
-    } else if (operation->listing == Listing::ready) {
-        context->binding.ready.remove(operation);
-    } else {
-        return;
-    }
-    operation->listing = Listing::none;
-}
-
 // The operation no longer has to do with the awaitable. In flight, it goes on by itself.
 void detach(AwaitableObject* self) noexcept {
     auto* operation = operation_of(self);
     if (operation == nullptr || operation->awaiter != self) {
         return;
     }
-    auto* context = context_of(self);
-    leave_list(context, operation);
-    operation->awaiter = nullptr;
-    if (!self->submits && operation->state == State::in_flight) {
-        // the program still has it, and can have it from getevents
-        operation->is_awaited = false;
-        context->binding.borrowed -= std::exchange(operation->is_borrowed, false) ? 1 : 0;
-        context->to_be_kept += is_to_be_kept(operation) ? 1 : 0;
-    }
+    OperationLife::end_await(context_of(self), operation, !self->submits);
 }
 
 void end_shield(AwaitableObject* self) noexcept {
@@ -162,8 +144,7 @@ PyObject* suspend_cancelled(AwaitableObject* self, const LoopKind& kind) {
 }
 
 void enqueue(ContextObject* context, OperationObject* operation) noexcept {
-    operation->listing = Listing::queued;
-    context->binding.queued.push_back(operation);
+    OperationLife::enqueue(context, operation);
     if (!comes_to_queue(context)) {
         attend_to_queue(context);
     }
@@ -247,7 +228,7 @@ void submit_or_enqueue(AwaitableObject* self) {
         submit_awaited(context, {&operation, 1}, pace);
         reap_until_over(context, operation_of(self));
         if (operation_of(self)->state == State::completed && landed_wrong(*operation_of(self))) {
-            leave_list(context, operation_of(self));
+            OperationLife::leave_queue(context->binding, operation_of(self));
             submit_awaited(context, {&operation, 1});
             reap_until_over(context, operation_of(self));
         }
@@ -315,10 +296,7 @@ bool take_over(AwaitableObject* self) {
         collect(context, operation);
         return true;
     }
-    context->to_be_kept -= is_to_be_kept(operation) ? 1 : 0;
-    context->binding.borrowed += std::exchange(operation->is_borrowed, true) ? 0 : 1;
-    operation->is_awaited = true;
-    operation->awaiter = self;
+    OperationLife::await_submitted(context, operation, self);
     return true;
 }
 
@@ -333,8 +311,7 @@ bool submit_for_loop(AwaitableObject* self) {
     if (!self->submits) {
         return take_over(self);
     }
-    operation_of(self)->is_awaited = true;
-    operation_of(self)->awaiter = self;
+    OperationLife::await_new(operation_of(self), self);
     submit_or_enqueue(self);
     return true;
 }
@@ -542,7 +519,7 @@ bool cancel_wait(AwaitableObject* self) noexcept {
     const bool must_wait = has_mutable_payload(*operation) || has_effects(operation);
     if (operation->state != State::in_flight || context->engine == nullptr ||
         context->is_inherited()) {
-        leave_list(context, operation);
+        OperationLife::leave_queue(context->binding, operation);
         return operation->state != State::submitting || !must_wait;
     }
     const KeptException kept;

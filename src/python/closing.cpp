@@ -10,6 +10,7 @@
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/operation_life.hpp"
 
 namespace python {
 namespace {
@@ -139,8 +140,7 @@ void release_inherited(ContextObject* context) noexcept {
     context->closing = true;
     unbind(context);
     while (auto* operation = context->in_flight.front()) {
-        context->leave_flight(operation);
-        operation->listing = Listing::none;
+        OperationLife::abandon_flight(context, operation);
         Py_DECREF(operation);
     }
     context->engine.reset();

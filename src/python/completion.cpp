@@ -13,39 +13,13 @@
 #include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/gil.hpp"
+#include "python/operation_life.hpp"
 #include "python/reference_counts.hpp"
 
 namespace python {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// Moves an operation from in_flight to where it is found next. Runs no Python code. The reference
-// that the list owned is the caller's now.
-OperationObject* publish(ContextObject* context, const engine::Completion& completion) noexcept {
-    auto* operation = operation_of(completion.request);
-    context->leave_flight(operation);
-    complete(operation, completion.result);
-    note_end_of_cancellation(context, operation);
-    ++context->statistics.completed;
-    context->statistics.failed += completion.result < 0 ? 1 : 0;
-
-    operation->listing = Listing::none;
-    if (operation->is_awaited) {
-        context->binding.borrowed -= std::exchange(operation->is_borrowed, false) ? 1 : 0;
-        if (operation->awaiter != nullptr) {
-            operation->listing = Listing::ready;
-            context->binding.ready.push_back(operation);
-        }
-    } else if (is_to_be_kept(operation)) {
-        if (!context->is_dropped) {
-            remember(context, operation, Listing::kept);
-        }
-    } else if (count_references(operation) != 1) {
-        remember(context, operation, Listing::noted);
-    }
-    return operation;
-}
 
 // Whether getevents should wait for something in flight.
 bool may_hand_out_more(const ContextObject* context) noexcept {
@@ -103,11 +77,12 @@ bool wait_for_enough(ContextObject* context, std::size_t min_nr, engine::Timeout
     }
 }
 
-// Takes out what getevents hands out next. Null if it was only noted, and is just going.
+// Takes out what getevents hands out next. Null if the list has no reference to it, and its end
+// has begun.
 Ref take_collectable(ContextObject* context) noexcept {
     auto* operation = context->collectable.front();
     auto held =
-        operation->listing == Listing::kept ? Ref::borrow(operation) : try_reference(operation);
+        operation->listing == Listing::owned ? Ref::borrow(operation) : try_reference(operation);
     forget(context, operation);
     return held;
 }
@@ -132,7 +107,8 @@ bool reap_some(ContextObject* context) noexcept {
     }
     std::array<OperationObject*, completions.size()> operations;
     for (std::size_t i = 0; i < count; ++i) {
-        operations[i] = publish(context, completions[i]);
+        operations[i] = operation_of(completions[i].request);
+        OperationLife::complete(context, operations[i], completions[i].result);
     }
     // Only now, with all the lists right: this may run Python code.
     for (std::size_t i = 0; i < count; ++i) {
@@ -148,23 +124,10 @@ void reap(ContextObject* context) noexcept {
     }
 }
 
-void remember(ContextObject* context, OperationObject* operation, Listing listing) noexcept {
-    operation->listing = listing;
-    context->collectable.push_back(operation);
-    if (listing == Listing::kept) {
-        ++context->kept;
-        Py_INCREF(operation);
-    }
-}
-
 void forget(ContextObject* context, OperationObject* operation) noexcept {
-    const auto listing = operation->listing;
-    context->collectable.remove(operation);
-    // release: last, for once it is in no list, its end waits for no lock
-    std::atomic_ref(operation->listing).store(Listing::none, std::memory_order_release);
-    if (listing == Listing::kept) {
-        --context->kept;
-        Py_DECREF(operation);  // never the last: the caller has one
+    const bool frees_place = operation->listing == Listing::owned;
+    OperationLife::forget(context, operation);
+    if (frees_place) {
         tell_of_room(context);
     }
 }
@@ -239,7 +202,7 @@ PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr
     if (!list) {
         return nullptr;
     }
-    // Allocating the list may have collected what was only noted.
+    // Allocating the list may have collected what the list has no reference to.
     std::size_t count = 0;
     while (count < wanted && !context->collectable.empty()) {
         auto operation = take_collectable(context);

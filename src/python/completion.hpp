@@ -20,10 +20,7 @@ bool reap_some(ContextObject* context) noexcept;
 // For the loop, if there is something in its queue that could now be submitted.
 void tell_of_room(const ContextObject* context) noexcept;
 
-// Puts a completed operation among those that getevents will hand out.
-void remember(ContextObject* context, OperationObject* operation, Listing listing) noexcept;
-
-// Takes a completed operation out of what getevents will hand out.
+// Takes a completed operation out of what getevents will hand out. The caller has a reference.
 void forget(ContextObject* context, OperationObject* operation) noexcept;
 
 // Makes an eventfd readable, or not. Neither waits.

@@ -143,7 +143,7 @@ int context_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(self->binding.watcher.get());
     for (auto* operation = self->collectable.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
-        if (operation->listing == Listing::kept) {
+        if (operation->listing == Listing::owned) {
             Py_VISIT(operation);
         }
     }
@@ -163,7 +163,7 @@ int context_clear(PyObject* object) {
     auto* self = cast(object);
     const ContextLock lock(cast(object));
     while (auto* operation = self->collectable.front()) {
-        const auto held = operation->listing == Listing::kept ? Ref::borrow(operation) : Ref();
+        const auto held = operation->listing == Listing::owned ? Ref::borrow(operation) : Ref();
         forget(self, operation);
     }
     return 0;

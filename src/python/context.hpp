@@ -46,19 +46,19 @@ struct Context {
     // Submitted and not completed, as far as was reaped. Owned.
     OperationList in_flight;
     // Of these, how many getevents will hand out, whoever else holds them.
-    std::size_t to_be_kept = 0;
+    LifeCount to_be_kept;
     // Of these, how many will not signal `eventfd` though they ought to: it was not asked for yet.
-    std::size_t unsignalled = 0;
+    LifeCount unsignalled;
 
     // Of these, how many signal an EventFD of the program's.
-    std::size_t eventfds_in_flight = 0;
+    LifeCount eventfds_in_flight;
     // Of these, how many another thread is just submitting: the engine may yet refuse them.
     std::size_t unconfirmed = 0;
 
     // Completed and neither handed out nor asked for their result, in order of completion.
     OperationList collectable;
     // Of these, how many are owned, and hold a place in the queue.
-    std::size_t kept = 0;
+    LifeCount kept;
 
     // Readable while `kept` is not 0; see `fileno`. To spare the kernel the work, requests signal
     // it only once somebody has asked for it.
@@ -75,10 +75,6 @@ struct Context {
     ContextObject* previous_context = nullptr;
     ContextObject* next_context = nullptr;
 
-    // Counts and lists an operation as in flight, and no longer. The reference is the caller's.
-    void enter_flight(OperationObject* operation) noexcept;
-    void leave_flight(OperationObject* operation) noexcept;
-
     bool is_inherited() const noexcept { return fork_guard.is_inherited(); }
     std::size_t room() const noexcept {
         const auto used = in_flight.size() + kept;
@@ -93,25 +89,6 @@ inline ContextObject* context_of(const Operation* operation) noexcept {
 }
 
 PyTypeObject* add_context_type(PyObject* module);
-
-// Whether getevents will hand it out, whoever else holds it.
-inline bool is_to_be_kept(const Operation* operation) noexcept {
-    return !operation->eventfd && !operation->is_awaited;
-}
-
-inline void Context::enter_flight(OperationObject* operation) noexcept {
-    in_flight.push_back(operation);
-    to_be_kept += is_to_be_kept(operation) ? 1 : 0;
-    eventfds_in_flight += operation->eventfd ? 1 : 0;
-    unsignalled += operation->request.eventfd < 0 ? 1 : 0;
-}
-
-inline void Context::leave_flight(OperationObject* operation) noexcept {
-    in_flight.remove(operation);
-    to_be_kept -= is_to_be_kept(operation) ? 1 : 0;
-    eventfds_in_flight -= operation->eventfd ? 1 : 0;
-    unsignalled -= operation->request.eventfd < 0 ? 1 : 0;
-}
 
 // Both are called with the context locked. False with RuntimeError in a child process, or
 // ValueError once it is closed.

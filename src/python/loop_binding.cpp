@@ -21,6 +21,7 @@
 #include "python/event_loop.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/operation_life.hpp"
 #include "python/reference_counts.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
@@ -74,8 +75,7 @@ bool start_watching(const EventLoop& loop, const engine::CloforkFd& fd, PyObject
 void drop_suspended(ContextObject* context) noexcept {
     for (auto* list : {&context->binding.queued, &context->binding.ready}) {
         while (auto* operation = list->front()) {
-            list->remove(operation);
-            operation->listing = Listing::none;
+            OperationLife::leave_queue(context->binding, operation);
         }
     }
 }
@@ -149,7 +149,7 @@ PyObject* watcher_end(PyObject* object, PyObject* /*unused*/) {
 bool has_suspended_task(const OperationList& operations) noexcept {
     for (auto* operation = operations.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
-        const auto* awaiter = operation->awaiter;
+        const AwaitableObject* awaiter = operation->awaiter;
         if (awaiter != nullptr && awaiter->stage == Awaitable::Stage::suspended) {
             return true;
         }
@@ -274,9 +274,7 @@ bool complete_first(ContextObject* context, TurnBudget& budget) noexcept {
         return false;
     }
     budget.spend(now - begin);
-    binding.queued.remove(operation);
-    binding.ready.push_back(operation);
-    operation->listing = Listing::ready;
+    OperationLife::make_ready(context, operation);
     let_go(operation);
     return true;
 }
@@ -352,9 +350,8 @@ void request_look(ContextObject* context) noexcept {
 // task waits, or only one of a loop that was closed: nobody will step that again.
 Ref take_ready(LoopBinding& binding) noexcept {
     auto* operation = binding.ready.front();
-    binding.ready.remove(operation);
-    operation->listing = Listing::none;
-    const auto* awaiter = operation->awaiter;
+    OperationLife::leave_queue(binding, operation);
+    const AwaitableObject* awaiter = operation->awaiter;
     const bool is_waited_for = awaiter != nullptr && awaiter->binding_number == binding.number;
     return Ref::borrow(is_waited_for ? awaiter->wake.get() : nullptr);
 }
@@ -676,9 +673,7 @@ void fail_queued(ContextObject* context) noexcept {
         if (operation == nullptr) {
             break;  // not covered: needs another thread, or a collection, at that very moment
         }
-        context->binding.queued.remove(operation);
-        operation->listing = Listing::ready;
-        context->binding.ready.push_back(operation);
+        OperationLife::make_ready(context, operation);
         operation->awaiter->failure = std::move(failure);
     }
     wake_ready(context);

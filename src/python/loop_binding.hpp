@@ -31,7 +31,7 @@ struct LoopBinding {
     // Whether some in flight signal the eventfd of another loop that was served before.
     bool earlier_loop_in_flight = false;
     std::uint64_t number = 0;  // of the binding: those of an earlier one don't count
-    std::size_t borrowed = 0;  // operations in flight that were submitted first, then awaited
+    LifeCount borrowed;        // operations in flight that were submitted first, then awaited
     bool turn_is_requested = false;
     bool turn_comes_by_eventfd = false;  // the requested one; and in which of TurnBudget's
     std::uint64_t requested_in_turn = 0;

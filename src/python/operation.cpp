@@ -22,6 +22,7 @@
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 #include "python/operation_factories.hpp"
+#include "python/operation_life.hpp"
 #include "python/operation_lock.hpp"
 #include "python/submission.hpp"
 
@@ -290,9 +291,9 @@ int operation_set_payload(PyObject* object, PyObject* value, void* /*closure*/) 
         return -1;
     }
     // Claimed: what is run to export the buffer can't submit it.
-    const auto state_before = std::exchange(self->state, State::submitting);
+    const auto state_before = OperationLife::claim(self);
     const bool is_set = set_payload(*self, value);
-    self->state = state_before;
+    OperationLife::unclaim(self, state_before);
     return is_set ? 0 : -1;
 }
 
@@ -346,12 +347,11 @@ int operation_traverse(PyObject* object, visitproc visit, void* arg) {
 
 // Leaves the list that does not own it. The other lists own a reference: they let go first.
 void leave_list(OperationObject* self) {
-    // acquire: out of all lists, no other thread looks at it any more
-    if (std::atomic_ref(self->listing).load(std::memory_order_acquire) == Listing::none) {
+    if (OperationLife::is_unlisted(self)) {
         return;
     }
     const ContextLock lock(context_of(self));
-    if (self->listing == Listing::noted) {
+    if (self->listing == Listing::weak) {
         forget(context_of(self), self);
     }
 }
@@ -484,16 +484,6 @@ PyType_Spec spec{
 
 OperationObject* operation_of(engine::Request* request) noexcept {
     return static_cast<OperationObject*>(request->owner);
-}
-
-void complete(OperationObject* operation, std::int64_t result) noexcept {
-    const bool is_read = operation->kind == Kind::read;
-    if (is_read && result < 0) {
-        // The last result, unread in aligned memory, is gone with it.
-        operation->memory.payload_aligned = false;
-    }
-    operation->result = is_read && result >= 0 ? land(*operation, result) : result;
-    operation->state = State::completed;
 }
 
 void let_go(OperationObject* operation) noexcept {

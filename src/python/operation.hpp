@@ -9,6 +9,7 @@
 #include "python/call_details.hpp"
 #include "python/descriptor.hpp"
 #include "python/operation_memory.hpp"
+#include "python/operation_state.hpp"
 #include "python/refs.hpp"
 #include "python/state.hpp"
 
@@ -29,28 +30,6 @@ constexpr bool is_vectored(Kind kind) noexcept {
     return kind == Kind::readv || kind == Kind::writev;
 }
 
-enum class State : std::uint8_t {
-    created,     // never submitted
-    submitting,  // a thread has claimed it for a submission
-    in_flight,   // the engine has it
-    completed,   // `result` is there
-};
-
-// Where the operation stands with its context.
-enum class Listing : std::uint8_t {
-    none,
-    in_flight,  // in Context::in_flight; the list owns a reference
-    queued,     // in LoopBinding::queued; whoever awaits it owns a reference
-    ready,      // in LoopBinding::ready; likewise
-    kept,       // in Context::collectable; the list owns a reference
-    noted,      // in Context::collectable without a reference: gone when nobody else holds it
-};
-
-// Whether getevents would hand it out.
-constexpr bool is_collectable(Listing listing) noexcept {
-    return listing == Listing::kept || listing == Listing::noted;
-}
-
 struct OperationObject;
 struct AwaitableObject;
 
@@ -63,8 +42,8 @@ struct Operation {
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
 
     Kind kind{};
-    State state = State::created;
-    Listing listing = Listing::none;
+    LifeOwned<State> state{State::created};
+    LifeOwned<Listing> listing{Listing::none};
     std::int64_t result = 0;  // of the last completion: what the system call returned, or -errno
     std::uint64_t offset = 0;
     std::size_t nbytes = 0;
@@ -80,10 +59,10 @@ struct Operation {
 
     // Its result goes to an awaitable and not through getevents: to `awaiter`, or to nobody if that
     // was cancelled.
-    bool is_awaited = false;
+    LifeOwned<bool> is_awaited;
     bool is_counted_as_cancelled = false;  // by statistics()
-    bool is_borrowed = false;              // counted in LoopBinding::borrowed
-    AwaitableObject* awaiter = nullptr;    // suspended; it owns a reference to the operation
+    LifeOwned<bool> is_borrowed;           // counted in LoopBinding::borrowed
+    LifeOwned<AwaitableObject*> awaiter;   // suspended; it owns a reference to the operation
 };
 
 struct OperationObject : PyObject, Operation {};
@@ -94,9 +73,6 @@ PyTypeObject* add_operation_type(PyObject* module);
 OperationObject* operation_of(engine::Request* request) noexcept;
 
 // The functions below are called with the operation locked (operation_lock.hpp).
-
-// The result arrived. Runs no Python code; let_go() is left to do.
-void complete(OperationObject* operation, std::int64_t result) noexcept;
 
 // Gives back what only the kernel needed. May run Python code; does nothing for an operation that
 // is in flight (again).

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A list of operations, linked through the operations themselves: an operation is in one at most.
+// Everybody reads lists; OperationLife changes them.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +17,9 @@ public:
     static OperationObject* next(const OperationObject* operation) noexcept {
         return operation->links.next;
     }
+
+private:
+    friend class OperationLife;
 
     void push_back(OperationObject* operation) noexcept {
         operation->links = {.previous = last_, .next = nullptr};
@@ -39,7 +43,6 @@ public:
         --size_;
     }
 
-private:
     OperationObject* first_ = nullptr;
     OperationObject* last_ = nullptr;
     std::size_t size_ = 0;

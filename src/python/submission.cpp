@@ -12,6 +12,7 @@
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/operation_life.hpp"
 #include "python/operation_lock.hpp"
 #include "python/reference_counts.hpp"
 #include "python/small_array.hpp"
@@ -24,8 +25,7 @@ void fail_awaited(ContextObject* context, OperationObject* operation) {
     auto exception = take_exception();
     if (operation->awaiter != nullptr) {
         operation->awaiter->failure = std::move(exception);
-        operation->listing = Listing::ready;
-        context->binding.ready.push_back(operation);
+        OperationLife::make_ready(context, operation);
     }
 }
 
@@ -129,7 +129,7 @@ bool Batch::claim(PyObject* object) {
         return false;
     }
     add_candidate(operation);
-    operation->is_awaited = false;
+    OperationLife::await_no_more(operation);
     if (is_collectable(operation->listing)) {
         // its last result; with it goes its place
         auto* context = static_cast<ContextObject*>(slots_[count_ - 1].context_before.get());
@@ -142,10 +142,9 @@ bool Batch::claim(PyObject* object) {
 void Batch::add_candidate(OperationObject* operation) {
     auto& candidate = slots_[count_++];
     candidate.operation = static_cast<OperationObject*>(Py_NewRef(operation));
-    candidate.state_before = operation->state;
     candidate.listing_before = operation->listing;
     candidate.context_before = Ref::borrow(context_);
-    operation->state = State::submitting;
+    candidate.state_before = OperationLife::claim(operation);
     swap(operation->context, candidate.context_before);
 }
 
@@ -185,7 +184,7 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
         candidate.eventfd_number = *number;
         operation->request.eventfd_is_checked =
             Py_IS_TYPE(to_signal, state_of(context_).eventfd_type);
-        allow_try_reference(operation);  // it may come to be noted
+        allow_try_reference(operation);  // it may be listed without a reference
     }
     candidate.eventfd = Ref::borrow(to_signal);
     const auto fd = operation->file.ask();
@@ -285,8 +284,7 @@ bool Batch::submit_awaited() {
     for (auto place = count_; place > next; --place) {
         auto* operation = slots_[place - 1].operation;
         if (operation->awaiter != nullptr) {
-            operation->listing = Listing::queued;
-            context_->binding.queued.push_front(operation);
+            OperationLife::enqueue_in_front(context_, operation);
         }
     }
     for (auto& candidate : candidates()) {
@@ -364,18 +362,12 @@ void Batch::enlist(Candidate& candidate) {
     swap(operation->eventfd, candidate.eventfd);
     name_eventfd(candidate);
     operation->request.owner = operation;
-    operation->state = State::in_flight;
-    operation->listing = Listing::in_flight;
-    context_->enter_flight(static_cast<OperationObject*>(Py_NewRef(operation)));
+    OperationLife::begin_flight(context_, operation);
 }
 
 void Batch::withdraw(Candidate& candidate) {
-    auto* operation = candidate.operation;
-    context_->leave_flight(operation);
-    operation->state = State::submitting;
-    operation->listing = Listing::none;
-    swap(operation->eventfd, candidate.eventfd);
-    Py_DECREF(operation);  // the list's; the candidate has one
+    OperationLife::end_flight(context_, candidate.operation);
+    swap(candidate.operation->eventfd, candidate.eventfd);
 }
 
 void Batch::unclaim(Candidate& candidate) {
@@ -404,10 +396,10 @@ void Batch::unclaim_awaited(Candidate& candidate) {
 }
 
 void Batch::restore(OperationObject* operation, const Candidate& candidate) {
-    operation->state = candidate.state_before;
+    OperationLife::unclaim(operation, candidate.state_before);
     if (is_collectable(candidate.listing_before)) {
         auto* context = context_of(operation);
-        remember(context, operation, candidate.listing_before);
+        OperationLife::make_collectable(context, operation, candidate.listing_before);
         if (context->eventfd_is_watched && context->eventfd.is_open() && !context->is_inherited()) {
             signal_eventfd(context->eventfd.get());
         }
@@ -468,11 +460,7 @@ bool complete_at_once(ContextObject* context, OperationObject* operation,
         const ObjectLock lock(operation);
         operation->context = Ref::borrow(context);
     }
-    complete(operation, *result);
-    auto& statistics = context->statistics;
-    ++statistics.submissions;
-    ++statistics.submitted;
-    ++statistics.completed;
+    OperationLife::complete_at_once(context, operation, *result);
     return true;
 }
 
@@ -486,8 +474,7 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
     for (auto* object : operations) {
         auto* operation = static_cast<OperationObject*>(object);
         if (operation->listing == Listing::queued) {
-            context->binding.queued.remove(operation);
-            operation->listing = Listing::none;
+            OperationLife::leave_queue(context->binding, operation);
         }
     }
     for (auto* object : operations) {

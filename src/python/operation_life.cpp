@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/operation_life.hpp"
+
+#include <atomic>
+#include <cassert>
+
+#include "python/awaitable.hpp"
+#include "python/cancellation.hpp"
+#include "python/operation.hpp"
+#include "python/reference_counts.hpp"
+
+namespace python {
+namespace {
+
+// Whether getevents will hand it out, whoever else holds it.
+bool is_to_be_kept(const Operation* operation) noexcept {
+    return !operation->eventfd && !operation->is_awaited;
+}
+
+}  // namespace
+
+void OperationLife::change(OperationObject* operation, [[maybe_unused]] State from,
+                           State to) noexcept {
+    assert(operation->state == from);
+    operation->state.value_ = to;
+}
+
+// --- submission
+
+State OperationLife::claim(OperationObject* operation) noexcept {
+    const State before = operation->state;
+    assert(before == State::created || before == State::completed);
+    operation->state.value_ = State::submitting;
+    return before;
+}
+
+void OperationLife::unclaim(OperationObject* operation, State before) noexcept {
+    change(operation, State::submitting, before);
+}
+
+void OperationLife::begin_flight(ContextObject* context, OperationObject* operation) noexcept {
+    assert(operation->listing == Listing::none);
+    change(operation, State::submitting, State::in_flight);
+    operation->listing.value_ = Listing::in_flight;
+    context->in_flight.push_back(operation);
+    Py_INCREF(operation);
+    count_flight(context, operation, 1);
+}
+
+void OperationLife::leave_flight(ContextObject* context, OperationObject* operation) noexcept {
+    assert(operation->listing == Listing::in_flight);
+    operation->listing.value_ = Listing::none;
+    context->in_flight.remove(operation);
+    count_flight(context, operation, -1);
+}
+
+void OperationLife::count_flight(ContextObject* context, const OperationObject* operation,
+                                 int by) noexcept {
+    const auto change = static_cast<std::size_t>(by);  // -1 wraps around, as it is to
+    context->to_be_kept.value_ += is_to_be_kept(operation) ? change : 0;
+    context->eventfds_in_flight.value_ += operation->eventfd ? change : 0;
+    context->unsignalled.value_ += operation->request.eventfd < 0 ? change : 0;
+}
+
+void OperationLife::end_flight(ContextObject* context, OperationObject* operation) noexcept {
+    leave_flight(context, operation);
+    change(operation, State::in_flight, State::submitting);
+    Py_DECREF(operation);
+}
+
+void OperationLife::abandon_flight(ContextObject* context, OperationObject* operation) noexcept {
+    leave_flight(context, operation);
+}
+
+// --- completion
+
+// A read has landed, or has no memory to look at any more.
+void OperationLife::store_result(OperationObject* operation, std::int64_t result) noexcept {
+    const bool is_read = operation->kind == Kind::read;
+    if (is_read && result < 0) {
+        // The last result, unread in aligned memory, is gone with it.
+        operation->memory.payload_aligned = false;
+    }
+    operation->result = is_read && result >= 0 ? land(*operation, result) : result;
+}
+
+void OperationLife::complete(ContextObject* context, OperationObject* operation,
+                             std::int64_t result) noexcept {
+    leave_flight(context, operation);
+    store_result(operation, result);
+    change(operation, State::in_flight, State::completed);
+    note_end_of_cancellation(context, operation);
+    ++context->statistics.completed;
+    context->statistics.failed += result < 0 ? 1 : 0;
+    if (operation->is_awaited) {
+        give_back_borrowed(context, operation);
+        if (operation->awaiter != nullptr) {
+            make_ready(context, operation);
+        }
+    } else if (is_to_be_kept(operation)) {
+        if (!context->is_dropped) {
+            make_collectable(context, operation, Listing::owned);
+        }
+    } else if (count_references(operation) != 1) {
+        make_collectable(context, operation, Listing::weak);
+    }
+}
+
+void OperationLife::complete_at_once(ContextObject* context, OperationObject* operation,
+                                     std::int64_t result) noexcept {
+    const State before = operation->state;
+    assert(before == State::created);
+    store_result(operation, result);
+    change(operation, before, State::completed);
+    auto& statistics = context->statistics;
+    ++statistics.submissions;
+    ++statistics.submitted;
+    ++statistics.completed;
+}
+
+// --- what getevents hands out
+
+void OperationLife::make_collectable(ContextObject* context, OperationObject* operation,
+                                     Listing listing) noexcept {
+    assert(operation->state == State::completed && operation->listing == Listing::none);
+    operation->listing.value_ = listing;
+    context->collectable.push_back(operation);
+    if (listing == Listing::owned) {
+        ++context->kept.value_;
+        Py_INCREF(operation);
+    }
+}
+
+void OperationLife::forget(ContextObject* context, OperationObject* operation) noexcept {
+    const Listing listing = operation->listing;
+    assert(is_collectable(listing));
+    context->collectable.remove(operation);
+    // release: last, for once it is in no list, its end waits for no lock
+    std::atomic_ref(operation->listing.value_).store(Listing::none, std::memory_order_release);
+    if (listing == Listing::owned) {
+        --context->kept.value_;
+        Py_DECREF(operation);
+    }
+}
+
+bool OperationLife::is_unlisted(const OperationObject* operation) noexcept {
+    auto& listing = const_cast<Listing&>(operation->listing.value_);
+    // acquire: out of all lists, no other thread looks at it any more
+    return std::atomic_ref(listing).load(std::memory_order_acquire) == Listing::none;
+}
+
+// --- awaiting
+
+void OperationLife::await_new(OperationObject* operation, AwaitableObject* awaiter) noexcept {
+    operation->is_awaited.value_ = true;
+    operation->awaiter.value_ = awaiter;
+}
+
+void OperationLife::await_submitted(ContextObject* context, OperationObject* operation,
+                                    AwaitableObject* awaiter) noexcept {
+    assert(operation->state == State::in_flight && operation->awaiter == nullptr);
+    context->to_be_kept.value_ -= is_to_be_kept(operation) ? 1 : 0;
+    if (!operation->is_borrowed) {
+        operation->is_borrowed.value_ = true;
+        ++context->binding.borrowed.value_;
+    }
+    operation->is_awaited.value_ = true;
+    operation->awaiter.value_ = awaiter;
+}
+
+void OperationLife::give_back_borrowed(ContextObject* context,
+                                       OperationObject* operation) noexcept {
+    if (operation->is_borrowed) {
+        operation->is_borrowed.value_ = false;
+        --context->binding.borrowed.value_;
+    }
+}
+
+void OperationLife::end_await(ContextObject* context, OperationObject* operation,
+                              bool is_programs) noexcept {
+    leave_queue(context->binding, operation);
+    operation->awaiter.value_ = nullptr;
+    if (is_programs && operation->state == State::in_flight) {
+        operation->is_awaited.value_ = false;
+        give_back_borrowed(context, operation);
+        context->to_be_kept.value_ += is_to_be_kept(operation) ? 1 : 0;
+    }
+}
+
+void OperationLife::await_no_more(OperationObject* operation) noexcept {
+    assert(operation->state == State::submitting && operation->awaiter == nullptr);
+    operation->is_awaited.value_ = false;
+}
+
+void OperationLife::enqueue(ContextObject* context, OperationObject* operation) noexcept {
+    assert(operation->listing == Listing::none && operation->awaiter != nullptr);
+    operation->listing.value_ = Listing::queued;
+    context->binding.queued.push_back(operation);
+}
+
+void OperationLife::enqueue_in_front(ContextObject* context, OperationObject* operation) noexcept {
+    assert(operation->listing == Listing::none && operation->awaiter != nullptr);
+    operation->listing.value_ = Listing::queued;
+    context->binding.queued.push_front(operation);
+}
+
+void OperationLife::make_ready(ContextObject* context, OperationObject* operation) noexcept {
+    leave_queue(context->binding, operation);
+    assert(operation->listing == Listing::none);
+    operation->listing.value_ = Listing::ready;
+    context->binding.ready.push_back(operation);
+}
+
+void OperationLife::leave_queue(LoopBinding& binding, OperationObject* operation) noexcept {
+    const Listing listing = operation->listing;
+    if (listing == Listing::queued) {
+        binding.queued.remove(operation);
+    } else if (listing == Listing::ready) {
+        binding.ready.remove(operation);
+    } else {
+        return;
+    }
+    operation->listing.value_ = Listing::none;
+}
+
+}  // namespace python
