@@ -189,6 +189,38 @@ def folders() -> list[Case]:
     ]
 
 
+def file_systems() -> list[Case]:
+    """Through fsspec and zarr: of 256 MiB, which are 4,096 chunks."""
+
+    def made(name: str, title: str, contenders: tuple[str, ...], storage: Storage) -> Case:
+        state = STATES[storage]
+        return Case(
+            f"{name}-{state}",
+            f"{title}, {state}",
+            storage,
+            16,
+            contenders,
+            Access.WHOLE,
+            sequential=True,
+            size=256,
+        )
+
+    systems = ("fsspec-aio", "fsspec-local", "fsspec-wrapper")
+    stores = ("zarr-aio", "zarr-local")
+    cases: list[Case] = []
+    for state in STATES:
+        cases.append(made("fsspec-ranges", "cat_ranges of 10,000 ranges", systems, state))
+        cases.append(made("fsspec-files", "cat of 5,000 files of 4 KiB", systems, state))
+        for codec in ("", "-blosc"):
+            title = f"4,096 chunks{codec and ' with blosc'}"
+            cases.append(made(f"zarr-read{codec}", f"{title}, all read", stores, state))
+            cases.append(made(f"zarr-slices{codec}", f"{title}, 300 slices", stores, state))
+    for codec in ("", "-blosc"):
+        title = f"4,096 chunks{codec and ' with blosc'}, written"
+        cases.append(made(f"zarr-write{codec}", title, stores, Storage.CACHED))
+    return cases
+
+
 def all_cases() -> list[Case]:
     return [
         *(random_reads(storage, depth) for storage in Storage for depth in DEPTHS),
@@ -206,4 +238,5 @@ def all_cases() -> list[Case]:
         TRIO_LINES,
         *whole_files(),
         *folders(),
+        *file_systems(),
     ]

@@ -16,6 +16,13 @@ ARRAYS = ("np-load", "np-fromfile", "np-readinto")
 TENSORS = ("st-load-file", "st-load")
 READERS = ("executor-read", "aiofiles-read", "anyio-read")
 URING = ("caio-linux_uring",)
+STATES = ("cold", "warm")
+ZARR_READS = [
+    f"zarr-{what}{codec}-{state}"
+    for what in ("read", "slices")
+    for codec in ("", "-blosc")
+    for state in STATES
+]
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,16 @@ MARKS = (
     Mark("trio-memory-1", "trio-aio", "cpu", ("trio-thread",), 0.05),
     Mark("trio-uncached-32", "trio-aio", "rate", ("aio",), 0.9),
     Mark("trio-lines", "trio-lines", "rate", ("lines",), 0.5),
+    *(
+        Mark(f"fsspec-{what}-{state}", "fsspec-aio", "rate", (f"fsspec-{other}",), wanted)
+        for what in ("ranges", "files")
+        for state in STATES
+        for other, wanted in (("wrapper", 3.0), ("local", 1.0))
+    ),
+    *(Mark(case, "zarr-aio", "rate", ("zarr-local",), 1.0) for case in ZARR_READS),
+    *(Mark(case, "zarr-aio", "cpu", ("zarr-local",), 1.0) for case in ZARR_READS),
+    Mark("zarr-write-warm", "zarr-aio", "rate", ("zarr-local",), 1.0),
+    Mark("zarr-write-blosc-warm", "zarr-aio", "rate", ("zarr-local",), 1.0),
     *(
         Mark(case, "aio", "cpu", ("engine-aio",), 1.15)
         for case in ("memory-1", "memory-32", "direct-32")

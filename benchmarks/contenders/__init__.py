@@ -79,6 +79,11 @@ ENTRIES = {
     "trio-file-lines": Entry("trio.open_file, lines", "trio", "TrioFileLines"),
     "fio-libaio": Entry("fio, libaio engine", "fio", "LibAio", peer=False),
     "fio-io_uring": Entry("fio, io_uring engine", "fio", "IoUring", peer=False),
+    "fsspec-aio": _own("linux_aio.fsspec: AioFileSystem", "filesystems", "Fsspec"),
+    "fsspec-local": Entry("fsspec: LocalFileSystem", "filesystems", "FsspecLocal"),
+    "fsspec-wrapper": Entry("fsspec: AsyncFileSystemWrapper", "filesystems", "FsspecWrapper"),
+    "zarr-aio": _own("linux_aio.zarr: AioStore", "filesystems", "Zarr"),
+    "zarr-local": Entry("zarr: LocalStore", "filesystems", "ZarrLocal"),
     "idle": Entry("an idle loop", "idle", "Idle", peer=False),
 }
 
