@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from durability.__main__ import cuts, run
 from durability.cuts import SYNCS, Cut
 from durability.records import Log, is_intact, is_torn_at_most
+from durability.writer import NO_POWER
+from linux_aio import write_bytes
 from support.engines import available_engines
 from support.fuse_disk import Disk
 from support.fusefs import fs_available, mounted
@@ -149,3 +152,70 @@ def test_the_power_is_cut_at_each_moment_of_a_request(tmp_path: Path) -> None:
             assert not fs.has_power()
             os.close(fd)
     assert answered == [-1, -1, 4]
+
+
+# Files that are replaced as a whole
+
+
+def content(number: int) -> bytes:
+    return b"%08d" % number * 3000
+
+
+def replace_until_power_is_gone(file: Path, *, durable: bool) -> tuple[int, int]:
+    """Return the last content that was reported written, and the last that was begun."""
+
+    async def replace() -> tuple[int, int]:
+        for number in range(1, 1000):
+            try:
+                await write_bytes(file, content(number), atomic=True, durable=durable)
+            except OSError as error:
+                if error.errno not in NO_POWER:
+                    raise
+                return number - 1, number
+        raise AssertionError("the power was never cut")
+
+    return asyncio.run(replace())
+
+
+@pytest.mark.long
+@needs_fs
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_replaced_file_is_the_old_or_the_new(durable: bool, tmp_path: Path) -> None:
+    chance = Random(SEED)
+    found: set[int] = set()
+    for _ in range(25):
+        with mounted(tmp_path, disks=True) as fs:
+            file = fs.create("file", content(0))
+            fs.cut_power(chance.randint(1, 40), chance.getrandbits(32))
+            done, begun = replace_until_power_is_gone(file, durable=durable)
+            data = fs.contents("file")
+            number = int(data[:8])
+            assert data == content(number)
+            assert done * durable <= number <= begun
+            found.add(number - done)
+    # the cuts came before and after the new name was there
+    assert len(found) > 1
+
+
+@needs_fs
+def test_a_rename_is_lost_without_a_sync_of_the_directory(tmp_path: Path) -> None:
+    """So the test above can fail."""
+    left = set()
+    for seed in range(12):
+        with mounted(tmp_path, disks=True) as fs:
+            for synced in ("synced", "not"):
+                fs.create("old", b"old")
+                fs.create(synced, b"new")
+                os.rename(fs.path(synced), fs.path(f"{synced}-2"))
+                if synced == "synced":
+                    folder = os.open(fs.mountpoint, os.O_RDONLY)
+                    os.fsync(folder)
+                    os.close(folder)
+            fs.cut_power(0, seed)
+            assert fs.contents("synced-2") == b"new"
+            try:
+                left.add(fs.contents("not-2"))
+            except OSError:
+                left.add(fs.contents("not"))
+                left.add(b"undone")
+    assert left == {b"new", b"undone"}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -79,3 +79,26 @@ class Disk:
         if payload and offset > len(self.stable):
             self.stable.extend(bytes(offset - len(self.stable)))
         self.stable[offset : offset + len(payload)] = payload
+
+
+class Names(Disk):
+    """The renames of a directory that were not synced: the last ones are undone with the power."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._renames: list[tuple[int, Callable[[], None]]] = []
+
+    def note(self, undo: Callable[[], None]) -> None:
+        """Take a rename that was done, and how it is undone."""
+        self._renames.append((self._number, undo))
+        self._number += 1
+
+    def sync(self, mark: int) -> None:
+        """Keep for good what was renamed before the mark."""
+        self._renames = [rename for rename in self._renames if rename[0] >= mark]
+
+    def lose_power(self, chance: Random) -> None:
+        """Undo some of the renames, the last ones first."""
+        for _ in range(chance.randint(0, len(self._renames))):
+            self._renames.pop()[1]()
+        self._renames.clear()

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from random import Random
 
-from support.fuse_disk import Disk
+from support.fuse_disk import Disk, Names
 from support.fuse_wire import (
     ROOT_NODE,
     SET_ATIME,
@@ -126,7 +126,11 @@ class Directory:
 
     def __init__(self, *, with_disks: bool = False) -> None:
         self._with_disks = with_disks
+        self._renames = Names()
+        self._replaced: list[Node] = []  # files whose rename may be undone
         self.root = Node(ROOT_NODE, stat.S_IFDIR | 0o755, links=2)
+        if with_disks:
+            self.root.disk = self._renames
         self._names: dict[str, Node] = {}
         self._nodes = {ROOT_NODE: self.root}
         self._next_number = ROOT_NODE + 1
@@ -160,9 +164,32 @@ class Directory:
         return node
 
     def lose_power(self, chance: Random) -> None:
-        """All files become what the disk has of them; names and sizes of files are kept."""
-        for node in self._nodes.values():
+        """All files become what the disk has of them; but for renames, their names are kept."""
+        for node in {*self._nodes.values(), *self._replaced}:
             node.lose_power(chance)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, in the place of the file that has it."""
+        node = self.named(old)
+        replaced = self._names.get(new)
+        if replaced is node:
+            return
+        del self._names[old]
+        self._names[new] = node
+
+        def undo() -> None:
+            self._names[old] = node
+            del self._names[new]
+            if replaced is not None:
+                self._names[new] = replaced
+
+        if self._with_disks:
+            self._renames.note(undo)
+        if replaced is not None:
+            if self._with_disks:
+                self._replaced.append(replaced)
+            replaced.links = 0
+            self._drop_if_unused(replaced)
 
     def unlink(self, name: str) -> None:
         """Take the name away, and the file too once the kernel has forgotten it."""

@@ -156,6 +156,12 @@ class FileSystem:
         self.directory.unlink(wire.parse_name(request.body))
         return b""
 
+    def _rename(self, request: wire.Request) -> bytes:
+        if self.power.moment():
+            self.directory.rename(*wire.parse_rename(request.body))
+            self.power.moment()
+        return b""
+
     def _opendir(self, request: wire.Request) -> bytes:
         if not stat.S_ISDIR(self.directory.node(request.node).mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -198,6 +204,11 @@ class FileSystem:
         covers = node.disk.mark() if node.disk is not None else 0
         self.gate.admit(Pending(request.unique, "fsync", node, covers=covers))
 
+    def _fsyncdir(self, request: wire.Request) -> None:
+        if self.directory.root.disk is None:
+            self._refuse(request)
+        self._fsync(request)
+
     def _flush(self, request: wire.Request) -> None:
         self.gate.admit(Pending(request.unique, "flush", self.directory.node(request.node)))
 
@@ -215,6 +226,7 @@ class FileSystem:
         wire.Opcode.OPEN: _open,
         wire.Opcode.CREATE: _create,
         wire.Opcode.UNLINK: _unlink,
+        wire.Opcode.RENAME: _rename,
         wire.Opcode.READ: _read,
         wire.Opcode.WRITE: _write,
         wire.Opcode.FSYNC: _fsync,
@@ -223,6 +235,7 @@ class FileSystem:
         wire.Opcode.OPENDIR: _opendir,
         wire.Opcode.READDIR: _readdir,
         wire.Opcode.RELEASEDIR: _succeed,
+        wire.Opcode.FSYNCDIR: _fsyncdir,
         wire.Opcode.STATFS: _statfs,
         wire.Opcode.INTERRUPT: _interrupt,
         wire.Opcode.DESTROY: _succeed,

@@ -63,6 +63,7 @@ _INIT_OUT = Struct("=IIIIHHIIHH32x")
 _INTERRUPT_IN = Struct("=Q")
 _OPEN_OUT = Struct("=QII")
 _READ_WRITE_IN = Struct("=QQIIQII")
+_RENAME_IN = Struct("=Q")
 _SETATTR_IN = Struct("=II6Q8I")
 _STATFS_OUT = Struct("=5Q4I24x")
 _WRITE_OUT = Struct("=II")
@@ -76,6 +77,7 @@ class Opcode(IntEnum):
     GETATTR = 3
     SETATTR = 4
     UNLINK = 10
+    RENAME = 12
     OPEN = 14
     READ = 15
     WRITE = 16
@@ -87,6 +89,7 @@ class Opcode(IntEnum):
     OPENDIR = 27
     READDIR = 28
     RELEASEDIR = 29
+    FSYNCDIR = 30
     CREATE = 35
     INTERRUPT = 36
     DESTROY = 38
@@ -161,6 +164,12 @@ def parse_create(body: bytes) -> tuple[int, str]:
     """Mode and name of a CREATE."""
     mode: int = _CREATE_IN.unpack_from(body)[1]
     return mode, parse_name(body[_CREATE_IN.size :])
+
+
+def parse_rename(body: bytes) -> tuple[str, str]:
+    """The old and the new name of a RENAME in the only directory."""
+    old, new, _ = body[_RENAME_IN.size :].split(b"\0")
+    return os.fsdecode(old), os.fsdecode(new)
 
 
 def parse_transfer(body: bytes) -> Transfer:
