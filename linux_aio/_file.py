@@ -20,7 +20,7 @@ import stat
 import sys
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ._core import AIOContext, _close_soon, _FileBase
 from ._direct import DirectRoute, open_route
@@ -153,18 +153,43 @@ def leave_out(pieces: list[bytes], count: int) -> None:
         pieces[0] = pieces[0][count:]
 
 
+class Mode(NamedTuple):
+    """What open()'s mode means."""
+
+    flags: int
+    is_text: bool
+    binary: str  # as a binary file names it
+    is_readable: bool
+    is_writable: bool
+    is_appending: bool
+
+
 class File(_FileBase):
     """A binary file: what `await linux_aio.open(path, "rb")` gives.
 
     Its methods are those of open()'s files; those that may wait for the file are to be awaited.
     """
 
+    # Of most files, for as long as they live.
+    _direct: DirectRoute | None = None
+    _size = 0  # of a regular file when it was opened
+    _ahead: ReadAhead | None = None
+    _is_seekable = True
+    _is_terminal = False
+    _end_is_unknown = False  # something was appended, and the position is behind it
+    _request: _Awaitable[int] | None = None
+    _unwritten_size = 0
+    _queue: deque[Any] | None = None  # gates of calls that wait for their turn
+    _closes_when_left = False
+    _beside = 0  # calls that use the descriptor without a turn
+    _beside_gate: Any = None
+
     def __init__(
         self,
         context: AIOContext,
         fd: int,
         name: Any,
-        mode: str,
+        mode: Mode,
         *,
         closefd: bool,
         buffering: int,
@@ -173,65 +198,54 @@ class File(_FileBase):
         self._context = context
         self._fd = fd
         self._data_fd = fd  # what is read comes through this one
-        self._direct: DirectRoute | None = None
         self._name = name
-        self._mode = mode
+        self._mode = mode.binary
         self._closefd = closefd
         self._keeps_kernel_offset = not is_named
-        self._is_readable = "r" in mode or "+" in mode
-        self._is_writable = mode[0] in "wax" or "+" in mode
-        self._is_appending = "a" in mode
-        self._goes_slowly = buffering == 0
-        self._chunk = READ_CHUNK if buffering < 1 else max(buffering, 1)
-        self._limit = WRITE_LIMIT if buffering < 1 else max(buffering, 1)
-        self._is_seekable = True
-        self._is_terminal = False
-        self._size = 0  # of a regular file when it was opened
-        self._ahead: ReadAhead | None = None
-        self._end_is_unknown = False  # something was appended, and the position is behind it
-        self._request: _Awaitable[int] | None = None
+        self._is_readable = mode.is_readable
+        self._is_writable = mode.is_writable
+        self._is_appending = mode.is_appending
+        if buffering < 1:
+            self._goes_slowly = buffering == 0
+            self._chunk = READ_CHUNK
+            self._limit = WRITE_LIMIT
+        else:
+            self._chunk = self._limit = buffering
         self._unwritten: list[bytes] = []
-        self._unwritten_size = 0
-        self._queue: deque[Any] = deque()
-        self._closes_when_left = False
-        self._beside = 0  # calls that use the descriptor without a turn
-        self._beside_gate: Any = None
 
-    async def _learn(self, *, direct: bool) -> None:
-        """Find out what kind of file it is. OSError if it is a directory."""
-        status = await self._context._stat(self._fd)
-        kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFDIR:
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self._name)
+    def _learn(self, mode: int, size: int, position: int, is_terminal: int) -> None:
+        """Begin with this kind of file: see FileDescription. OSError if it is a directory."""
+        kind = stat.S_IFMT(mode)
         if kind == stat.S_IFREG:
-            self._size = status.st_size
-        else:
-            self._is_terminal = kind == stat.S_IFCHR and os.isatty(self._fd)
-        if kind == stat.S_IFREG and not self._keeps_kernel_offset and status.st_size:
-            self._is_seekable = True
-        else:
-            try:
-                self._offset = os.lseek(self._fd, 0, os.SEEK_CUR)
-            except OSError:
-                self._is_seekable = False
-                self._keeps_kernel_offset = False
-        if self._is_appending and self._is_seekable:
-            self._offset = status.st_size
-        if direct:
-            self._direct = await open_route(
-                self._context,
-                self._fd,
-                self._name,
-                kind,
-                reads=self._is_readable,
-                writes=self._is_writable,
-            )
-            self._data_fd = self._direct.direct_fd
-        is_large = kind == stat.S_IFREG and self._size > self._chunk + LEAST_PIECE
+            self._size = size
+        elif kind == stat.S_IFDIR:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self._name)
+        elif is_terminal:
+            self._is_terminal = True
+        if position < 0:
+            self._is_seekable = False
+            self._keeps_kernel_offset = False
+        elif self._is_appending:
+            self._offset = size
+        elif position:
+            self._offset = position
+        is_large = kind == stat.S_IFREG and size > self._chunk + LEAST_PIECE
         if is_large and self._is_readable and self._is_seekable and not self._goes_slowly:
-            most = MOST_DIRECT if direct else MOST_CACHED
-            self._ahead = ReadAhead(self._context, self._data_fd, self._size, most)
+            self._ahead = ReadAhead(self._context, self._data_fd, size, MOST_CACHED)
         self._is_open = True
+
+    async def _go_direct(self, mode: int) -> None:
+        self._direct = await open_route(
+            self._context,
+            self._fd,
+            self._name,
+            stat.S_IFMT(mode),
+            reads=self._is_readable,
+            writes=self._is_writable,
+        )
+        self._data_fd = self._direct.direct_fd
+        if self._ahead is not None:
+            self._ahead = ReadAhead(self._context, self._data_fd, self._size, MOST_DIRECT)
 
     # --- turns
 
@@ -240,6 +254,8 @@ class File(_FileBase):
         if self._enter():
             return
         gate = new_gate()
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append(gate)
         try:
             await gate.wait()
@@ -318,9 +334,9 @@ class File(_FileBase):
 
     async def _read_all(self) -> bytes:
         pieces = [self._take(-1)] if self._buffered() else []
-        asked = (
-            max(self._size - self._offset + 1, self._chunk) if self._is_seekable else self._chunk
-        )
+        asked = self._chunk
+        if self._is_seekable and self._offset < self._size:
+            asked = self._size - self._offset + 1
         try:
             while True:
                 data = await self._read_raw(asked)
@@ -369,11 +385,13 @@ class File(_FileBase):
         return self._take(size)
 
     async def _read_slow(self, size: int) -> bytes:
-        self._check_readable()
-        await self._turn()
-        try:
+        if not (self._is_open and self._is_readable):
             self._check_readable()
-            if self._gathered() or self._is_behind or self._end_is_unknown:
+        if not self._enter():
+            await self._turn()
+            self._check_readable_in_turn()
+        try:
+            if self._is_behind or self._end_is_unknown or self._gathered():
                 await self._settle()
             if size < 0:
                 return await self._read_all()
@@ -382,6 +400,13 @@ class File(_FileBase):
             return await self._read_exactly(size)
         finally:
             self._leave()
+
+    def _check_readable_in_turn(self) -> None:
+        try:
+            self._check_readable()
+        except BaseException:
+            self._leave()
+            raise
 
     async def readall(self) -> bytes:
         """Read all that is left."""
@@ -631,12 +656,13 @@ class File(_FileBase):
         self._check_open()
         if self._gathered() or self._is_behind:
             await self._drain()
-        self._tell_kernel()
+        await self._tell_kernel()
 
-    def _tell_kernel(self) -> None:
+    async def _tell_kernel(self) -> None:
         """Others may use a descriptor of the program's where we left it."""
         if self._keeps_kernel_offset and self._is_seekable and not self._is_appending:
-            os.lseek(self._fd, self._offset - self._buffered(), os.SEEK_SET)
+            offset = self._offset - self._buffered()
+            await self._context._seek(self._fd, offset, os.SEEK_SET)
 
     async def truncate(self, size: int | None = None, /) -> int:
         """Make the file size bytes long (default: as far as the position); return the size."""
@@ -654,7 +680,7 @@ class File(_FileBase):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             await self._context._truncate(self._fd, length)
             self._size = length
-            self._tell_kernel()
+            await self._tell_kernel()
             return length
         finally:
             self._leave()
@@ -715,10 +741,10 @@ class File(_FileBase):
         await self._settle()
         if whence == os.SEEK_CUR:
             offset += self._offset - self._buffered()
-        elif whence == os.SEEK_END:
+        elif whence == os.SEEK_END and self._size:
             offset += (await self._context._stat(self._fd)).st_size
         elif whence != os.SEEK_SET:
-            offset = os.lseek(self._fd, offset, whence)
+            offset = await self._context._seek(self._fd, offset, whence)
         if offset < 0:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         start = self._offset - self._buffered()
@@ -729,7 +755,8 @@ class File(_FileBase):
             self._offset = offset
             if self._ahead is not None:
                 self._ahead.drop()
-        self._tell_kernel()
+        if self._keeps_kernel_offset:
+            await self._tell_kernel()
         return offset
 
     # --- beside the position
@@ -812,28 +839,38 @@ class File(_FileBase):
         """
         if not self._is_open:
             return
+        if not self._enter():
+            try:
+                await self._turn()
+            except BaseException:
+                self._closes_when_left = True
+                if self._is_open and not self._is_busy:
+                    self._give_up()
+                raise
         try:
-            await self._turn()
-        except BaseException:
-            self._closes_when_left = True
-            if self._is_open and not self._is_busy:
-                self._give_up()
-            raise
-        try:
-            if self._is_open:
-                await self._close_in_turn()
+            if not self._is_open:
+                return
+            if self._is_behind or self._beside or self._keeps_kernel_offset or self._gathered():
+                await self._finish()
+            self._discard()
+            if self._direct is None and self._closefd and not self._context.closed:
+                fd, self._fd = self._fd, -1
+                await self._context._close(fd)
+            else:
+                await self._close_descriptor()
         finally:
             self._leave()
 
-    async def _close_in_turn(self) -> None:
+    async def _finish(self) -> None:
+        """All that close() may have to wait for before it closes. If that fails, it closes."""
         try:
             while self._beside:
                 self._beside_gate = new_gate()
                 await self._beside_gate.wait()
-            if self._gathered() or self._is_behind:
+            if self._is_behind or self._gathered():
                 await self._drain()
-            self._forget_read_bytes()
-            self._tell_kernel()
+            if self._keeps_kernel_offset:
+                await self._tell_kernel()
         except Exception:
             self._discard()
             await self._close_descriptor()
@@ -841,8 +878,6 @@ class File(_FileBase):
         except BaseException:
             self._give_up()
             raise
-        self._discard()
-        await self._close_descriptor()
 
     async def _close_descriptor(self) -> None:
         fd, self._fd = self._fd, -1
@@ -861,11 +896,14 @@ class File(_FileBase):
 
     def _discard(self) -> None:
         self._is_open = False
-        self._ahead = None
+        if self._ahead is not None:
+            self._ahead.drop()
+            self._ahead = None
         self._fill(b"")
-        self._take_gathered()
-        self._unwritten = []
-        self._note_request(None)
+        if self._is_writable:
+            self._take_gathered()
+            self._unwritten = []
+            self._note_request(None)
 
     def _give_up(self) -> None:
         """Close without waiting: what is left is done by a task of the loop's."""

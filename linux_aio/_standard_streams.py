@@ -16,7 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from ._file import File
+from ._file import File, Mode
 from ._loop_context import loop_context, pause
 from ._text_file import TextFile
 
@@ -38,7 +38,7 @@ class _StandardFile(File):
             cast("AIOContext", None),
             fd,
             name,
-            mode,
+            Mode(0, False, mode, mode == "rb", mode == "wb", is_appending=False),
             closefd=False,
             buffering=-1,
             is_named=False,
@@ -64,7 +64,8 @@ class _StandardFile(File):
         await super()._turn()
         try:
             if not self._is_learnt:
-                await self._learn(direct=False)
+                _, *description = await self._context._describe(self._fd)
+                self._learn(*description)
                 self._is_learnt = True
                 if self._is_writable:
                     self._has_position, self._is_seekable = self._is_seekable, False
@@ -138,7 +139,7 @@ class _StandardFile(File):
     def _forget_parent(self) -> None:
         """In a child process: calls of the parent's have their turn there, and it writes."""
         self._is_busy = False
-        self._queue.clear()
+        self._queue = None
         self._note_request(None)
         self._take_gathered()
         self._unwritten = []

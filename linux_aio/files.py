@@ -11,15 +11,15 @@ import os
 import sys
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ._core import _close_soon
-from ._file import File
+from ._file import File, Mode
 from ._loop_context import loop_context
 from ._text_file import TextFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
 
     from _typeshed import FileDescriptorOrPath, OpenBinaryMode, OpenTextMode
@@ -31,17 +31,8 @@ __all__ = ["File", "TextFile", "open"]
 _AnyFile = TypeVar("_AnyFile", File, TextFile)
 
 
-class _Mode(NamedTuple):
-    """What a mode means."""
-
-    flags: int
-    is_text: bool
-    binary: str  # as a binary file names it
-    is_valid: bool = True
-
-
 @lru_cache(maxsize=64)
-def _parse_mode(mode: str) -> _Mode:
+def _parse_mode(mode: str) -> Mode:
     """Return what the mode means. ValueError, with the built-in open()'s words, if nothing."""
     kinds = [character for character in mode if character in "rwax"]
     if set(mode) - set("rwaxbt+") or len(mode) > len(set(mode)):
@@ -62,8 +53,13 @@ def _parse_mode(mode: str) -> _Mode:
         "a": os.O_CREAT | os.O_APPEND,
         "x": os.O_CREAT | os.O_EXCL,
     }[kind]
-    return _Mode(
-        flags | os.O_CLOEXEC | (os.O_RDWR if plus else access), "b" not in mode, kind + "b" + plus
+    return Mode(
+        flags | os.O_CLOEXEC | (os.O_RDWR if plus else access),
+        "b" not in mode,
+        kind + "b" + plus,
+        is_readable=kind == "r" or bool(plus),
+        is_writable=kind != "r" or bool(plus),
+        is_appending=kind == "a",
     )
 
 
@@ -78,11 +74,13 @@ def _check_encoding(encoding: str) -> None:
 class _Opening(Generic[_AnyFile]):
     """What open() returns: await it for the file, or have `async with` close it."""
 
+    __slots__ = ("_arguments", "_file")
+
     def __init__(
         self,
         file: Any,
         mode: str,
-        parsed: _Mode,
+        parsed: Mode,
         buffering: int,
         text: tuple[str, str, str | None] | None,
         closefd: bool,
@@ -95,76 +93,79 @@ class _Opening(Generic[_AnyFile]):
 
     def __await__(self) -> Generator[Any, Any, _AnyFile]:
         """Open the file."""
-        return _open(*self._arguments).__await__()
+        return self._open().__await__()
 
-    async def __aenter__(self) -> _AnyFile:
+    def __aenter__(self) -> Coroutine[Any, Any, _AnyFile]:
         """Open the file, which is closed at the end."""
-        file: _AnyFile = await _open(*self._arguments)
-        self._file = file
-        return file
+        return self._open()
 
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
         /,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Close the file."""
-        await self._file.close()
+        closing: Coroutine[Any, Any, None] = self._file.close()
+        return closing
+
+    async def _open(self) -> Any:
+        file, mode, parsed, buffering, text, closefd, opener, direct, context = self._arguments
+        flags = parsed.flags | os.O_DIRECT if direct else parsed.flags
+        if context is None:
+            context = loop_context()
+        is_named = opener is None and not isinstance(file, int)
+        if is_named:
+            fd, *description = await context._open_described(file, flags, 0o666)
+        elif opener is None or isinstance(file, int):
+            fd = int(file)
+        else:
+            fd = await _ask_opener(opener, file, flags)
+        binary = File(
+            context, fd, file, parsed, closefd=closefd, buffering=buffering, is_named=is_named
+        )
+        try:
+            if not is_named:
+                _, *description = await context._describe(fd)
+            binary._learn(*description)
+            if direct:
+                await binary._go_direct(description[0])
+        except BaseException:
+            binary._is_open = False
+            if closefd and not isinstance(file, int):
+                _close_soon(fd)
+            raise
+        self._file = binary
+        if text is not None:
+            encoding, errors, newline = text
+            line_buffering = buffering == 1 or (buffering < 0 and binary._is_terminal)
+            self._file = TextFile(
+                binary, mode, encoding, errors, newline, line_buffering=line_buffering
+            )
+        return self._file
 
 
-async def _open(
-    file: Any,
-    mode: str,
-    parsed: _Mode,
-    buffering: int,
-    text: tuple[str, str, str | None] | None,
-    closefd: bool,
-    opener: Callable[[Any, int], Any] | None,
-    direct: bool,
-    context: AIOContext | None,
-) -> Any:
-    flags = parsed.flags | os.O_DIRECT if direct else parsed.flags
-    if context is None:
-        context = loop_context()
-    is_named = not isinstance(file, int)
-    if not is_named:
-        fd = int(file)
-    elif opener is not None:
-        fd = opener(file, flags)
-        if inspect.isawaitable(fd):
-            fd = await fd
-        if not isinstance(fd, int):
-            msg = "expected integer from opener"
-            raise TypeError(msg)
-        if fd < 0:
-            msg = f"opener returned {fd}"
+async def _ask_opener(opener: Callable[[Any, int], Any], file: Any, flags: int) -> int:
+    fd = opener(file, flags)
+    if inspect.isawaitable(fd):
+        fd = await fd
+    if not isinstance(fd, int):
+        msg = "expected integer from opener"
+        raise TypeError(msg)
+    if fd < 0:
+        msg = f"opener returned {fd}"
+        raise ValueError(msg)
+    os.set_inheritable(fd, False)
+    return fd
+
+
+def _refuse_text_arguments(encoding: Any, errors: Any, newline: Any) -> None:
+    for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
+        if value is not None:
+            article = "an" if name != "newline" else "a"
+            msg = f"binary mode doesn't take {article} {name} argument"
             raise ValueError(msg)
-        os.set_inheritable(fd, False)
-        is_named = False
-    else:
-        fd = await context._open(file, flags, 0o666)
-    binary = File(
-        context,
-        fd,
-        file,
-        parsed.binary,
-        closefd=closefd,
-        buffering=buffering,
-        is_named=is_named,
-    )
-    try:
-        await binary._learn(direct=direct)
-    except BaseException:
-        if closefd and not isinstance(file, int):
-            _close_soon(fd)
-        raise
-    if text is None:
-        return binary
-    encoding, errors, newline = text
-    line_buffering = buffering == 1 or (buffering < 0 and binary._is_terminal)
-    return TextFile(binary, mode, encoding, errors, newline, line_buffering=line_buffering)
 
 
 def _text_arguments(encoding: Any, errors: Any, newline: Any) -> tuple[str, str, str | None]:
@@ -276,11 +277,8 @@ def open(  # noqa: A001
             msg = "can't have unbuffered text I/O"
             raise ValueError(msg)
     else:
-        for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
-            if value is not None:
-                article = "an" if name != "newline" else "a"
-                msg = f"binary mode doesn't take {article} {name} argument"
-                raise ValueError(msg)
+        if encoding is not None or errors is not None or newline is not None:
+            _refuse_text_arguments(encoding, errors, newline)
         if buffering == 1:
             warnings.warn(
                 "line buffering (buffering=1) isn't supported in binary mode, "

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "engine/operations/close.hpp"
+#include "engine/operations/describe.hpp"
 #include "engine/operations/file_part.hpp"
 #include "engine/operations/open.hpp"
 #include "engine/operations/path_call.hpp"
@@ -180,6 +181,26 @@ PyObject* file_result(const ModuleState& /*state*/, CallDetails& details, std::i
     return fd < 0 ? raise_with_filename(details, -fd) : PyLong_FromLong(fd);
 }
 
+PyObject* describe(PyObject* fd, const engine::FileDescription& description) {
+    return fd != nullptr
+               ? Py_BuildValue(
+                     "(NILLi)", fd, description.mode, static_cast<long long>(description.size),
+                     static_cast<long long>(description.position), description.is_terminal ? 1 : 0)
+               : nullptr;
+}
+
+PyObject* described_file_result(const ModuleState& state, CallDetails& details,
+                                std::int64_t result) {
+    return describe(file_result(state, details, result),
+                    call_of<engine::OpenCall>(details).description());
+}
+
+PyObject* description_result(const ModuleState& /*state*/, CallDetails& details,
+                             std::int64_t /*result*/) {
+    return describe(Py_NewRef(details.filename.get()),
+                    call_of<engine::DescribeCall>(details).description());
+}
+
 PyObject* stat_result(const ModuleState& state, CallDetails& details, std::int64_t /*result*/) {
     return make_stat_result(state.stat_result, call_of<engine::StatCall>(details).status());
 }
@@ -329,8 +350,9 @@ PyObject* start(PyObject* context, Details details, int fd, int second_fd = -1) 
     return start_call(static_cast<ContextObject*>(context), std::move(details), fd, second_fd);
 }
 
+template <bool describes>
 PyObject* open_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", file_result);
+    auto details = make_details("open", describes ? described_file_result : file_result);
     Place place;
     int flags = O_RDONLY;
     int mode = 0777;
@@ -338,10 +360,34 @@ PyObject* open_file(PyObject* context, Arguments arguments) {
         !to_int(arguments, 2, "mode", mode) ||
         !find_place(*details, argument(arguments, 0), argument(arguments, 3), false, place) ||
         !set_call<engine::OpenCall>(*details, place.fd, place.path, flags,
-                                    static_cast<mode_t>(mode))) {
+                                    static_cast<mode_t>(mode), describes)) {
         return nullptr;
     }
     return start(context, std::move(details), place.fd);
+}
+
+PyObject* describe_file(PyObject* context, Arguments arguments) {
+    auto details = make_details("open", description_result);
+    Place place;
+    return details != nullptr &&
+                   find_place(*details, argument(arguments, 0), nullptr, true, place) &&
+                   set_call<engine::DescribeCall>(*details)
+               ? start(context, std::move(details), place.fd)
+               : nullptr;
+}
+
+// An fd, where to, from where.
+PyObject* seek_file(PyObject* context, Arguments arguments) {
+    auto details = make_details("seek", number_result);
+    int fd = -1;
+    std::int64_t offset = 0;
+    int whence = 0;
+    return details != nullptr && to_int(arguments, 0, "fd", fd) &&
+                   to_int64(arguments, 1, "offset", offset) &&
+                   to_int(arguments, 2, "whence", whence) &&
+                   set_call<engine::SeekCall>(*details, offset, whence)
+               ? start(context, std::move(details), fd)
+               : nullptr;
 }
 
 PyObject* close_file(PyObject* context, Arguments arguments) {
@@ -773,20 +819,37 @@ constexpr PyMethodDef entry(const char* name) {
 
 const PyMethodDef* path_methods() {
     static const PyMethodDef methods[] = {
-        entry<open_file, 2, 4>("_open"),           entry<close_file, 1, 1>("_close"),
-        entry<stat_file, 1, 3>("_stat"),           entry<make_directory, 1, 3>("_mkdir"),
-        entry<remove_directory, 1, 2>("_rmdir"),   entry<unlink_file, 1, 2>("_unlink"),
-        entry<change_mode, 2, 4>("_chmod"),        entry<change_owner, 3, 5>("_chown"),
-        entry<set_times, 1, 7>("_utime"),          entry<truncate_file, 2, 2>("_truncate"),
-        entry<allocate_file, 4, 4>("_allocate"),   entry<check_access, 2, 5>("_access"),
-        entry<rename_file, 2, 4>("_rename"),       entry<link_file, 2, 5>("_link"),
-        entry<make_symlink, 2, 4>("_symlink"),     entry<read_symlink, 1, 2>("_readlink"),
-        entry<stat_file_system, 1, 1>("_statvfs"), entry<list_directory, 1, 1>("_listdir"),
-        entry<scan_directory, 4, 4>("_scandir"),   entry<read_file, 1, 3>("_read_file"),
-        entry<write_file, 2, 4>("_write_file"),    entry<send_file, 4, 4>("_sendfile"),
-        entry<copy_file, 2, 2>("_copy"),           entry<read_part, 1, 3>("_read_part"),
-        entry<read_parts, 3, 3>("_read_parts"),    entry<replace_file, 2, 5>("_replace_file"),
-        entry<write_here, 2, 2>("_write_here"),    {},
+        entry<open_file<false>, 2, 4>("_open"),
+        entry<open_file<true>, 2, 4>("_open_described"),
+        entry<describe_file, 1, 1>("_describe"),
+        entry<seek_file, 3, 3>("_seek"),
+        entry<close_file, 1, 1>("_close"),
+        entry<stat_file, 1, 3>("_stat"),
+        entry<make_directory, 1, 3>("_mkdir"),
+        entry<remove_directory, 1, 2>("_rmdir"),
+        entry<unlink_file, 1, 2>("_unlink"),
+        entry<change_mode, 2, 4>("_chmod"),
+        entry<change_owner, 3, 5>("_chown"),
+        entry<set_times, 1, 7>("_utime"),
+        entry<truncate_file, 2, 2>("_truncate"),
+        entry<allocate_file, 4, 4>("_allocate"),
+        entry<check_access, 2, 5>("_access"),
+        entry<rename_file, 2, 4>("_rename"),
+        entry<link_file, 2, 5>("_link"),
+        entry<make_symlink, 2, 4>("_symlink"),
+        entry<read_symlink, 1, 2>("_readlink"),
+        entry<stat_file_system, 1, 1>("_statvfs"),
+        entry<list_directory, 1, 1>("_listdir"),
+        entry<scan_directory, 4, 4>("_scandir"),
+        entry<read_file, 1, 3>("_read_file"),
+        entry<write_file, 2, 4>("_write_file"),
+        entry<send_file, 4, 4>("_sendfile"),
+        entry<copy_file, 2, 2>("_copy"),
+        entry<read_part, 1, 3>("_read_part"),
+        entry<read_parts, 3, 3>("_read_parts"),
+        entry<replace_file, 2, 5>("_replace_file"),
+        entry<write_here, 2, 2>("_write_here"),
+        {},
     };
     return methods;
 }

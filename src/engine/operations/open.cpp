@@ -46,10 +46,8 @@ bool has_writer(int fd) noexcept {
     return tee(fd, writer.get(), 1, SPLICE_F_NONBLOCK) != 0;
 }
 
-bool clear_nonblock(int fd) noexcept {
-    const int flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
-}
+// Of a file that was opened with these flags and O_NONBLOCK.
+bool clear_nonblock(int fd, int flags) noexcept { return fcntl(fd, F_SETFL, flags) == 0; }
 
 }  // namespace
 
@@ -79,10 +77,12 @@ std::optional<std::int64_t> OpenCall::try_at_once() noexcept {
     }
     const LinkOfNumber link(found.file.get());
     UniqueFd opened(::open(link.name(), (flags_ & ~O_NOFOLLOW) | O_NONBLOCK));
-    if (!opened.is_open() || !clear_nonblock(opened.get())) {
+    if (!opened.is_open() || !clear_nonblock(opened.get(), flags_)) {
         return std::nullopt;
     }
     number_ = opened.release();
+    description_ = {.mode = found.status.stx_mode,
+                    .size = static_cast<std::int64_t>(found.status.stx_size)};
     return 0;
 }
 
@@ -93,7 +93,7 @@ bool OpenCall::may_wait_for_a_partner() const noexcept {
 
 std::int64_t OpenCall::run(const CallFiles& files) noexcept {
     if (fifo_.is_open()) {
-        return has_writer(fifo_.get()) ? hand_out(fifo_.release(), files) : not_yet;
+        return has_writer(fifo_.get()) ? describe_and_hand_out(fifo_.release(), files) : not_yet;
     }
     UniqueFd found;
     struct statx status{};
@@ -107,7 +107,7 @@ std::int64_t OpenCall::run(const CallFiles& files) noexcept {
                 if (fd < 0) {
                     return errno == EAGAIN ? not_yet : -errno;
                 }
-                return hand_out(fd, files);
+                return describe_and_hand_out(fd, files);
             }
         }
     }
@@ -115,7 +115,7 @@ std::int64_t OpenCall::run(const CallFiles& files) noexcept {
     do {
         fd = openat(files.first, path_, flags_, mode_);
     } while (fd < 0 && errno == EINTR);
-    return fd < 0 ? -errno : hand_out(fd, files);
+    return fd < 0 ? -errno : describe_and_hand_out(fd, files);
 }
 
 // Without waiting for the other side: -1 with EAGAIN if it is not there yet.
@@ -126,7 +126,7 @@ int OpenCall::open_fifo(int found) noexcept {
         errno = errno == ENXIO ? EAGAIN : errno;
         return -1;
     }
-    if (!clear_nonblock(opened.get())) {
+    if (!clear_nonblock(opened.get(), flags_)) {
         return -1;
     }
     if ((flags_ & O_ACCMODE) == O_RDONLY && !has_writer(opened.get())) {
@@ -135,6 +135,16 @@ int OpenCall::open_fifo(int found) noexcept {
         return -1;
     }
     return opened.release();
+}
+
+std::int64_t OpenCall::describe_and_hand_out(int fd, const CallFiles& files) noexcept {
+    if (describes_) {
+        if (const auto result = describe(fd, description_); result != 0) {
+            ::close(fd);
+            return result;
+        }
+    }
+    return hand_out(fd, files);
 }
 
 std::int64_t OpenCall::hand_out(int fd, const CallFiles& files) noexcept {
