@@ -221,6 +221,39 @@ def file_systems() -> list[Case]:
     return cases
 
 
+def open_files() -> list[Case]:
+    everybody = (
+        "open",
+        "open-job",
+        "open-linux_aio",
+        *(f"open-{name}" for name in ("ayafileio", "urio", "aiofile", "aiofiles", "anyio")),
+    )
+
+    def case(name: str, title: str, storage: Storage, mib: int) -> Case:
+        return Case(
+            f"files-{name}",
+            title,
+            storage,
+            1,
+            everybody,
+            Access.WHOLE,
+            block=1 << 20,
+            sequential=True,
+            size=mib,
+        )
+
+    cached, dropped = Storage.CACHED, Storage.DROPPED
+    return [
+        case("lines", "200,000 binary lines, cached", cached, 1),
+        case("text-lines", "200,000 lines of text, cached", cached, 1),
+        case("small", "5,000 small files, cached, 64 tasks", cached, 1),
+        case("small-cold", "5,000 small files, cold, 64 tasks", dropped, 1),
+        case("cold", "512 MiB by 1 MiB reads, cold", dropped, 512),
+        case("cached", "256 MiB by 64 KiB reads, cached", cached, 256),
+        case("write", "256 MiB by 64 KiB writes, and fsync", cached, 256),
+    ]
+
+
 def all_cases() -> list[Case]:
     return [
         *(random_reads(storage, depth) for storage in Storage for depth in DEPTHS),
@@ -239,4 +272,5 @@ def all_cases() -> list[Case]:
         *whole_files(),
         *folders(),
         *file_systems(),
+        *open_files(),
     ]

@@ -15,6 +15,8 @@ LOADS = ("bulk-load", "bulk-load-1000")
 ARRAYS = ("np-load", "np-fromfile", "np-readinto")
 TENSORS = ("st-load-file", "st-load")
 READERS = ("executor-read", "aiofiles-read", "anyio-read")
+OPEN = "open-linux_aio"
+OPENS = tuple(f"open-{name}" for name in ("ayafileio", "urio", "aiofile", "aiofiles", "anyio"))
 URING = ("caio-linux_uring",)
 STATES = ("cold", "warm")
 ZARR_READS = [
@@ -90,6 +92,15 @@ MARKS = (
     *(Mark(case, "zarr-aio", "cpu", ("zarr-local",), 1.0) for case in ZARR_READS),
     Mark("zarr-write-warm", "zarr-aio", "rate", ("zarr-local",), 1.0),
     Mark("zarr-write-blosc-warm", "zarr-aio", "rate", ("zarr-local",), 1.0),
+    *(
+        Mark(f"files-{case}", OPEN, "rate", ("open",), 1 / times)
+        for case, times in (("lines", 2.5), ("text-lines", 2.5), ("cached", 1.7), ("write", 1.3))
+    ),
+    *(Mark(f"files-{case}", OPEN, "rate", OPENS, 3.0) for case in ("lines", "text-lines")),
+    *(
+        Mark(f"files-{case}", OPEN, "rate", OPENS, 1.0)
+        for case in ("small", "small-cold", "cached", "write")
+    ),
     *(
         Mark(case, "aio", "cpu", ("engine-aio",), 1.15)
         for case in ("memory-1", "memory-32", "direct-32")
