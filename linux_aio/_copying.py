@@ -67,12 +67,15 @@ def resolved_target(source: str, target: str) -> str:
 
 def _umask() -> int:
     """The process's umask, which only /proc tells without changing it."""
-    with (
-        contextlib.suppress(OSError),
-        open("/proc/self/status", encoding="ascii", errors="replace") as status,
-    ):
-        for line in status:
-            if line.startswith("Umask:"):
+    # by os: open() is gone when a file is dropped at the interpreter's end
+    with contextlib.suppress(OSError):
+        fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(fd, 4096)
+        finally:
+            os.close(fd)
+        for line in text.splitlines():
+            if line.startswith(b"Umask:"):
                 return int(line.split()[1], 8)
     return 0o077
 

@@ -127,7 +127,7 @@ class OpenFile(io.IOBase):
     def close(self) -> None:
         if self.closed:
             return
-        if self.fs.durable and self.mode[0] != "r":
+        if self.fs.durable and self.mode != "rb":
             self.f.flush()
             os.fsync(self.f.fileno())
         self.f.close()

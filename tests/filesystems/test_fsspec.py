@@ -247,6 +247,25 @@ def test_a_file_is_replaced_when_it_is_whole(aio: AioFileSystem, tmp_path: Path)
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
+def test_a_link_that_leads_nowhere_yet(aio: AioFileSystem, tmp_path: Path) -> None:
+    writers: list[Callable[[str], Any]] = [
+        lambda path: aio.pipe_file(path, b"x"),
+        lambda path: aio.open(path, "wb").close(),
+    ]
+    for number, write in enumerate(writers):
+        link = tmp_path / f"link{number}"
+        link.symlink_to(f"target{number}")
+        with pytest.raises(FileExistsError):
+            aio.pipe_file(str(link), b"x", mode="create")
+        write(str(link))
+        assert link.is_symlink()
+        assert (tmp_path / f"target{number}").is_file()
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        aio.pipe_file(str(loop), b"x")
+
+
 def test_a_new_file_has_the_umasks_mode(aio: AioFileSystem, tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:

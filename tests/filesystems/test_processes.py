@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import os
 import pickle
@@ -204,6 +205,44 @@ def test_forks_of_a_store(tmp_path: Path) -> None:
         in_child(use)
     use()
     assert settled_descriptors(before) <= before
+
+
+def test_a_file_that_is_dropped_at_the_end_is_written(tmp_path: Path) -> None:
+    program = f"""
+from linux_aio.fsspec import AioFileSystem
+fs = AioFileSystem()
+fs.pipe_file({str(tmp_path / "piped")!r}, b"x")
+file = fs.open({str(tmp_path / "dropped")!r}, "wb")
+file.write(b"dropped")
+"""
+    result = subprocess.run(
+        [sys.executable, "-P", "-W", "default", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "ResourceWarning: unclosed file" in result.stderr
+    assert (tmp_path / "dropped").read_bytes() == b"dropped"
+
+
+def test_of_many_writers_that_make_a_key_one_wins(tmp_path: Path) -> None:
+    fs = AioFileSystem()
+
+    def write(value: bytes) -> bool:
+        try:
+            fs.pipe_file(str(tmp_path / "key"), value, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    for _ in range(20):
+        values = [bytes([number]) * 10_000 for number in range(8)]
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(write, values))
+        assert sum(won) == 1
+        assert (tmp_path / "key").read_bytes() == values[won.index(True)]
+        (tmp_path / "key").unlink()
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_missing_package_is_told_with_its_extra() -> None:

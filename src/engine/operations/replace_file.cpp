@@ -2,7 +2,9 @@
 #include "engine/operations/replace_file.hpp"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -211,6 +213,9 @@ std::int64_t ReplaceFileCall::fill_new() noexcept {
 std::int64_t ReplaceFileCall::give_name() noexcept {
     std::int64_t result = 0;
     const bool has_name = temporary_[0] != '\0';
+    if (options_.exclusive && has_name && rename_to_new(target_.data(), result)) {
+        return result < 0 || !options_.durable ? result : sync_folder();
+    }
     if (options_.exclusive || (!has_name && !exists_)) {
         result = link_to(target_.data());
         if (result == 0 && has_name) {
@@ -239,6 +244,20 @@ std::int64_t ReplaceFileCall::give_name() noexcept {
     }
     temporary_[0] = '\0';
     return options_.durable ? sync_folder() : 0;
+}
+
+// Of a file with a temporary name, on a file system that may have no hard links. False: it can't be
+// done so there.
+bool ReplaceFileCall::rename_to_new(const char* name, std::int64_t& result) noexcept {
+    result = result_of(
+        syscall(SYS_renameat2, AT_FDCWD, temporary_.data(), AT_FDCWD, name, RENAME_NOREPLACE));
+    if (result == -EINVAL || result == -ENOSYS) {
+        return false;
+    }
+    if (result == 0) {
+        temporary_[0] = '\0';
+    }
+    return true;
 }
 
 std::int64_t ReplaceFileCall::link_to(const char* name) noexcept {
