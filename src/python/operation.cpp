@@ -436,7 +436,9 @@ PyGetSetDef properties[] = {
     {"context", operation_get_context, nullptr, "The AIOContext of the last submission, or None.",
      nullptr},
     {"offset", operation_get_offset, operation_set_offset,
-     "The byte of the file to start at. Can be set while the operation is not in flight.", nullptr},
+     "The byte of the file to start at; None: where the file stands. Can be set while the\n"
+     "operation is not in flight.",
+     nullptr},
     {"payload", operation_get_payload, operation_set_payload,
      "The buffer of a write or readinto, which can be set while the operation is not in flight;\n"
      "the tuple of buffers of a writev or readv; the result of a read, or None before.",
