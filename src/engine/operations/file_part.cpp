@@ -11,9 +11,11 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "engine/file_status.hpp"
 #include "engine/local_mounts.hpp"
 #include "engine/operations/cached_path.hpp"
 #include "engine/operations/system_result.hpp"
+#include "engine/page_cache.hpp"
 #include "engine/unique_fd.hpp"
 
 namespace engine {
@@ -23,6 +25,19 @@ namespace {
 constexpr std::size_t most_at_once = std::size_t{256} * 1024;
 
 constexpr std::size_t most_in_one_read = std::size_t{1} << 30U;
+
+// Whether a read is not in the page cache, or may have to ask the disk where on it the data is, for
+// which a read waits that is told not to wait.
+bool may_wait(int fd, std::uint64_t offset, std::size_t length) noexcept {
+    FileStatus status;
+    const auto cached = is_cached(fd, offset, length, status);
+    if (cached != InMemory::unknown) {
+        return cached == InMemory::no;
+    }
+    status = status_of(fd);
+    return file_system_of(status) == FileSystem::ext4 &&
+           are_extents_known(fd, status, offset, length) != InMemory::yes;
+}
 
 }  // namespace
 
@@ -74,6 +89,9 @@ std::optional<std::int64_t> FilePart::read_at_once() noexcept {
         return std::nullopt;
     }
     if (wanted != 0) {
+        if (may_wait(file.get(), range.offset, wanted)) {
+            return std::nullopt;
+        }
         const iovec target{.iov_base = data_.get(), .iov_len = wanted};
         const auto offset = static_cast<off_t>(range.offset);
         const auto result = preadv2(file.get(), &target, 1, offset, RWF_NOWAIT);
