@@ -164,6 +164,21 @@ def whole_files() -> list[Case]:
     ]
 
 
+def small_cold_files() -> Case:
+    """By descriptors, as engines without operations on paths read them. Operations are files."""
+    return folder(
+        "descriptors-cold",
+        "20,000 small files, each by os.open, a read and os.close",
+        Storage.DROPPED,
+        (
+            "aio-descriptors",
+            "uring-descriptors",
+            "caio-linux_aio-descriptors",
+            "caio-linux_uring-descriptors",
+        ),
+    )
+
+
 def folder(name: str, title: str, storage: Storage, contenders: tuple[str, ...]) -> Case:
     return Case(name, f"{title}, {STATES[storage]}", storage, 64, contenders, Access.WHOLE, size=1)
 
@@ -257,6 +272,7 @@ def open_files() -> list[Case]:
 def all_cases() -> list[Case]:
     return [
         *(random_reads(storage, depth) for storage in Storage for depth in DEPTHS),
+        random_reads(Storage.CACHED, 64),
         SEQUENTIAL,
         random_writes(Storage.MEMORY, 32),
         random_writes(Storage.CACHED, 1),
@@ -273,4 +289,5 @@ def all_cases() -> list[Case]:
         *folders(),
         *file_systems(),
         *open_files(),
+        small_cold_files(),
     ]

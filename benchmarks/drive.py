@@ -80,6 +80,7 @@ def note_latencies(sample: Sample, latencies: list[float]) -> None:
     if latencies:
         latencies.sort()
         sample.latency_median = percentile(latencies, 0.5) / 1e3
+        sample.latency_99 = percentile(latencies, 0.99) / 1e3
         sample.latency_999 = percentile(latencies, 0.999) / 1e3
 
 

@@ -73,7 +73,8 @@ class Sample:
     seconds: float = 0.0
     cpu: float | None = None  # processor time of all
     latency_median: float | None = None
-    latency_999: float | None = None  # 99.9th percentile
+    latency_99: float | None = None  # 99th percentile
+    latency_999: float | None = None
     heartbeat_median: float | None = None
     heartbeat_999: float | None = None
     command: str | None = None

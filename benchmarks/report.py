@@ -26,6 +26,7 @@ HEADER = (
 VALUES = {
     "rate": "operations per second, ×",
     "cpu": "processor time per operation, ×",
+    "p99": "µs for 99 of 100 operations, beside",
     "more": "µs of processor time per operation, more than",
 }
 

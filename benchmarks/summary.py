@@ -21,6 +21,7 @@ class Row:
     rate: float | None = None
     cpu: float | None = None
     latency_median: float | None = None
+    latency_99: float | None = None
     latency_999: float | None = None
     heartbeat_999: float | None = None
     error: str | None = None
@@ -46,6 +47,7 @@ def row(contender: str, samples: list[Sample]) -> Row:
         median_of(samples, lambda sample: sample.rate),
         median_of(samples, lambda sample: sample.cpu_each),
         median_of(samples, lambda sample: sample.latency_median),
+        median_of(samples, lambda sample: sample.latency_99),
         median_of(samples, lambda sample: sample.latency_999),
         median_of(samples, lambda sample: sample.heartbeat_999),
         command=samples[0].command if samples else None,

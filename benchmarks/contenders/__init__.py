@@ -42,6 +42,12 @@ ENTRIES = {
     "bulk-read-many": _own("linux_aio: read_many", "bulk", "Many"),
     "bulk-single-reads": _own("linux_aio: single reads", "bulk", "Single"),
     "fs-read-bytes": _own("linux_aio.read_bytes, 64 tasks", "many_files", "ReadBytes"),
+    "aio-descriptors": _own("linux_aio, 64 tasks", "many_files", "Descriptors"),
+    "uring-descriptors": _own("linux_aio, engine uring, 64 tasks", "many_files", "ByUring"),
+    "caio-linux_aio-descriptors": Entry("caio linux_aio, 64 tasks", "many_files", "ByCaioAio"),
+    "caio-linux_uring-descriptors": Entry(
+        "caio linux_uring, 64 tasks", "many_files", "ByCaioUring"
+    ),
     "fs-scandir": _own("linux_aio.fs.scandir", "many_files", "FsScandir"),
     "fs-stat": _own("linux_aio.fs.listdir and stat", "many_files", "FsStat"),
     "os-read": Entry("open(…).read", "many_files", "Blocking", peer=False),

@@ -93,6 +93,65 @@ class ReadBytes(ManyTasks):
         return read_bytes
 
 
+class Descriptors(ManyTasks):
+    """Opens and closes files itself."""
+
+    count = 20_000
+    engine: ClassVar[str | None] = None
+
+    def reader(self) -> Callable[[str], Awaitable[bytes]]:
+        context = self.make_context()
+
+        async def read(path: str) -> bytes:
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                data: bytes = await context.read(8192, fd, 0)
+                return data
+            finally:
+                os.close(fd)
+
+        return read
+
+    def make_context(self) -> Any:
+        from linux_aio import AIOContext
+
+        self.context: Any = AIOContext(TASKS, engine=self.engine)
+        return self.context
+
+    def close(self) -> None:
+        self.context.close()
+        super().close()
+
+
+class ByUring(Descriptors):
+    engine = "uring"
+
+
+class ByCaio(Descriptors):
+    def make_context(self) -> Any:
+        import importlib
+
+        module = importlib.import_module(f"caio.{self.engine}_asyncio")
+        self.context = module.AsyncioContext(max_requests=TASKS)
+        return self.context
+
+    async def main(self) -> int:
+        total = await super().main()
+        self.context.close()  # in its loop
+        return total
+
+    def close(self) -> None:
+        SmallFiles.close(self)
+
+
+class ByCaioAio(ByCaio):
+    engine = "linux_aio"
+
+
+class ByCaioUring(ByCaio):
+    engine = "linux_uring"
+
+
 class Executor(ManyTasks):
     def reader(self) -> Callable[[str], Awaitable[bytes]]:
         def read(path: str) -> bytes:
