@@ -16,6 +16,9 @@ namespace {
 
 constexpr int most_links = 40;  // as the kernel
 
+// A file that is replaced again and again is soon seen between two times.
+constexpr int most_tries = 50;
+
 using Path = std::array<char, 4096>;
 
 LinkTarget failure(int error) noexcept {
@@ -79,16 +82,9 @@ LinkTarget look_up(int dir_fd, Path& path, UniqueFd& link) noexcept {
     return target;
 }
 
-}  // namespace
-
-LinkTarget find_link_target(int dir_fd, const char* path) noexcept {
+// One try: ESTALE if the links lead to another file than the kernel finds.
+LinkTarget follow_links(int dir_fd, const char* path) noexcept {
     Path rest;
-    if (std::strlen(path) >= rest.size()) {
-        return failure(ENAMETOOLONG);
-    }
-    if (*path != '\0' && path[std::strlen(path) - 1] == '/') {
-        return failure(EISDIR);
-    }
     // what the kernel finds, for links that are more than their text (proc(5))
     struct statx found{};
     const auto result = *path != '\0' ? find_status(dir_fd, path, 0, found) : std::int64_t{-ENOENT};
@@ -104,10 +100,10 @@ LinkTarget find_link_target(int dir_fd, const char* path) noexcept {
             return target;
         }
         if (!link.is_open()) {
-            // EINVAL: the file has no name, or another than the links say
-            const bool is_other =
-                result == 0 && (!target.exists || !is_same_file(found, target.status));
-            target.error = is_other ? EINVAL : 0;
+            // the file has no name, or another than the links say; or it was replaced meanwhile
+            const bool is_other = followed != 0 && result == 0 &&
+                                  (!target.exists || !is_same_file(found, target.status));
+            target.error = is_other ? ESTALE : 0;
             return target;
         }
         struct statx around{};
@@ -125,6 +121,24 @@ LinkTarget find_link_target(int dir_fd, const char* path) noexcept {
         folder = std::move(target.folder);
     }
     return failure(ELOOP);
+}
+
+}  // namespace
+
+LinkTarget find_link_target(int dir_fd, const char* path) noexcept {
+    if (std::strlen(path) >= Path().size()) {
+        return failure(ENAMETOOLONG);
+    }
+    if (*path != '\0' && path[std::strlen(path) - 1] == '/') {
+        return failure(EISDIR);
+    }
+    for (int tries = 0; tries < most_tries; ++tries) {
+        auto target = follow_links(dir_fd, path);
+        if (target.error != ESTALE) {
+            return target;
+        }
+    }
+    return failure(EINVAL);
 }
 
 // EINVAL is of file systems that don't sync folders, EACCES of folders that may not be read.
