@@ -17,6 +17,8 @@ from support.files import file_in_memory
 from support.loops import LOOP_FACTORIES, LoopFactory, run
 
 pytest_plugins = ["support.fixtures"]
+# kernel AIO waits inside a submission for pipes and for what left memory
+pytestmark = pytest.mark.engine("auto", "uring", "threads")
 
 DATA = os.urandom(64 * 1024)
 BLOCK = 4096
