@@ -112,7 +112,7 @@ class ReadAhead:
         if waits:
             self._window = min(max(2 * self._window, LEAST_PIECE), self._most)
         if self._window:
-            self._begin_more(size)
+            self._begin_more(size, waits)
         head = requests[0]
         try:
             data = await head[3]
@@ -130,7 +130,7 @@ class ReadAhead:
             self._reserved -= nbytes
             budget.give_back(nbytes)
 
-    def _begin_more(self, size: int) -> None:
+    def _begin_more(self, size: int, waits: bool) -> None:
         """Have as much in flight as the window is large, in pieces like the program's reads."""
         requests = self.requests
         first = requests[0]
@@ -147,5 +147,7 @@ class ReadAhead:
             requests.append((position, count, count, request))
             request._start()
             if request._is_over():
+                if not waits:
+                    self._window = 0  # all is in the page cache, as what follows may be
                 break  # it is in the page cache
             position += count
