@@ -73,7 +73,7 @@ async def read_many_at_a_time(fd: int, offsets: list[int], content: bytes) -> Ti
             await completed.wait()
             completed.clear()
             for operation in context.getevents(min_nr=0):
-                check(operation.get_result(), operation.offset, content)
+                check(operation.get_result(), operation.offset or 0, content)
                 left -= 1
                 # An operation that has completed can be used again, for another block.
                 if (offset := next(waiting, None)) is not None:

@@ -110,7 +110,7 @@ class Attributes(NamedTuple):
     done: bool
     fileno: int
     nbytes: int
-    offset: int
+    offset: int | None
     payload: Any
     representation: str
 

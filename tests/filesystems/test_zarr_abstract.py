@@ -21,6 +21,10 @@ from zarr.testing.store import StoreTests
 
 from linux_aio.zarr import AioStore
 
+pytest_plugins = ["support.coroutine_tests"]
+
+COROUTINES = True
+
 
 class TestStore(StoreTests[AioStore, cpu.Buffer]):  # type: ignore[misc]
     store_cls = AioStore

@@ -209,7 +209,7 @@ each_kind = pytest.mark.parametrize("make", OPERATIONS.values(), ids=OPERATIONS)
 
 @each_kind
 def test_operations(make: Callable[[int], AIOOperation], fd: int) -> None:
-    def look() -> tuple[str, int, int]:
+    def look() -> tuple[str, int, int | None]:
         operation = make(fd)
         return repr(operation), operation.fileno, operation.offset
 
@@ -345,16 +345,16 @@ def test_short_reads(ctx: AIOContext, fd: int) -> None:
         wait_for(ctx, other)
         tracer = sys.gettrace()
         sys.settrace(None)
-        result = None
+        taken: bytes | None = None
         try:
             refuse_allocations(granted, 1)
-            result = other.get_result()
+            taken = other.get_result()
         except MemoryError:
             pass  # in get_result(), or in the interpreter before it
         finally:
             allow_allocations()
             sys.settrace(tracer)
-        if result is None and other.payload is None:
+        if taken is None and other.payload is None:
             assert "ENOMEM" in errno.errorcode[error_of(other.get_result).args[0]]
             assert "failed" in repr(other)
         else:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""zarr's tests of stores are coroutines, which are run here without a plugin for pytest."""
+"""A pytest plugin for modules whose tests are coroutines, as zarr's tests of stores are.
+
+A module asks for it by `COROUTINES = True`, so that the coroutines of others are left alone.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+    asked = getattr(pyfuncitem.module, "COROUTINES", False)
+    if not asked or not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
     asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
