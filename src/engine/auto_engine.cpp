@@ -47,6 +47,18 @@ bool may_be_tried(const Request& request) noexcept {
     return request.eventfd < 0 || request.signals_only_later;
 }
 
+// Whether it is a file for which somebody may have to be asked who does not answer.
+bool may_have_server(int fd, const FileStatus& status) noexcept {
+    const bool has_file_system =
+        status.error == 0 && (status.type == S_IFREG || status.type == S_IFDIR);
+    if (!has_file_system) {
+        return false;
+    }
+    const auto file_system = file_system_of(status);
+    return file_system != FileSystem::memory && !is_local_disk(file_system) &&
+           fcntl(fd, F_GET_SEALS) < 0;
+}
+
 // Whether the file ends where a read that was told not to wait came to its end; else more of it is
 // there, but not cached.
 bool ends_at(int fd, std::uint64_t offset) noexcept {
@@ -117,7 +129,7 @@ void AutoEngine::plan(std::span<Request* const> requests,
             continue;
         }
         if (!transfers_data(request->opcode)) {
-            send_to_kernel(*request, Reason::other);
+            plan_sync(*request);
             continue;
         }
         if (look.fd != request->fd) {
@@ -135,18 +147,21 @@ void AutoEngine::plan_poll(Request& request) noexcept {
         send_to_reactor(request, Reason::other);
         return;
     }
-    const bool has_file_system =
-        status.error == 0 && (status.type == S_IFREG || status.type == S_IFDIR);
-    if (has_file_system) {
-        const auto file_system = file_system_of(status);
-        if (file_system != FileSystem::memory && !is_local_disk(file_system) &&
-            fcntl(request.fd, F_GET_SEALS) < 0) {
-            request.waits_in_submission = true;
-            send_to_reactor(request, Reason::other);
-            return;
-        }
+    if (may_have_server(request.fd, status)) {
+        request.waits_in_submission = true;
+        send_to_reactor(request, Reason::other);
+        return;
     }
     send_to_kernel(request, Reason::other);
+}
+
+// What kernel AIO syncs takes a thread of the kernel's, which all processes share.
+void AutoEngine::plan_sync(Request& request) noexcept {
+    if (may_have_server(request.fd, status_of(request.fd))) {
+        route_blocking(request, Reason::other);
+    } else {
+        send_to_kernel(request, Reason::other);
+    }
 }
 
 void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) noexcept {

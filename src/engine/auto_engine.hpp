@@ -58,6 +58,7 @@ private:
     using Count = std::atomic<std::uint64_t>;
 
     void plan_poll(Request& request) noexcept;
+    void plan_sync(Request& request) noexcept;
     void plan_transfer(Request& request, const FileFacts::Look& look) noexcept;
     void plan_at_position(Request& request, const FileFacts::Look& look) noexcept;
     void plan_direct(Request& request, const FileFacts::Look& look) noexcept;

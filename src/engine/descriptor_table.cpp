@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 #include "engine/call.hpp"
 #include "engine/empty_table.hpp"
 #include "engine/eventfd_check.hpp"
+#include "engine/file_status.hpp"
 #include "engine/file_type.hpp"
 
 namespace engine {
@@ -31,6 +33,22 @@ bool are_same_file(pid_t left_thread, int left, pid_t right_thread, int right) n
     return syscall(__NR_kcmp, left_thread, right_thread, KCMP_FILE, left, right) == 0;
 }
 
+// Waits for nobody. Files with no device of their own, as terminals, count as one together.
+std::uint64_t device_of(int fd) noexcept {
+    constexpr std::uint64_t of_streams = 1;
+    struct statx status{};
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0) {
+        return 0;
+    }
+    if (S_ISREG(status.stx_mode) || S_ISDIR(status.stx_mode)) {
+        return (std::uint64_t{status.stx_dev_major} << 32U | status.stx_dev_minor) << 1U;
+    }
+    if (S_ISBLK(status.stx_mode)) {
+        return (std::uint64_t{status.stx_rdev_major} << 32U | status.stx_rdev_minor) << 1U;
+    }
+    return of_streams;
+}
+
 }  // namespace
 
 void close_file_ref(FileRef* file) noexcept {
@@ -38,6 +56,14 @@ void close_file_ref(FileRef* file) noexcept {
         ::close(file->fd);
     }
     delete file;
+}
+
+FileRef::Place place_of(int fd) noexcept {
+    const auto status = status_of(fd);
+    const bool has_file_system = S_ISREG(status.type) || S_ISDIR(status.type);
+    const auto file_system = has_file_system ? file_system_of(status) : FileSystem::memory;
+    const bool is_local = is_local_disk(file_system) || file_system == FileSystem::memory;
+    return is_local ? FileRef::Place::local : FileRef::Place::remote;
 }
 
 FileRef::Kind kind_of(int fd) noexcept {
@@ -264,6 +290,7 @@ int DescriptorTable::hold(Parcel& parcel, int number, std::size_t place, FileRef
         if (file == nullptr) {
             return ENOMEM;
         }
+        file->device = device_of(number);
         ++held_;
         parcel.numbers[parcel.count] = number;
         parcel.files[parcel.count] = file;

@@ -57,6 +57,12 @@ struct FileRef {
     enum class Kind : std::uint8_t { unknown, seekable, stream };
     Kind kind = Kind::unknown;
 
+    // What may hang together with it: its device; or, if it has none, all others that have none.
+    std::uint64_t device = 0;
+    // Whether the kernel has to ask somebody for it, as a server; known once somebody asked.
+    enum class Place : std::uint8_t { unknown, local, remote };
+    Place place = Place::unknown;
+
     void* watch = nullptr;  // an epoll reactor's
 
     // In the program's table: what is closed at once, as eventfds, is kept from child processes.
@@ -69,8 +75,9 @@ struct FileRef {
 // Also what it has open. Nobody uses it any more.
 void close_file_ref(FileRef* file) noexcept;
 
-// Never `unknown`. Does not wait.
+// Never `unknown`. Neither waits.
 FileRef::Kind kind_of(int fd) noexcept;
+FileRef::Place place_of(int fd) noexcept;
 
 // Of a file that has arrived. Does not wait.
 bool is_stream(FileRef& file) noexcept;

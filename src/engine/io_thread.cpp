@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The I/O thread: what it takes up, finishes and signals.
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -138,8 +139,7 @@ void WorkerPool::take_up_waiting() noexcept {
             continue;
         }
         if (request->route == Route::workers && !is_cancelled(*request)) {
-            request->stage = Stage::in_queue;
-            queue_.push_back(*request);
+            enqueue(*request);
             call_for_worker();
         } else {
             request->stage = Stage::in_inbox;
@@ -163,9 +163,41 @@ void WorkerPool::take_up_inbox() noexcept {
         } else if (const int error = refusal(*request); error != 0) {
             finish(*request, -error);
         } else {
-            reactor_->start(*request);
+            start_in_reactor(*request);
         }
     }
+}
+
+// What may hang takes a thread of the kernel's, and never this one: so many of one device, and the
+// others of that device wait here.
+bool WorkerPool::takes_kernel_thread(Request& request) noexcept {
+    auto* file = request.file;
+    if (!reactor_->has_kernel_threads()) {
+        return false;
+    }
+    if (file->kind == FileRef::Kind::unknown) {
+        file->kind = kind_of(file->fd);
+    }
+    if (file->kind == FileRef::Kind::stream) {
+        return false;
+    }
+    if (file->place == FileRef::Place::unknown) {
+        file->place = place_of(file->fd);
+    }
+    if (file->place == FileRef::Place::remote) {
+        request.waits_in_submission = true;
+    }
+    const bool is_buffered_write =
+        is_write(request.opcode) && (fcntl(file->fd, F_GETFL) & O_DIRECT) == 0;
+    return request.waits_in_submission || is_sync(request.opcode) || is_buffered_write;
+}
+
+void WorkerPool::start_in_reactor(Request& request) noexcept {
+    if (takes_kernel_thread(request) && !in_kernel_.enter(request, device_of(request))) {
+        request.stage = Stage::behind_device;
+        return;
+    }
+    reactor_->start(request);
 }
 
 // Why the reactor is not to begin with the request: 0 or an errno.
@@ -237,6 +269,7 @@ std::chrono::nanoseconds WorkerPool::time_to_sleep(bool interrupts) noexcept {
 // Its file is closed before anybody knows that the request is over. If the program has closed it
 // meanwhile, its locks go with ours, and its other side sees the end.
 void WorkerPool::finish(Request& request, std::int64_t result) noexcept {
+    give_place_back(in_kernel_, request);
     request.stage = Stage::over;
     request.result = result;
     if (request.opcode == Opcode::call) {
@@ -262,11 +295,7 @@ void WorkerPool::finish(Request& request, std::int64_t result) noexcept {
     }
 }
 
-void WorkerPool::not_closed(Request& request) noexcept {
-    request.is_brief = false;
-    queue_.push_front(request);
-    call_for_worker();
-}
+void WorkerPool::not_closed(Request& request) noexcept { enqueue_over(request); }
 
 void WorkerPool::complete(Request& request) noexcept {
     request.stage = Stage::none;

@@ -70,6 +70,9 @@ public:
     // Takes the descriptor of the file of a request that is over, and whose closing may take its
     // time. False if this reactor could not but wait for it. With the lock held.
     virtual bool close_file(Request& request) noexcept = 0;
+
+    // Whether the kernel has threads for this reactor, which wait for one request each.
+    virtual bool has_kernel_threads() const noexcept { return false; }
 };
 
 }  // namespace engine

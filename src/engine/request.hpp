@@ -55,6 +55,7 @@ enum class Stage : std::uint8_t {
     none,
     in_inbox,       // waiting for the reactor to take it up
     without_files,  // waiting for room in our threads' table
+    behind_device,  // waiting until fewer of its device are at work
     in_queue,       // waiting for a worker
     in_reactor,
     in_worker,
@@ -70,6 +71,7 @@ enum class CancelAnswer : std::uint8_t { no, yes, pending };
 enum class StreamPlace : std::uint8_t { none, fresh, watched, behind, over };
 
 class Call;
+class DeviceQueues;
 struct FileRef;
 struct PoolClient;
 struct Worker;
@@ -159,8 +161,10 @@ struct Request : OperationData, RequestState {
     Request* previous_posted = nullptr;  // in the list of cancellations
     Request* next_posted = nullptr;
     StreamPlace stream_place{};
-    Worker* worker = nullptr;      // that carries it out, and may be interrupted
-    PoolClient* client = nullptr;  // the engine's whose threads' it is
+    Worker* worker = nullptr;               // that carries it out, and may be interrupted
+    DeviceQueues* device_queues = nullptr;  // where it waits
+    int device_place = -1;                  // among those of its device that are at work, or wait
+    PoolClient* client = nullptr;           // the engine's whose threads' it is
 };
 
 // A thread may cancel a request while another is about to carry it out.

@@ -106,6 +106,8 @@ Submission WorkerPool::submit(PoolClient& client, std::span<Request* const> requ
         request->cancel_answer = CancelAnswer::no;
         ++request->flight;
         request->is_reactors = false;
+        request->device_queues = nullptr;
+        request->device_place = DeviceQueues::none;
         request->was_delayed = false;
         request->was_in_reactor = request->route == Route::reactor;
         if (note) {
@@ -114,8 +116,7 @@ Submission WorkerPool::submit(PoolClient& client, std::span<Request* const> requ
         if (is_for_program_thread(*request)) {
             give_to_program_thread(*request);
         } else if (request->route == Route::workers) {
-            request->stage = Stage::in_queue;
-            queue_.push_back(*request);
+            enqueue(*request);
         } else {
             request->stage = Stage::in_inbox;
             inbox_.push_back(*request);
@@ -205,8 +206,16 @@ CancelAnswer WorkerPool::cancel_outside_reactor(Request& request) noexcept {
         case Stage::in_queue:
         case Stage::delayed:
             list_of(request.stage).remove(request);
+            if (request.stage == Stage::in_queue) {
+                give_place_back(working_, request);
+            }
             set_cancelled(request, true);
             // Its files are in our threads' table: only they can close them.
+            give_to_reactor(request, Stage::in_inbox);
+            return CancelAnswer::yes;
+        case Stage::behind_device:
+            request.device_queues->remove(request);
+            set_cancelled(request, true);
             give_to_reactor(request, Stage::in_inbox);
             return CancelAnswer::yes;
         case Stage::without_files:

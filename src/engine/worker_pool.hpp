@@ -20,6 +20,7 @@
 #include <span>
 
 #include "engine/descriptor_table.hpp"
+#include "engine/device_queues.hpp"
 #include "engine/engine.hpp"
 #include "engine/eventfd_signal.hpp"
 #include "engine/pool_client.hpp"
@@ -142,6 +143,15 @@ private:
     void end_cancellation(Request& request, std::int64_t result) noexcept;
     int start_io_thread() noexcept;
     void end_flight(PoolClient& client) noexcept;
+
+    // workers.cpp: the queue
+    void enqueue(Request& request) noexcept;
+    void enqueue_over(Request& request) noexcept;
+    void give_place_back(DeviceQueues& devices, Request& request) noexcept;
+    void give_place_back(DeviceQueues& devices, int place) noexcept;
+    void start_in_reactor(Request& request) noexcept;
+    bool takes_kernel_thread(Request& request) noexcept;
+    static std::uint64_t device_of(const Request& request) noexcept;
     int start_thread(void (WorkerPool::*run)() noexcept) noexcept;
     std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
 
@@ -224,6 +234,14 @@ private:
     std::chrono::milliseconds delay_{1};
     bool delayed_are_watched_ = false;
 
+    // A quarter of the workers for one device; likewise of the threads that close files, and of the
+    // kernel's own (uring_reactor.cpp has their number).
+    static constexpr unsigned most_workers = 128;
+    static constexpr unsigned most_closers = 32;
+    static constexpr unsigned most_kernel_threads = 64;
+    DeviceQueues working_{most_workers / 4};
+    DeviceQueues closing_{most_closers / 4};
+    DeviceQueues in_kernel_{most_kernel_threads / 4};
     RequestList queue_;
     unsigned workers_ = 0;
     Worker* first_interruptible_ = nullptr;  // workers in a call that may wait for ever

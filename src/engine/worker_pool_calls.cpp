@@ -120,8 +120,7 @@ bool WorkerPool::wait_for_delayed(Lock& lock) noexcept {
     if (status == std::cv_status::timeout) {
         delay_ = std::min(delay_ * 2, longest_delay);
         while (auto* request = delayed_.pop_front()) {
-            request->stage = Stage::in_queue;
-            queue_.push_back(*request);
+            enqueue(*request);
         }
     }
     return true;
@@ -137,9 +136,7 @@ void WorkerPool::finish_call(Request& request) noexcept {
         complete(request);
         return;
     }
-    request.is_brief = false;
-    queue_.push_front(request);
-    call_for_worker();
+    enqueue_over(request);
 }
 
 // At the end: what waits for another side that may never come is cancelled, all else is carried

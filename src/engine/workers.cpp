@@ -15,12 +15,6 @@
 namespace engine {
 namespace {
 
-// Enough to have a disk's queue full.
-constexpr unsigned most_workers = 32;
-
-// And as many again to close the files of what is over, while the others are stuck.
-constexpr unsigned most_closers = 32;
-
 // How many signals of brief requests may wait for each other: a matter of some ten microseconds.
 constexpr std::uint64_t most_held = 16;
 
@@ -30,8 +24,55 @@ constexpr std::chrono::milliseconds stall(1);
 }  // namespace
 
 void WorkerPool::leave_to_workers(Request& request) noexcept {
+    give_place_back(in_kernel_, request);
+    enqueue(request);
+    call_for_worker();
+}
+
+// Paths count as one device: whose they are is not known before somebody has looked.
+std::uint64_t WorkerPool::device_of(const Request& request) noexcept {
+    return request.file != nullptr ? request.file->device : 0;
+}
+
+// The caller then calls for a worker.
+void WorkerPool::enqueue(Request& request) noexcept {
+    if (!working_.enter(request, device_of(request))) {
+        request.stage = Stage::behind_device;
+        return;
+    }
     request.stage = Stage::in_queue;
     queue_.push_back(request);
+}
+
+// What is over but for the closing of its file, in a worker. It keeps the stage while it waits.
+void WorkerPool::enqueue_over(Request& request) noexcept {
+    request.is_brief = false;
+    if (closing_.enter(request, device_of(request))) {
+        queue_.push_front(request);
+        call_for_worker();
+    }
+}
+
+void WorkerPool::give_place_back(DeviceQueues& devices, Request& request) noexcept {
+    give_place_back(devices, std::exchange(request.device_place, DeviceQueues::none));
+}
+
+void WorkerPool::give_place_back(DeviceQueues& devices, int place) noexcept {
+    auto* next = place != DeviceQueues::none ? devices.leave(place) : nullptr;
+    if (next == nullptr) {
+        return;
+    }
+    if (&devices == &in_kernel_) {
+        next->stage = Stage::in_reactor;
+        reactor_->start(*next);
+        return;
+    }
+    if (&devices == &closing_) {
+        queue_.push_front(*next);
+    } else {
+        next->stage = Stage::in_queue;
+        queue_.push_back(*next);
+    }
     call_for_worker();
 }
 
@@ -70,12 +111,15 @@ void WorkerPool::start_wanted_workers(Lock& lock) noexcept {
 
 // Where no thread can be started, this one has to wait: everything else waits with it.
 void WorkerPool::finish_without_worker(Request& request, Lock& lock) noexcept {
+    const auto place = std::exchange(request.device_place, DeviceQueues::none);
     if (request.stage == Stage::over) {
         finish_in_worker(request, request.result, lock);
+        give_place_back(closing_, place);
     } else {
         request.stage = Stage::in_worker;
         Worker worker{.thread = pthread_self()};
         work_on(request, worker, lock);
+        give_place_back(working_, place);
     }
 }
 
@@ -127,6 +171,7 @@ void WorkerPool::run_worker() noexcept {
         }
         auto* request = queue_.pop_front();
         const bool is_over = request->stage == Stage::over;
+        const auto place = std::exchange(request->device_place, DeviceQueues::none);
         request->stage = Stage::in_worker;
         const bool is_brief = request->is_brief;
         brief_ += is_brief ? 1 : 0;
@@ -145,6 +190,7 @@ void WorkerPool::run_worker() noexcept {
         } else {
             work_on(*request, worker, lock);
         }
+        give_place_back(is_over ? closing_ : working_, place);
         brief_ -= is_brief ? 1 : 0;
     }
     --workers_;

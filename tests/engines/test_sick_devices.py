@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that does not answer holds up no more than its share of our threads and the kernel's."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linux_aio import AIOContext, AIOOperation
+from support.fusefs import HoldingFS, mounted
+from support.operations import wait_done
+
+pytest_plugins = ["support.fixtures"]
+
+pytestmark = [
+    pytest.mark.engine("auto", "uring", "threads"),
+    pytest.mark.needs_root,
+]
+
+HANGING = 500
+DATA = os.urandom(1 << 20)
+
+
+@contextlib.contextmanager
+def hanging(fs: HoldingFS, ctx: AIOContext, name: str) -> Iterator[list[AIOOperation[Any]]]:
+    """Reads and fsyncs that wait for a stopped server; they complete at the end."""
+    path = fs.create(name, DATA)
+    fd = os.open(path, os.O_RDWR)
+    server = fs.server_pid
+    os.kill(server, signal.SIGSTOP)
+    try:
+        operations: list[AIOOperation[Any]] = []
+        for number in range(HANGING // 2):
+            operations.append(AIOOperation.read(512, fd, 4096 * (number % 256)))
+            operations.append(AIOOperation.fsync(fd))
+        assert ctx.submit(*operations) == len(operations)
+        time.sleep(0.2)  # until they have taken all the threads that they get
+        yield operations
+    finally:
+        os.kill(server, signal.SIGCONT)
+        deadline = time.monotonic() + 60
+        while not all(operation.done for operation in operations):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.close(fd)
+
+
+def work(ctx: AIOContext, path: Path, rounds: int = 20) -> None:
+    """Reads, writes and syncs of a healthy file, some at a time, each looked at."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        for number in range(rounds):
+            reads = [AIOOperation.read(4096, fd, 4096 * ((number * 7 + i) % 256)) for i in range(8)]
+            writes = [AIOOperation.write(DATA[:4096], fd, len(DATA) + 4096 * i) for i in range(4)]
+            syncs = [AIOOperation.fsync(fd), AIOOperation.fdsync(fd)]
+            mine: list[AIOOperation[Any]] = [*reads, *writes, *syncs]
+            assert ctx.submit(*mine) == len(mine)
+            deadline = time.monotonic() + 20
+            while not all(operation.done for operation in mine):
+                assert time.monotonic() < deadline, "a healthy file waits for a sick one"
+                time.sleep(0.0005)
+            for i, read in enumerate(reads):
+                start = 4096 * ((number * 7 + i) % 256)
+                assert read.get_result() == DATA[start : start + 4096]
+            assert [write.get_result() for write in writes] == [4096] * 4
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> Path:
+    path = tmp_path / "healthy"
+    path.write_bytes(DATA)
+    return path
+
+
+def test_other_files_go_on_beside_a_server_that_hangs(fs: HoldingFS, healthy: Path) -> None:
+    with AIOContext(1000) as ctx, AIOContext(64) as other, hanging(fs, ctx, "sick") as stuck:
+        work(ctx, healthy)
+        work(other, healthy)
+        assert any(not operation.done for operation in stuck)
+
+
+def test_two_servers_that_hang(fs: HoldingFS, healthy: Path, tmp_path: Path) -> None:
+    with (
+        mounted(tmp_path) as second,
+        AIOContext(2000) as ctx,
+        AIOContext(64) as other,
+        hanging(fs, ctx, "sick"),
+        hanging(second, ctx, "sick too"),
+    ):
+        work(ctx, healthy)
+        work(other, healthy)
+
+
+def test_what_waits_behind_a_server_can_be_cancelled(fs: HoldingFS) -> None:
+    with AIOContext(1000) as ctx, hanging(fs, ctx, "sick") as stuck:
+        cancelled = [operation for operation in reversed(stuck) if ctx.cancel(operation)]
+        assert cancelled, "most have not begun"
+        for operation in cancelled[:100]:
+            wait_done(operation)
+            with pytest.raises(OSError, match=r"of fd") as raised:
+                operation.get_result()
+            assert raised.value.errno == errno.ECANCELED
+
+
+def test_idle_polls_hold_up_nothing(healthy: Path) -> None:
+    pipes = [os.pipe() for _ in range(100)]
+    try:
+        with AIOContext(11_000) as ctx, AIOContext(64) as other:
+            polls = [AIOOperation.poll(pipes[i % 100][0], 1) for i in range(10_000)]
+            assert ctx.submit(*polls) == len(polls)
+            work(ctx, healthy, 5)
+            work(other, healthy, 5)
+            assert not any(poll.done for poll in polls)
+    finally:
+        for pipe in pipes:
+            for end in pipe:
+                os.close(end)
