@@ -118,6 +118,8 @@ void AutoEngine::plan(std::span<Request* const> requests,
         request->is_tried = false;
         request->is_aligned_later = false;
         request->is_only_tried = false;
+        request->only_waits = leaves_bytes(*request);
+        request->is_ready = false;
         request->is_in_memory = false;
         request->waits_in_submission = false;
         if (request->opcode == Opcode::call) {
@@ -328,7 +330,7 @@ bool AutoEngine::has_uring() noexcept {
 bool AutoEngine::is_worth_trying(const Request& request) noexcept {
     return hot_files_.find(request.fd) != HotFiles::Memory::none && is_read(request.opcode) &&
            request.rw_flags == 0 && request.priority == 0 && !request.memory_may_wait &&
-           size_of(request) <= most_inside;
+           !request.at_position && size_of(request) <= most_inside;
 }
 
 // Whether reading the file inside a call is as safe as it was. The page cache is told not to wait,
@@ -553,8 +555,10 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
 }
 
 AutoEngine::Outcome AutoEngine::try_stream(Request& request) noexcept {
-    if (is_read(request.opcode) || wants_no_wait(request)) {
-        const auto result = carry_out(request, request.fd, true, RWF_NOWAIT);
+    const bool is_left = is_read(request.opcode) && request.stream_read == StreamRead::later;
+    if ((is_read(request.opcode) && !is_left) || wants_no_wait(request)) {
+        const auto result = try_stream_transfer(request, request.fd);
+        request.only_waits = leaves_bytes(request) && result == -EAGAIN;
         const bool is_done = result != -EAGAIN && result != -EOPNOTSUPP;
         if (is_done || wants_no_wait(request)) {
             return {.kind = Outcome::Kind::over, .result = result};

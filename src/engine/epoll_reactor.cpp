@@ -13,6 +13,7 @@
 #include "engine/descriptor_table.hpp"
 #include "engine/file_type.hpp"
 #include "engine/stream_transfer.hpp"
+#include "engine/unread_bytes.hpp"
 
 namespace engine {
 namespace {
@@ -27,6 +28,12 @@ std::uint32_t wanted_events(const Request& request) noexcept {
         return request.poll_events & ~std::uint32_t{POLLNVAL};
     }
     return is_read(request.opcode) ? EPOLLIN : EPOLLOUT;
+}
+
+// The submitter will read by the file's number, which the program may have given to another file.
+void note_ready(Request& request) noexcept {
+    request.is_ready = true;
+    request.ready_file = status_of(request.file->fd).identity;
 }
 
 bool would_block(std::int64_t result) noexcept { return result == -EAGAIN; }
@@ -70,7 +77,12 @@ void EpollReactor::begin(Request& request) noexcept {
         send_to_worker(request);
         return;
     }
-    if (transfers_data(request.opcode) && !is_cancelled(request)) {
+    if (request.only_waits && has_unread(fd)) {
+        note_ready(request);
+        end(request, -EAGAIN);
+        return;
+    }
+    if (transfers_data(request.opcode) && !request.only_waits && !is_cancelled(request)) {
         const auto result = try_stream_transfer(request, fd);
         if (result != -EOPNOTSUPP && (!would_block(result) || never_waits(request))) {
             end(request, result);
@@ -219,6 +231,11 @@ bool EpollReactor::is_over(Request& request, std::uint32_t events, std::int64_t&
     const auto reported = events & (wanted_events(request) | always_reported);
     if (reported == 0 || is_cancelled(request)) {
         return false;  // cancel() comes next
+    }
+    if (request.only_waits) {
+        note_ready(request);
+        result = -EAGAIN;
+        return true;
     }
     result = reported;
     if (transfers_data(request.opcode)) {

@@ -77,6 +77,8 @@ bool is_stream(int fd) noexcept {
     }
 }
 
+bool has_no_type(int fd) noexcept { return type_of(fd) == 0U; }
+
 bool is_signalfd(int fd) noexcept {
     KindName name{};
     return type_of(fd) == 0U && kind_name_of(fd, name) == "anon_inode:[signalfd]";

@@ -11,6 +11,9 @@ namespace engine {
 // terminal. Some devices do have offsets.
 bool is_stream(int fd) noexcept;
 
+// Whether the kernel has no type for it: inotify, timerfd, signalfd and the like.
+bool has_no_type(int fd) noexcept;
+
 // Whether it is a signalfd(2). What a poll of one sees depends on the thread that asks: signals of
 // the process, and of that thread.
 bool is_signalfd(int fd) noexcept;

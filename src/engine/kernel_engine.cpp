@@ -78,6 +78,8 @@ void KernelEngine::plan(std::span<Request* const> requests, std::optional<Pace> 
             aio_.plan(alike, guessed);
             for (auto* request : alike) {
                 request->is_brief = false;
+                request->only_waits = leaves_bytes(*request);
+                request->is_ready = false;
                 request->waits_in_submission = false;
                 request->route = way_of(*request);
                 request->pace = goes_to_kernel(request) ? request->pace : Pace::perhaps;

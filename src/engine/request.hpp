@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/file_status.hpp"
+
 namespace engine {
 
 // What is asked for. Each has an entry in the table of operations (operations/operation_type.hpp).
@@ -70,6 +72,14 @@ enum class CancelAnswer : std::uint8_t { no, yes, pending };
 // A stream's request that an epoll reactor has: where it is.
 enum class StreamPlace : std::uint8_t { none, fresh, watched, behind, over };
 
+// Who takes what there is to read in a stream. It is lost if a task that gets it is cancelled
+// before it runs, so the task's own step takes it.
+enum class StreamRead : std::uint8_t {
+    by_anyone,     // whoever carries out the request
+    by_submitter,  // the submitting thread, if it need not wait
+    later,         // the request completes with -EAGAIN when there is something (`is_ready`)
+};
+
 class Call;
 class DeviceQueues;
 struct FileRef;
@@ -108,6 +118,7 @@ struct OperationData {
     // leaves it to the engine to read by way of aligned memory (`is_aligned_later`).
     bool takes_any_memory = false;
     bool is_aligned_later = false;
+    StreamRead stream_read{};
 
     Call* call = nullptr;  // of Opcode::call; the submitter's
     int second_fd = -1;    // a call's
@@ -122,6 +133,9 @@ struct RequestState {
     // Kernel AIO is told not to wait: what it refuses for that goes another way.
     bool is_tried = false;
     bool is_only_tried = false;  // it may wait otherwise
+    bool only_waits = false;     // of a stream: until there is something to read
+    bool is_ready = false;       // it completed for that
+    FileIdentity ready_file;     // and then it was this file
     bool is_in_memory = false;   // the file is: reading it never waits
     // The system call itself may wait inside a submission: io_uring gives it to a thread of its
     // own.

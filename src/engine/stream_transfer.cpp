@@ -2,11 +2,14 @@
 #include "engine/stream_transfer.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 
 #include "engine/blocking_call.hpp"
+#include "engine/file_type.hpp"
+#include "engine/unread_bytes.hpp"
 
 namespace engine {
 namespace {
@@ -27,6 +30,11 @@ std::int64_t try_socket(const OperationData& operation, int fd) noexcept {
 }  // namespace
 
 std::int64_t try_stream_transfer(const OperationData& operation, int fd) noexcept {
+    if (is_read(operation.opcode)) {
+        if (const auto kept = take_unread(operation, fd); kept != 0) {
+            return kept;
+        }
+    }
     auto result = carry_out(operation, fd, true, RWF_NOWAIT);
     if (result == -EOPNOTSUPP && operation.rw_flags == 0) {
         result = try_socket(operation, fd);
@@ -37,6 +45,16 @@ std::int64_t try_stream_transfer(const OperationData& operation, int fd) noexcep
         }
     }
     return result;
+}
+
+std::int64_t take_from_stream(const OperationData& read, int fd) noexcept {
+    const auto result = try_stream_transfer(read, fd);
+    if (result != -EOPNOTSUPP || !has_no_type(fd)) {
+        return result;
+    }
+    // An inotify descriptor or its like, which nobody else reads in between.
+    pollfd look{.fd = fd, .events = POLLIN, .revents = 0};
+    return poll(&look, 1, 0) > 0 ? carry_out(read, fd, true, 0) : -EAGAIN;
 }
 
 }  // namespace engine

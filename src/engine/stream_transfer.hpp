@@ -25,4 +25,14 @@ inline bool has_stream_offset(const OperationData& operation) noexcept {
     return operation.at_position || operation.offset == 0;
 }
 
+// Whether a read of a stream waits until there is something, and leaves it there.
+inline bool leaves_bytes(const OperationData& operation) noexcept {
+    return is_read(operation.opcode) && operation.stream_read != StreamRead::by_anyone &&
+           !never_waits(operation);
+}
+
+// For the thread that wants the bytes: what was kept for it, or what can be read at once. As
+// try_stream_transfer().
+std::int64_t take_from_stream(const OperationData& read, int fd) noexcept;
+
 }  // namespace engine

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "engine/alignment.hpp"
+#include "engine/stream_transfer.hpp"
 
 namespace engine {
 
@@ -33,6 +34,8 @@ void ThreadEngine::plan(std::span<Request* const> requests,
         }
         request->is_direct = is_read(request->opcode) && files.is_direct(request->fd);
         request->waits_in_submission = false;
+        request->only_waits = leaves_bytes(*request);
+        request->is_ready = false;
         request->is_aligned_later = false;
         plan_by_workers(*request);
     }

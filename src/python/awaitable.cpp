@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "engine/unread_bytes.hpp"
 #include "python/cancellation.hpp"
 #include "python/completion.hpp"
 #include "python/context_lock.hpp"
@@ -143,7 +144,18 @@ PyObject* suspend_cancelled(AwaitableObject* self, const LoopKind& kind) {
     return suspend(self, kind);
 }
 
-void enqueue(ContextObject* context, OperationObject* operation) noexcept {
+// Whether the step of the task takes what there is to read, if the file is a stream.
+bool takes_in_step(const AwaitableObject* self) noexcept {
+    const auto* operation = operation_of(self);
+    return self->submits && !self->was_started && reads(operation->kind) &&
+           !operation->request.memory_may_wait && !self->cannot_take;
+}
+
+void enqueue(AwaitableObject* self) noexcept {
+    auto* context = context_of(self);
+    auto* operation = operation_of(self);
+    operation->request.stream_read =
+        takes_in_step(self) ? engine::StreamRead::later : engine::StreamRead::by_anyone;
     OperationLife::enqueue(context, operation);
     if (!comes_to_queue(context)) {
         attend_to_queue(context);
@@ -184,14 +196,16 @@ bool has_turn(const ContextObject* context, TurnBudget& budget) noexcept {
 }
 
 // The short way of a read that is known to end at once. False if it is to be submitted.
-bool read_at_once(ContextObject* context, OperationObject* operation, TurnBudget& budget) {
+bool read_at_once(AwaitableObject* self, TurnBudget& budget) {
+    auto* context = context_of(self);
+    auto* operation = operation_of(self);
     if (context->room() == 0 || !may_complete_at_once(context, operation)) {
         return false;
     }
     const auto begin = TurnBudget::Clock::now();
     auto now = begin;
     if (!budget.may_spend(context) || !budget.has_slice(begin, waiting_tasks(context))) {
-        enqueue(context, operation);
+        enqueue(self);
         return true;
     }
     if (!complete_at_once(context, operation, now)) {
@@ -210,10 +224,12 @@ void submit_or_enqueue(AwaitableObject* self) {
     if (context->room() == 0) {
         reap(context);
     }
-    if (read_at_once(context, operation_of(self), budget)) {
+    if (read_at_once(self, budget)) {
         return;
     }
     const auto pace = pace_of(context, operation_of(self));
+    operation_of(self)->request.stream_read =
+        takes_in_step(self) ? engine::StreamRead::by_submitter : engine::StreamRead::by_anyone;
     if (closes_file(operation_of(self))) {
         submit_awaited(context, {&operation, 1}, pace);
         reap_until_over(context, operation_of(self));
@@ -233,10 +249,13 @@ void submit_or_enqueue(AwaitableObject* self) {
             reap_until_over(context, operation_of(self));
         }
         if (operation_of(self)->listing == Listing::queued) {
+            if (takes_in_step(self)) {
+                operation_of(self)->request.stream_read = engine::StreamRead::later;
+            }
             attend_to_queue(context);
         }
     } else {
-        enqueue(context, operation_of(self));
+        enqueue(self);
     }
 }
 
@@ -324,6 +343,8 @@ void have_it_looked_for(AwaitableObject* self) noexcept {
     }
 }
 
+PyObject* take_and_finish(AwaitableObject* self);
+
 PyObject* first_step(AwaitableObject* self) {
     auto* context = context_of(self);
     auto* operation = operation_of(self);
@@ -345,7 +366,7 @@ PyObject* first_step(AwaitableObject* self) {
         return finish_with_exception(self, std::move(self->failure));
     }
     if (operation->state == State::completed) {
-        return finish_with_result(self);
+        return operation->request.is_ready ? take_and_finish(self) : finish_with_result(self);
     }
     if (!check_usable(context)) {  // closed by what the submission ran
         return finish_with_exception(self, take_exception());
@@ -369,10 +390,40 @@ PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
         return leave_started(self, std::move(exception));
     }
     const auto* operation = operation_of(self);
+    const bool has_bytes = reads(operation->kind) && operation->result > 0 &&
+                           engine::stream_key_of(operation->request.fd);
     const bool was_done = operation->state == State::completed && operation->result != -ECANCELED &&
-                          has_effects(operation);
+                          (has_effects(operation) || has_bytes);
     return was_done && !self->was_cancelled ? finish_with_result(self)
                                             : finish_with_exception(self, std::move(exception));
+}
+
+// The stream has something to read: the task's own step takes it, so that nothing is lost if the
+// task is cancelled before. If somebody else was faster, it waits again.
+PyObject* take_and_finish(AwaitableObject* self) {
+    auto* context = context_of(self);
+    auto* operation = operation_of(self);
+    if (!check_usable(context)) {
+        return finish_with_exception(self, take_exception());
+    }
+    OperationLife::leave_queue(context->binding, operation);
+    OperationLife::claim(operation);  // what is run to export buffers can't touch it
+    const auto taken = take_from_stream(*operation);
+    if (!taken) {
+        OperationLife::unclaim(operation, State::completed);
+        return finish_with_exception(self, take_exception());
+    }
+    if (*taken != -EAGAIN && *taken != -EOPNOTSUPP) {
+        OperationLife::complete_claimed(operation, *taken);
+        let_go(operation);
+        return finish_with_result(self);
+    }
+    OperationLife::unclaim(operation, State::created);
+    operation->request.is_ready = false;
+    let_go(operation);
+    self->cannot_take = *taken == -EOPNOTSUPP;  // a worker reads it
+    enqueue(self);
+    return suspend(self);
 }
 
 PyObject* next_step(AwaitableObject* self) {
@@ -387,7 +438,8 @@ PyObject* next_step(AwaitableObject* self) {
         return finish_with_exception(self, std::move(self->failure));
     }
     if (operation_of(self)->state == State::completed) {
-        return finish_with_result(self);
+        return operation_of(self)->request.is_ready ? take_and_finish(self)
+                                                    : finish_with_result(self);
     }
     PyErr_SetString(PyExc_RuntimeError, "stepped before what it waits for has happened");
     return finish_with_exception(self, take_exception());
@@ -479,6 +531,31 @@ PyObject* step(AwaitableObject* self) {
 
 // --- cancellation
 
+// The task is gone. What a read of a stream has brought, or still brings, is kept for the next one.
+void keep_for_next_read(OperationObject* operation) {
+    const bool has_bytes = operation->state == State::completed && operation->result > 0;
+    if (!reads(operation->kind) || !(has_bytes || operation->state == State::in_flight)) {
+        return;
+    }
+    const auto key = engine::stream_key_of(operation->request.fd);
+    if (!key || operation->state == State::in_flight) {
+        operation->unread_key = key;
+        return;
+    }
+    const KeptException kept;
+    auto& request = operation->request;
+    if (operation->kind == Kind::read) {
+        if (const auto bytes = Ref::steal(read_result(*operation))) {
+            const auto* data = reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(bytes.get()));
+            engine::keep_unread(*key, {data, static_cast<std::size_t>(operation->result)});
+        }
+    } else if (prepare_payload(*operation)) {
+        engine::keep_unread(*key, request, operation->result);
+        release_memory(operation->memory);
+    }
+    PyErr_Clear();
+}
+
 // The exception ends the awaitable: at once, or if the kernel still uses memory of the program's,
 // when it no longer does. Then returns what to yield.
 PyObject* end_with(AwaitableObject* self, Ref exception) {
@@ -487,6 +564,9 @@ PyObject* end_with(AwaitableObject* self, Ref exception) {
     }
     auto* operation = operation_of(self);
     auto* context = context_of(self);
+    if (self->submits) {
+        keep_for_next_read(operation);
+    }
     const bool in_flight = operation->state == State::in_flight && context->engine != nullptr &&
                            !context->is_inherited();
     if (self->stage == Stage::created || !in_flight) {
@@ -517,6 +597,10 @@ bool cancel_wait(AwaitableObject* self) noexcept {
         return false;  // the task is about to be woken
     }
     const bool must_wait = has_mutable_payload(*operation) || has_effects(operation);
+    if (self->submits && operation->state == State::in_flight && reads(operation->kind) &&
+        !must_wait) {
+        operation->unread_key = engine::stream_key_of(operation->request.fd);
+    }
     if (operation->state != State::in_flight || context->engine == nullptr ||
         context->is_inherited()) {
         OperationLife::leave_queue(context->binding, operation);
@@ -634,6 +718,9 @@ PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
         self->wake.reset();
         self->stage = Stage::started;
     } else if (self->stage != Stage::finished) {
+        if (self->submits && self->operation) {
+            keep_for_next_read(operation_of(self));
+        }
         finish(self);
     }
     Py_RETURN_NONE;

@@ -29,8 +29,9 @@ struct Awaitable {
     bool was_started = false;          // by start(): cancelling who waits for it leaves it alone
     std::uint64_t binding_number = 0;  // of the binding that counts it among its suspended, or 0
     bool was_awaited = false;
-    bool is_running = false;  // in one of its methods, which may run Python code
-    const char* name = "";    // for people
+    bool cannot_take = false;  // a stream that its step can't read without waiting
+    bool is_running = false;   // in one of its methods, which may run Python code
+    const char* name = "";     // for people
     Ref context;
     Ref operation;
     Ref wake;  // what the task waits for while it is suspended, and of which kind it is:

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "engine/request.hpp"
+#include "engine/unread_bytes.hpp"
 #include "python/call_details.hpp"
 #include "python/descriptor.hpp"
 #include "python/operation_memory.hpp"
@@ -61,8 +63,11 @@ struct Operation {
     // was cancelled.
     LifeOwned<bool> is_awaited;
     bool is_counted_as_cancelled = false;  // by statistics()
-    LifeOwned<bool> is_borrowed;           // counted in LoopBinding::borrowed
-    LifeOwned<AwaitableObject*> awaiter;   // suspended; it owns a reference to the operation
+    // Of an awaited read of a stream, whose task was cancelled: what it brings is kept for this
+    // one.
+    std::optional<engine::StreamKey> unread_key;
+    LifeOwned<bool> is_borrowed;          // counted in LoopBinding::borrowed
+    LifeOwned<AwaitableObject*> awaiter;  // suspended; it owns a reference to the operation
 };
 
 struct OperationObject : PyObject, Operation {};

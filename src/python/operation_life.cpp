@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cassert>
 
+#include "engine/unread_bytes.hpp"
 #include "python/awaitable.hpp"
 #include "python/cancellation.hpp"
 #include "python/operation.hpp"
@@ -87,11 +88,17 @@ void OperationLife::store_result(OperationObject* operation, std::int64_t result
 void OperationLife::complete(ContextObject* context, OperationObject* operation,
                              std::int64_t result) noexcept {
     leave_flight(context, operation);
+    const bool is_unwanted = operation->is_awaited && operation->unread_key &&
+                             (operation->awaiter == nullptr || operation->awaiter->deferred);
+    if (is_unwanted && result > 0) {
+        engine::keep_unread(*operation->unread_key, operation->request, result);
+    }
     store_result(operation, result);
     change(operation, State::in_flight, State::completed);
     note_end_of_cancellation(context, operation);
     ++context->statistics.completed;
-    context->statistics.failed += result < 0 ? 1 : 0;
+    const bool has_failed = result < 0 && !operation->request.is_ready;
+    context->statistics.failed += has_failed ? 1 : 0;
     if (operation->is_awaited) {
         give_back_borrowed(context, operation);
         if (operation->awaiter != nullptr) {
@@ -116,6 +123,11 @@ void OperationLife::complete_at_once(ContextObject* context, OperationObject* op
     ++statistics.submissions;
     ++statistics.submitted;
     ++statistics.completed;
+}
+
+void OperationLife::complete_claimed(OperationObject* operation, std::int64_t result) noexcept {
+    store_result(operation, result);
+    change(operation, State::submitting, State::completed);
 }
 
 // --- what getevents hands out

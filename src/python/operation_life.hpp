@@ -8,6 +8,7 @@
 //     in_flight            end_flight()        submitting      (the engine did not take it)
 //     in_flight            complete()          completed
 //     created, completed   complete_at_once()  completed
+//     submitting           complete_claimed()  completed
 //
 // Each transition asserts, in debug builds, the state that it begins with. All are called with the
 // context of the operation locked; those without a context, with the operation itself. None runs
@@ -49,6 +50,10 @@ public:
     // The same for one that was never in flight.
     static void complete_at_once(ContextObject* context, OperationObject* operation,
                                  std::int64_t result) noexcept;
+
+    // The same for one whose step has taken what a stream had; it was counted when the stream
+    // became ready.
+    static void complete_claimed(OperationObject* operation, std::int64_t result) noexcept;
 
     // In a child process: it is not in flight there, and never completes. The reference of the list
     // is the caller's.

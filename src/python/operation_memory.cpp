@@ -10,6 +10,7 @@
 #include <new>
 
 #include "engine/mapped_memory.hpp"
+#include "engine/stream_transfer.hpp"
 #include "python/arguments.hpp"
 #include "python/buffer_owners.hpp"
 #include "python/exceptions.hpp"
@@ -349,6 +350,23 @@ int LastAlignment::find(int fd, engine::Alignment& alignment) noexcept {
 bool prepare_landing(Operation& operation, LastAlignment& alignments) {
     return operation.request.is_direct ? prepare_aligned(operation, alignments)
                                        : prepare_bytes(operation);
+}
+
+std::optional<std::int64_t> take_from_stream(Operation& operation) {
+    const auto fd = operation.file.ask();
+    if (!fd) {
+        return std::nullopt;
+    }
+    if (engine::status_of(*fd).identity != operation.request.ready_file) {
+        return -EBADF;  // closed, and perhaps another file by now
+    }
+    operation.request.fd = *fd;
+    operation.request.is_direct = false;
+    operation.request.is_aligned_later = false;
+    if (!(operation.kind == Kind::read ? prepare_bytes(operation) : prepare_payload(operation))) {
+        return std::nullopt;
+    }
+    return engine::take_from_stream(operation.request, *fd);
 }
 
 bool landed_wrong(const Operation& operation) noexcept {

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -106,6 +107,10 @@ private:
 bool prepare_landing(Operation& operation, LastAlignment& alignments);
 
 // Whether a read failed only because it was planned by a guess.
+// For a read of a stream in the step of its task: takes what there is, as
+// engine::take_from_stream(). None with an exception set.
+std::optional<std::int64_t> take_from_stream(Operation& operation);
+
 bool landed_wrong(const Operation& operation) noexcept;
 
 // A read has landed. `result` is what the kernel returned, 0 or more; returns how many bytes of
