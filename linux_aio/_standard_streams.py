@@ -79,6 +79,12 @@ class _StandardFile(File):
             self._leave()
             raise
 
+    async def _read_slow(self, size: int) -> bytes:
+        if not self._is_learnt:  # the shortest way takes no turn
+            await self._turn()
+            self._leave()
+        return await super()._read_slow(size)
+
     def _take_result(self) -> None:
         """What has become of a write that a task did not wait for; its loop may be gone."""
         request = self._request
