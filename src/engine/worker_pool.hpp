@@ -251,7 +251,8 @@ private:
     // Of brief requests that follow each other, which would wake a thread of the program's for
     // each.
     Signal held_;
-    unsigned brief_ = 0;  // workers on a brief request
+    unsigned brief_ = 0;         // workers on a brief request, but for those that were stuck
+    unsigned brief_stalls_ = 0;  // how often those were taken to be stuck
     bool stall_is_watched_ = false;
 };
 

@@ -150,6 +150,11 @@ bool WorkerPool::wait_for_work(Lock& lock) noexcept {
                 return false;
             }
             is_stalled = watches && front == queue_.front();
+            if (is_stalled && brief_ != 0) {
+                // they hang, maybe for long: what comes next does not wait behind them again
+                brief_ = 0;
+                ++brief_stalls_;
+            }
         }
     }
     return true;
@@ -175,6 +180,7 @@ void WorkerPool::run_worker() noexcept {
         request->stage = Stage::in_worker;
         const bool is_brief = request->is_brief;
         brief_ += is_brief ? 1 : 0;
+        const auto stalls = brief_stalls_;
         if (!queue_.empty()) {
             call_for_worker();
             start_wanted_workers(lock);
@@ -191,7 +197,7 @@ void WorkerPool::run_worker() noexcept {
             work_on(*request, worker, lock);
         }
         give_place_back(is_over ? closing_ : working_, place);
-        brief_ -= is_brief ? 1 : 0;
+        brief_ -= is_brief && stalls == brief_stalls_ ? 1 : 0;
     }
     --workers_;
     if (workers_ == 0) {
