@@ -28,12 +28,19 @@ if "LINUX_AIO_BUILD" in os.environ:
 # which has no extension module, instead of what is being tested.
 os.environ.setdefault("PYTHONSAFEPATH", "1")
 
+from support.borrowed_loops import end_borrowed_loops  # noqa: E402
 from support.portable import PORTABLE, REASON, aio_refused, portable_files  # noqa: E402
 
 if PORTABLE:
     files = portable_files()
     found = [str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")]
     collect_ignore = [name for name in found if name not in files]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def borrowed_loops() -> Iterator[None]:
+    yield
+    end_borrowed_loops()
 
 
 def pytest_configure(config: pytest.Config) -> None:

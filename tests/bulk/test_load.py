@@ -463,13 +463,16 @@ def test_a_child_process_that_is_forked_in_the_middle(path: Path) -> None:
     children: list[int] = []
 
     def fork_once(done: int, total: int) -> None:
-        if not children:
+        if not children and done < total:
             children.append(os.fork())
 
     buffer = bytearray(SIZE)
     forget(path)
     try:
-        load_into(path, [(0, buffer)] * 400, direct=False, chunk=4096, progress=fork_once)
+        rounds = 400
+        while not children:  # unless all was read before the first report
+            load_into(path, [(0, buffer)] * rounds, direct=False, chunk=4096, progress=fork_once)
+            rounds *= 4
     except RuntimeError:
         if children == [0]:
             os._exit(0 if not ring_descriptors() else 2)
