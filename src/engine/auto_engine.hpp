@@ -52,6 +52,7 @@ public:
     CancelAnswer post_cancellation_if_endless(Request& request) noexcept override;
     CancelAnswer wait_for_answer(Request& request, std::uint32_t flight,
                                  std::chrono::nanoseconds time) noexcept override;
+    void wait_for_signals() noexcept override { pool_.wait_for_signals(); }
     RouteCounts routes() const noexcept override;
 
 private:

@@ -115,6 +115,9 @@ public:
         return CancelAnswer::no;
     }
 
+    // Waits until the eventfds of what was reaped are signalled, where that may come later.
+    virtual void wait_for_signals() noexcept {}
+
     // Cancels, waits for the answer, and returns whether the request ends with -ECANCELED.
     bool cancel(Request& request) noexcept;
 

@@ -321,6 +321,7 @@ void WorkerPool::add_signal(Signal signal) noexcept {
         signals_[signal_count_++] = signal;
     } else {
         signal.send();
+        note_sent(signal.count);
         let_go(signal.file);
     }
 }
@@ -336,6 +337,7 @@ void WorkerPool::send_signals(Lock& lock) noexcept {
     }
     lock.lock();
     for (const auto& signal : signals) {
+        note_sent(signal.count);
         let_go(signal.file);
     }
     signal_count_ = 0;

@@ -36,6 +36,12 @@ public:
     // Null before the first join().
     WorkerPool* get() const noexcept { return joined_.load(std::memory_order_acquire); }
 
+    void wait_for_signals() noexcept {
+        if (auto* pool = get(); pool != nullptr) {
+            pool->wait_for_signals();
+        }
+    }
+
     PoolClient& client() noexcept { return *client_; }
     CompletionQueue& completions() noexcept { return client_->completions; }
 

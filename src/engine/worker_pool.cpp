@@ -47,9 +47,25 @@ WorkerPool::WorkerPool(MakeReactor make_reactor, MakeReactor second_choice)
 }
 
 WorkerPool::Signal WorkerPool::take_signal(Request& request) noexcept {
+    signals_taken_ += request.signal_file != nullptr ? 1 : 0;
     return {.file = std::exchange(request.signal_file, nullptr),
             .count = 1,
             .may_block = request.eventfd_may_block};
+}
+
+void WorkerPool::note_sent(std::uint64_t count) noexcept {
+    signals_sent_ += count;
+    if (signal_waiters_ != 0) {
+        state_changed_.notify_all();
+    }
+}
+
+void WorkerPool::wait_for_signals() noexcept {
+    Lock lock(mutex_);
+    const auto taken = signals_taken_;
+    ++signal_waiters_;
+    state_changed_.wait_for(lock, std::chrono::seconds(1), [&] { return signals_sent_ >= taken; });
+    --signal_waiters_;
 }
 
 // Of a request that waits for a thread.

@@ -67,6 +67,9 @@ public:
     CancelAnswer wait_for_answer(Request& request, std::uint32_t flight,
                                  std::chrono::nanoseconds time) noexcept;
 
+    // Until the eventfds of what has completed so far are signalled: for a close that waits anyway.
+    void wait_for_signals() noexcept;
+
     // The client has nothing in flight that was not reaped. A thread that is about to post its
     // last completion frees it.
     void leave(std::unique_ptr<PoolClient> client) noexcept;
@@ -129,7 +132,8 @@ private:
     };
 
     // worker_pool.cpp: called by all threads
-    static Signal take_signal(Request& request) noexcept;
+    Signal take_signal(Request& request) noexcept;
+    void note_sent(std::uint64_t count) noexcept;
     void let_go(FileRef* file) noexcept;
     RequestList& list_of(Stage stage) noexcept;
     void give_to_reactor(Request& request, Stage stage) noexcept;
@@ -223,6 +227,9 @@ private:
     PostedList cancellations_;
     std::array<Signal, 64> signals_{};
     std::size_t signal_count_ = 0;
+    std::uint64_t signals_taken_ = 0;  // of requests that have completed
+    std::uint64_t signals_sent_ = 0;
+    unsigned signal_waiters_ = 0;
 
     // Of the reactor's thread, whose rights the workers have. To be found again: when a thread of
     // the program's was seen to have others, as after setuid(2), which changes all threads'.

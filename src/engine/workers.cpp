@@ -341,6 +341,7 @@ void WorkerPool::send_held(Lock& lock) noexcept {
     lock.unlock();
     signal.send();
     lock.lock();
+    note_sent(signal.count);
     let_go(signal.file);
 }
 

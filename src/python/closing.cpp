@@ -23,11 +23,14 @@ void cancel_all(const ContextObject* context) noexcept {
 }
 
 // Without the GIL: very many contexts that are closed at a time wait for each other.
-void destroy_engine(ContextObject* context) noexcept {
+void destroy_engine(ContextObject* context, bool may_wait) noexcept {
     context->last_routes = context->engine->routes();
     auto engine = std::exchange(context->engine, nullptr);
     const auto eventfd = std::move(context->eventfd);
     const GilRelease release;
+    if (may_wait) {
+        engine->wait_for_signals();
+    }
     engine.reset();
 }
 
@@ -81,7 +84,8 @@ bool close(ContextObject* context) {
             break;  // another thread was faster
         }
         if (is_idle(context)) {
-            destroy_engine(context);
+            // not in an event loop's thread, which waits for no thread of ours
+            destroy_engine(context, !context->binding.loop);
             end_binding(context);
             break;
         }
@@ -128,7 +132,7 @@ void abandon(ContextObject* context) noexcept {
         return;
     }
     if (is_idle(context)) {
-        destroy_engine(context);
+        destroy_engine(context, false);
         return;
     }
     // Polls: cancelled, they keep the context until a sweep takes their completions.
