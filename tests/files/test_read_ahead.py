@@ -301,13 +301,16 @@ def test_a_thousand_readers(tmp_path: Path) -> None:
     run(main())
 
 
+@pytest.mark.engine("auto", "uring", "threads")  # kernel AIO may have read all when it returns
 def test_a_dropped_file_gives_its_budget_back(fuse: HoldingFS) -> None:
     path = fuse.create("file", pattern(4 * MIB))
 
     async def main() -> None:
         file = await linux_aio.open(path, "rb")
-        for _ in range(4):
+        for _ in range(24):
             await file.read(128 * KIB)
+            if _read_ahead.budget.taken:
+                break
         assert _read_ahead.budget.taken
         with pytest.warns(ResourceWarning):
             del file
