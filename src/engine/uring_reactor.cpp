@@ -24,7 +24,7 @@ constexpr unsigned entries = 256;
 constexpr unsigned completions = 4096;
 
 // Of the kernel's own threads, for what it can only do by waiting.
-constexpr unsigned most_kernel_workers = 64;
+constexpr unsigned most_kernel_workers = 128;
 
 // What completions carry: the address of a request, marked if it is the closing of its file that is
 // over; the place of a cancellation, marked; or one of these.

@@ -245,7 +245,7 @@ private:
     // kernel's own (uring_reactor.cpp has their number).
     static constexpr unsigned most_workers = 128;
     static constexpr unsigned most_closers = 32;
-    static constexpr unsigned most_kernel_threads = 64;
+    static constexpr unsigned most_kernel_threads = 128;
     DeviceQueues working_{most_workers / 4};
     DeviceQueues closing_{most_closers / 4};
     DeviceQueues in_kernel_{most_kernel_threads / 4};
