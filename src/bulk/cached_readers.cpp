@@ -5,7 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
+
+#include "engine/detached_thread.hpp"
 
 namespace bulk {
 namespace {
@@ -45,11 +46,7 @@ void CachedReaders::start(unsigned helpers) noexcept {
         return;
     }
     pthread_attr_setstacksize(&attributes, stack_size);
-    // Signals are for the program's threads.
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const engine::SignalsBlocked blocked;
     const auto begin = [](void* self) -> void* {
         static_cast<CachedReaders*>(self)->help();
         return nullptr;
@@ -59,7 +56,6 @@ void CachedReaders::start(unsigned helpers) noexcept {
            pthread_create(&threads_[thread_count_], &attributes, begin, this) == 0) {
         ++thread_count_;
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     pthread_attr_destroy(&attributes);
 }
 

@@ -767,22 +767,18 @@ CancelAnswer AutoEngine::post_cancellation(Request& request) noexcept {
         case Route::workers:
             break;
     }
-    auto* pool = pool_.get();
-    return pool != nullptr ? pool->post_cancellation(request) : CancelAnswer::no;
+    return pool_.post_cancellation(request);
 }
 
 CancelAnswer AutoEngine::post_cancellation_if_endless(Request& request) noexcept {
     const bool is_ours = request.route == Route::reactor || request.route == Route::workers;
-    auto* pool = pool_.get();
-    return is_ours && pool != nullptr ? pool->post_cancellation_if_endless(pool_.client(), request)
-                                      : post_cancellation(request);
+    return is_ours ? pool_.post_cancellation_if_endless(request) : post_cancellation(request);
 }
 
 // Only threads of ours answer later.
 CancelAnswer AutoEngine::wait_for_answer(Request& request, std::uint32_t flight,
                                          std::chrono::nanoseconds time) noexcept {
-    auto* pool = pool_.get();
-    return pool != nullptr ? pool->wait_for_answer(request, flight, time) : CancelAnswer::no;
+    return pool_.wait_for_answer(request, flight, time);
 }
 
 RouteCounts AutoEngine::routes() const noexcept {

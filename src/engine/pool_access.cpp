@@ -53,6 +53,29 @@ Submission PoolAccess::submit(std::span<Request* const> requests,
     return pool->submit(*client_, requests, note);
 }
 
+CancelAnswer PoolAccess::post_cancellation(Request& request) noexcept {
+    auto* pool = get();
+    return pool != nullptr ? pool->post_cancellation(request) : CancelAnswer::no;
+}
+
+CancelAnswer PoolAccess::post_cancellation_if_endless(Request& request) noexcept {
+    auto* pool = get();
+    return pool != nullptr ? pool->post_cancellation_if_endless(*client_, request)
+                           : CancelAnswer::no;
+}
+
+CancelAnswer PoolAccess::wait_for_answer(Request& request, std::uint32_t flight,
+                                         std::chrono::nanoseconds time) noexcept {
+    auto* pool = get();
+    return pool != nullptr ? pool->wait_for_answer(request, flight, time) : CancelAnswer::no;
+}
+
+void PoolAccess::wait_for_signals() noexcept {
+    if (auto* pool = get(); pool != nullptr) {
+        pool->wait_for_signals();
+    }
+}
+
 WorkerPool* PoolAccess::join(int& error) noexcept {
     if (auto* pool = get(); pool != nullptr) {
         return pool;

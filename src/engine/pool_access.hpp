@@ -36,11 +36,12 @@ public:
     // Null before the first join().
     WorkerPool* get() const noexcept { return joined_.load(std::memory_order_acquire); }
 
-    void wait_for_signals() noexcept {
-        if (auto* pool = get(); pool != nullptr) {
-            pool->wait_for_signals();
-        }
-    }
+    // See WorkerPool. Before the first join() there is nothing to cancel or to wait for.
+    CancelAnswer post_cancellation(Request& request) noexcept;
+    CancelAnswer post_cancellation_if_endless(Request& request) noexcept;
+    CancelAnswer wait_for_answer(Request& request, std::uint32_t flight,
+                                 std::chrono::nanoseconds time) noexcept;
+    void wait_for_signals() noexcept;
 
     PoolClient& client() noexcept { return *client_; }
     CompletionQueue& completions() noexcept { return client_->completions; }

@@ -17,8 +17,9 @@
 #include <thread>
 #include <utility>
 
-#include "engine/fork_guard.hpp"
+#include "engine/detached_thread.hpp"
 #include "engine/local_mounts.hpp"
+#include "engine/per_process.hpp"
 #include "engine/rights.hpp"
 #include "engine/unique_fd.hpp"
 #include "engine/worker_pool.hpp"
@@ -67,26 +68,10 @@ private:
     unsigned idle_ = 0;
 };
 
-// One for the process. A child process has none of the threads, and one of them may have held the
-// lock: it makes a pool of its own, and leaves the parent's as it is.
+// Null for lack of memory.
 Pool* pool() noexcept {
-    struct Current {
-        Pool pool;
-        ForkGuard guard;
-    };
-    static std::atomic<Current*> current = nullptr;
-    auto* found = current.load(std::memory_order_acquire);
-    while (found == nullptr || found->guard.is_inherited()) {
-        auto* made = new (std::nothrow) Current;
-        if (made == nullptr) {
-            return nullptr;
-        }
-        if (current.compare_exchange_strong(found, made)) {
-            return &made->pool;
-        }
-        delete made;
-    }
-    return &found->pool;
+    static PerProcess<Pool> pools;
+    return pools.get();
 }
 
 int duplicate(int fd, UniqueFd& copy) noexcept {
@@ -121,19 +106,11 @@ int Pool::submit(std::unique_ptr<Task>& task) noexcept {
 
 bool Pool::start_thread(const Rights& rights) noexcept {
     auto start = std::unique_ptr<Thread>(new (std::nothrow) Thread{this, rights});
-    pthread_attr_t attributes;
-    if (start == nullptr || pthread_attr_init(&attributes) != 0) {
+    if (start == nullptr) {
         return false;
     }
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, stack_size);
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_t thread{};
-    const int error = pthread_create(
-        &thread, &attributes,
+    const int error = start_detached_thread(
+        stack_size,
         [](void* argument) -> void* {
             pthread_setname_np(pthread_self(), "aio-program");
             const auto begun = std::unique_ptr<Thread>(static_cast<Thread*>(argument));
@@ -142,8 +119,6 @@ bool Pool::start_thread(const Rights& rights) noexcept {
             return nullptr;
         },
         start.get());
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    pthread_attr_destroy(&attributes);
     if (error == 0) {
         [[maybe_unused]] const auto* handed_over = start.release();
     }

@@ -4,14 +4,12 @@
 #include <pthread.h>
 
 #include <array>
-#include <atomic>
 #include <condition_variable>
-#include <csignal>
 #include <cstddef>
 #include <mutex>
-#include <new>
 
-#include "engine/fork_guard.hpp"
+#include "engine/detached_thread.hpp"
+#include "engine/per_process.hpp"
 #include "libaio/calls.hpp"
 
 namespace engine {
@@ -39,29 +37,12 @@ private:
     std::array<io_context_t, 64> waiting_{};
     std::size_t count_ = 0;
     unsigned threads_ = 0;
-    ForkGuard guard_;
-
-public:
-    bool is_inherited() const noexcept { return guard_.is_inherited(); }
-    Disposal* inherited = nullptr;  // the parent's, whose queues are the parent's
 };
 
 // Null for lack of memory.
 Disposal* disposal() noexcept {
-    static std::atomic<Disposal*> current = nullptr;
-    auto* found = current.load(std::memory_order_acquire);
-    while (found == nullptr || found->is_inherited()) {
-        auto* made = new (std::nothrow) Disposal;
-        if (made == nullptr) {
-            return nullptr;
-        }
-        made->inherited = found;
-        if (current.compare_exchange_strong(found, made)) {
-            return made;
-        }
-        delete made;
-    }
-    return found;
+    static PerProcess<Disposal> disposals;
+    return disposals.get();
 }
 
 bool Disposal::take_over(io_context_t context) noexcept {
@@ -80,28 +61,12 @@ bool Disposal::take_over(io_context_t context) noexcept {
 }
 
 bool Disposal::start_thread() noexcept {
-    pthread_attr_t attributes;
-    if (pthread_attr_init(&attributes) != 0) {
-        return false;
-    }
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, stack_size);
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_t thread{};
-    const int error = pthread_create(
-        &thread, &attributes,
-        [](void* argument) -> void* {
-            pthread_setname_np(pthread_self(), "aio-destroy");
-            static_cast<Disposal*>(argument)->run();
-            return nullptr;
-        },
-        this);
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    pthread_attr_destroy(&attributes);
-    return error == 0;
+    const auto body = [](void* argument) -> void* {
+        pthread_setname_np(pthread_self(), "aio-destroy");
+        static_cast<Disposal*>(argument)->run();
+        return nullptr;
+    };
+    return start_detached_thread(stack_size, body, this) == 0;
 }
 
 void Disposal::run() noexcept {

@@ -78,20 +78,16 @@ int ThreadEngine::wait(Ticket ticket, Timeout timeout) noexcept {
 }
 
 CancelAnswer ThreadEngine::post_cancellation(Request& request) noexcept {
-    auto* pool = pool_.get();
-    return pool != nullptr ? pool->post_cancellation(request) : CancelAnswer::no;
+    return pool_.post_cancellation(request);
 }
 
 CancelAnswer ThreadEngine::post_cancellation_if_endless(Request& request) noexcept {
-    auto* pool = pool_.get();
-    return pool != nullptr ? pool->post_cancellation_if_endless(pool_.client(), request)
-                           : CancelAnswer::no;
+    return pool_.post_cancellation_if_endless(request);
 }
 
 CancelAnswer ThreadEngine::wait_for_answer(Request& request, std::uint32_t flight,
                                            std::chrono::nanoseconds time) noexcept {
-    auto* pool = pool_.get();
-    return pool != nullptr ? pool->wait_for_answer(request, flight, time) : CancelAnswer::no;
+    return pool_.wait_for_answer(request, flight, time);
 }
 
 RouteCounts ThreadEngine::routes() const noexcept {

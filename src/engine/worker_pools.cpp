@@ -2,14 +2,13 @@
 #include "engine/worker_pools.hpp"
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <mutex>
 #include <new>
 #include <system_error>
 #include <utility>
 
-#include "engine/fork_guard.hpp"
+#include "engine/per_process.hpp"
 #include "engine/reactors.hpp"
 
 namespace engine {
@@ -23,27 +22,12 @@ struct Entry {
 struct Process {
     std::mutex mutex;
     std::array<Entry, 2> entries;
-    ForkGuard guard;
-    Process* inherited = nullptr;  // the parent's, left as the fork found it
 };
 
-// A child process starts anew: a thread that is not there may have held the lock. Null for lack of
-// memory.
+// Null for lack of memory.
 Process* process() noexcept {
-    static std::atomic<Process*> current = nullptr;
-    auto* found = current.load(std::memory_order_acquire);
-    while (found == nullptr || found->guard.is_inherited()) {
-        auto* made = new (std::nothrow) Process;
-        if (made == nullptr) {
-            return nullptr;
-        }
-        made->inherited = found;
-        if (current.compare_exchange_strong(found, made)) {
-            return made;
-        }
-        delete made;
-    }
-    return found;
+    static PerProcess<Process> processes;
+    return processes.get();
 }
 
 std::shared_ptr<WorkerPool> make(PoolKind kind) {

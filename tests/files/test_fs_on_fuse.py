@@ -7,7 +7,7 @@ import asyncio
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,10 @@ import pytest
 
 import linux_aio
 from linux_aio import fs
-from support.fusefs import HoldingFS, fs_available, mounted
+from support.fusefs import HoldingFS
 from support.loops import run, until
 
-
-@pytest.fixture
-def fuse(tmp_path: Path) -> Iterator[HoldingFS]:
-    if reason := fs_available():
-        pytest.skip(reason)
-    with mounted(tmp_path) as file_system:
-        yield file_system
+pytest_plugins = ["support.fixtures"]
 
 
 def outcome(function: Callable[[], Any]) -> Any:

@@ -10,7 +10,6 @@ import random
 import resource
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,17 @@ import pytest
 
 import linux_aio
 from support import mounts
-from support.fusefs import HoldingFS, fs_available, mounted
+from support.fusefs import HoldingFS
 from support.interpreters import AVAILABLE, interpreter
 from support.loops import run
 from support.open_files import open_below, settle_below
+
+pytest_plugins = ["support.fixtures"]
 
 by_more_than_aio = pytest.mark.engine("auto", "uring", "threads")
 
 # The longest that a loop may stand still, in seconds: see test_stuck_streams.py.
 STALL = 0.5
-
-
-@pytest.fixture
-def fuse(tmp_path: Path) -> Iterator[HoldingFS]:
-    reason = fs_available()
-    if reason is not None:
-        pytest.skip(reason)
-    with mounted(tmp_path) as file_system:
-        yield file_system
 
 
 # --- sizes

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,13 @@ import pytest
 
 import linux_aio
 from linux_aio import AIOContext, read_bytes, read_text, write_bytes, write_text
-from support.fusefs import HoldingFS, fs_available, mounted
+from support.fusefs import HoldingFS
 from support.loops import LOOP_FACTORIES, LoopFactory, run, until
 from support.mounts import tmpfs_mount, tmpfs_mount_reason
 
+pytest_plugins = ["support.fixtures"]
+
 SIZES = [0, 1, 4095, 4096, 4097, 100_000, 256 * 1024, 256 * 1024 + 1, 20_000_003]
-
-
-@pytest.fixture
-def fuse(tmp_path: Path) -> Iterator[HoldingFS]:
-    if reason := fs_available():
-        pytest.skip(reason)
-    with mounted(tmp_path) as file_system:
-        yield file_system
 
 
 def outcome(function: Callable[[], Any]) -> Any:

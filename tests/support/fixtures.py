@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,15 @@ def fs(mounted_fs: HoldingFS) -> Iterator[HoldingFS]:
     yield mounted_fs
     mounted_fs.unhold()
     mounted_fs.reset()
+
+
+@pytest.fixture
+def fuse(tmp_path: Path) -> Iterator[HoldingFS]:
+    """A file system of the test's own, at its tmp_path."""
+    if reason := fs_available():
+        pytest.skip(reason)
+    with mounted(tmp_path) as file_system:
+        yield file_system
 
 
 @pytest.fixture

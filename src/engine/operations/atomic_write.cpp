@@ -2,7 +2,6 @@
 #include "engine/operations/atomic_write.hpp"
 
 #include <fcntl.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include <utility>
 
 #include "engine/operations/link_target.hpp"
+#include "engine/operations/random_number.hpp"
 #include "engine/operations/write_file.hpp"
 #include "engine/unique_fd.hpp"
 
@@ -26,16 +26,9 @@ using Name = std::array<char, 64>;
 
 // A name that nobody has, as far as chance goes.
 Name make_name() noexcept {
-    std::uint64_t number = 0;
-    if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number) {
-        timespec now{};
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        number = static_cast<std::uint64_t>(now.tv_nsec) * 2654435761U ^
-                 reinterpret_cast<std::uintptr_t>(&number);
-    }
     Name name{};
     std::snprintf(name.data(), name.size(), ".linux-aio-%016llx",
-                  static_cast<unsigned long long>(number));
+                  static_cast<unsigned long long>(random_number()));
     return name;
 }
 

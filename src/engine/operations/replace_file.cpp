@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -13,12 +12,13 @@
 #include <cstdio>
 #include <cstring>
 
+#include "engine/operations/random_number.hpp"
 #include "engine/operations/system_result.hpp"
+#include "engine/operations/write_file.hpp"
 
 namespace engine {
 namespace {
 
-constexpr std::size_t most_in_one_write = std::size_t{1} << 30U;
 constexpr int most_links = 40;  // as the kernel follows
 constexpr mode_t new_mode = 0666;
 
@@ -171,23 +171,16 @@ std::int64_t ReplaceFileCall::open_with_name() noexcept {
 
 // .NAME.RANDOM.tmp beside the target.
 bool ReplaceFileCall::new_name() noexcept {
-    std::uint64_t random = 0;
-    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random) {
-        timespec now{};
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        random = static_cast<std::uint64_t>(now.tv_nsec) * 0x9e3779b97f4a7c15U +
-                 reinterpret_cast<std::uintptr_t>(this);
-    }
     const char* const slash = std::strrchr(target_.data(), '/');
     const char* const name = slash == nullptr ? target_.data() : slash + 1;
     const int length =
         std::snprintf(temporary_.data(), temporary_.size(), "%s/.%.200s.%012" PRIx64 ".tmp",
-                      folder_.data(), name, random & 0xffffffffffffU);
+                      folder_.data(), name, random_number() & 0xffffffffffffU);
     return length > 0 && static_cast<std::size_t>(length) < temporary_.size();
 }
 
 std::int64_t ReplaceFileCall::fill_new() noexcept {
-    const auto written = write_all(file_.get());
+    const auto written = write_all(file_.get(), data_, size_);
     if (written < 0) {
         return written;
     }
@@ -269,19 +262,6 @@ std::int64_t ReplaceFileCall::link_to(const char* name) noexcept {
     return result_of(linkat(AT_FDCWD, own.data(), AT_FDCWD, name, AT_SYMLINK_FOLLOW));
 }
 
-std::int64_t ReplaceFileCall::write_all(int fd) const noexcept {
-    std::size_t written = 0;
-    while (written < size_) {
-        const auto count = std::min(size_ - written, most_in_one_write);
-        const auto result = result_of(::write(fd, data_ + written, count));
-        if (result < 0 && result != -EINTR) {
-            return result;
-        }
-        written += result > 0 ? static_cast<std::size_t>(result) : 0;
-    }
-    return 0;
-}
-
 std::int64_t ReplaceFileCall::write_in_place() const noexcept {
     UniqueFd file;
     do {
@@ -290,7 +270,7 @@ std::int64_t ReplaceFileCall::write_in_place() const noexcept {
     if (!file.is_open()) {
         return -errno;
     }
-    if (const auto result = write_all(file.get()); result < 0) {
+    if (const auto result = write_all(file.get(), data_, size_); result < 0) {
         return result;
     }
     // EINVAL: of a device that can't be synced

@@ -42,7 +42,6 @@ private:
     std::int64_t give_name() noexcept;
     bool rename_to_new(const char* name, std::int64_t& result) noexcept;
     std::int64_t link_to(const char* name) noexcept;
-    std::int64_t write_all(int fd) const noexcept;
     std::int64_t write_in_place() const noexcept;
     std::int64_t sync_folder() const noexcept;
 

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// An object that each process makes for itself when it first asks for it.
+//
+// A child process has none of the parent's threads, and one of them may have held a lock of the
+// object: the child makes its own, and leaves the parent's as the fork(2) found it.
+#pragma once
+
+#include <atomic>
+#include <new>
+
+#include "engine/fork_guard.hpp"
+
+namespace engine {
+
+template <typename Object>
+class PerProcess {
+public:
+    // Null for lack of memory. The object stays until the process ends.
+    Object* get() noexcept {
+        auto* found = current_.load(std::memory_order_acquire);
+        while (found == nullptr || found->guard.is_inherited()) {
+            auto* made = new (std::nothrow) Made;
+            if (made == nullptr) {
+                return nullptr;
+            }
+            made->inherited = found;
+            if (current_.compare_exchange_strong(found, made)) {
+                return &made->object;
+            }
+            delete made;
+        }
+        return &found->object;
+    }
+
+private:
+    struct Made {
+        Object object;
+        ForkGuard guard;
+        Made* inherited = nullptr;  // kept within reach, for the sake of leak checkers
+    };
+
+    std::atomic<Made*> current_ = nullptr;
+};
+
+}  // namespace engine
