@@ -168,8 +168,9 @@ void AioEngine::plan(std::span<Request* const> requests, std::optional<Pace> gue
         request->pace = guessed ? *guessed : guess(*request);
         request->is_tried = false;
         request->is_aligned_later = false;
-        request->is_direct = is_read(request->opcode) && !(guessed && ends_inside(*guessed)) &&
-                             files.is_direct(request->fd);
+        // Asked whatever is guessed: a guess may be about the file that had the number before, and
+        // a misaligned read of several extents may be refused only when it completes.
+        request->is_direct = is_read(request->opcode) && files.is_direct(request->fd);
     }
 }
 

@@ -24,22 +24,15 @@ constexpr Timeout::value_type unwakeable_wait = std::chrono::milliseconds(10);
 
 bool is_call(const Request* request) noexcept { return request->opcode == Opcode::call; }
 
-// How many from the front are calls, or are not.
-std::size_t count_alike(std::span<Request* const> requests) noexcept {
-    const bool are_calls = is_call(requests.front());
-    const auto end = std::ranges::find_if(
-        requests, [&](const Request* request) { return is_call(request) != are_calls; });
-    return static_cast<std::size_t>(end - requests.begin());
-}
-
 bool goes_to_kernel(const Request* request) noexcept { return request->route == Route::aio; }
 
-// How many from the front go to kernel AIO, or don't.
-std::size_t count_same_way(std::span<Request* const> requests) noexcept {
-    const bool to_kernel = goes_to_kernel(requests.front());
+// The requests from the front of which this says the same as of the first.
+template <typename Property>
+std::span<Request* const> first_alike(std::span<Request* const> requests, Property has) noexcept {
+    const bool wanted = has(requests.front());
     const auto end = std::ranges::find_if(
-        requests, [&](const Request* request) { return goes_to_kernel(request) != to_kernel; });
-    return static_cast<std::size_t>(end - requests.begin());
+        requests, [&](const Request* request) { return has(request) != wanted; });
+    return {requests.begin(), end};
 }
 
 // Most go to kernel AIO, which can't do these: a transfer at the file's position; a transfer of a
@@ -66,13 +59,21 @@ Route way_of(const Request& request) noexcept {
 
 }  // namespace
 
+// The pool is joined at once: its descriptors, made later, could take the number of a file that the
+// program has closed while an operation on it was in flight. If there is no pool now, wait() and
+// submit() try again.
+KernelEngine::KernelEngine(unsigned max_requests) : aio_(max_requests), pool_(PoolKind::epoll) {
+    int error = 0;
+    pool_.join(error);
+}
+
 Pace KernelEngine::guess(const Request& request) noexcept {
     return is_call(&request) ? Pace::perhaps : aio_.guess(request);
 }
 
 void KernelEngine::plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept {
     while (!requests.empty()) {
-        const auto alike = requests.first(count_alike(requests));
+        const auto alike = first_alike(requests, is_call);
         requests = requests.subspan(alike.size());
         if (!is_call(alike.front())) {
             aio_.plan(alike, guessed);
@@ -99,17 +100,17 @@ Submission KernelEngine::submit(std::span<Request* const> requests) noexcept {
     Submission submission;
     while (submission.taken < requests.size()) {
         const auto left = requests.subspan(submission.taken);
-        Submission next;
         const bool to_kernel = goes_to_kernel(left.front());
+        const auto batch = to_kernel ? first_alike(left, goes_to_kernel) : left.first(1);
+        Submission next;
         if (to_kernel) {
-            next = aio_.submit(left.first(count_same_way(left)));
+            next = aio_.submit(batch);
         } else {
-            next.error = submit_elsewhere(*left.front());
+            next.error = submit_elsewhere(*batch.front());
             next.taken = next.error == 0 ? 1 : 0;
         }
-        const bool is_all = next.taken == (to_kernel ? count_same_way(left) : 1);
         submission.taken += next.taken;
-        if (!is_all) {
+        if (next.taken != batch.size()) {
             submission.error = submission.taken == 0 ? next.error : 0;
             break;
         }
@@ -182,22 +183,19 @@ CancelAnswer KernelEngine::post_cancellation(Request& request) noexcept {
         case Route::workers:
             break;
     }
-    auto* pool = pool_.get();
-    return pool != nullptr ? pool->post_cancellation(request) : CancelAnswer::no;
+    return pool_.post_cancellation(request);
 }
 
 CancelAnswer KernelEngine::post_cancellation_if_endless(Request& request) noexcept {
     const bool is_ours = request.route == Route::reactor || request.route == Route::workers;
-    auto* pool = is_ours && !is_call(&request) ? pool_.get() : nullptr;
-    return pool != nullptr ? pool->post_cancellation_if_endless(pool_.client(), request)
-                           : post_cancellation(request);
+    return is_ours && !is_call(&request) ? pool_.post_cancellation_if_endless(request)
+                                         : post_cancellation(request);
 }
 
 // Only threads of ours answer later.
 CancelAnswer KernelEngine::wait_for_answer(Request& request, std::uint32_t flight,
                                            std::chrono::nanoseconds time) noexcept {
-    auto* pool = pool_.get();
-    return pool != nullptr ? pool->wait_for_answer(request, flight, time) : CancelAnswer::no;
+    return pool_.wait_for_answer(request, flight, time);
 }
 
 RouteCounts KernelEngine::routes() const noexcept {

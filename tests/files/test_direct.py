@@ -9,6 +9,7 @@ import errno
 import fcntl
 import gc
 import os
+import random
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -241,6 +242,42 @@ def test_the_same_for_awaited_reads(folder: Path) -> None:
 
 
 # --- direct_alignment
+
+
+def test_a_number_that_was_just_a_cached_files(folder: Path) -> None:
+    """What is known of a number may be about another file, for a moment.
+
+    A misaligned read of two extents is refused late, if the memory happens to be aligned.
+    """
+    gap = 512 * PAGE
+    nbytes = gap + PAGE + 100
+    holes = folder / "holes"
+    with holes.open("wb") as file:
+        file.write(b"a" * (gap - PAGE))
+        file.seek(gap)
+        file.write(b"b" * PAGE * 2)
+        file.flush()
+        os.fsync(file.fileno())
+    chance = random.Random(1)
+    bytes(8 << 20)  # malloc(3) has no mappings of their own for less from now on
+    kept: list[bytearray] = []  # they move the memory of the next read
+
+    async def main() -> None:
+        expected = b"a" * (gap - PAGE) + bytes(PAGE) + b"b" * (nbytes - gap)
+        with file_in_memory() as cached, AIOContext(16) as ctx:
+            for _ in range(200):
+                fd = os.dup(cached)
+                await ctx.read(100, fd)
+                direct = os.open(holes, os.O_RDONLY | os.O_DIRECT)
+                try:
+                    os.dup2(direct, fd)  # the number is closed, and is the other file's
+                    assert await ctx.read(nbytes, fd) == expected
+                finally:
+                    os.close(direct)
+                    os.close(fd)
+                kept.append(bytearray(100_000 + 16 * chance.randrange(64)))
+
+    asyncio.run(main())
 
 
 def test_what_is_needed_is_the_same_without_o_direct(folder: Path) -> None:
