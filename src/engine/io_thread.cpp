@@ -12,6 +12,7 @@
 #include "engine/file_type.hpp"
 #include "engine/interruption.hpp"
 #include "engine/stream_transfer.hpp"
+#include "engine/unread_bytes.hpp"
 #include "engine/worker_pool.hpp"
 
 namespace engine {
@@ -156,6 +157,9 @@ void WorkerPool::take_up_inbox() noexcept {
         const bool is_over = request->stage == Stage::over;
         request->stage = Stage::in_reactor;
         const bool comes_back = std::exchange(request->is_reactors, false);
+        if (comes_back && is_over) {
+            give_back_bytes(*request, request->result);
+        }
         if (comes_back && reactor_->take_back(*request) && is_over) {
             finish(*request, request->result);
         } else if (request->opcode == Opcode::call) {
@@ -291,6 +295,9 @@ void WorkerPool::finish(Request& request, std::int64_t result) noexcept {
         table_.note_closing();
         let_go(std::exchange(request.file, nullptr));
     } else {
+        if (closing == Closing::waits && is_read(request.opcode) && result > 0) {
+            request.unread_key = stream_key_of(file->fd);
+        }
         not_closed(request);
     }
 }

@@ -7,8 +7,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "engine/file_status.hpp"
+#include "engine/stream_key.hpp"
 
 namespace engine {
 
@@ -163,7 +165,10 @@ struct RequestState {
     FileRef* second_file = nullptr;  // of `second_fd`
     FileRef* signal_file = nullptr;  // and of `eventfd`
     int closing_fd = -1;             // what io_uring is to close
-    int poll_proxy = -1;             // an epoll(7) that io_uring polls in place of the file
+    // Of a read that has brought bytes, while its file is being closed: whose they are if it is
+    // cancelled now.
+    std::optional<StreamKey> unread_key;
+    int poll_proxy = -1;  // an epoll(7) that io_uring polls in place of the file
 };
 
 // From a successful submission until reap() returns it, an engine and the kernel refer to the

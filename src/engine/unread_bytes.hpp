@@ -10,18 +10,9 @@
 #include <span>
 
 #include "engine/request.hpp"
+#include "engine/stream_key.hpp"
 
 namespace engine {
-
-// Names what a stream's bytes come from, however often it is open.
-struct StreamKey {
-    std::uint64_t device = 0;
-    std::uint64_t inode = 0;
-    std::uint64_t special = 0;     // of a device
-    std::int64_t made_at = 0;      // of a device, whose number another terminal may get
-    std::uint32_t made_at_ns = 0;  // nanoseconds
-    bool operator==(const StreamKey&) const = default;
-};
 
 // None for files that are no streams, and for those that are read only by the thread that wants the
 // bytes. Does not wait.

@@ -7,35 +7,20 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <functional>
 #include <new>
 #include <system_error>
 #include <utility>
 
 #include "engine/brief_lock.hpp"
+#include "engine/detached_thread.hpp"
 #include "engine/interruption.hpp"
+#include "engine/unread_bytes.hpp"
 
 namespace engine {
 namespace {
 
 constexpr std::size_t stack_size = std::size_t{512} * 1024;
-
-// Threads of ours take no signals: those are for the program's.
-class SignalsBlocked {
-public:
-    SignalsBlocked() noexcept {
-        sigset_t all;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before_);
-    }
-    SignalsBlocked(const SignalsBlocked&) = delete;
-    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
-private:
-    sigset_t before_{};
-};
 
 }  // namespace
 
@@ -217,6 +202,12 @@ CancelAnswer WorkerPool::post(Request& request, bool only_if_stream) noexcept {
 }
 
 CancelAnswer WorkerPool::cancel_outside_reactor(Request& request) noexcept {
+    if (const auto key = std::exchange(request.unread_key, std::nullopt)) {
+        // Only its file is still to be closed. The next read may come before that.
+        keep_unread(*key, request, request.result);
+        request.result = -ECANCELED;
+        return CancelAnswer::yes;
+    }
     switch (request.stage) {
         case Stage::in_inbox:
         case Stage::in_queue:
@@ -250,7 +241,11 @@ CancelAnswer WorkerPool::cancel_outside_reactor(Request& request) noexcept {
             return CancelAnswer::pending;
         case Stage::over:
             set_cancelled(request, true);
-            return CancelAnswer::no;
+            if (!request.is_reactors) {
+                return CancelAnswer::no;
+            }
+            request.cancel_answer = CancelAnswer::pending;  // the bytes of a stream are given back
+            return CancelAnswer::pending;
         default:
             return CancelAnswer::no;
     }
@@ -338,23 +333,17 @@ int WorkerPool::start_thread(void (WorkerPool::*run)() noexcept) noexcept {
         void (WorkerPool::*run)() noexcept;
     };
     auto start = std::unique_ptr<Start>(new (std::nothrow) Start{weak_from_this().lock(), run});
-    pthread_attr_t attributes;
-    if (start == nullptr || pthread_attr_init(&attributes) != 0) {
+    if (start == nullptr) {
         return ENOMEM;
     }
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, stack_size);
-    const SignalsBlocked blocked;
-    pthread_t thread{};
-    const int error = pthread_create(
-        &thread, &attributes,
+    const int error = start_detached_thread(
+        stack_size,
         [](void* argument) -> void* {
             const auto begun = std::unique_ptr<Start>(static_cast<Start*>(argument));
             std::invoke(begun->run, *begun->pool);
             return nullptr;
         },
         start.get());
-    pthread_attr_destroy(&attributes);
     if (error == 0) {
         [[maybe_unused]] const auto* handed_over = start.release();
     }

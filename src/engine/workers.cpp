@@ -10,6 +10,7 @@
 
 #include "engine/blocking_call.hpp"
 #include "engine/interruption.hpp"
+#include "engine/unread_bytes.hpp"
 #include "engine/worker_pool.hpp"
 
 namespace engine {
@@ -240,12 +241,25 @@ void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept 
         lock.lock();
     }
     file->kind = kind;
-    if (request.is_reactors) {
+    if (request.is_reactors) {  // which looks at what it has brought
         request.result = result;
         give_to_reactor(request, Stage::over);
         return;
     }
+    give_back_bytes(request, result);
     finish_in_worker(request, result, lock);
+}
+
+// What a read of a stream brings after its cancellation is the next read's, which comes only now:
+// the bytes stay in order.
+void WorkerPool::give_back_bytes(Request& request, std::int64_t& result) noexcept {
+    if (result <= 0 || !is_read(request.opcode) || !is_cancelled(request)) {
+        return;
+    }
+    if (const auto key = stream_key_of(request.file->fd)) {
+        keep_unread(*key, request, result);
+        result = -ECANCELED;
+    }
 }
 
 // A transfer that may wait for ever, even though the file was ready a moment ago: somebody else may
@@ -265,8 +279,9 @@ std::int64_t WorkerPool::carry_out_stream(Request& request, Worker& worker, Lock
     lock.unlock();
     const short events = is_read(request.opcode) ? POLLIN : POLLOUT;
     pollfd look{.fd = fd, .events = events, .revents = 0};
-    std::int64_t result = -EAGAIN;
-    if (!request.is_reactors || poll(&look, 1, 0) != 0) {
+    const auto kept = is_read(request.opcode) ? take_unread(request, fd) : 0;
+    std::int64_t result = kept != 0 ? kept : -EAGAIN;
+    if (kept == 0 && (!request.is_reactors || poll(&look, 1, 0) != 0)) {
         const Interruptible interruptible;
         result = carry_out_with_priority(request, fd, true, &request.cancelled);
     }
@@ -281,8 +296,12 @@ std::int64_t WorkerPool::carry_out_stream(Request& request, Worker& worker, Lock
 
 void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
     const bool may_be_held = request.is_brief;
-    request.stage = Stage::none;
-    end_cancellation(request, result);
+    // A cancellation may still give back what it has brought, as long as its file is being closed.
+    const bool has_bytes = request.unread_key.has_value();
+    if (!has_bytes) {
+        request.stage = Stage::none;
+        end_cancellation(request, result);
+    }
     const std::array files{std::exchange(request.file, nullptr),
                            std::exchange(request.second_file, nullptr)};
     const int to_close = std::exchange(request.closing_fd, -1);
@@ -307,8 +326,16 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
     if (to_close >= 0) {
         ::close(to_close);
     }
-    client.completions.push(request, result);
-    lock.lock();
+    if (has_bytes) {
+        lock.lock();
+        request.unread_key.reset();
+        request.stage = Stage::none;
+        end_cancellation(request, request.result);
+        client.completions.push(request, request.result);
+    } else {
+        client.completions.push(request, result);
+        lock.lock();
+    }
     end_flight(client);
     for (; closing != 0; --closing) {
         table_.note_closed();

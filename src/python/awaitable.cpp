@@ -221,7 +221,7 @@ void submit_or_enqueue(AwaitableObject* self) {
     auto* context = context_of(self);
     PyObject* operation = operation_of(self);
     auto& budget = TurnBudget::of_this_thread();
-    if (context->room() == 0) {
+    if (context->room() == 0 || std::exchange(context->has_unread, false)) {
         reap(context);
     }
     if (read_at_once(self, budget)) {
@@ -243,11 +243,6 @@ void submit_or_enqueue(AwaitableObject* self) {
         const TurnBudget::Measure measure(budget, operation_of(self)->nbytes);
         submit_awaited(context, {&operation, 1}, pace);
         reap_until_over(context, operation_of(self));
-        if (operation_of(self)->state == State::completed && landed_wrong(*operation_of(self))) {
-            OperationLife::leave_queue(context->binding, operation_of(self));
-            submit_awaited(context, {&operation, 1});
-            reap_until_over(context, operation_of(self));
-        }
         if (operation_of(self)->listing == Listing::queued) {
             if (takes_in_step(self)) {
                 operation_of(self)->request.stream_read = engine::StreamRead::later;
@@ -532,7 +527,7 @@ PyObject* step(AwaitableObject* self) {
 // --- cancellation
 
 // The task is gone. What a read of a stream has brought, or still brings, is kept for the next one.
-void keep_for_next_read(OperationObject* operation) {
+void keep_for_next_read(ContextObject* context, OperationObject* operation) {
     const bool has_bytes = operation->state == State::completed && operation->result > 0;
     if (!reads(operation->kind) || !(has_bytes || operation->state == State::in_flight)) {
         return;
@@ -540,6 +535,7 @@ void keep_for_next_read(OperationObject* operation) {
     const auto key = engine::stream_key_of(operation->request.fd);
     if (!key || operation->state == State::in_flight) {
         operation->unread_key = key;
+        context->has_unread = context->has_unread || key.has_value();
         return;
     }
     const KeptException kept;
@@ -565,7 +561,7 @@ PyObject* end_with(AwaitableObject* self, Ref exception) {
     auto* operation = operation_of(self);
     auto* context = context_of(self);
     if (self->submits) {
-        keep_for_next_read(operation);
+        keep_for_next_read(context, operation);
     }
     const bool in_flight = operation->state == State::in_flight && context->engine != nullptr &&
                            !context->is_inherited();
@@ -719,7 +715,7 @@ PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
         self->stage = Stage::started;
     } else if (self->stage != Stage::finished) {
         if (self->submits && self->operation) {
-            keep_for_next_read(operation_of(self));
+            keep_for_next_read(context_of(self), operation_of(self));
         }
         finish(self);
     }

@@ -54,6 +54,8 @@ struct Context {
     LifeCount eventfds_in_flight;
     // Of these, how many another thread is just submitting: the engine may yet refuse them.
     std::size_t unconfirmed = 0;
+    // A read of a stream was given up in flight: what it has brought comes before the next read.
+    bool has_unread = false;
 
     // Completed and neither handed out nor asked for their result, in order of completion.
     OperationList collectable;

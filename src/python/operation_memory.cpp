@@ -369,12 +369,6 @@ std::optional<std::int64_t> take_from_stream(Operation& operation) {
     return engine::take_from_stream(operation.request, *fd);
 }
 
-bool landed_wrong(const Operation& operation) noexcept {
-    return !operation.request.is_aligned_later && operation.kind == Kind::read &&
-           operation.result == -EINVAL && !operation.memory.lands_aligned &&
-           engine::is_direct(operation.request.fd);
-}
-
 std::int64_t land(Operation& operation, std::int64_t result) noexcept {
     auto& memory = operation.memory;
     memory.payload_aligned = memory.lands_aligned;

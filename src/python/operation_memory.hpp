@@ -106,12 +106,9 @@ private:
 // I/O, else a bytes object. False with an exception set.
 bool prepare_landing(Operation& operation, LastAlignment& alignments);
 
-// Whether a read failed only because it was planned by a guess.
 // For a read of a stream in the step of its task: takes what there is, as
 // engine::take_from_stream(). None with an exception set.
 std::optional<std::int64_t> take_from_stream(Operation& operation);
-
-bool landed_wrong(const Operation& operation) noexcept;
 
 // A read has landed. `result` is what the kernel returned, 0 or more; returns how many bytes of
 // what was asked for there are.

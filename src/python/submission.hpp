@@ -29,8 +29,7 @@ inline constexpr std::size_t most_awaited = 32;
 
 // Submits operations that are awaited, and puts those back at the head of the queue for which there
 // is no room. Who can't be submitted lands with the reason. Returns whether any was submitted, or
-// failed. If their pace is given, what it makes likely is not asked again: the caller looks at
-// landed_wrong() when the operation has completed.
+// failed. A pace that is given is not guessed again.
 bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
                     std::optional<engine::Pace> pace = std::nullopt);
 
