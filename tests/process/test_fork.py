@@ -472,6 +472,7 @@ def test_contexts_that_were_dropped_in_flight_before(fs: HoldingFS, direct: int)
     deadline = time.monotonic() + PATIENCE
     while queues() != 0:  # the answer may still be on its way
         AIOContext(4).close()
+        time.sleep(0.1)  # until that one's own queue is destroyed
         assert time.monotonic() < deadline
 
 

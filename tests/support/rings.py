@@ -13,7 +13,16 @@ from pathlib import Path
 
 
 def rings() -> list[str]:
-    """A digest of each ring, of its header and all events: the kernel and its user write to it."""
+    """A digest of each ring, of its header and all events: the kernel and its user write to it.
+
+    Those of closed contexts, which a thread of ours still destroys, are waited for.
+    """
+    deadline = time.monotonic() + 10
+    times_quiet = 0  # a thread that has only just begun has no name of its own yet
+    while times_quiet < 3:
+        assert time.monotonic() < deadline
+        times_quiet = 0 if _are_being_destroyed() else times_quiet + 1
+        time.sleep(0.001)
     contents = (ctypes.string_at(start, end - start) for start, end in _mappings())
     return [hashlib.sha256(content).hexdigest() for content in contents]
 
@@ -32,6 +41,14 @@ def no_queues() -> bool:
     while queues() and time.monotonic() < deadline:
         time.sleep(0.001)
     return queues() == 0
+
+
+def _are_being_destroyed() -> bool:
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            if (task / "comm").read_text() == "aio-destroy\n":
+                return True
+    return False
 
 
 def _sockets() -> int:
