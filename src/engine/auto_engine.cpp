@@ -234,6 +234,7 @@ void AutoEngine::plan_direct(Request& request, const FileFacts::Look& look) noex
         return;
     }
     request.is_direct = true;
+    request.tried_file = look.status.identity;
     if (wants_no_wait(request) && !is_large) {
         send_to_kernel(request, Reason::other);
     } else if (is_large || look.medium == FileFacts::Medium::direct_far) {
@@ -619,6 +620,9 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
         const auto begun = is_timed ? Clock::now() : Clock::time_point();
         const auto part = aio()->submit(group);
         add(by_aio_, part.taken);
+        if (is_timed) {
+            take_refusals();
+        }
         submission.taken += part.taken;
         if (part.taken < group.size()) {
             submission.error = submission.taken == 0 ? part.error : 0;
@@ -641,6 +645,19 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
         }
     }
     return submission;
+}
+
+// What kernel AIO refused at once goes to threads of ours before the caller may close its file.
+// Whoever reaps finds what else has completed in the queue.
+void AutoEngine::take_refusals() noexcept {
+    std::array<Completion, 2 * disk_batch_size> completions;
+    while (const auto count = aio()->reap(completions)) {
+        for (auto& completion : std::span(completions).first(count)) {
+            if (!goes_another_way(completion)) {
+                pool_.completions().push(*completion.request, completion.result);
+            }
+        }
+    }
 }
 
 void AutoEngine::note_direct_waits(std::span<Request* const> requests) noexcept {
@@ -704,7 +721,8 @@ std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
 }
 
 // An attempt that kernel AIO refused since it would have waited: the request goes to threads of
-// ours.
+// ours. A read of several extents may be refused only after submit() has returned, and its number
+// may be another file's by then: that one is not read.
 bool AutoEngine::goes_another_way(Completion& completion) noexcept {
     auto& request = *completion.request;
     const bool is_refused = completion.result == -EAGAIN || completion.result == -EOPNOTSUPP;
@@ -713,6 +731,10 @@ bool AutoEngine::goes_another_way(Completion& completion) noexcept {
     }
     Request* const single = &request;
     request.is_tried = false;
+    if (status_of(request.fd).identity != request.tried_file) {
+        completion.result = -EBADF;
+        return false;
+    }
     {
         const std::lock_guard lock(mutex_);
         facts_.note_direct_wait(request.fd);

@@ -118,6 +118,7 @@ private:
     Submission hand_over(std::span<Request* const> requests) noexcept;
     Submission submit_to_kernel(std::span<Request* const> requests) noexcept;
     Submission submit_to_threads(std::span<Request* const> requests) noexcept;
+    void take_refusals() noexcept;
     void note_direct_waits(std::span<Request* const> requests) noexcept;
     bool goes_another_way(Completion& completion) noexcept;
     std::atomic<int>& far_fd(const Request& request) noexcept;

@@ -134,6 +134,7 @@ struct RequestState {
 
     // Kernel AIO is told not to wait: what it refuses for that goes another way.
     bool is_tried = false;
+    FileIdentity tried_file;     // what it is tried on
     bool is_only_tried = false;  // it may wait otherwise
     bool only_waits = false;     // of a stream: until there is something to read
     bool is_ready = false;       // it completed for that

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import random
 import select
 import socket
 import struct
@@ -19,6 +20,7 @@ import pytest
 from linux_aio import AIOContext, AIOOperation, EventFD, aligned_buffer
 from support.files import Gate, file_in_memory
 from support.fusefs import HoldingFS
+from support.mounts import SMALLEST_MIB, loop_mount, loop_mount_reason
 from support.operations import wait_done
 from support.workers import finish, start
 
@@ -327,3 +329,46 @@ def test_what_is_known_of_a_number_is_not_believed_of_the_next_file(
                     op.submit(ctx)
                     assert ctx.getevents() == [op]
                     assert op.get_result() == data[7:1007]
+
+
+def write_in_pieces(path: Path, pages: int) -> None:
+    """A file of many extents."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        for first in (0, 1):
+            for page in range(first, pages, 2):
+                os.pwrite(fd, OLD, page * SIZE)
+                os.fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.needs_root
+@pytest.mark.xdist_group("loop devices")
+@pytest.mark.parametrize("pages", [1, 16])
+@pytest.mark.parametrize("kind", SMALLEST_MIB)
+def test_metadata_that_is_not_in_memory(kind: str, pages: int, tmp_path: Path) -> None:
+    """The kernel refuses a read that would wait for it, if it is told not to wait."""
+    reason = loop_mount_reason(kind)
+    if reason is not None:
+        pytest.skip(reason)
+    count = 200
+    with loop_mount(tmp_path, kind, max(32, SMALLEST_MIB[kind])) as folder:
+        write_in_pieces(folder / "file", count)
+        (folder / "other").write_bytes(NEW * count)
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        number = os.open(folder / "file", os.O_RDONLY | os.O_DIRECT)
+        other = os.open(folder / "other", os.O_RDONLY | os.O_DIRECT)
+        try:
+            with AIOContext(64) as ctx:
+                places = random.Random(pages).sample(range(count - pages), 64)
+                ops = [AIOOperation.read(pages * SIZE, number, place * SIZE) for place in places]
+                taken = ctx.submit(*ops)
+                os.dup2(other, number)
+                for op in ops[:taken]:
+                    wait_done(op)
+                    assert op.get_result() == OLD * pages
+        finally:
+            os.close(number)
+            os.close(other)
