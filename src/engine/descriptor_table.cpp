@@ -67,7 +67,13 @@ FileRef::Place place_of(int fd) noexcept {
 }
 
 FileRef::Kind kind_of(int fd) noexcept {
-    return is_stream(fd) ? FileRef::Kind::stream : FileRef::Kind::seekable;
+    if (is_stream(fd)) {
+        return FileRef::Kind::stream;
+    }
+    const auto status = status_of(fd);
+    const bool may_be_proc = S_ISREG(status.type) && status.size == 0;
+    return may_be_proc && file_system_of(status) == FileSystem::proc ? FileRef::Kind::proc
+                                                                     : FileRef::Kind::seekable;
 }
 
 bool is_stream(FileRef& file) noexcept {
@@ -75,6 +81,10 @@ bool is_stream(FileRef& file) noexcept {
         file.kind = kind_of(file.fd);
     }
     return file.kind == FileRef::Kind::stream;
+}
+
+bool may_be_endless(FileRef& file, Opcode opcode) noexcept {
+    return is_stream(file) || (file.kind == FileRef::Kind::proc && is_read(opcode));
 }
 
 DescriptorTable::DescriptorTable() noexcept

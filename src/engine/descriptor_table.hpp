@@ -54,7 +54,8 @@ struct FileRef {
     FileRef* next = nullptr;    // of those on their way
 
     // Known once somebody asked.
-    enum class Kind : std::uint8_t { unknown, seekable, stream };
+    // `proc`: it can be sought in, and a read may wait for ever all the same, as of /proc/kmsg.
+    enum class Kind : std::uint8_t { unknown, seekable, proc, stream };
     Kind kind = Kind::unknown;
 
     // What may hang together with it: its device; or, if it has none, all others that have none.
@@ -81,6 +82,9 @@ FileRef::Place place_of(int fd) noexcept;
 
 // Of a file that has arrived. Does not wait.
 bool is_stream(FileRef& file) noexcept;
+
+// Whether a transfer may wait for ever: of a stream, or a read of a file like /proc/kmsg.
+bool may_be_endless(FileRef& file, Opcode opcode) noexcept;
 
 class DescriptorTable {
 public:

@@ -75,6 +75,8 @@ FileSystem kind_of_magic(std::uint64_t magic) noexcept {
             return FileSystem::fuse;
         case NFS_SUPER_MAGIC:
             return FileSystem::nfs;
+        case PROC_SUPER_MAGIC:
+            return FileSystem::proc;
         default:
             return FileSystem::other;
     }
@@ -85,7 +87,7 @@ FileSystem kind_of_name(std::string_view name) noexcept {
         std::string_view name;
         FileSystem file_system;
     };
-    static constexpr std::array<Kind, 12> kinds{{{"tmpfs", FileSystem::memory},
+    static constexpr std::array<Kind, 13> kinds{{{"tmpfs", FileSystem::memory},
                                                  {"devtmpfs", FileSystem::memory},
                                                  {"ramfs", FileSystem::memory},
                                                  {"hugetlbfs", FileSystem::memory},
@@ -96,7 +98,8 @@ FileSystem kind_of_name(std::string_view name) noexcept {
                                                  {"btrfs", FileSystem::btrfs},
                                                  {"f2fs", FileSystem::f2fs},
                                                  {"overlay", FileSystem::overlay},
-                                                 {"nfs4", FileSystem::nfs}}};
+                                                 {"nfs4", FileSystem::nfs},
+                                                 {"proc", FileSystem::proc}}};
     const auto* found = std::ranges::find(kinds, name, &Kind::name);
     if (found != kinds.end()) {
         return found->file_system;

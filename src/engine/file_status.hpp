@@ -17,6 +17,7 @@ enum class FileSystem : std::uint8_t {
     overlay,
     fuse,
     nfs,
+    proc,
     other,  // whatever else: it may have a server
 };
 

@@ -237,7 +237,8 @@ void WorkerPool::take_up_cancellations() noexcept {
             if (is != CancelAnswer::pending) {
                 answer(*request, is);
             }
-        } else if (request->cancel_only_stream && !is_stream(request->file->fd)) {
+        } else if (request->cancel_only_stream &&
+                   !may_be_endless(*request->file, request->opcode)) {
             answer(*request, CancelAnswer::no);
         } else {
             set_cancelled(*request, true);

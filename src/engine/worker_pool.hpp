@@ -197,7 +197,7 @@ private:
     void start_wanted_workers(Lock& lock) noexcept;
     void finish_without_worker(Request& request, Lock& lock) noexcept;
     void work_on(Request& request, Worker& worker, Lock& lock) noexcept;
-    std::int64_t carry_out_stream(Request& request, Worker& worker, Lock& lock) noexcept;
+    std::int64_t carry_out_interruptibly(Request& request, Worker& worker, Lock& lock) noexcept;
     static void give_back_bytes(Request& request, std::int64_t& result) noexcept;
     void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
     void send_held(Lock& lock) noexcept;

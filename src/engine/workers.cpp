@@ -233,9 +233,12 @@ void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept 
         return;
     }
     std::int64_t result = 0;
-    if (has_no_offsets && transfers_data(request.opcode)) {
+    const bool may_wait = (has_no_offsets && transfers_data(request.opcode)) ||
+                          (kind == FileRef::Kind::proc && is_read(request.opcode));
+    if (may_wait) {
         lock.lock();
-        result = carry_out_stream(request, worker, lock);
+        file->kind = kind;
+        result = carry_out_interruptibly(request, worker, lock);
     } else {
         result = carry_out_with_priority(request, fd, has_no_offsets, &request.cancelled);
         lock.lock();
@@ -262,9 +265,10 @@ void WorkerPool::give_back_bytes(Request& request, std::int64_t& result) noexcep
     }
 }
 
-// A transfer that may wait for ever, even though the file was ready a moment ago: somebody else may
+// A transfer that may wait for ever, even though a stream was ready a moment ago: somebody else may
 // have been faster, and a terminal may have room for a part only. Whoever cancels it interrupts it.
-std::int64_t WorkerPool::carry_out_stream(Request& request, Worker& worker, Lock& lock) noexcept {
+std::int64_t WorkerPool::carry_out_interruptibly(Request& request, Worker& worker,
+                                                 Lock& lock) noexcept {
     if (is_cancelled(request)) {
         return -ECANCELED;
     }
@@ -276,14 +280,15 @@ std::int64_t WorkerPool::carry_out_stream(Request& request, Worker& worker, Lock
     }
     request.worker = &worker;
     const int fd = request.file->fd;
+    const bool has_no_offsets = request.file->kind == FileRef::Kind::stream;
     lock.unlock();
     const short events = is_read(request.opcode) ? POLLIN : POLLOUT;
     pollfd look{.fd = fd, .events = events, .revents = 0};
-    const auto kept = is_read(request.opcode) ? take_unread(request, fd) : 0;
+    const auto kept = has_no_offsets && is_read(request.opcode) ? take_unread(request, fd) : 0;
     std::int64_t result = kept != 0 ? kept : -EAGAIN;
     if (kept == 0 && (!request.is_reactors || poll(&look, 1, 0) != 0)) {
         const Interruptible interruptible;
-        result = carry_out_with_priority(request, fd, true, &request.cancelled);
+        result = carry_out_with_priority(request, fd, has_no_offsets, &request.cancelled);
     }
     lock.lock();
     request.worker = nullptr;

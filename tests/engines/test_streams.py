@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -235,3 +236,41 @@ def test_a_signal_of_the_process_ends_the_poll_of_a_signalfd(engine: str) -> Non
         check=True,
         timeout=60,
     )
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("engine", [case for case in ALL if case.values != ("aio",)])
+def test_a_read_that_waits_of_a_file_that_can_be_sought_in(engine: str) -> None:
+    """The kernel's log, when all of it was read: kernel AIO can't read it at all."""
+    try:
+        fd = os.open("/proc/kmsg", os.O_RDONLY)
+    except OSError:
+        pytest.skip("the kernel's log is not to be read here")
+    version = Path("/proc/version").open("rb")  # noqa: SIM115  # closed below
+    expected = Path("/proc/version").read_bytes()
+
+    async def begin(ctx: AIOContext) -> asyncio.Task[int]:
+        while True:  # until nothing is logged for a moment
+            task = asyncio.ensure_future(ctx.readinto(bytearray(1 << 16), fd))
+            await asyncio.wait([task], timeout=0.1)
+            if not task.done():
+                return task
+
+    async def main() -> asyncio.Task[int]:
+        async with AIOContext(engine=engine) as ctx:
+            task = await begin(ctx)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(task, 30)
+            task = await begin(ctx)
+            with contextlib.closing(version):  # also of procfs, and never waits
+                assert await ctx.read(4096, version, 0) == expected
+                assert await ctx.read(5, version, 3) == expected[3:8]
+        with pytest.raises(OSError, match="Operation canceled"):  # by the end of the context
+            await asyncio.wait_for(task, 30)
+        return task
+
+    try:
+        asyncio.run(main())
+    finally:
+        os.close(fd)
