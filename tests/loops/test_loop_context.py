@@ -18,6 +18,7 @@ from linux_aio._loop_context import loop_context
 from support.files import Gate, file_in_memory
 from support.forked import in_child
 from support.loops import LOOP_FACTORIES, LoopFactory, run, turns
+from support.measure import soon
 
 pytest_plugins = ["support.fixtures"]
 
@@ -65,7 +66,7 @@ def test_many_loops_leave_nothing(factory: LoopFactory) -> None:
     for _ in range(100):
         assert run(read_something(), factory).closed
     gc.collect()
-    assert open_descriptors() <= before
+    assert soon(lambda: open_descriptors() <= before)
 
 
 @pytest.mark.parametrize("factory", LOOP_FACTORIES)

@@ -35,7 +35,6 @@ from support.workers import PATIENCE, finish, start, stays_blocked
 pytest_plugins = ["support.fixtures"]
 
 pytestmark = [
-    pytest.mark.usefixtures("small_heap"),
     # of tests that failed; in a child it is an error all the same
     pytest.mark.filterwarnings("ignore:unclosed <linux_aio:ResourceWarning"),
 ]

@@ -6,7 +6,6 @@ Tests that ask for `fs` are skipped, with the reason, where it can't be mounted.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,15 +60,6 @@ def gate() -> Iterator[Gate]:
     """What a poll waits for, until the test opens it."""
     with Gate() as gate:
         yield gate
-
-
-@pytest.fixture(scope="module")
-def small_heap() -> Iterator[None]:
-    """The garbage collector looks at the tests' own objects only, and so is quick."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

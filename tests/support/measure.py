@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 # It keeps freed memory back for a while, so what is resident grows without a leak.
@@ -14,6 +16,16 @@ UNDER_ADDRESS_SANITIZER = "libasan" in os.environ.get("LD_PRELOAD", "")
 def resident_bytes() -> int:
     """The memory of this process that is in RAM."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
+
+
+def soon(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether it is so, or comes to be: some things are closed by threads of ours."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def open_fds() -> set[int]:
