@@ -60,8 +60,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_root: skipped unless run as root")
     config.addinivalue_line(
         "markers",
-        "long: takes seconds of processor time. `./dev test` runs it with the engine auto only, "
-        "`./dev test --all` with each",
+        "long: takes seconds of processor time. Only `./dev test --all` runs it",
+    )
+    config.addinivalue_line(
+        "markers",
+        "above_engines: about what stands on operations that other tests are about. `./dev test` "
+        "runs it with the engine auto only, `./dev test --all` with each",
     )
     if not config.pluginmanager.hasplugin("xdist"):
         config.addinivalue_line("markers", "xdist_group(name): used where pytest-xdist is there")
@@ -88,6 +92,9 @@ ENGINE_INDEPENDENT = {
     "test_version.py",
 }
 
+# Of these folders and files all tests are.
+ABOVE_ENGINES = {"bulk", "filesystems", "project", "test_against_io.py", "test_standard_streams.py"}
+
 
 def belongs_here(item: pytest.Item) -> bool:
     """Whether this run, if it is for one engine, is the one to run the test."""
@@ -112,6 +119,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if belongs_here(item)]
+    for item in items:
+        if ABOVE_ENGINES.intersection(item.path.relative_to(TESTS).parts):
+            item.add_marker("above_engines")
     # else processes that share the tests would wait for the one that has the last long one
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if PORTABLE and (refused := aio_refused()):

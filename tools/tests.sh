@@ -107,19 +107,20 @@ python_step() {  # TITLE VARIANT SANITIZERS ENGINE [ARGS]
     mapfile -t -O "${#skipped[@]}" skipped < <(sed "s/^skipped:/skipped in $title:/" "$skips")
 }
 
-# One build, all tests with `auto`, and with each other engine those that are not long: what everybody
-# runs before a commit.
+# One build, the tests that are not long with `auto`, and with each other engine those of them that are
+# about engines: what everybody runs before a commit.
 short_tests() {
     local engine
     step "built-in libaio: build" build builtin
     ((step_ok)) || return 0
     step "C++ tests" test_cpp builtin ""
     # shellcheck disable=SC2046  # words are meant
-    python_step "Python tests, engine auto" builtin "" auto $(in_parallel)
+    python_step "Python tests, engine auto, but the long ones" builtin "" auto $(in_parallel) \
+        -m "not long"
     for engine in aio uring threads; do
         # shellcheck disable=SC2046
-        python_step "Python tests, engine $engine, but the long ones" \
-            builtin "" "$engine" $(in_parallel) -m "not long"
+        python_step "Python tests of engines, engine $engine, but the long ones" \
+            builtin "" "$engine" $(in_parallel) -m "not long and not above_engines"
     done
     step "types: mypy" check_mypy
     step "types: stubtest" check_stubs
@@ -127,14 +128,18 @@ short_tests() {
     step "style: ruff format" check_ruff_format
 }
 
-# What short_tests leaves out: the long tests with the other engines, the system's libaio, sanitizers.
+# What short_tests leaves out: the long tests, those above the other engines, the system's libaio,
+# sanitizers.
 other_tests() {
     local engine
     step "built-in libaio: build" build builtin
     if ((step_ok)); then
+        # shellcheck disable=SC2046
+        python_step "long Python tests, engine auto" builtin "" auto $(in_parallel) -m long
         for engine in aio uring threads; do
             # shellcheck disable=SC2046
-            python_step "long Python tests, engine $engine" builtin "" "$engine" $(in_parallel) -m long
+            python_step "the other Python tests, engine $engine" \
+                builtin "" "$engine" $(in_parallel) -m "long or above_engines"
         done
         # these are skipped where their packages are not installed
         python_step "Dask, pandas and xarray" builtin "" auto tests/filesystems/test_frameworks.py \

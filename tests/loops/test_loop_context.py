@@ -69,6 +69,58 @@ def test_many_loops_leave_nothing(factory: LoopFactory) -> None:
     assert soon(lambda: open_descriptors() <= before)
 
 
+class Application:
+    """It is held by its loop, as the handler of exceptions, and holds the loop and its tasks."""
+
+    def __init__(self, factory: LoopFactory) -> None:
+        self.loop = factory()
+        self.loop.set_exception_handler(self.handle)
+        self.tasks: list[asyncio.Task[bytes]] = []
+
+    def handle(self, loop: asyncio.AbstractEventLoop, what: object) -> None:
+        """It complains of nothing."""
+
+    async def read(self, fd: int, contexts: list[AIOContext]) -> bytes:
+        contexts.append(loop_context())
+        return await contexts[0].read(10, fd)
+
+    async def begin(self, fd: int, contexts: list[AIOContext]) -> None:
+        self.tasks = [self.loop.create_task(self.read(fd, contexts)) for _ in range(3)]
+        await turns(3)
+
+
+@pytest.mark.engine("auto", "uring", "threads")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("factory", LOOP_FACTORIES)
+@pytest.mark.parametrize("is_own", [False, True])
+def test_closed_loops_in_cycles_with_what_waits_leave_nothing(
+    factory: LoopFactory, is_own: bool
+) -> None:
+    made: list[weakref.ref[AIOContext]] = []
+
+    def run_one() -> None:
+        reader, writer = os.pipe()
+        application = Application(factory)
+        contexts = [AIOContext(8)] if is_own else []
+        application.loop.run_until_complete(application.begin(reader, contexts))
+        application.loop.close()
+        made.append(weakref.ref(contexts[0]))
+        os.close(reader)
+        os.close(writer)
+
+    run_one()
+    gc.collect()
+    before = open_descriptors()
+    for _ in range(30):
+        run_one()
+
+    def is_all_gone() -> bool:
+        gc.collect()
+        return open_descriptors() <= before and not any(reference() for reference in made)
+
+    assert soon(is_all_gone)
+
+
 @pytest.mark.parametrize("factory", LOOP_FACTORIES)
 def test_a_loop_that_is_closed_while_something_waits(factory: LoopFactory) -> None:
     """What can be cancelled is; nothing is waited for."""
