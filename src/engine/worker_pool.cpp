@@ -366,7 +366,10 @@ int WorkerPool::start_io_thread() noexcept {
     if (const int error = start_thread(&WorkerPool::run_io_thread); error != 0) {
         return error;
     }
-    rights_ = Rights::of_this_thread();  // which the thread has from this one
+    // The thread has them from this one, and notes its own when it runs: this one may leave the
+    // root, or the working directory, that they share.
+    rights_ = Rights::of_this_thread();
+    rights_are_old_ = true;
     reactor_state_ = ReactorState::running;
     return 0;
 }
