@@ -174,19 +174,18 @@ def test_nothing_ahead_of_a_small_file_nor_of_reads_here_and_there(fuse: Holding
     run(main())
 
 
+@pytest.mark.engine("auto", "uring", "threads")  # kernel AIO may have read all when it returns
 def test_a_seek_drops_the_window(fuse: HoldingFS) -> None:
     data = pattern(8 * MIB)
     path = fuse.create("file", data)
 
     async def main() -> None:
         async with linux_aio.open(path, "rb") as file:
-            for _ in range(4):
-                await file.read(128 * KIB)
-            assert file._ahead is not None
-            assert file._ahead.requests
-            await file.seek(5 * MIB)
+            while file._ahead is None or not file._ahead.requests:
+                assert await file.read(128 * KIB)
+            await file.seek(1000)
             assert not file._ahead.requests
-            assert await file.read(10) == data[5 * MIB : 5 * MIB + 10]
+            assert await file.read(10) == data[1000:1010]
 
     run(main())
 

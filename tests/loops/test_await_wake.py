@@ -378,7 +378,7 @@ def test_cancelled_by_one_that_was_woken_before(
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert results.count(select.POLLIN) == 1
         assert sum(isinstance(result, asyncio.CancelledError) for result in results) == 19
-        assert ctx.in_flight == 0
+        await until(lambda: ctx.in_flight == 0)
         assert await ctx.poll(gate, select.POLLIN) == select.POLLIN
 
     run(main(), factory)
