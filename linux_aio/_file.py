@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import io
+import operator
 import os
 import stat
 import sys
@@ -181,8 +183,13 @@ class File(_FileBase):
     _unwritten_size = 0
     _queue: deque[Any] | None = None  # gates of calls that wait for their turn
     _closes_when_left = False
+    _is_closing = False
+    _has_begun = False  # the last write: something of it may be in the file
+    _is_stale = False  # what the buffer has may be old: see pwrite()
+    _came_from_ahead = False  # what was read last
     _beside = 0  # calls that use the descriptor without a turn
     _beside_gate: Any = None
+    _leftover: _Leftover | None = None  # for the last of them, once the file is closed
 
     def __init__(
         self,
@@ -232,6 +239,10 @@ class File(_FileBase):
         is_large = kind == stat.S_IFREG and size > self._chunk + LEAST_PIECE
         if is_large and self._is_readable and self._is_seekable and not self._goes_slowly:
             self._ahead = ReadAhead(self._context, self._data_fd, size, MOST_CACHED)
+        if self._keeps_kernel_offset and self._is_writable:
+            # the kernel appends whatever the mode here says
+            flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+            self._is_appending = self._is_appending or bool(flags & os.O_APPEND)
         self._is_open = True
 
     async def _go_direct(self, mode: int) -> None:
@@ -267,6 +278,9 @@ class File(_FileBase):
             raise
 
     def _leave(self) -> None:
+        if self._is_stale:
+            self._is_stale = False
+            self._forget_read_bytes()
         if self._queue:
             self._queue.popleft().set()
         else:
@@ -310,16 +324,21 @@ class File(_FileBase):
             ahead = self._ahead
             if ahead is not None and (ahead.requests or self._offset + size < self._size):
                 data = await ahead.read(self._offset, size)
-                self._offset += len(data)
-                return data
-            data = await self._context.read(min(size, MOST_BYTES), self._data_fd, self._offset)
+                self._came_from_ahead = True
+            else:
+                data = await self._context.read(min(size, MOST_BYTES), self._data_fd, self._offset)
+                self._came_from_ahead = False
             self._offset += len(data)
             return data
         return await self._context.read(min(size, MOST_BYTES), self._fd)
 
     def _is_at_end(self, data: bytes, asked: int) -> bool:
-        """Whether a read says by what it brought that nothing is behind it."""
-        return not data or (len(data) < asked and self._size != 0 and self._offset == self._size)
+        """Whether a read says by what it brought that nothing is behind it.
+
+        What was read ahead says nothing: the file may have grown since.
+        """
+        is_short = len(data) < asked and not self._came_from_ahead
+        return not data or (is_short and self._size != 0 and self._offset == self._size)
 
     def _put_back(self, pieces: list[bytes]) -> None:
         """What was taken for a call that failed is there for the next one."""
@@ -452,20 +471,26 @@ class File(_FileBase):
         try:
             self._check_readable()
             await self._settle()
-            with memoryview(buffer) as given, given.cast("B") as view:
+            with memoryview(buffer) as given, _bytes_of(given) as view:
                 start = self._peek()[: len(view)]
                 done = len(start)
                 view[:done] = start
+                taken = 0  # of a stream, by requests before
                 while done < len(view) and not (once and done):
                     offset = self._offset + done - len(start) if self._is_seekable else 0
-                    with view[done : done + MOST_BYTES] as rest:
-                        count = await self._read_once_into(rest, offset)
+                    try:
+                        with view[done : done + MOST_BYTES] as rest:
+                            count = await self._read_once_into(rest, offset)
+                    except BaseException:
+                        self._put_back([bytes(view[:taken])] if taken else [])
+                        raise
                     done += count
                     if count == 0:
                         break
                     if not self._is_seekable:
                         self._skip(len(start))
                         start = b""
+                        taken = done
                 # only now, for a read that is cancelled has not moved
                 self._skip(len(start))
                 if self._is_seekable:
@@ -483,6 +508,10 @@ class File(_FileBase):
                 data = (await ahead.read(offset, size))[:size]
                 view[: len(data)] = data
                 return len(data)
+        return await self._request_into(view, offset)
+
+    async def _request_into(self, view: memoryview, offset: int) -> int:
+        if self._direct is not None:
             return await self._direct.readinto(view, offset)
         return await self._context.readinto(view, self._fd, offset)
 
@@ -579,10 +608,12 @@ class File(_FileBase):
             await self._begin_request()
 
     async def _write_in_turn(self, data: bytes | memoryview) -> int:
+        self._has_begun = False
         count = len(data)
         if self._buffered():
             self._forget_read_bytes()
         if self._goes_slowly and self._direct is None:
+            self._has_begun = True
             return await self._write_at_once(data)
         if self._request is not None and self._request._is_over():
             await self._finish_request()
@@ -592,15 +623,21 @@ class File(_FileBase):
             self._gather(data if type(data) is bytes else bytes(data))
             return count
         await self._drain()
+        self._has_begun = True
         rest = memoryview(data)
         while rest:
             rest = rest[await self._write_at_once(rest) :]
         return count
 
     async def _write_at_once(self, data: bytes | memoryview) -> int:
-        """One request, with the bytes where they are. Cancelled, it waits until it is through."""
-        offset = self._offset if self._is_seekable else 0
-        self._end_is_unknown = self._end_is_unknown or (self._is_appending and self._is_seekable)
+        """One request, with the bytes where they are.
+
+        Cancelled, it waits until it is through, but for a stream, which may take nothing for ever.
+        """
+        if not self._is_seekable:
+            return await self._context.write(data[:MOST_BYTES], self._fd)
+        offset = self._offset
+        self._end_is_unknown = self._end_is_unknown or self._is_appending
         request: Any
         if self._direct is not None:
             request = self._direct.start_writing([data], offset)
@@ -609,8 +646,7 @@ class File(_FileBase):
             request._start()
 
         def move(count: int) -> None:
-            if self._is_seekable:
-                self._offset += count
+            self._offset += count
 
         return await put_off_cancellation(request, move)
 
@@ -660,7 +696,9 @@ class File(_FileBase):
 
     async def _tell_kernel(self) -> None:
         """Others may use a descriptor of the program's where we left it."""
-        if self._keeps_kernel_offset and self._is_seekable and not self._is_appending:
+        if self._keeps_kernel_offset and self._is_seekable:
+            if self._end_is_unknown:
+                await self._settle()
             offset = self._offset - self._buffered()
             await self._context._seek(self._fd, offset, os.SEEK_SET)
 
@@ -675,7 +713,7 @@ class File(_FileBase):
             self._check_writable()
             await self._settle()
             self._forget_read_bytes()
-            length = self._offset if size is None else size.__index__()
+            length = self._offset if size is None else operator.index(size)
             if length < 0:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             await self._context._truncate(self._fd, length)
@@ -730,7 +768,7 @@ class File(_FileBase):
         await self._turn()
         try:
             self._check_seekable()
-            return await self._seek_in_turn(offset.__index__(), whence)
+            return await self._seek_in_turn(operator.index(offset), whence)
         finally:
             self._leave()
 
@@ -784,11 +822,11 @@ class File(_FileBase):
         """Read from offset on until the buffer is full or the file ends; the position stays."""
         self._check_readable()
         await self._write_before()
-        with _Beside(self), memoryview(buffer) as given, given.cast("B") as view:
+        with _Beside(self), memoryview(buffer) as given, _bytes_of(given) as view:
             done = 0
             while done < len(view):
                 with view[done : done + MOST_BYTES] as rest:
-                    count = await self._read_once_into(rest, offset + done)
+                    count = await self._request_into(rest, offset + done)
                 if count == 0:
                     break
                 done += count
@@ -810,7 +848,9 @@ class File(_FileBase):
             while done < len(view):
                 with view[done : done + MOST_BYTES] as rest:
                     done += await self._context.write(rest, self._fd, offset + done)
-            if not self._is_busy:
+            if self._is_busy:
+                self._is_stale = True
+            else:
                 self._forget_read_bytes()  # they may be old
             return done
 
@@ -863,6 +903,7 @@ class File(_FileBase):
 
     async def _finish(self) -> None:
         """All that close() may have to wait for before it closes. If that fails, it closes."""
+        self._is_closing = True  # no call begins to use the descriptor without a turn
         try:
             while self._beside:
                 self._beside_gate = new_gate()
@@ -909,7 +950,13 @@ class File(_FileBase):
         """Close without waiting: what is left is done by a task of the loop's."""
         leftover = _Leftover(self)
         self._discard()
-        self._fd = -1
+        if self._beside:
+            self._leftover = leftover  # they go on with the descriptor
+        else:
+            self._let_go(leftover)
+
+    def _let_go(self, leftover: _Leftover) -> None:
+        self._fd = self._data_fd = -1
         if leftover.pieces:
             spawn(leftover.finish)
         else:
@@ -1033,6 +1080,9 @@ class _Beside:
 
     def __enter__(self) -> None:
         self._file._check_open()
+        if self._file._is_closing:
+            msg = "I/O operation on closed file."
+            raise ValueError(msg)
         self._file._beside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -1041,6 +1091,9 @@ class _Beside:
         if file._beside == 0 and file._beside_gate is not None:
             file._beside_gate.set()
             file._beside_gate = None
+        if file._beside == 0 and file._leftover is not None:
+            leftover, file._leftover = file._leftover, None
+            file._let_go(leftover)
 
 
 def _as_bytes(view: memoryview) -> memoryview:
@@ -1048,4 +1101,9 @@ def _as_bytes(view: memoryview) -> memoryview:
     if not view.c_contiguous:
         msg = "memoryview: underlying buffer is not C-contiguous"
         raise BufferError(msg)
-    return view.cast("B")
+    return _bytes_of(view)
+
+
+def _bytes_of(view: memoryview) -> memoryview:
+    """The same memory as bytes. An empty view of several dimensions can't be cast."""
+    return view.cast("B") if view.nbytes else memoryview(bytearray())

@@ -229,9 +229,15 @@ class TextFile(_TextBase):
         try:
             self._check_writable()
             encoder = self._encoder or self._make_encoder()
+            state = encoder.getstate()
             encoded: bytes = encoder.encode(data)
             self._forget_text()
-            await self._file._write_in_turn(encoded)
+            try:
+                await self._file._write_in_turn(encoded)
+            except BaseException:
+                if not self._file._has_begun:
+                    encoder.setstate(state)
+                raise
             if self._line_buffering and (has_newline or "\r" in text):
                 await self._file._flush_in_turn()
             return len(text)
