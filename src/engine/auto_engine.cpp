@@ -16,8 +16,9 @@
 #include "engine/blocking_call.hpp"
 #include "engine/call.hpp"
 #include "engine/eventfd_check.hpp"
-#include "engine/eventfd_signal.hpp"
 #include "engine/file_type.hpp"
+#include "engine/finish_inside.hpp"
+#include "engine/first_alike.hpp"
 #include "engine/reactors.hpp"
 #include "engine/stream_transfer.hpp"
 
@@ -45,6 +46,16 @@ bool wants_no_wait(const Request& request) noexcept { return (request.rw_flags &
 // An attempt signals its eventfd even if it is refused: that must not be one of the program's.
 bool may_be_tried(const Request& request) noexcept {
     return request.eventfd < 0 || request.signals_only_later;
+}
+
+bool may_wait_for_disk(const Request* request) noexcept {
+    return request->is_direct && !wants_no_wait(*request);
+}
+
+// Whether kernel AIO refused an attempt since it would have waited.
+bool is_refusal(const Completion& completion) noexcept {
+    return completion.request->is_tried &&
+           (completion.result == -EAGAIN || completion.result == -EOPNOTSUPP);
 }
 
 // Whether it is a file for which somebody may have to be asked who does not answer.
@@ -356,7 +367,9 @@ std::optional<std::int64_t> AutoEngine::try_at_once(
     const auto result = carry_out(request, fd, false, waits_never ? 0 : RWF_NOWAIT);
     const auto time = Clock::now() - now;
     now += time;
-    const bool is_short = result >= 0 && static_cast<std::size_t>(result) < size_of(request);
+    // A stream has no end to look for, and a look would take what comes next.
+    const bool is_short =
+        result >= 0 && static_cast<std::size_t>(result) < size_of(request) && !is_stream(fd);
     const bool is_part = is_short && !waits_never &&
                          !ends_at(fd, request.offset + static_cast<std::uint64_t>(result));
     if (result < 0 || is_part) {
@@ -529,7 +542,8 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
     if (is_final) {
         return {.kind = Outcome::Kind::over, .result = result};
     }
-    const bool is_short = result > 0 && static_cast<std::size_t>(result) < size_of(request);
+    const bool is_short =
+        result > 0 && static_cast<std::size_t>(result) < size_of(request) && !is_stream(request.fd);
     const bool misses =
         result == -EAGAIN ||
         (is_short && !ends_at(request.fd, request.offset + static_cast<std::uint64_t>(result)));
@@ -580,12 +594,7 @@ AutoEngine::Outcome AutoEngine::try_call(Request& request) noexcept {
 void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
     add(inside_);
     note_way(request, true);
-    const int to_signal = request.signals_only_later ? -1 : request.eventfd;
-    const bool may_block = request.eventfd_may_block;
-    pool_.completions().push(request, result);
-    if (to_signal >= 0) {
-        signal_any_eventfd(to_signal, 1, may_block);
-    }
+    engine::finish_inside(pool_.completions(), request, result);
 }
 
 // All of them to kernel AIO, or all to threads of ours.
@@ -610,11 +619,13 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
     Submission submission;
     while (submission.taken < requests.size()) {
         const auto left = requests.subspan(submission.taken);
-        const bool is_timed = left.front()->is_direct && !wants_no_wait(*left.front());
-        const auto group = is_timed ? left.first(std::min(left.size(), disk_batch_size)) : left;
+        const bool is_timed = may_wait_for_disk(left.front());
+        auto group = first_alike(left, may_wait_for_disk);
+        if (is_timed) {
+            group = group.first(std::min(group.size(), disk_batch_size));
+        }
         for (auto* request : group) {
-            request->is_tried =
-                request->is_direct && !wants_no_wait(*request) && may_be_tried(*request);
+            request->is_tried = is_timed && may_be_tried(*request);
         }
         const auto waits = is_timed ? waits_of_this_thread() : 0;
         const auto begun = is_timed ? Clock::now() : Clock::time_point();
@@ -651,13 +662,25 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
 // Whoever reaps finds what else has completed in the queue.
 void AutoEngine::take_refusals() noexcept {
     std::array<Completion, 2 * disk_batch_size> completions;
-    while (const auto count = aio()->reap(completions)) {
-        for (auto& completion : std::span(completions).first(count)) {
+    std::size_t count = 0;
+    do {
+        std::span<Completion> refused;
+        {
+            const std::lock_guard lock(reaping_);
+            count = aio()->reap(completions);
+            const auto all = std::span(completions).first(count);
+            const auto others = std::ranges::partition(all, is_refusal);
+            for (const auto& completion : others) {
+                pool_.completions().push(*completion.request, completion.result);
+            }
+            refused = all.first(count - others.size());
+        }
+        for (auto& completion : refused) {
             if (!goes_another_way(completion)) {
                 pool_.completions().push(*completion.request, completion.result);
             }
         }
-    }
+    } while (count != 0);
 }
 
 void AutoEngine::note_direct_waits(std::span<Request* const> requests) noexcept {
@@ -697,36 +720,34 @@ std::uint64_t AutoEngine::count_of(Reason reason) const noexcept {
 // --- completion
 
 std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
-    const auto count = pool_.completions().reap(completions);
+    auto* kernel = aio();
+    std::size_t count = 0;
+    std::size_t by_kernel_count = 0;
+    {
+        const std::lock_guard lock(reaping_);
+        count = pool_.completions().reap(completions);
+        by_kernel_count = kernel != nullptr ? kernel->reap(completions.subspan(count)) : 0;
+    }
     for (const auto& completion : completions.first(count)) {
         const auto& request = *completion.request;
         if (request.route != Route::inside && request.reason == Reason::uncached) {
             readahead_probe_.note_returned();
         }
     }
-    auto* kernel = aio();
-    if (kernel == nullptr) {
-        return count;
-    }
-    for (;;) {
-        auto by_kernel = completions.subspan(count);
-        by_kernel = by_kernel.first(kernel->reap(by_kernel));
-        const auto gone = std::ranges::remove_if(
-            by_kernel, [this](auto& completion) { return goes_another_way(completion); });
-        if (gone.empty() || gone.size() != by_kernel.size()) {
-            return count + by_kernel.size() - gone.size();
-        }
-        // none left to give out, but there may be more
-    }
+    const auto by_kernel = completions.subspan(count, by_kernel_count);
+    const auto gone = std::ranges::remove_if(
+        by_kernel, [this](auto& completion) { return goes_another_way(completion); });
+    const auto left = count + by_kernel.size() - gone.size();
+    // if none is left to give out, there may be more all the same
+    return left == 0 && !gone.empty() ? reap(completions) : left;
 }
 
-// An attempt that kernel AIO refused since it would have waited: the request goes to threads of
-// ours. A read of several extents may be refused only after submit() has returned, and its number
-// may be another file's by then: that one is not read.
+// What was refused goes to threads of ours. Returns whether it did, or is over. A read of several
+// extents may be refused only after submit() has returned, and its number may be another file's by
+// then: that one is not read.
 bool AutoEngine::goes_another_way(Completion& completion) noexcept {
     auto& request = *completion.request;
-    const bool is_refused = completion.result == -EAGAIN || completion.result == -EOPNOTSUPP;
-    if (!request.is_tried || !is_refused) {
+    if (!is_refusal(completion)) {
         return false;
     }
     Request* const single = &request;

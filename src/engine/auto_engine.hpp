@@ -129,6 +129,10 @@ private:
     std::atomic<AioEngine*> aio_ = nullptr;  // null before its first use, or where it is refused
     PoolAccess pool_;
 
+    // Whoever has taken a completion of kernel AIO's from its ring holds this until others find it
+    // in the queue, where they look with this held as well.
+    std::mutex reaping_;
+
     std::mutex mutex_;  // for what follows
     FileFacts facts_;
     std::optional<bool> has_uring_;

@@ -11,8 +11,10 @@
 #include <system_error>
 
 #include "engine/call.hpp"
-#include "engine/eventfd_signal.hpp"
+#include "engine/eventfd_check.hpp"
 #include "engine/file_type.hpp"
+#include "engine/finish_inside.hpp"
+#include "engine/first_alike.hpp"
 #include "engine/reactors.hpp"
 #include "engine/stream_transfer.hpp"
 
@@ -25,15 +27,6 @@ constexpr Timeout::value_type unwakeable_wait = std::chrono::milliseconds(10);
 bool is_call(const Request* request) noexcept { return request->opcode == Opcode::call; }
 
 bool goes_to_kernel(const Request* request) noexcept { return request->route == Route::aio; }
-
-// The requests from the front of which this says the same as of the first.
-template <typename Property>
-std::span<Request* const> first_alike(std::span<Request* const> requests, Property has) noexcept {
-    const bool wanted = has(requests.front());
-    const auto end = std::ranges::find_if(
-        requests, [&](const Request* request) { return has(request) != wanted; });
-    return {requests.begin(), end};
-}
 
 // Most go to kernel AIO, which can't do these: a transfer at the file's position; a transfer of a
 // stream with O_NONBLOCK that is to wait; a poll of a signalfd, which would never complete. It
@@ -120,16 +113,16 @@ Submission KernelEngine::submit(std::span<Request* const> requests) noexcept {
 
 void KernelEngine::finish_inside(Request& request, std::int64_t result) noexcept {
     inside_.fetch_add(1, std::memory_order_relaxed);
-    const int to_signal = request.signals_only_later ? -1 : request.eventfd;
-    const bool may_block = request.eventfd_may_block;
-    pool_.completions().push(request, result);
-    if (to_signal >= 0) {
-        signal_any_eventfd(to_signal, 1, may_block);
-    }
+    engine::finish_inside(pool_.completions(), request, result);
 }
 
 // Returns 0 or an errno.
 int KernelEngine::submit_elsewhere(Request& request) noexcept {
+    if (request.eventfd >= 0 && !request.eventfd_is_checked) {
+        if (const int error = check_eventfd(request.eventfd); error != 0) {
+            return error;
+        }
+    }
     const auto result = is_call(&request) ? request.call->try_at_once() : std::nullopt;
     if (result || (!is_call(&request) && request.route == Route::inside)) {
         finish_inside(request, result.value_or(-ESPIPE));

@@ -9,8 +9,8 @@ namespace engine {
 struct StreamKey {
     std::uint64_t device = 0;
     std::uint64_t inode = 0;
-    std::uint64_t special = 0;     // of a device
-    std::int64_t made_at = 0;      // of a device, whose number another terminal may get
+    std::uint64_t special = 0;  // of a device
+    std::int64_t made_at = 0;   // another terminal, or FIFO, may get the number of one that is gone
     std::uint32_t made_at_ns = 0;  // nanoseconds
     bool operator==(const StreamKey&) const = default;
 };

@@ -56,7 +56,8 @@ std::list<Entry>::iterator find(const StreamKey& key) noexcept {
 std::optional<StreamKey> stream_key_of(int fd) noexcept {
     struct statx status{};
     constexpr int asks_no_server = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
-    if (statx(fd, "", asks_no_server, STATX_TYPE | STATX_INO | STATX_CTIME, &status) != 0) {
+    if (statx(fd, "", asks_no_server, STATX_TYPE | STATX_INO | STATX_CTIME | STATX_BTIME,
+              &status) != 0) {
         return std::nullopt;
     }
     const auto type = status.stx_mode & unsigned{S_IFMT};
@@ -69,6 +70,9 @@ std::optional<StreamKey> stream_key_of(int fd) noexcept {
         key.special = makedev(status.stx_rdev_major, status.stx_rdev_minor);
         key.made_at = status.stx_ctime.tv_sec;
         key.made_at_ns = status.stx_ctime.tv_nsec;
+    } else if ((status.stx_mask & STATX_BTIME) != 0) {
+        key.made_at = status.stx_btime.tv_sec;
+        key.made_at_ns = status.stx_btime.tv_nsec;
     }
     return key;
 }

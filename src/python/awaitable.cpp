@@ -560,7 +560,8 @@ PyObject* end_with(AwaitableObject* self, Ref exception) {
     }
     auto* operation = operation_of(self);
     auto* context = context_of(self);
-    if (self->submits) {
+    // if it was cancelled before, its completion keeps the bytes
+    if (self->submits && !self->deferred) {
         keep_for_next_read(context, operation);
     }
     const bool in_flight = operation->state == State::in_flight && context->engine != nullptr &&
@@ -714,7 +715,7 @@ PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
         self->wake.reset();
         self->stage = Stage::started;
     } else if (self->stage != Stage::finished) {
-        if (self->submits && self->operation) {
+        if (self->submits && self->operation && !self->deferred) {
             keep_for_next_read(context_of(self), operation_of(self));
         }
         finish(self);

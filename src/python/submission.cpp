@@ -89,7 +89,7 @@ private:
     static bool prepare_read(const Candidate& candidate, LastAlignment& alignments);
     void enlist(Candidate& candidate);
     void withdraw(Candidate& candidate);
-    static void unclaim(Candidate& candidate);
+    void unclaim(Candidate& candidate);
     static void unclaim_awaited(Candidate& candidate);
     static void restore(OperationObject* operation, const Candidate& candidate);
     engine::Submission hand_over(std::span<Candidate> chosen);
@@ -378,6 +378,13 @@ void Batch::unclaim(Candidate& candidate) {
     auto* operation = static_cast<OperationObject*>(held.get());
     {
         const OperationLock lock(operation);
+        if (operation->awaiter != nullptr) {  // awaited while it seemed to be in flight
+            const KeptException kept;
+            PyErr_SetString(PyExc_RuntimeError, "the operation was not submitted: its turn did not "
+                                                "come before submit() ended");
+            fail_awaited(context_, operation);
+            tell_loop(context_);
+        }
         swap(operation->context, candidate.context_before);
     }
     const OperationLock lock(operation);  // another one, if it is another context
@@ -397,7 +404,7 @@ void Batch::unclaim_awaited(Candidate& candidate) {
 
 void Batch::restore(OperationObject* operation, const Candidate& candidate) {
     OperationLife::unclaim(operation, candidate.state_before);
-    if (is_collectable(candidate.listing_before)) {
+    if (is_collectable(candidate.listing_before) && operation->listing == Listing::none) {
         auto* context = context_of(operation);
         OperationLife::make_collectable(context, operation, candidate.listing_before);
         if (context->eventfd_is_watched && context->eventfd.is_open() && !context->is_inherited()) {
