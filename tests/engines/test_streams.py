@@ -6,10 +6,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import socket
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -238,8 +241,126 @@ def test_a_signal_of_the_process_ends_the_poll_of_a_signalfd(engine: str) -> Non
     )
 
 
+@pytest.mark.parametrize("engine", ALL)
+def test_a_file_is_no_eventfd_whichever_way_the_operation_ends(engine: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"data that stays")
+    reader, writer = make_stream("socket")
+    fd = os.open(path, os.O_RDWR)
+    try:
+        with AIOContext(engine=engine) as ctx:
+            refused = AIOOperation.read(5, reader, 5)  # a stream has no offsets
+            with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+                refused.submit(ctx, fd)
+        assert path.read_bytes() == b"data that stays"
+    finally:
+        for number in (reader, writer, fd):
+            os.close(number)
+
+
+async def leave_bytes(ctx: AIOContext, reader: int, writer: int, times: int) -> None:
+    """A read has brought bytes, and its task is cancelled before they are reaped."""
+    task = asyncio.ensure_future(ctx.readinto(bytearray(64), reader))
+    await asyncio.sleep(0.01)
+    os.write(writer, b"hello")
+    await asyncio.sleep(0)
+    time.sleep(0.02)  # noqa: ASYNC251  # nothing is reaped meanwhile
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+    with contextlib.suppress(asyncio.CancelledError):
+        if await task == 5:
+            os.write(writer, b"hello")  # it came too late
+
+
+def make_fifo(path: Path) -> tuple[int, int]:
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(path, os.O_WRONLY)
+    os.set_blocking(reader, True)
+    return reader, writer
+
+
+NO_KERNEL_AIO = [case for case in ALL if case.values != ("aio",)]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("engine", NO_KERNEL_AIO)
+def test_bytes_of_a_cancelled_read_come_once(engine: str, times: int, tmp_path: Path) -> None:
+    reader, writer = make_fifo(tmp_path / "fifo")
+
+    async def main() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            for _ in range(5):
+                await leave_bytes(ctx, reader, writer, times)
+                assert await asyncio.wait_for(ctx.read(64, reader), 30) == b"hello"
+
+    try:
+        asyncio.run(main())
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("engine", NO_KERNEL_AIO)
+def test_a_new_fifo_has_nothing_of_one_that_is_gone(engine: str, tmp_path: Path) -> None:
+    """The file system may give it the number of the other's inode."""
+
+    async def main() -> None:
+        for data in (b"first", b"second"):
+            reader, writer = make_fifo(tmp_path / "fifo")
+            async with AIOContext(engine=engine) as ctx:
+                if data == b"first":
+                    await leave_bytes(ctx, reader, writer, 1)
+                else:
+                    os.write(writer, data)
+                    assert await ctx.read(64, reader) == data
+            os.close(reader)
+            os.close(writer)
+            (tmp_path / "fifo").unlink()
+
+    asyncio.run(main())
+
+
 @pytest.mark.needs_root
-@pytest.mark.parametrize("engine", [case for case in ALL if case.values != ("aio",)])
+@pytest.mark.parametrize("engine", NO_KERNEL_AIO)
+def test_packets_of_a_tunnel(engine: str) -> None:
+    """A read may be told not to wait, and brings one packet, which is no part of anything."""
+    name = b"aio-test-tun"
+    try:
+        fd = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH14x", name, 0x1001))  # TUNSETIFF
+    except OSError:
+        pytest.skip("no tunnels here")
+    packets = [b"packet %d" % number for number in range(5)]
+
+    async def main() -> list[bytes]:
+        found: list[bytes] = []
+        async with AIOContext(engine=engine) as ctx:
+            while len(found) < len(packets):
+                data = await asyncio.wait_for(ctx.read(2000, fd), 30)
+                if data[-8:-1] == b"packet ":
+                    found.append(data[-8:])
+        return found
+
+    def with_address(request: int, address: str) -> None:
+        packed = struct.pack("16sHH4s8x", name, socket.AF_INET, 0, socket.inet_aton(address))
+        fcntl.ioctl(sender, request, packed)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        try:
+            with_address(0x8916, "10.213.99.1")  # SIOCSIFADDR
+            with_address(0x891C, "255.255.255.0")  # SIOCSIFNETMASK
+            fcntl.ioctl(sender, 0x8914, struct.pack("16sH14x", name, 0x41))  # SIOCSIFFLAGS
+            for packet in packets:
+                sender.sendto(packet, ("10.213.99.2", 9))
+            assert asyncio.run(main()) == packets
+        finally:
+            os.close(fd)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("engine", NO_KERNEL_AIO)
 def test_a_read_that_waits_of_a_file_that_can_be_sought_in(engine: str) -> None:
     """The kernel's log, when all of it was read: kernel AIO can't read it at all."""
     try:

@@ -345,9 +345,11 @@ def write_in_pieces(path: Path, pages: int) -> None:
 
 @pytest.mark.needs_root
 @pytest.mark.xdist_group("loop devices")
-@pytest.mark.parametrize("pages", [1, 16])
+@pytest.mark.parametrize(("pages", "in_front"), [(1, False), (16, False), (1, True)])
 @pytest.mark.parametrize("kind", SMALLEST_MIB)
-def test_metadata_that_is_not_in_memory(kind: str, pages: int, tmp_path: Path) -> None:
+def test_metadata_that_is_not_in_memory(
+    kind: str, pages: int, in_front: bool, tmp_path: Path
+) -> None:
     """The kernel refuses a read that would wait for it, if it is told not to wait."""
     reason = loop_mount_reason(kind)
     if reason is not None:
@@ -364,9 +366,10 @@ def test_metadata_that_is_not_in_memory(kind: str, pages: int, tmp_path: Path) -
             with AIOContext(64) as ctx:
                 places = random.Random(pages).sample(range(count - pages), 64)
                 ops = [AIOOperation.read(pages * SIZE, number, place * SIZE) for place in places]
-                taken = ctx.submit(*ops)
+                first = [AIOOperation.fsync(other)] if in_front else []
+                taken = ctx.submit(*first, *ops)
                 os.dup2(other, number)
-                for op in ops[:taken]:
+                for op in ops[: taken - len(first)]:
                     wait_done(op)
                     assert op.get_result() == OLD * pages
         finally:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import os
@@ -151,6 +152,183 @@ def test_dropped_open(tmp_path: Path) -> None:
             await asyncio.sleep(0.001)
 
     run(main())
+
+
+@pytest.mark.parametrize("is_reading", [False, True])
+def test_a_cancelled_close_leaves_the_descriptor_to_what_goes_on(
+    is_reading: bool, tmp_path: Path
+) -> None:
+    """Else it would go on in whatever file gets the number."""
+    size = 6 << 20
+    (tmp_path / "file").write_bytes(b"o" * size)
+    (tmp_path / "other").write_bytes(b"v" * size)
+    others: list[int] = []
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file", "r+b") as file:  # our threads begin
+            await file.pwrite(b"o" * size, 0)
+        before = descriptors()
+        file = await linux_aio.open(tmp_path / "file", "r+b")
+        if is_reading:
+            going_on: asyncio.Future[Any] = asyncio.ensure_future(
+                file.pread(size + 10, 0)
+            )  # two requests
+        else:
+            going_on = asyncio.ensure_future(file.pwrite(b"w" * size, 0))
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(file.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.sleep(0)
+        assert file.closed
+        others.extend(os.open(tmp_path / "other", os.O_RDWR) for _ in range(3))
+        with pytest.raises(ValueError, match="closed"):
+            await file.pread(1, 0)
+        assert await going_on == (b"o" * size if is_reading else size)
+        for number in others:
+            os.close(number)
+        await settle(before)
+
+    run(main())
+    assert (tmp_path / "other").read_bytes() == b"v" * size
+    assert (tmp_path / "file").read_bytes() == (b"o" if is_reading else b"w") * size
+
+
+def test_a_descriptor_that_appends_is_left_at_the_end(tmp_path: Path) -> None:
+    for mode, flags in (("ab", 0), ("wb", os.O_APPEND), ("r+b", os.O_APPEND)):
+        path = tmp_path / "file"
+        path.write_bytes(b"0123456789")
+        fd = os.open(path, os.O_RDWR | flags)
+
+        async def main(fd: int = fd, mode: str = mode) -> int:
+            async with linux_aio.open(fd, mode, closefd=False) as file:
+                await file.write(b"AB")
+                await file.flush()
+                return int(await file.tell())
+
+        assert run(main()) == 12
+        os.write(fd, b"more")
+        os.close(fd)
+        assert path.read_bytes() == b"0123456789ABmore"
+
+
+@by_more_than_aio
+def test_readinto_of_a_pipe_that_is_cancelled_loses_nothing() -> None:
+    reader, writer = os.pipe()
+
+    async def main() -> None:
+        async with linux_aio.open(reader, "rb") as file:
+            os.write(writer, b"01234")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(file.readinto(bytearray(10)), 0.05)
+            os.write(writer, b"56789")
+            assert await file.read(10) == b"0123456789"
+
+    run(main())
+    os.close(writer)
+
+
+@by_more_than_aio
+def test_a_large_write_to_a_full_pipe_can_be_cancelled() -> None:
+    reader, writer = os.pipe()
+
+    async def main() -> None:
+        file = await linux_aio.open(writer, "wb")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(file.write(bytes(1 << 20)), 0.05)
+        await file.close()
+
+    run(main())
+    os.close(reader)
+
+
+def test_what_was_read_while_it_was_overwritten_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"o" * 65536)
+
+    async def main() -> None:
+        for _ in range(30):
+            async with linux_aio.open(tmp_path / "file", "r+b") as file:
+                await file.pwrite(b"o" * 8192, 8192)
+                reading = asyncio.ensure_future(file.read(10))
+                await asyncio.sleep(0)
+                await file.pwrite(b"n" * 8192, 8192)
+                await reading
+                await file.seek(8192)
+                assert await file.read(10) == b"n" * 10
+
+    run(main())
+
+
+def test_a_file_that_has_grown_is_read_to_its_new_end(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(1 << 20))
+
+    async def main() -> None:
+        async with linux_aio.open(path, "rb") as file:
+            first = len(await file.read(300_000)) + len(await file.read(100_000))
+            with path.open("ab") as other:
+                other.write(bytes(1 << 20))
+            assert first + len(await file.read()) == 2 << 20
+
+    run(main())
+
+
+def test_memory_of_no_bytes_and_several_dimensions(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    empty = numpy.empty((0, 3))
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file", "w+b") as file:
+            assert await file.write(empty) == 0
+            assert await file.pwrite(empty, 0) == 0
+            assert await file.readinto(empty) == 0
+            assert await file.preadinto(empty, 0) == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("wrong", [0.5, "a", None])
+def test_a_position_that_is_no_integer(wrong: Any, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file", "wb") as file:
+            with pytest.raises(TypeError):
+                await file.seek(wrong)
+            if wrong is not None:
+                with pytest.raises(TypeError):
+                    await file.truncate(wrong)
+
+    run(main())
+
+
+@by_more_than_aio
+def test_a_cancelled_write_leaves_an_encoding_with_states_as_it_was() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+
+    async def main() -> None:
+        file = await linux_aio.open(writer, "w", encoding="iso2022_jp", buffering=100)
+        text = ""
+        for _ in range(2000):
+            piece = "a" * 90 + "い"
+            try:
+                await asyncio.wait_for(file.write(piece), 0.05)
+            except TimeoutError:
+                break
+            text += piece
+        else:
+            pytest.fail("the pipe is never full")
+        taken = b""
+        closing = asyncio.ensure_future(file.close())
+        while not closing.done():
+            with contextlib.suppress(BlockingIOError):
+                taken += os.read(reader, 1 << 16)
+            await asyncio.sleep(0.001)
+        with contextlib.suppress(BlockingIOError):
+            taken += os.read(reader, 1 << 16)
+        assert taken.decode("iso2022_jp") == text
+
+    run(main())
+    os.close(reader)
 
 
 @by_more_than_aio
