@@ -156,6 +156,9 @@ void enqueue(AwaitableObject* self) noexcept {
     auto* operation = operation_of(self);
     operation->request.stream_read =
         takes_in_step(self) ? engine::StreamRead::later : engine::StreamRead::by_anyone;
+    if (!comes_to_queue(context)) {
+        submit_full_batch(context);
+    }
     OperationLife::enqueue(context, operation);
     if (!comes_to_queue(context)) {
         attend_to_queue(context);

@@ -78,6 +78,10 @@ public:
     // before.
     virtual void wake_soon(PyObject* wake) const noexcept = 0;
 
+    // Whether it steps all tasks itself, many in a row: what they queue meanwhile is submitted in
+    // their steps.
+    virtual bool steps_all_tasks() const noexcept { return false; }
+
     // Whether wake_now() may be called instead, now, from a callback of the loop's.
     virtual bool may_wake_now(ModuleState& state, PyObject* loop) const noexcept = 0;
 

@@ -598,6 +598,14 @@ void request_turn(ContextObject* context) noexcept {
     PyErr_Clear();
 }
 
+void submit_full_batch(ContextObject* context) noexcept {
+    const auto& binding = context->binding;
+    if (!binding.queued.empty() && binding.loop && binding.loop.kind->steps_all_tasks() &&
+        !context->closing && batch_is_full(context)) {
+        submit_for_turn(context);
+    }
+}
+
 void attend_to_queue(ContextObject* context) noexcept {
     if (needs_another_turn(context)) {
         request_turn(context);

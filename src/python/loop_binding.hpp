@@ -66,6 +66,9 @@ bool borrow_eventfd(ContextObject* context);
 // Makes the binding's eventfd readable: the loop will call run_turn(). From any thread.
 void tell_loop(const ContextObject* context) noexcept;
 
+// Where tasks are stepped in a row, submits what they have queued once that is a batch.
+void submit_full_batch(ContextObject* context) noexcept;
+
 // Has the loop call run_turn() when it may make a difference to the queue, if no completion that is
 // awaited will bring it there: in its next turn, or after a while.
 void attend_to_queue(ContextObject* context) noexcept;

@@ -213,7 +213,7 @@ public:
         }
     }
 
-    // Only Trio steps its tasks.
+    bool steps_all_tasks() const noexcept override { return true; }
     bool may_wake_now(ModuleState& /*state*/, PyObject* /*run*/) const noexcept override {
         return false;
     }
