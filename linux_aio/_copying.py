@@ -62,6 +62,9 @@ def resolved_target(source: str, target: str) -> str:
         raise shutil.SpecialFileError(f"{target!r} is a device, a pipe or a socket: no copy")
     if os.path.samestat(os.stat(source), status):
         raise shutil.SameFileError(f"{source!r} and {target!r} are the same file")
+    if not os.access(target, os.W_OK, effective_ids=True):
+        # to replace it would ask the folder only
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
     return target
 
 
@@ -91,13 +94,13 @@ class NewFile:
         try:
             self.fd = os.open(self._folder, flags | os.O_TMPFILE, 0o600)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
             self._name = self._new_name()
             self.fd = os.open(self._name, flags | os.O_CREAT | os.O_EXCL, 0o600)
 
     def _new_name(self) -> str:
-        base = os.path.basename(self._target)[:200]
+        base = os.fsdecode(os.fsencode(os.path.basename(self._target))[:200])
         return os.path.join(self._folder, f".{base}.{secrets.token_hex(6)}.tmp")
 
     @property

@@ -227,6 +227,10 @@ def _load_parts(
     """Return many slices of one file, of which neighbours are read together. Blocks."""
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
+        if size == 0:  # or it does not say, as in /proc
+            data = file.readall()
+            ranges = [_range_of(start, end, len(data)) for start, end in slices]
+            return [data[offset : offset + length] for offset, length in ranges]
         ranges = [_range_of(start, end, size) for start, end in slices]
         parts = [b""] * len(ranges)
         for groups in _batches(_groups(ranges, max_gap)):

@@ -15,6 +15,7 @@ import hashlib
 import mmap
 import operator
 import os
+import select
 import shutil
 import stat
 import time
@@ -209,6 +210,8 @@ def _checksum(
 
 def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> None:
     """Read one chunk after the other: it is not known how many there are."""
+    if stat.S_ISFIFO(source.kind):
+        _wait_for_other_end(source.buffered, clock)
     position = 0
     while True:
         if stat.S_ISREG(source.kind):
@@ -221,6 +224,14 @@ def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> N
         digest.update(data)
         position += len(data)
         clock.tick(position)
+
+
+def _wait_for_other_end(fifo: int, clock: _Clock) -> None:
+    """Until somebody writes to the FIFO, or has: before, it would seem to be at its end."""
+    poll = select.poll()
+    poll.register(fifo, select.POLLIN)
+    while not poll.poll(100):
+        clock.tick(0)
 
 
 def _hash_pieces(digest: hashlib._Hash, source: _Source, options: _Options, clock: _Clock) -> None:

@@ -684,6 +684,9 @@ async def copyfile(
         return dst
     source = await ctx._open(src, os.O_RDONLY)
     try:
+        # before the target is emptied
+        if _stat.S_ISDIR((await ctx._stat(source)).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), src)
         target = await ctx._open(dst, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             await ctx._copy(target, source)
@@ -712,7 +715,11 @@ async def move(
     target: Any = os.fspath(dst)
     real = target
     if await isdir(target, context=context):
-        if await samefile(source, target, context=context):
+        try:
+            is_same = await samefile(source, target, context=context)
+        except OSError:  # as of a symbolic link that leads nowhere
+            is_same = False
+        if is_same:
             await rename(source, target, context=context)
             return real
         separator: Any = b"/" if isinstance(source, bytes) else "/"

@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 import threading
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -135,3 +136,11 @@ def test_ranges_that_are_given_up(path: Path) -> None:
                 assert not thread.is_alive()
 
     run(main())
+
+
+def test_a_fifo_that_nobody_writes_to_yet(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    digest = start(lambda: checksum(tmp_path / "fifo"))
+    time.sleep(0.1)
+    (tmp_path / "fifo").write_bytes(b"data")
+    assert finish(digest) == [hashlib.sha256(b"data").hexdigest()]

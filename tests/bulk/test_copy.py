@@ -19,6 +19,7 @@ import pytest
 
 from linux_aio.bulk import acopy, copy
 from support.direct import direct_reason
+from support.forked import in_child
 from support.fusefs import fs_available, mounted
 from support.loops import LOOP_FACTORIES, LoopFactory, run
 from support.mounts import (
@@ -231,3 +232,43 @@ def test_cancelled(tmp_path: Path) -> None:
             assert os.listdir(folder) == ["target"]
 
     run(main())
+
+
+@pytest.mark.needs_root
+def test_a_target_that_may_not_be_written(tmp_path: Path) -> None:
+    """The folder would allow to replace it."""
+    source = tmp_path / "source"
+    source.write_bytes(b"new")
+    target = tmp_path / "target"
+    target.write_bytes(b"old")
+    target.chmod(0o644)
+    tmp_path.chmod(0o777)
+
+    def copy_as_nobody() -> int | None:
+        os.setresuid(-1, 65534, -1)
+        try:
+            os.chdir(tmp_path_fd)
+            copy("source", "target")
+        except PermissionError as error:
+            return error.errno
+        return None
+
+    tmp_path_fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert in_child(copy_as_nobody) == errno.EACCES
+    finally:
+        os.close(tmp_path_fd)
+    assert target.read_bytes() == b"old"
+
+
+def test_a_name_that_is_long_in_bytes(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"data")
+    copy(tmp_path / "source", tmp_path / ("\u3042" * 80))
+    assert (tmp_path / ("\u3042" * 80)).read_bytes() == b"data"
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"data")
+    with pytest.raises(FileNotFoundError) as caught:
+        copy(tmp_path / "source", tmp_path / "missing" / "target")
+    assert ".tmp" not in str(caught.value)

@@ -371,6 +371,18 @@ def test_rmtree(folder: Path) -> None:
     run(use)
 
 
+def test_copyfile_of_a_directory_leaves_the_target_alone(folder: Path) -> None:
+    (folder / "target").write_bytes(b"data")
+
+    async def main() -> None:
+        with pytest.raises(IsADirectoryError) as caught:
+            await fs.copyfile(folder, folder / "target")
+        assert caught.value.filename == folder
+
+    run(main)
+    assert (folder / "target").read_bytes() == b"data"
+
+
 def test_copyfile(folder: Path) -> None:
     data = os.urandom(3_000_001)
     (folder / "source").write_bytes(data)

@@ -442,3 +442,9 @@ def test_asynchronous(tmp_path: Path) -> None:
             fs.cat_file(path)
 
     asyncio.run(run())
+
+
+def test_many_ranges_of_a_file_that_does_not_say_its_size() -> None:
+    data = Path("/proc/version").read_bytes()
+    found = AioFileSystem().cat_ranges(["/proc/version"] * 9, list(range(9)), [5] * 9)
+    assert found == [data[start:5] for start in range(9)]
