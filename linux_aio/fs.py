@@ -657,6 +657,14 @@ async def _empty_directory(ctx: Any, fd: int, path: Any, handle: Any) -> None:
 # --- copying
 
 
+async def _are_same(src: Path, dst: Path, context: AIOContext | None) -> bool:
+    """Whether both are one file; not if one of them leads nowhere."""
+    try:
+        return await samefile(src, dst, context=context)
+    except OSError:
+        return False
+
+
 async def copyfile(
     src: Path, dst: Path, *, follow_symlinks: bool = True, context: AIOContext | None = None
 ) -> Path:
@@ -664,11 +672,7 @@ async def copyfile(
     import shutil
 
     ctx = _of(context)
-    try:
-        is_same = await samefile(src, dst, context=ctx)
-    except OSError:
-        is_same = False
-    if is_same:
+    if await _are_same(src, dst, ctx):
         msg = f"{src!r} and {dst!r} are the same file"
         raise shutil.SameFileError(msg)
     for path in (src, dst):
@@ -715,11 +719,7 @@ async def move(
     target: Any = os.fspath(dst)
     real = target
     if await isdir(target, context=context):
-        try:
-            is_same = await samefile(source, target, context=context)
-        except OSError:  # as of a symbolic link that leads nowhere
-            is_same = False
-        if is_same:
+        if await _are_same(source, target, context):
             await rename(source, target, context=context)
             return real
         separator: Any = b"/" if isinstance(source, bytes) else "/"

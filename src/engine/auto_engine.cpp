@@ -79,6 +79,14 @@ bool ends_at(int fd, std::uint64_t offset) noexcept {
     return carry_out(look, fd, false, RWF_NOWAIT) == 0;
 }
 
+// Whether a transfer that was told not to wait has left out what is there, but not cached. A stream
+// has no end to look for, and a look would take what comes next.
+bool is_cut_short(const Request& request, std::int64_t result) noexcept {
+    const auto count = static_cast<std::size_t>(result);
+    return count < size_of(request) && !is_stream(request.fd) &&
+           !ends_at(request.fd, request.offset + count);
+}
+
 }  // namespace
 
 AutoEngine::AutoEngine(unsigned max_requests)
@@ -367,11 +375,7 @@ std::optional<std::int64_t> AutoEngine::try_at_once(
     const auto result = carry_out(request, fd, false, waits_never ? 0 : RWF_NOWAIT);
     const auto time = Clock::now() - now;
     now += time;
-    // A stream has no end to look for, and a look would take what comes next.
-    const bool is_short =
-        result >= 0 && static_cast<std::size_t>(result) < size_of(request) && !is_stream(fd);
-    const bool is_part = is_short && !waits_never &&
-                         !ends_at(fd, request.offset + static_cast<std::uint64_t>(result));
+    const bool is_part = result >= 0 && !waits_never && is_cut_short(request, result);
     if (result < 0 || is_part) {
         hot_files_.remove(fd);
         if (result == -EAGAIN || is_part) {
@@ -542,11 +546,7 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
     if (is_final) {
         return {.kind = Outcome::Kind::over, .result = result};
     }
-    const bool is_short =
-        result > 0 && static_cast<std::size_t>(result) < size_of(request) && !is_stream(request.fd);
-    const bool misses =
-        result == -EAGAIN ||
-        (is_short && !ends_at(request.fd, request.offset + static_cast<std::uint64_t>(result)));
+    const bool misses = result == -EAGAIN || (result > 0 && is_cut_short(request, result));
     const std::lock_guard lock(mutex_);
     if (result == -EOPNOTSUPP) {
         if (request.rw_flags == 0) {
@@ -735,21 +735,19 @@ std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
         }
     }
     const auto by_kernel = completions.subspan(count, by_kernel_count);
-    const auto gone = std::ranges::remove_if(
-        by_kernel, [this](auto& completion) { return goes_another_way(completion); });
+    const auto gone = std::ranges::remove_if(by_kernel, [this](auto& completion) {
+        return is_refusal(completion) && goes_another_way(completion);
+    });
     const auto left = count + by_kernel.size() - gone.size();
     // if none is left to give out, there may be more all the same
     return left == 0 && !gone.empty() ? reap(completions) : left;
 }
 
-// What was refused goes to threads of ours. Returns whether it did, or is over. A read of several
-// extents may be refused only after submit() has returned, and its number may be another file's by
-// then: that one is not read.
+// Hands a read that kernel AIO has refused to threads of ours. False if that fails: then the
+// completion has the error. A read of several extents may be refused only after submit() has
+// returned, and its number may be another file's by then: that one is not read.
 bool AutoEngine::goes_another_way(Completion& completion) noexcept {
     auto& request = *completion.request;
-    if (!is_refusal(completion)) {
-        return false;
-    }
     Request* const single = &request;
     request.is_tried = false;
     if (status_of(request.fd).identity != request.tried_file) {

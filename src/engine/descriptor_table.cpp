@@ -67,10 +67,10 @@ FileRef::Place place_of(int fd) noexcept {
 }
 
 FileRef::Kind kind_of(int fd) noexcept {
-    if (is_stream(fd)) {
+    const auto status = status_of(fd);
+    if (status.error == 0 && is_stream(fd, status.type)) {
         return FileRef::Kind::stream;
     }
-    const auto status = status_of(fd);
     const bool may_be_proc = S_ISREG(status.type) && status.size == 0;
     return may_be_proc && file_system_of(status) == FileSystem::proc ? FileRef::Kind::proc
                                                                      : FileRef::Kind::seekable;

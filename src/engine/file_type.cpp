@@ -62,10 +62,11 @@ bool lingers(int socket) noexcept {
 
 bool is_stream(int fd) noexcept {
     const auto type = type_of(fd);
-    if (!type) {
-        return false;
-    }
-    switch (*type) {
+    return type && is_stream(fd, *type);
+}
+
+bool is_stream(int fd, unsigned type) noexcept {
+    switch (type) {
         case S_IFREG:
         case S_IFBLK:
         case S_IFDIR:

@@ -11,6 +11,9 @@ namespace engine {
 // terminal. Some devices do have offsets.
 bool is_stream(int fd) noexcept;
 
+// The same of a file whose type, in the bits of S_IFMT, is known.
+bool is_stream(int fd, unsigned type) noexcept;
+
 // Whether the kernel has no type for it: inotify, timerfd, signalfd and the like.
 bool has_no_type(int fd) noexcept;
 

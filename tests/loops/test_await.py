@@ -7,11 +7,13 @@ import asyncio
 import errno
 import gc
 import inspect
+import os
 import select
 import sys
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -630,3 +632,32 @@ def test_awaited_while_it_is_being_submitted(ctx: AIOContext, fd: int) -> None:
         assert await operation == DATA[:5]
 
     run(main())
+
+
+@pytest.mark.engine("aio")
+def test_one_that_is_awaited_while_submit_has_it_and_is_not_taken(tmp_path: Path) -> None:
+    """Another thread submits it behind a read that waits inside the kernel."""
+    reader, writer = os.pipe()
+    refused = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+
+    async def main() -> None:
+        with AIOContext(4) as ctx:
+            first, second = AIOOperation.read(4, reader), AIOOperation.read(4, refused)
+            submitting = asyncio.ensure_future(asyncio.to_thread(ctx.submit, first, second))
+            await asyncio.sleep(0.1)
+
+            async def wait() -> object:
+                return await second
+
+            waiting = asyncio.ensure_future(wait())
+            await asyncio.sleep(0.05)
+            os.write(writer, b"data")
+            assert await submitting == 1
+            with pytest.raises(RuntimeError, match="not submitted"):
+                await asyncio.wait_for(waiting, 30)
+            with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+                second.submit(ctx)
+
+    run(main())
+    for number in (reader, writer, refused):
+        os.close(number)

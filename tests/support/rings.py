@@ -11,6 +11,8 @@ import socket
 import time
 from pathlib import Path
 
+from support.measure import soon
+
 
 def rings() -> list[str]:
     """A digest of each ring, of its header and all events: the kernel and its user write to it.
@@ -37,10 +39,7 @@ def queues() -> int:
 
 def no_queues() -> bool:
     """Whether all queues are gone soon: a thread of ours destroys what was closed."""
-    deadline = time.monotonic() + 10
-    while queues() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    return queues() == 0
+    return soon(lambda: queues() == 0)
 
 
 def _are_being_destroyed() -> bool:
