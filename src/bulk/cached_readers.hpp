@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <mutex>
 
-#include "bulk/load.hpp"
+#include "bulk/segment.hpp"
 
 namespace bulk {
 

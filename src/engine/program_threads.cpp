@@ -22,7 +22,6 @@
 #include "engine/per_process.hpp"
 #include "engine/rights.hpp"
 #include "engine/unique_fd.hpp"
-#include "engine/worker_pool.hpp"
 
 namespace engine {
 namespace {
@@ -34,7 +33,7 @@ constexpr unsigned most_threads = 32;
 struct Task {
     int fd = -1;  // to be closed, if there is no request
     Request* request = nullptr;
-    std::shared_ptr<WorkerPool> workers;
+    std::shared_ptr<ProgramThreadsOwner> owner;
     UniqueFd first;  // duplicates of what the request names
     UniqueFd second;
     std::optional<Rights> rights;  // none: any thread will do
@@ -185,7 +184,7 @@ void Pool::carry_out(Task& task) noexcept {
     }
     task.first = {};
     task.second = {};
-    task.workers->hand_back(request, result);
+    task.owner->hand_back(request, result);
 }
 
 }  // namespace
@@ -211,13 +210,13 @@ void close_soon(int fd) noexcept {
     ::close(fd);
 }
 
-int run_in_program_thread(Request& request, std::shared_ptr<WorkerPool> workers) noexcept {
+int run_in_program_thread(Request& request, std::shared_ptr<ProgramThreadsOwner> owner) noexcept {
     auto task = std::unique_ptr<Task>(new (std::nothrow) Task);
     if (task == nullptr) {
         return ENOMEM;
     }
     task->request = &request;
-    task->workers = std::move(workers);
+    task->owner = std::move(owner);
     if (request.call->needs() != Call::Needs::programs_table) {
         task->rights = Rights{};
         if (const int error = duplicate(request.fd, task->first); error != 0) {

@@ -7,6 +7,7 @@
 // ends when it had nothing to do for a while.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "engine/call.hpp"
@@ -14,7 +15,19 @@
 
 namespace engine {
 
-class WorkerPool;
+// Who gives requests to these threads, and gets them back.
+class ProgramThreadsOwner {
+public:
+    ProgramThreadsOwner() = default;
+    ProgramThreadsOwner(const ProgramThreadsOwner&) = delete;
+    ProgramThreadsOwner& operator=(const ProgramThreadsOwner&) = delete;
+
+    // The request's call has been carried out, with this result. In the thread that did it.
+    virtual void hand_back(Request& request, std::int64_t result) noexcept = 0;
+
+protected:
+    ~ProgramThreadsOwner() = default;
+};
 
 // Closes the program's number in the background. At once where that can't wait: a file in memory or
 // on a local disk that is only read and still has a name. An error is lost.
@@ -23,8 +36,7 @@ void close_soon(int fd) noexcept;
 // Whether closing the number can't wait.
 bool closes_at_once(int fd) noexcept;
 
-// Has a request's call carried out, and handed back to its worker pool with its result. Returns 0
-// or an errno.
-int run_in_program_thread(Request& request, std::shared_ptr<WorkerPool> workers) noexcept;
+// Has a request's call carried out, and handed back to its owner. Returns 0 or an errno.
+int run_in_program_thread(Request& request, std::shared_ptr<ProgramThreadsOwner> owner) noexcept;
 
 }  // namespace engine

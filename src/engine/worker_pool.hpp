@@ -24,6 +24,7 @@
 #include "engine/engine.hpp"
 #include "engine/eventfd_signal.hpp"
 #include "engine/pool_client.hpp"
+#include "engine/program_threads.hpp"
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
 #include "engine/rights.hpp"
@@ -38,7 +39,9 @@ struct Worker {
     Worker* next = nullptr;
 };
 
-class WorkerPool final : public ReactorOwner, public std::enable_shared_from_this<WorkerPool> {
+class WorkerPool final : public ReactorOwner,
+                         public ProgramThreadsOwner,
+                         public std::enable_shared_from_this<WorkerPool> {
 public:
     // Makes a reactor, which is opened later; null for lack of memory.
     using MakeReactor = std::unique_ptr<Reactor> (*)(ReactorOwner& owner, int wake_fd) noexcept;
@@ -93,8 +96,8 @@ public:
         return has_second_choice_.load(std::memory_order_relaxed);
     }
 
-    // A call that a thread carried out which shares the program's table: with its result.
-    void hand_back(Request& request, std::int64_t result) noexcept;
+    // Of ProgramThreadsOwner.
+    void hand_back(Request& request, std::int64_t result) noexcept override;
 
     // Of ReactorOwner.
     void finish(Request& request, std::int64_t result) noexcept override;

@@ -16,7 +16,7 @@
 
 #include "engine/operations/link_target.hpp"
 #include "engine/operations/random_number.hpp"
-#include "engine/operations/write_file.hpp"
+#include "engine/operations/write_all.hpp"
 #include "engine/unique_fd.hpp"
 
 namespace engine {

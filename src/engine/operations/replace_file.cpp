@@ -14,7 +14,7 @@
 
 #include "engine/operations/random_number.hpp"
 #include "engine/operations/system_result.hpp"
-#include "engine/operations/write_file.hpp"
+#include "engine/operations/write_all.hpp"
 
 namespace engine {
 namespace {

@@ -5,19 +5,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 
 #include "engine/operations/atomic_write.hpp"
 #include "engine/operations/link_target.hpp"
 #include "engine/operations/stat.hpp"
-#include "engine/operations/system_result.hpp"
+#include "engine/operations/write_all.hpp"
 #include "engine/unique_fd.hpp"
 
 namespace engine {
 namespace {
-
-constexpr std::size_t most_in_one_write = std::size_t{1} << 30U;
 
 bool is_same_file(const struct statx& left, const struct statx& right) noexcept {
     return left.stx_ino == right.stx_ino && left.stx_dev_major == right.stx_dev_major &&
@@ -25,21 +22,6 @@ bool is_same_file(const struct statx& left, const struct statx& right) noexcept 
 }
 
 }  // namespace
-
-std::int64_t write_all(int fd, const char* data, std::size_t size) noexcept {
-    while (size != 0) {
-        const auto result = result_of(::write(fd, data, std::min(size, most_in_one_write)));
-        if (result == -EINTR) {
-            continue;
-        }
-        if (result <= 0) {
-            return result < 0 ? result : -EIO;
-        }
-        data += result;
-        size -= static_cast<std::size_t>(result);
-    }
-    return 0;
-}
 
 std::int64_t WriteFileCall::run(const CallFiles& files) noexcept {
     const auto result =

@@ -35,7 +35,4 @@ private:
     bool found_stream_ = false;
 };
 
-// In a thread that may wait: 0 or a negative errno.
-std::int64_t write_all(int fd, const char* data, std::size_t size) noexcept;
-
 }  // namespace engine
