@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import hashlib
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -17,13 +19,13 @@ from support.measure import soon
 def rings() -> list[str]:
     """A digest of each ring, of its header and all events: the kernel and its user write to it.
 
-    Those of closed contexts, which a thread of ours still destroys, are waited for.
+    Those of contexts that nobody can reach are destroyed first: later they would go in the middle
+    of the test. Those of closed contexts, which a thread of ours still destroys, are waited for.
     """
+    gc.collect()
     deadline = time.monotonic() + 10
-    times_quiet = 0  # a thread that has only just begun has no name of its own yet
-    while times_quiet < 3:
+    while _are_being_destroyed():
         assert time.monotonic() < deadline
-        times_quiet = 0 if _are_being_destroyed() else times_quiet + 1
         time.sleep(0.001)
     contents = (ctypes.string_at(start, end - start) for start, end in _mappings())
     return [hashlib.sha256(content).hexdigest() for content in contents]
@@ -43,11 +45,23 @@ def no_queues() -> bool:
 
 
 def _are_being_destroyed() -> bool:
+    """Whether a thread destroys queues, or may begin to: a new one has no name of its own yet."""
+    own_name = Path("/proc/self/task", str(os.getpid()), "comm").read_text()
+    known = {str(thread.native_id) for thread in threading.enumerate()}
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):  # it has ended
-            if (task / "comm").read_text() == "aio-destroy\n":
+            name = (task / "comm").read_text()
+            if name == "aio-destroy\n":
+                return True
+            if name == own_name and task.name not in known and _age(task) < 1:
                 return True
     return False
+
+
+def _age(task: Path) -> float:
+    """The seconds since a thread began."""
+    began = int((task / "stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began / os.sysconf("SC_CLK_TCK")
 
 
 def _sockets() -> int:
