@@ -12,10 +12,12 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "check.hpp"
@@ -206,6 +208,19 @@ void test_streams_that_can_not_be_watched() {
     check::equal(buffer, "abc.");
 }
 
+// Again while other processes of the same user have so many files in sockets that the kernel takes no
+// more: it counts those of all of them against the limit of this one.
+std::int64_t complete_beside_others(engine::Engine& engine, engine::Request& request) {
+    const auto deadline = std::chrono::steady_clock::now() + check::patience;
+    for (;;) {
+        const auto result = fixtures::complete(engine, request);
+        if (result != -ETOOMANYREFS || std::chrono::steady_clock::now() >= deadline) {
+            return result;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
 void test_no_room_in_our_table() {
     if (fixtures::is_in_valgrind()) {
         throw check::Skipped("no limit of numbers that the kernel knows of");
@@ -220,8 +235,8 @@ void test_no_room_in_our_table() {
     auto poll = fixtures::poll_request(file.get());
     {
         const FewNumbers none(3);
-        check::equal(fixtures::complete(*engine, read), -EMFILE);
-        check::equal(fixtures::complete(*engine, poll), -EMFILE);
+        check::equal(complete_beside_others(*engine, read), -EMFILE);
+        check::equal(complete_beside_others(*engine, poll), -EMFILE);
     }
     check::equal(fixtures::complete(*engine, read), 4);
     check::equal(buffer, "data");
