@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from .charts import chart
@@ -26,6 +27,12 @@ def heading(text: str, mark: str) -> list[str]:
     return [text, mark * len(text), ""]
 
 
+def shell_lines(command: str) -> str:
+    """The command on as many lines as it takes, as a shell reads it."""
+    parts = textwrap.wrap(command, 88, break_long_words=False, break_on_hyphens=False)
+    return "   " + " \\\n       ".join(parts)
+
+
 def figures(
     about: dict[str, str], machine: dict[str, str], tables: list[Table], verdicts: list[Verdict]
 ) -> str:
@@ -41,7 +48,7 @@ def figures(
         lines += ["", *list_table(HEADER, [cells(table, row) for row in table.rows])]
         commands = [row.command for row in table.rows if row.command]
         if commands:
-            lines += [".. code-block:: text", "", *[f"   {command}" for command in commands], ""]
+            lines += [".. code-block:: sh", "", *map(shell_lines, commands), ""]
     return "\n".join([*lines, END])
 
 

@@ -37,11 +37,12 @@ def bars_of(table: Table) -> list[Bar]:
 def picture(bars: list[Bar]) -> str:
     """Lines of reStructuredText, without the markers."""
     most = max(rate for _, rate, _ in bars)
-    lines = ["::", "", f"    {'':18}{'reads/s':>9}  {'':{WIDTH}}  loop late by"]
+    lines = ["::", "", f"    {'':18}{'reads/s':>9}  loop late by"]
     for label, rate, late in bars:
         bar = "█" * max(1, round(WIDTH * rate / most))
         shown = f"{late / 1000:.1f} ms" if late is not None else "–"
-        lines.append(f"    {label:18}{rate:>9,.0f}  {bar:{WIDTH}}  {shown:>12}")
+        # the bar last: where there is little room it is cut off, and not the figures
+        lines.append(f"    {label:18}{rate:>9,.0f}  {shown:>12}  {bar}")
     return "\n".join(lines)
 
 
