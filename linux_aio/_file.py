@@ -169,7 +169,10 @@ class Mode(NamedTuple):
 class File(_FileBase):
     """A binary file: what `await linux_aio.open(path, "rb")` gives.
 
-    Its methods are those of open()'s files; those that may wait for the file are to be awaited.
+    It has the methods of open()'s binary files. Those that may wait for the file are awaited, the
+    others are ordinary. Sizes and positions are in bytes. Every method raises ValueError once the
+    file is closed, io.UnsupportedOperation, an OSError, if the file was not opened for that, and
+    the OSError that the system reports.
     """
 
     # Of most files, for as long as they live.
@@ -428,11 +431,15 @@ class File(_FileBase):
             raise
 
     async def readall(self) -> bytes:
-        """Read all that is left."""
+        """Read all that is left: bytes, b"" at the end of the file. See preadv2(2)."""
         return await self._read_slow(-1)
 
     async def read1(self, size: int = -1, /) -> bytes:
-        """Read up to size bytes with at most one request to the kernel."""
+        """Read up to size bytes with at most one request to the kernel: see preadv2(2).
+
+        What the buffer has is returned without any request. size -1: as much as the buffer takes.
+        b"" at the end of the file.
+        """
         self._check_readable()
         await self._turn()
         try:
@@ -445,7 +452,11 @@ class File(_FileBase):
             self._leave()
 
     async def peek(self, size: int = 0, /) -> bytes:
-        """Return what the buffer has, filled by one request if it is empty; moves nothing."""
+        """Return what the buffer has, and leave the position as it is.
+
+        An empty buffer is filled first, by one request of at least size bytes. The result may be
+        longer or shorter than size; it is b"" at the end of the file.
+        """
         self._check_readable()
         await self._turn()
         try:
@@ -458,11 +469,18 @@ class File(_FileBase):
             self._leave()
 
     async def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read bytes into a buffer until it is full or the file ends; return how many."""
+        """Read bytes into a writable buffer until it is full or the file ends; return how many.
+
+        What the file's own buffer has not is read straight into `buffer`. It can't be resized
+        meanwhile. A cancelled call ends when the kernel no longer writes to it. See preadv2(2).
+        """
         return await self._read_into(buffer, once=self._goes_slowly)
 
     async def readinto1(self, buffer: WriteableBuffer, /) -> int:
-        """Read bytes into a buffer with at most one request to the kernel; return how many."""
+        """Read bytes into a writable buffer with at most one request; return how many.
+
+        0 is the end of the file. The rest is as in readinto().
+        """
         return await self._read_into(buffer, once=True)
 
     async def _read_into(self, buffer: WriteableBuffer, *, once: bool) -> int:
@@ -547,7 +565,10 @@ class File(_FileBase):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
-        """Read lines until the file ends or they have hint bytes in all."""
+        """Read lines, each with its end, until the file ends or they have hint bytes in all.
+
+        hint -1 or None: all lines. For large files, `async for line in file` takes less memory.
+        """
         lines: list[bytes] = []
         total = 0
         async for line in self:
@@ -675,13 +696,17 @@ class File(_FileBase):
                 self._leave()
 
     async def writelines(self, lines: Iterable[ReadableBuffer], /) -> None:
-        """Write all of them, in order; no line ends are added."""
+        """Write bytes-like objects one after the other, as write() does. No line ends are added."""
         self._check_open()
         for line in lines:
             await self.write(line)
 
     async def flush(self) -> None:
-        """Wait until the kernel has all that was written so far. OSError if it refuses some."""
+        """Wait until the kernel has all that was written so far: see pwritev2(2).
+
+        Others can read it then; that it is on the disk, fsync() says. OSError if the kernel refuses
+        some: that stays in the buffer, and the next flush() tries again.
+        """
         await self._turn()
         try:
             await self._flush_in_turn()
@@ -703,7 +728,10 @@ class File(_FileBase):
             await self._context._seek(self._fd, offset, os.SEEK_SET)
 
     async def truncate(self, size: int | None = None, /) -> int:
-        """Make the file size bytes long (default: as far as the position); return the size."""
+        """Make the file size bytes long, by default as far as the position; return the size.
+
+        The position stays where it is. What is written so far is flushed first. See ftruncate(2).
+        """
         self._check_open()
         if not self._is_writable:
             msg = "File not open for writing"
@@ -724,13 +752,21 @@ class File(_FileBase):
             self._leave()
 
     async def fsync(self) -> None:
-        """Flush, and wait until the data and all about the file is on the disk: fsync(2)."""
+        """Flush, and wait until the data and all about the file is on the disk: fsync(2).
+
+        OSError with EINVAL for what can't be synced, such as a pipe; with EIO if the disk failed,
+        and then what was written before may be lost.
+        """
         await self.flush()
         with _Beside(self):
             await self._context.fsync(self._fd)
 
     async def fdatasync(self) -> None:
-        """Flush, and wait until the data is on the disk: fdatasync(2)."""
+        """Flush, and wait until the data is on the disk: fdatasync(2).
+
+        Of what is known about the file, only what it takes to read the data is synced: its size,
+        and not its times. Errors are those of fsync().
+        """
         await self.flush()
         with _Beside(self):
             await self._context.fdsync(self._fd)
@@ -744,7 +780,10 @@ class File(_FileBase):
             raise io.UnsupportedOperation(msg)
 
     async def tell(self) -> int:
-        """Return the position, in bytes."""
+        """Return the position, in bytes from the start of the file.
+
+        io.UnsupportedOperation for a stream, such as a pipe, which has none.
+        """
         await self._turn()
         try:
             self._check_open()
@@ -760,9 +799,11 @@ class File(_FileBase):
         return self._offset - self._buffered()
 
     async def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move the position: from the start (0), from where it is (1), from the end (2).
+        """Move the position, and return the new one, in bytes from the start of the file.
 
-        os.SEEK_DATA and os.SEEK_HOLE are taken, too. Returns the new position.
+        By offset from the start (whence 0), from where it is (1), or from the end (2); with
+        os.SEEK_DATA or os.SEEK_HOLE to the first data or hole from offset on: see lseek(2). OSError
+        with EINVAL for a negative position, io.UnsupportedOperation for a stream.
         """
         self._check_seekable()
         await self._turn()
@@ -800,7 +841,11 @@ class File(_FileBase):
     # --- beside the position
 
     async def pread(self, size: int, offset: int, /) -> bytes:
-        """Read up to size bytes from offset on, fewer only at the end; the position stays."""
+        """Read up to size bytes from byte offset on: see preadv2(2). The position stays.
+
+        The result is shorter only where the file ends. Any number of tasks can do this at the same
+        time; it does not use the buffer. What write() was given before is written first.
+        """
         self._check_readable()
         await self._write_before()
         with _Beside(self):
@@ -819,7 +864,12 @@ class File(_FileBase):
             return b"".join(pieces)
 
     async def preadinto(self, buffer: WriteableBuffer, offset: int, /) -> int:
-        """Read from offset on until the buffer is full or the file ends; the position stays."""
+        """Read into a writable buffer from byte offset on: see preadv2(2). The position stays.
+
+        Until the buffer is full or the file ends. Returns the number of bytes. Any number of tasks
+        can do this at the same time. A cancelled call ends when the kernel no longer writes to the
+        buffer.
+        """
         self._check_readable()
         await self._write_before()
         with _Beside(self), memoryview(buffer) as given, _bytes_of(given) as view:
@@ -833,9 +883,10 @@ class File(_FileBase):
             return done
 
     async def pwrite(self, data: ReadableBuffer, offset: int, /) -> int:
-        """Write all of data at offset; the position stays.
+        """Write all of data at byte offset; return its length: pwritev2(2). The position stays.
 
-        With "a" Linux appends whatever the offset is, see pwrite(2).
+        Any number of tasks can do this at the same time. With mode "a", Linux appends whatever the
+        offset is: see pwrite(2).
         """
         self._check_writable()
         await self._write_before()
@@ -865,7 +916,10 @@ class File(_FileBase):
                 self._leave()
 
     async def stat(self) -> os.stat_result:
-        """Return what os.fstat() does. What is gathered is not in its size: see flush()."""
+        """Return the file's status, an os.stat_result: os.fstat, fstat(2).
+
+        What was gathered and not yet written is not in st_size: flush() first.
+        """
         self._check_open()
         with _Beside(self):
             return await self._context._stat(self._fd)
@@ -873,9 +927,10 @@ class File(_FileBase):
     # --- the end
 
     async def close(self) -> None:
-        """Write what was gathered, and close; again is harmless. OSError if something is lost.
+        """Write what was gathered, and close the file: see close(2). Again is harmless.
 
-        Cancelled, it raises at once, and the file is closed all the same.
+        OSError if something could not be written; the file is closed all the same. A cancelled call
+        raises at once, and the rest is done in the background.
         """
         if not self._is_open:
             return
@@ -963,6 +1018,7 @@ class File(_FileBase):
             leftover.close()
 
     aclose = close
+    """The same as close()."""
 
     def __del__(self) -> None:
         """Warn of a file that is dropped open; it is closed, and what was gathered is written."""
@@ -1002,12 +1058,12 @@ class File(_FileBase):
 
     @property
     def name(self) -> Any:
-        """The path as it was given, or the descriptor."""
+        """The path as it was given to open(), or the descriptor."""
         return self._name
 
     @property
     def mode(self) -> str:
-        """The mode, with "b"."""
+        """The mode that open() was given, with "b"; without "t"."""
         return self._mode
 
     @property
@@ -1051,9 +1107,9 @@ class File(_FileBase):
         return self._is_terminal
 
     def detach(self) -> int:
-        """Give the descriptor away, which the caller then closes; the file is closed for us.
+        """Give the descriptor away, and return it: the caller closes it. The file is closed for us.
 
-        ValueError if something that was written is still to be flushed.
+        ValueError if something that was written is not yet flushed.
         """
         self._check_open()
         if self._gathered() or self._is_behind or self._is_busy or self._beside:

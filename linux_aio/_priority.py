@@ -24,9 +24,10 @@ class IOPriorityClass(enum.IntEnum):
 
 
 def ioprio(priority_class: IOPriorityClass, level: int = 0) -> int:
-    """Return the ``priority`` of an operation: a class, and in it a level from 0 (first) to 7.
+    """Return an I/O priority, for the `priority` of an operation: see ioprio_set(2).
 
-    ValueError for a class or level that there is not. See ioprio_set(2).
+    priority_class is the class; level, from 0 (first) to 7, orders requests within REALTIME and
+    BEST_EFFORT. ValueError for a class or level that does not exist.
     """
     if level not in range(_LEVELS):
         raise ValueError(f"level must be from 0 to {_LEVELS - 1}, not {level!r}")

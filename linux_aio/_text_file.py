@@ -45,7 +45,10 @@ def _pack(
 class TextFile(_TextBase):
     """A text file: what `await linux_aio.open(path)` gives.
 
-    Its methods are those of open()'s files; those that may wait for the file are to be awaited.
+    It has the methods of open()'s text files. Those that may wait for the file are awaited, the
+    others are ordinary. Sizes are in characters. Every method raises ValueError once the file is
+    closed, io.UnsupportedOperation, an OSError, if the file was not opened for that, UnicodeError
+    for what can't be decoded or encoded, and the OSError that the system reports.
     """
 
     def __init__(
@@ -206,7 +209,10 @@ class TextFile(_TextBase):
         return line
 
     async def readlines(self, hint: int | None = -1, /) -> list[str]:
-        """Read lines until the file ends or they have hint characters in all."""
+        """Read lines, each with its end, until the file ends or they have hint characters in all.
+
+        hint -1 or None: all lines. For large files, `async for line in file` takes less memory.
+        """
         lines: list[str] = []
         total = 0
         async for line in self:
@@ -252,27 +258,42 @@ class TextFile(_TextBase):
                 self._decoder.reset()
 
     async def writelines(self, lines: Iterable[str], /) -> None:
-        """Write all of them, in order; no line ends are added."""
+        """Write strings one after the other, as write() does. No line ends are added."""
         self._file._check_open()
         for line in lines:
             await self.write(line)
 
     async def flush(self) -> None:
-        """Wait until the kernel has all that was written so far. OSError if it refuses some."""
+        """Wait until the kernel has all that was written so far: see pwritev2(2).
+
+        Others can read it then; that it is on the disk, fsync() says. OSError if the kernel refuses
+        some: that stays in the buffer, and the next flush() tries again.
+        """
         self._is_iterating = False
         await self._file.flush()
 
     async def truncate(self, size: int | None = None, /) -> int:
-        """Make the file size bytes long (default: as far as the position); return the size."""
+        """Make the file size bytes long, by default as far as the position; return the size.
+
+        size counts bytes, not characters. The position stays where it is. See ftruncate(2).
+        """
         await self.flush()
         return await self._file.truncate(size)
 
     async def fsync(self) -> None:
-        """Flush, and wait until the data and all about the file is on the disk: fsync(2)."""
+        """Flush, and wait until the data and all about the file is on the disk: fsync(2).
+
+        OSError with EINVAL for what can't be synced, such as a pipe; with EIO if the disk failed,
+        and then what was written before may be lost.
+        """
         await self._file.fsync()
 
     async def fdatasync(self) -> None:
-        """Flush, and wait until the data is on the disk: fdatasync(2)."""
+        """Flush, and wait until the data is on the disk: fdatasync(2).
+
+        Of what is known about the file, only what it takes to read the data is synced: its size,
+        and not its times. Errors are those of fsync().
+        """
         await self._file.fdatasync()
 
     # --- the position: a cookie
@@ -284,7 +305,11 @@ class TextFile(_TextBase):
             raise io.UnsupportedOperation(msg)
 
     async def tell(self) -> int:
-        """Return where the file stands, as a number for seek(): in general no count of bytes."""
+        """Return the position, as a number for seek().
+
+        It counts neither bytes nor characters: only seek() can use it. OSError within `async for`,
+        io.UnsupportedOperation for a stream.
+        """
         self._check_seekable()
         if self._is_iterating:
             msg = "telling position disabled by next() call"
@@ -344,7 +369,12 @@ class TextFile(_TextBase):
         return _pack(start, flags, low, used, needs_end=count < used)
 
     async def seek(self, cookie: int, whence: int = 0, /) -> int:
-        """Go to where tell() was asked, or to the start (0) or end (0, os.SEEK_END)."""
+        """Move to a position that tell() has returned; return the new position.
+
+        Or to the start (0), to where the file stands (0, os.SEEK_CUR), or to the end (0,
+        os.SEEK_END). ValueError for a negative position, io.UnsupportedOperation for other ways and
+        for a stream.
+        """
         self._check_seekable()
         if whence == os.SEEK_CUR:
             if cookie != 0:
@@ -414,16 +444,22 @@ class TextFile(_TextBase):
     # --- the end
 
     async def close(self) -> None:
-        """Write what was gathered, and close; again is harmless. OSError if something is lost.
+        """Write what was gathered, and close the file: see close(2). Again is harmless.
 
-        Cancelled, it raises at once, and the file is closed all the same.
+        OSError if something could not be written; the file is closed all the same. A cancelled call
+        raises at once, and the rest is done in the background.
         """
         await self._file.close()
 
     aclose = close
+    """The same as close()."""
 
     def detach(self) -> File:
-        """Return the binary file, which stands where the last chunk was read; this one is done."""
+        """Return the binary file beneath; this one can't be used any more.
+
+        The binary file stands where the last part was read, which is mostly behind what the program
+        has asked for.
+        """
         file = self._file
         file._check_open()
         self._set_file(None)
@@ -449,19 +485,22 @@ class TextFile(_TextBase):
     # --- beside the position
 
     async def stat(self) -> os.stat_result:
-        """Return what os.fstat() does. What is gathered is not in its size: see flush()."""
+        """Return the file's status, an os.stat_result: os.fstat, fstat(2).
+
+        What was gathered and not yet written is not in st_size: flush() first.
+        """
         return await self._file.stat()
 
     # --- what needs no await
 
     @property
     def buffer(self) -> File:
-        """The binary file beneath."""
+        """The binary file beneath, a File. Flush one before the other is used."""
         return self._file
 
     @property
     def name(self) -> Any:
-        """The path as it was given, or the descriptor."""
+        """The path as it was given to open(), or the descriptor."""
         return self._file.name
 
     @property
@@ -491,18 +530,18 @@ class TextFile(_TextBase):
 
     @property
     def errors(self) -> str:
-        """What is done about what can't be decoded or encoded."""
+        """What happens to what can't be decoded or encoded: "strict", "replace", …."""
         return self._errors
 
     @property
     def newlines(self) -> str | tuple[str, ...] | None:
-        """The line ends that were met so far."""
+        """The line ends that were read so far: a str, a tuple of str, or None for none."""
         newlines: str | tuple[str, ...] | None = getattr(self._decoder, "newlines", None)
         return newlines
 
     @property
     def line_buffering(self) -> bool:
-        """Whether each line is flushed."""
+        """Whether each line is flushed when it is written: with buffering=1, and on terminals."""
         return self._line_buffering
 
     def fileno(self) -> int:

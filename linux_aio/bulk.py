@@ -31,7 +31,7 @@ from ._worker import Worker, run_in_thread
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike, StrOrBytesPath, WriteableBuffer
 
-    File: TypeAlias = StrOrBytesPath | FileDescriptorLike
+    FileOrPath: TypeAlias = StrOrBytesPath | FileDescriptorLike
 
 __all__ = [
     "ShortFileError",
@@ -56,7 +56,7 @@ REQUEST = 1 << 20  # bytes, unless the program says how many
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What was done, and how."""
+    """What a transfer did, and how."""
 
     nbytes: int
     """Bytes transferred."""
@@ -76,7 +76,10 @@ class Transfer:
 
 
 class ShortFileError(EOFError):
-    """The file ends before the data that was asked for. `transfer` says how much was read."""
+    """The file ended before the data that was asked for: an EOFError.
+
+    `transfer`, a Transfer, says how much was read.
+    """
 
     def __init__(self, message: str, transfer: Transfer) -> None:
         super().__init__(message)
@@ -84,7 +87,7 @@ class ShortFileError(EOFError):
 
 
 def load_into(
-    file: File,
+    file: FileOrPath,
     segments: Iterable[tuple[int, WriteableBuffer]],
     *,
     direct: Direct = "auto",
@@ -94,19 +97,28 @@ def load_into(
 ) -> Transfer:
     """Fill the buffer of each (offset, buffer) pair with the bytes of the file from offset on.
 
-    Any number of pairs, of any size and alignment. `file` is a path, a number, or an object with a
-    fileno method. With direct="auto" O_DIRECT is used for what is not in the page cache, where the
-    file is on a disk; True: for all, an OSError where the file system has none; False: for nothing.
-    `chunk` is the size of a request in bytes, `depth` how many are in flight; None: what suits most
-    disks. `progress` is called with (bytes done, bytes in all) some ten times a second. Raises
-    ShortFileError, an EOFError, if the file ends before: all that it has was read by then. When the
-    call ends, also by KeyboardInterrupt, nothing writes to the buffers any more.
+    `file` is a path, a descriptor, or an object with a fileno method. There can be any number of
+    pairs; offsets and lengths are in bytes, and need no alignment. A buffer is writable and
+    contiguous, and can't be resized meanwhile.
+
+    direct="auto" reads what is not in the page cache with O_DIRECT, if the file is on a local disk;
+    True reads everything so, and is an OSError with EINVAL where the file system can't; False reads
+    nothing so: see open(2).
+
+    `chunk` is the size of a request in bytes, by default 1 MiB; `depth` is how many are in flight,
+    by default 16. `progress` is called with (bytes done, bytes in all) some ten times a second; an
+    exception that it raises ends the call.
+
+    Returns a Transfer, which says what was done. ShortFileError if the file ends before: all that
+    it has was read by then. OSError for what the system refuses, ValueError for a negative offset.
+    When the call ends, also by KeyboardInterrupt, nothing writes to the buffers any more. It must
+    not be called in an event loop: aload_into() is for that.
     """
     return _load(file, segments, direct, chunk, depth, _Clock(progress))
 
 
 async def aload_into(
-    file: File,
+    file: FileOrPath,
     segments: Iterable[tuple[int, WriteableBuffer]],
     *,
     direct: Direct = "auto",
@@ -114,10 +126,10 @@ async def aload_into(
     depth: int | None = None,
     progress: Progress | None = None,
 ) -> Transfer:
-    """As load_into, in a thread of its own while the event loop goes on.
+    """Fill buffers as load_into does, in a thread of its own while the event loop goes on.
 
     `progress` is called in the loop's thread. A cancelled task ends when nothing writes to the
-    buffers any more, which takes about 0.1 s unless the disk hangs.
+    buffers any more, which takes about 0.1 s unless the disk hangs. The rest is as for load_into.
     """
     segments = list(segments)
 
@@ -128,7 +140,7 @@ async def aload_into(
 
 
 def _load(
-    file: File,
+    file: FileOrPath,
     segments: Iterable[tuple[int, WriteableBuffer]],
     direct: Direct,
     chunk: int | None,
@@ -153,7 +165,7 @@ def _load(
 
 
 def checksum(
-    file: File,
+    file: FileOrPath,
     algorithm: str = "sha256",
     *,
     direct: Direct = "auto",
@@ -161,16 +173,18 @@ def checksum(
     depth: int | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """Return the hexadecimal digest of the whole file; `algorithm` is one of hashlib's.
+    """Return the checksum of a whole file, as a string of hexadecimal digits.
 
-    One thread reads the next chunks while another hashes. The other arguments are as for load_into.
-    Files without a size, such as pipes and those of /proc, are read to their end.
+    `algorithm` is the name of one of hashlib's, by default "sha256"; ValueError for an unknown one,
+    and for one whose digest has no fixed size. One thread reads what follows while another hashes.
+    Files without a size, such as pipes and those of /proc, are read to their end. Arguments and
+    errors are otherwise those of load_into; the default of `chunk` is 2 MiB.
     """
     return _checksum(file, algorithm, direct, chunk, depth, _Clock(progress))
 
 
 async def achecksum(
-    file: File,
+    file: FileOrPath,
     algorithm: str = "sha256",
     *,
     direct: Direct = "auto",
@@ -178,7 +192,10 @@ async def achecksum(
     depth: int | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """As checksum, in threads of its own while the event loop goes on."""
+    """Return the checksum of a file as checksum does, while the event loop goes on.
+
+    It is done in threads of its own. A cancelled task ends when they have.
+    """
 
     def work(check: Callable[[], None], report: Progress | None) -> str:
         return _checksum(file, algorithm, direct, chunk, depth, _Clock(report, check))
@@ -187,7 +204,7 @@ async def achecksum(
 
 
 def _checksum(
-    file: File,
+    file: FileOrPath,
     algorithm: str,
     direct: Direct,
     chunk: int | None,
@@ -269,16 +286,21 @@ def copy(
     depth: int | None = None,
     progress: Progress | None = None,
 ) -> Transfer:
-    """Copy a regular file with its mode, times and attributes, as shutil.copy2.
+    """Copy a regular file with its mode, times and extended attributes, as shutil.copy2 does.
 
-    By sharing its blocks where the file system can (`engine` of the result is then "reflink"), by
-    the file system itself where it does that ("copy_file_range"), else by reads and writes that
-    overlap, past the page cache where that pays. Holes stay holes. The target is a file or a
-    folder; an existing file is replaced, when the copy is whole, by a rename: after an error or an
-    interrupt it is as it was. With `durable` the copy is on the disk when the call returns. With
-    `verify`, an algorithm of hashlib, both files are read and compared, the copy past the page
-    cache, before the target is replaced: OSError (EIO) if they differ. The copy has the size that
-    the source had at the start; ShortFileError if it got shorter. Other arguments as for load_into.
+    `target` is a file or a folder. The copy has its name when it is whole: it replaces an existing
+    file by a rename(2), and after an error or an interrupt that file is as it was. Holes stay
+    holes. shutil.SpecialFileError for what is no regular file.
+
+    Blocks are shared with the source where the file system can (`engine` of the result is then
+    "reflink": ioctl_ficlone(2)). Else the file system copies by itself where it has a way
+    ("copy_file_range"), else reads and writes overlap, past the page cache where that pays. The
+    copy is as long as the source was at the start; ShortFileError if that became shorter.
+
+    durable=True: the copy and its name are on the disk when the call returns (fsync(2)). `verify`,
+    the name of one of hashlib's algorithms: both files are read once more and compared before the
+    target is replaced; OSError with EIO if they differ. `direct`, `chunk`, `depth` and `progress`
+    are as for load_into. Returns a Transfer.
     """
     return _copy(source, target, _Options(direct, chunk, depth), durable, verify, _Clock(progress))
 
@@ -294,9 +316,10 @@ async def acopy(
     depth: int | None = None,
     progress: Progress | None = None,
 ) -> Transfer:
-    """As copy, in threads of its own while the event loop goes on.
+    """Copy a file as copy does, in threads of its own while the event loop goes on.
 
-    A cancelled task ends when the threads have; the target is as it was then.
+    `progress` is called in the loop's thread. A cancelled task ends when the threads have; the
+    target is as it was then.
     """
     options = _Options(direct, chunk, depth)
 
@@ -396,7 +419,7 @@ def _verify(source: _Source, new: _copying.NewFile, algorithm: str, clock: _Cloc
 
 
 async def read_many(
-    file: File,
+    file: FileOrPath,
     ranges: Iterable[tuple[int, int]],
     *,
     max_gap: int = 16384,
@@ -407,13 +430,16 @@ async def read_many(
     chunk: int | None = None,
     depth: int | None = None,
 ) -> AsyncGenerator[tuple[int, memoryview], None]:
-    """Read many (offset, length) ranges of the file: yields (index of the range, its bytes).
+    """Read many (offset, length) ranges of a file: an asynchronous iterator of (index, memoryview).
 
-    As they come, or with `ordered` in the order of the ranges. Ranges with at most `max_gap` bytes
-    between them are read together, up to `max_merge` bytes at a time; the bytes of a memoryview
-    are the program's, and ranges that were read together share memory. At most about `memory`
-    bytes are read ahead of the program. The other arguments are as for load_into. Raises
-    ShortFileError if the file ends before the end of a range.
+    The index is that of the range. Ranges come as they arrive, or with ordered=True in their order.
+    Those with at most `max_gap` bytes between them are read together, up to `max_merge` bytes at a
+    time: 16 KiB and 1 MiB by default. The bytes are the program's; ranges that were read together
+    share memory, so copy what is kept for long.
+
+    At most about `memory` bytes, 64 MiB by default, are read before the program takes them. `file`,
+    `direct` and `chunk` are as for load_into; `depth` is 64 by default. ShortFileError, at the end,
+    if the file ends before the end of a range; ValueError for a negative number.
     """
     groups, ends = _merge(list(ranges), max_gap, max_merge, memory, ordered)
     options = _Options(direct, chunk, _DEPTH_OF_MANY if depth is None else depth)
@@ -645,7 +671,7 @@ class _Source:
 
 
 @contextlib.contextmanager
-def _opened(file: File, direct: Direct) -> Iterator[_Source]:
+def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
     """Open the file, or take what the program has open, and open it for direct I/O as well."""
     with contextlib.ExitStack() as stack:
         path: StrOrBytesPath | None = None

@@ -251,12 +251,19 @@ def open(  # noqa: A001
 ) -> _Opening[Any]:
     """Open a file: `async with linux_aio.open(path) as file`, or `file = await open(path)`.
 
-    The arguments are those of the built-in open(). An opener may be a coroutine function; one that
-    is not runs in the event loop's thread.
-    direct=True reads and writes past the page cache, with O_DIRECT, at any offset and of any size;
-    what is less than a page is written through the cache. OSError (EINVAL) where the file system
-    has no direct I/O, ValueError with mode "a".
-    context is an AIOContext, by default the running loop's own.
+    The arguments are those of the built-in open(). `file` is a path or a descriptor. `mode` is "r"
+    (read), "w" (empty the file, write), "x" (make a new file) or "a" (append), with "+" to read and
+    write; with "b" the file is a File, else a TextFile. `buffering` is the size of the buffer in
+    bytes: -1 chooses it, 0 is none, for a File only, and 1 flushes each line of a TextFile.
+    `encoding`, `errors` and `newline` are for a TextFile. closefd=False leaves a descriptor open in
+    the end. opener(path, flags) returns the descriptor; it may be a coroutine function.
+
+    direct=True reads and writes past the page cache (O_DIRECT: open(2)), at any offset and of any
+    size; what is less than a page is written through the cache. It is an OSError with EINVAL where
+    the file system can't, and a ValueError with mode "a".
+
+    `context` is the AIOContext that does the work; None: that of the running event loop. Errors are
+    those of open(): FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, ….
     """
     if not isinstance(file, int):
         file = os.fspath(file)

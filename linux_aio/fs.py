@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file system's operations without blocking the event loop: names of os, os.path and shutil.
+"""Functions of os, os.path and shutil that are awaited, and don't block the event loop.
 
-Each takes the arguments of its twin there, returns what that returns and raises what that raises;
-all are awaited, but for scandir() and walk(), which are asynchronous iterators. `context` names
-the AIOContext that does the work; without it, that of the running event loop does, which is made
-when first used. Cancelling ends the wait at once; what a thread has begun is carried out all the
-same.
+Each has the name, arguments, result and exceptions of its twin there. All are awaited, but for
+scandir() and walk(), which are asynchronous iterators. A path is a str, bytes or an os.PathLike.
+`dir_fd` is the descriptor of a directory, in which a relative path begins. follow_symlinks=False
+acts on a symbolic link itself. `context` is the AIOContext that does the work; None: that of the
+running event loop, which is made when first used. Cancelling a task ends its wait at once; what a
+thread has begun is carried out all the same.
 """
 
 from __future__ import annotations
@@ -101,7 +102,12 @@ async def stat(
     follow_symlinks: bool = True,
     context: AIOContext | None = None,
 ) -> os.stat_result:
-    """Return the status of a file: os.stat, statx(2)."""
+    """Return the status of a file, an os.stat_result: os.stat, statx(2).
+
+    `path` may be a descriptor. st_size is in bytes, st_mtime and the like are in seconds,
+    st_mtime_ns and the like in nanoseconds. follow_symlinks=False: of a symbolic link, the link's
+    own. FileNotFoundError if there is no such file.
+    """
     result: os.stat_result = await _of(context)._stat(path, dir_fd, follow_symlinks)
     return result
 
@@ -109,13 +115,20 @@ async def stat(
 async def lstat(
     path: Path, *, dir_fd: int | None = None, context: AIOContext | None = None
 ) -> os.stat_result:
-    """Return the status of a file, or of the symbolic link itself: os.lstat."""
+    """Return the status of a file; of a symbolic link, the link's own: os.lstat, statx(2).
+
+    The same as stat(path, follow_symlinks=False).
+    """
     result: os.stat_result = await _of(context)._stat(os.fspath(path), dir_fd, False)
     return result
 
 
 async def statvfs(path: FileOrPath, *, context: AIOContext | None = None) -> os.statvfs_result:
-    """Return what is known of the file system that a file is on: os.statvfs, statvfs(3)."""
+    """Return what is known of the file system that a file is on: os.statvfs, statvfs(3).
+
+    `path` may be a descriptor. The result is an os.statvfs_result: f_frsize is a block's size in
+    bytes, f_bavail the number of blocks that ordinary users can still fill.
+    """
     return os.statvfs_result(await _of(context)._statvfs(path))
 
 
@@ -128,7 +141,12 @@ async def access(
     follow_symlinks: bool = True,
     context: AIOContext | None = None,
 ) -> bool:
-    """Whether the process may use the path so: os.access, faccessat(2)."""
+    """Return whether the process may use the path so: os.access, faccessat(2).
+
+    `mode` is os.F_OK (it exists), or a mask of os.R_OK, os.W_OK and os.X_OK. The real user and
+    group count, with effective_ids=True the effective ones. False, without an error, where there is
+    no such file.
+    """
     result: bool = await _of(context)._access(path, mode, dir_fd, effective_ids, follow_symlinks)
     return result
 
@@ -142,32 +160,51 @@ async def _mode(path: Any, context: AIOContext | None, *, follow_symlinks: bool 
 
 
 async def exists(path: FileOrPath, *, context: AIOContext | None = None) -> bool:
-    """Whether the path leads to a file: os.path.exists."""
+    """Return whether the path leads to a file: os.path.exists, statx(2).
+
+    `path` may be a descriptor. False for a broken link, and where the status can't be had.
+    """
     return await _mode(path, context) != 0
 
 
 async def lexists(path: Path, *, context: AIOContext | None = None) -> bool:
-    """Whether there is such a path, even a broken link: os.path.lexists."""
+    """Return whether there is such a path, even a broken link: os.path.lexists, statx(2).
+
+    False where the status can't be had.
+    """
     return await _mode(path, context, follow_symlinks=False) != 0
 
 
 async def isfile(path: FileOrPath, *, context: AIOContext | None = None) -> bool:
-    """Whether the path leads to a regular file: os.path.isfile."""
+    """Return whether the path leads to a regular file: os.path.isfile, statx(2).
+
+    Links are followed. False where the status can't be had.
+    """
     return _stat.S_ISREG(await _mode(path, context))
 
 
 async def isdir(path: FileOrPath, *, context: AIOContext | None = None) -> bool:
-    """Whether the path leads to a directory: os.path.isdir."""
+    """Return whether the path leads to a directory: os.path.isdir, statx(2).
+
+    Links are followed. False where the status can't be had.
+    """
     return _stat.S_ISDIR(await _mode(path, context))
 
 
 async def islink(path: Path, *, context: AIOContext | None = None) -> bool:
-    """Whether the path is a symbolic link: os.path.islink."""
+    """Return whether the path is a symbolic link: os.path.islink, statx(2).
+
+    Also a broken one. False where the status can't be had.
+    """
     return _stat.S_ISLNK(await _mode(path, context, follow_symlinks=False))
 
 
 async def ismount(path: Path, *, context: AIOContext | None = None) -> bool:
-    """Whether the path is a mount point: os.path.ismount."""
+    """Return whether a file system is mounted at the path: os.path.ismount, statx(2).
+
+    False for a link, and where the status can't be had. A bind mount within the same file system is
+    not seen.
+    """
     spelled: Any = os.fspath(path)
     try:
         own = await lstat(spelled, context=context)
@@ -184,27 +221,44 @@ async def ismount(path: Path, *, context: AIOContext | None = None) -> bool:
 async def samefile(
     first: FileOrPath, second: FileOrPath, *, context: AIOContext | None = None
 ) -> bool:
-    """Whether both lead to the same file: os.path.samefile."""
+    """Return whether both lead to the same file: os.path.samefile, statx(2).
+
+    Each may be a descriptor. Files are the same if device and inode are. OSError where the status
+    of one can't be had.
+    """
     return os.path.samestat(await stat(first, context=context), await stat(second, context=context))
 
 
 async def getsize(path: FileOrPath, *, context: AIOContext | None = None) -> int:
-    """Return the size in bytes: os.path.getsize."""
+    """Return the size in bytes: os.path.getsize, statx(2).
+
+    `path` may be a descriptor. FileNotFoundError if there is no such file.
+    """
     return (await stat(path, context=context)).st_size
 
 
 async def getmtime(path: FileOrPath, *, context: AIOContext | None = None) -> float:
-    """Return the time of the last change, in seconds: os.path.getmtime."""
+    """Return when the content was last changed: os.path.getmtime, statx(2).
+
+    In seconds since 1970, with a fraction. FileNotFoundError if there is no such file.
+    """
     return (await stat(path, context=context)).st_mtime
 
 
 async def getatime(path: FileOrPath, *, context: AIOContext | None = None) -> float:
-    """Return the time of the last access, in seconds: os.path.getatime."""
+    """Return when the content was last read: os.path.getatime, statx(2).
+
+    In seconds since 1970, with a fraction. Mounts with relatime, the default, note it at most once
+    a day unless the file has changed. FileNotFoundError if there is no such file.
+    """
     return (await stat(path, context=context)).st_atime
 
 
 async def getctime(path: FileOrPath, *, context: AIOContext | None = None) -> float:
-    """Return the time of the last change of the status, in seconds: os.path.getctime."""
+    """Return when content, mode, owner or links last changed: os.path.getctime, statx(2).
+
+    In seconds since 1970, with a fraction. FileNotFoundError if there is no such file.
+    """
     return (await stat(path, context=context)).st_ctime
 
 
@@ -219,7 +273,12 @@ async def rename(
     dst_dir_fd: int | None = None,
     context: AIOContext | None = None,
 ) -> None:
-    """Rename a file or directory: os.rename, rename(2)."""
+    """Rename a file or directory: os.rename, rename(2).
+
+    A file or an empty directory that has the new name is replaced. A relative `src` begins at
+    src_dir_fd, a relative `dst` at dst_dir_fd. OSError with EXDEV on another file system: move()
+    copies there.
+    """
     await _of(context)._rename(src, dst, src_dir_fd, dst_dir_fd)
 
 
@@ -231,14 +290,21 @@ async def replace(
     dst_dir_fd: int | None = None,
     context: AIOContext | None = None,
 ) -> None:
-    """Rename a file or directory, replacing the target: os.replace, rename(2)."""
+    """Rename a file or directory, and replace what has the new name: os.replace, rename(2).
+
+    On Linux it does the same as rename().
+    """
     await _of(context)._rename(src, dst, src_dir_fd, dst_dir_fd)
 
 
 async def unlink(
     path: Path, *, dir_fd: int | None = None, context: AIOContext | None = None
 ) -> None:
-    """Remove a file: os.unlink, unlink(2)."""
+    """Remove a name, and the file with its last name: os.unlink, os.remove, unlink(2).
+
+    A symbolic link is removed itself. FileNotFoundError if there is no such name, IsADirectoryError
+    for a directory.
+    """
     await _of(context)._unlink(path, dir_fd)
 
 
@@ -252,21 +318,32 @@ async def mkdir(
     dir_fd: int | None = None,
     context: AIOContext | None = None,
 ) -> None:
-    """Make a directory: os.mkdir, mkdir(2)."""
+    """Make a directory: os.mkdir, mkdir(2).
+
+    `mode` has its permissions, by default 0o777, without those of the process's umask.
+    FileExistsError if there is such a path, FileNotFoundError if the directory above is missing.
+    """
     await _of(context)._mkdir(path, mode, dir_fd)
 
 
 async def rmdir(
     path: Path, *, dir_fd: int | None = None, context: AIOContext | None = None
 ) -> None:
-    """Remove an empty directory: os.rmdir, rmdir(2)."""
+    """Remove an empty directory: os.rmdir, rmdir(2).
+
+    OSError with ENOTEMPTY if it is not empty: rmtree() removes what is in it, too.
+    """
     await _of(context)._rmdir(path, dir_fd)
 
 
 async def makedirs(
     name: Path, mode: int = 0o777, exist_ok: bool = False, *, context: AIOContext | None = None
 ) -> None:
-    """Make a directory and those above it that are missing: os.makedirs."""
+    """Make a directory and those above it that are missing: os.makedirs, mkdir(2).
+
+    `mode`, by default 0o777, is for the last one; the others have the default. FileExistsError if
+    the directory exists, unless exist_ok is true.
+    """
     spelled: Any = os.fspath(name)
     head, tail = os.path.split(spelled)
     if not tail:
@@ -285,7 +362,10 @@ async def makedirs(
 
 
 async def removedirs(name: Path, *, context: AIOContext | None = None) -> None:
-    """Remove an empty directory, and those above it that become empty: os.removedirs."""
+    """Remove an empty directory, and those above it that become empty: os.removedirs, rmdir(2).
+
+    OSError only if the first can't be removed.
+    """
     spelled: Any = os.fspath(name)
     await rmdir(spelled, context=context)
     head, tail = os.path.split(spelled)
@@ -300,7 +380,11 @@ async def removedirs(name: Path, *, context: AIOContext | None = None) -> None:
 
 
 async def renames(old: Path, new: Path, *, context: AIOContext | None = None) -> None:
-    """Rename, making the directories above the new name, and pruning the old: os.renames."""
+    """Rename; make directories above the new name, remove emptied old ones: os.renames.
+
+    Errors are those of makedirs() and rename(): see rename(2). That an old directory can't be
+    removed is no error.
+    """
     spelled_old: Any = os.fspath(old)
     spelled_new: Any = os.fspath(new)
     head, tail = os.path.split(spelled_new)
@@ -322,7 +406,11 @@ async def link(
     follow_symlinks: bool = True,
     context: AIOContext | None = None,
 ) -> None:
-    """Make a hard link: os.link, link(2)."""
+    """Give a file another name, a hard link: os.link, link(2).
+
+    `src` is the file, `dst` the new name. FileExistsError if there is such a name, OSError with
+    EXDEV on another file system.
+    """
     # os.link calls link(2), which does not follow, unless it is told otherwise or given an fd
     follows = follow_symlinks and (src_dir_fd is not None or dst_dir_fd is not None)
     await _of(context)._link(src, dst, src_dir_fd, dst_dir_fd, follows)
@@ -336,14 +424,21 @@ async def symlink(
     dir_fd: int | None = None,
     context: AIOContext | None = None,
 ) -> None:
-    """Make a symbolic link: os.symlink, symlink(2)."""
+    """Make a symbolic link: os.symlink, symlink(2).
+
+    `src` is what the link says, `dst` the link; target_is_directory is ignored, as everywhere but
+    on Windows. FileExistsError if there is such a name.
+    """
     await _of(context)._symlink(src, dst, None, dir_fd)
 
 
 async def readlink(
     path: Path, *, dir_fd: int | None = None, context: AIOContext | None = None
 ) -> Any:
-    """Return what a symbolic link says, str or bytes as the path: os.readlink, readlink(2)."""
+    """Return what a symbolic link says: os.readlink, readlink(2).
+
+    A str, or bytes for a path of bytes. OSError with EINVAL for what is no symbolic link.
+    """
     return await _of(context)._readlink(path, dir_fd)
 
 
@@ -358,7 +453,11 @@ async def chmod(
     follow_symlinks: bool = True,
     context: AIOContext | None = None,
 ) -> None:
-    """Change the mode: os.chmod, fchmodat(2)."""
+    """Change the permissions: os.chmod, fchmodat(2).
+
+    `path` may be a descriptor. `mode` is a mask of stat.S_I*, such as 0o644. PermissionError for
+    another user's file. NotImplementedError with follow_symlinks=False where os.chmod has it not.
+    """
     if not follow_symlinks and os.chmod not in os.supports_follow_symlinks:
         msg = "chmod: follow_symlinks unavailable on this platform"
         raise NotImplementedError(msg)
@@ -374,7 +473,11 @@ async def chown(
     follow_symlinks: bool = True,
     context: AIOContext | None = None,
 ) -> None:
-    """Change the owner and group, -1 for neither: os.chown, fchownat(2)."""
+    """Change the owner and the group: os.chown, fchownat(2).
+
+    `path` may be a descriptor. uid and gid are numbers; -1 leaves one as it is. PermissionError
+    where the process may not do that.
+    """
     await _of(context)._chown(path, uid, gid, dir_fd, follow_symlinks)
 
 
@@ -387,7 +490,11 @@ async def utime(
     follow_symlinks: bool = True,
     context: AIOContext | None = None,
 ) -> None:
-    """Set the times of access and change: os.utime, utimensat(2)."""
+    """Set when the content was last read and changed: os.utime, utimensat(2).
+
+    `path` may be a descriptor. `times` is (read, changed) in seconds since 1970, `ns` the same in
+    whole nanoseconds; without either, both become the present time. ValueError if both are given.
+    """
     if times is not None and ns is not None:
         msg = "utime: you may specify either 'times' or 'ns' but not both"
         raise ValueError(msg)
@@ -423,14 +530,22 @@ async def _set_times(context: AIOContext | None, *arguments: Any) -> None:
 
 
 async def truncate(path: FileOrPath, length: int, *, context: AIOContext | None = None) -> None:
-    """Set the size of a file: os.truncate, truncate(2)."""
+    """Make a file `length` bytes long: os.truncate, truncate(2).
+
+    `path` may be a descriptor that is open for writing. What is behind that is lost; what is
+    missing reads as zeros, and takes no disk space.
+    """
     await _of(context)._truncate(path, length)
 
 
 async def posix_fallocate(
     fd: int, offset: int, length: int, /, *, context: AIOContext | None = None
 ) -> None:
-    """Have disk space kept for a part of a file: os.posix_fallocate, posix_fallocate(3)."""
+    """Reserve disk space for a part of a file: os.posix_fallocate, posix_fallocate(3).
+
+    `offset` and `length` are in bytes. The file becomes longer if the part ends behind its end.
+    OSError with ENOSPC if the disk has too little room.
+    """
     try:
         await _of(context)._allocate(fd, None, offset, length)
     except OSError as error:
@@ -441,7 +556,11 @@ async def posix_fallocate(
 
 
 async def listdir(path: FileOrPath | None = None, *, context: AIOContext | None = None) -> Any:
-    """Return a list of a directory's names, without '.' and '..': os.listdir."""
+    """Return the names in a directory, without '.' and '..': os.listdir, getdents64(2).
+
+    They come in no order. `path` may be a descriptor; None is the working directory. They are str,
+    or bytes for a path of bytes. NotADirectoryError for what is no directory.
+    """
     return await _of(context)._listdir("." if path is None else path)
 
 
@@ -513,11 +632,13 @@ class _Scan:
 def scandir(
     path: FileOrPath | None = None, *, stat: bool = True, context: AIOContext | None = None
 ) -> _Scan:
-    """Return an asynchronous iterator of a directory's entries: os.scandir.
+    """Return an asynchronous iterator of a directory's entries: os.scandir, getdents64(2).
 
-    Their status is at hand: entry.stat() asks nobody. It is of the time when the directory was
-    read. With stat=False it is left out, and entry.stat() is a RuntimeError; is_dir() and the like
-    work all the same. Can be used in `async with`, and be ended by aclose().
+    Each is a DirEntry. Up to 1000 are read in one step, and with stat=True their status as well, so
+    that entry.stat() does not wait: it is of that time. With stat=False, entry.stat() is a
+    RuntimeError; is_dir() and the like work all the same. `path` may be a descriptor; None is the
+    working directory. Can be used in `async with`, and be ended by aclose(). NotADirectoryError for
+    what is no directory, when the first entry is awaited.
     """
     return _Scan("." if path is None else path, stat, context)
 
@@ -530,7 +651,13 @@ async def walk(
     *,
     context: AIOContext | None = None,
 ) -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
-    """Yield (directory, its directories, its files) for a tree: os.walk."""
+    """Yield (directory, names of its directories, names of its files) for a whole tree: os.walk.
+
+    topdown=True: a directory before what is in it; the program may remove names from the second
+    list, and those are then not entered. onerror is called with the OSError of a directory that
+    can't be read; without it such a directory is left out. followlinks=True enters linked
+    directories, too.
+    """
     stack: list[Any] = [os.fspath(top)]
     while stack:
         directory = stack.pop()
@@ -574,7 +701,13 @@ async def rmtree(
     dir_fd: int | None = None,
     context: AIOContext | None = None,
 ) -> None:
-    """Remove a whole tree: shutil.rmtree. Symbolic links are removed, and never followed."""
+    """Remove a directory and all that is in it: shutil.rmtree, unlinkat(2).
+
+    Symbolic links in it are removed, and never followed; a `path` that is one is an OSError. The
+    first OSError ends it, unless ignore_errors is true, or onexc(function, path, exception) is
+    given (in older programs onerror(function, path, exc_info)): it is called, and the rest is
+    removed.
+    """
     if ignore_errors:
 
         def handle(function: Any, failed: Any, error: OSError) -> None:
@@ -668,7 +801,13 @@ async def _are_same(src: Path, dst: Path, context: AIOContext | None) -> bool:
 async def copyfile(
     src: Path, dst: Path, *, follow_symlinks: bool = True, context: AIOContext | None = None
 ) -> Path:
-    """Copy the contents of a file, sharing blocks where the file system can: shutil.copyfile."""
+    """Copy the content of a file, and return `dst`: shutil.copyfile, copy_file_range(2).
+
+    Blocks are shared where the file system can (FICLONE: ioctl_ficlone(2)). An existing `dst` is
+    emptied first; bulk.acopy() keeps it until the copy is whole, and copies the mode and the times
+    as well. follow_symlinks=False copies a symbolic link as a link. shutil.SameFileError if both
+    are one file, shutil.SpecialFileError for a FIFO, IsADirectoryError for a directory.
+    """
     import shutil
 
     ctx = _of(context)
@@ -708,10 +847,11 @@ async def move(
     *,
     context: AIOContext | None = None,
 ) -> Any:
-    """Move a file or tree, into the target if that is a directory: shutil.move.
+    """Move a file or tree, into `dst` if that is a directory; return the new path: shutil.move.
 
-    Within a file system this renames. Else the tree is copied, with its modes and times, and
-    removed. copy_function(source, target) is awaited for each file.
+    Within a file system it is a rename(2). Otherwise everything is copied, with its modes and
+    times, and the old tree is removed. copy_function(source, target), a coroutine function, copies
+    each file instead. shutil.Error if the directory has that name already.
     """
     import shutil
 
@@ -771,9 +911,11 @@ async def sendfile(
     *,
     context: AIOContext | None = None,
 ) -> int:
-    """Send bytes of a file to a socket, pipe or file: os.sendfile, sendfile(2).
+    """Send `count` bytes of a file to a socket, pipe or file; return how many went: os.sendfile.
 
-    Waits until the socket or pipe takes some.
+    It sends from byte `offset` of in_fd on; None: from where in_fd stands, which moves on. It
+    waits, also with O_NONBLOCK, until out_fd takes some; the result may be less than `count`, and
+    is 0 at the end of the file. See sendfile(2).
     """
     ctx = _of(context)
     place = -1 if offset is None else offset
@@ -853,7 +995,12 @@ def TemporaryDirectory(  # noqa: N802
     *,
     context: AIOContext | None = None,
 ) -> _TemporaryDirectory:
-    """Make a directory for the time of an `async with`: tempfile.TemporaryDirectory."""
+    """Make a directory that exists for the time of an `async with`: tempfile.TemporaryDirectory.
+
+    `async with` gives its path, a str. It is in `dir`, by default the directory for temporary files
+    (TMPDIR); its name begins with `prefix` and ends with `suffix`. At the end it is removed with
+    what is in it; ignore_cleanup_errors=True passes over what can't be removed. See mkdtemp(3).
+    """
     return _TemporaryDirectory(suffix, prefix, dir, ignore_cleanup_errors, context)
 
 
@@ -924,7 +1071,11 @@ def TemporaryFile(  # noqa: N802
     errors: str | None = None,
     context: AIOContext | None = None,
 ) -> _TemporaryFile:
-    """Open a file without a name, for an `async with` or await: tempfile.TemporaryFile."""
+    """Open a file that has no name and is gone when it is closed: tempfile.TemporaryFile.
+
+    For `async with`, or to be awaited. The arguments are those of open(), and `dir`, where it takes
+    its disk space, by default the directory for temporary files (TMPDIR). O_TMPFILE: open(2).
+    """
     arguments = locals()
     return _TemporaryFile({**arguments, "delete": False}, has_name=False)
 
@@ -942,6 +1093,11 @@ def NamedTemporaryFile(  # noqa: N802
     errors: str | None = None,
     context: AIOContext | None = None,
 ) -> _TemporaryFile:
-    """Open a new file with a name, removed at the end: tempfile.NamedTemporaryFile."""
+    """Open a new file that has a name: tempfile.NamedTemporaryFile.
+
+    `async with` removes it at its end; it can be awaited as well. The arguments are those of
+    open(), and `dir`, `prefix` and `suffix` of the name. delete=False leaves the file. Only its
+    owner may read it.
+    """
     arguments = locals()
     return _TemporaryFile(arguments, has_name=True)

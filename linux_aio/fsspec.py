@@ -53,12 +53,13 @@ _MAGIC = re.compile("[*?[]").search
 
 
 class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
-    """The files of this machine, or of a mount that all machines have.
+    """The files of this machine, or of a mount that all machines have, for fsspec: "aio://".
 
-    auto_mkdir: make the directories above a file that is written. direct: read past the page cache
-    (O_DIRECT): True, or "auto" for what is not in the page cache; False: no. durable: what was
-    written is on the disk when the call, or close(), returns. asynchronous, loop and batch_size
-    are fsspec's. An instance pickles by these arguments.
+    auto_mkdir=True makes the directories above a file that is written. direct=True reads past the
+    page cache (O_DIRECT), "auto" only what is not in it. durable=True: what was written is on the
+    disk when the call, or close(), returns (fsync(2)). `asynchronous`, `loop` and `batch_size` are
+    fsspec's. The methods are those of fsspec.spec.AbstractFileSystem and
+    fsspec.asyn.AsyncFileSystem. An instance pickles by its arguments.
     """
 
     protocol = "aio"

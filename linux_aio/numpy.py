@@ -40,12 +40,14 @@ def load(
     depth: int | None = None,
     progress: Progress | None = None,
 ) -> Array:
-    """Return the array of a .npy file, which owns its memory.
+    """Return the array of a .npy file: numpy.load. The array owns its memory.
 
-    `rows`, a slice, a range or indices of the first axis, reads only those. `out`, a contiguous
-    array of the same shape and type, is filled and returned. Arrays of Python objects are refused
-    (ValueError), for they are pickles. The other arguments are as for bulk.load_into. Raises
-    ValueError for what is no .npy file, and EOFError for one that is cut short.
+    rows=, a slice, a range or numbers of the first axis, reads only these rows; IndexError for one
+    that the array has not. out=, a contiguous array of the same shape and type, is filled and
+    returned. `direct`, `chunk`, `depth` and `progress` are as for bulk.load_into.
+
+    ValueError for what is no .npy file, for an array of Python objects, which is a pickle, and for
+    an unfit `out`; ShortFileError, an EOFError, for a file that is cut short.
     """
     with open(path, "rb") as file:
         shape, fortran, dtype, start = _read_header(file)
@@ -148,10 +150,11 @@ def _runs(picked: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
-    """Write the array as a .npy file, as numpy.save does, in place of what has that name.
+    """Write an array as a .npy file: numpy.save.
 
-    An existing file is replaced when the new one is whole. With `durable` it is on the disk when
-    the call returns. Arrays of Python objects are refused (ValueError).
+    The name is taken as it is, without adding ".npy". A file of that name is replaced when the new
+    one is whole; with durable=True it is on the disk when the call returns (fsync(2)). ValueError
+    for an array of Python objects, which would be a pickle.
     """
     array = np.asanyarray(array)
     if array.dtype.hasobject:

@@ -70,11 +70,14 @@ def load_file(
     depth: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Return the tensors of one or several files by name, as arrays of NumPy or CPU tensors.
+    """Return the tensors of one or several safetensors files, as a dict by their names.
 
-    Each owns its memory. `names` picks some: KeyError if one is missing. SafetensorsError, a
-    ValueError, for a damaged file, and for a name that is in two files; TypeError for a type that
-    the framework has not, as bfloat16 in NumPy. The other arguments are as for bulk.load_into.
+    framework="numpy" makes arrays, "pt" PyTorch tensors on the CPU. Each owns its memory. names=
+    loads only these; KeyError if one is missing. `direct`, `chunk`, `depth` and `progress` are as
+    for bulk.load_into.
+
+    SafetensorsError, a ValueError, for a damaged file, and for a name that is in two files;
+    TypeError for a type that the framework has not, as bfloat16 in NumPy.
     """
     make = _maker(framework)
     files = [(path, _picked(read_header(path), names)) for path in _as_paths(paths)]
@@ -109,9 +112,10 @@ def iter_file(
     direct: Direct = "auto",
     memory: int = 1 << 28,
 ) -> Iterator[tuple[str, Any]]:
-    """Yield (name, tensor) in the order in which they arrive from the disk.
+    """Yield (name, tensor) for the tensors of a safetensors file, as they arrive from the disk.
 
-    At most about `memory` bytes are read ahead of the program. The rest is as for load_file.
+    At most about `memory` bytes, 256 MiB by default, are read before the program takes them.
+    `framework`, `names`, `direct` and the errors are as for load_file.
     """
     make = _maker(framework)
     parts = _picked(read_header(path), names)

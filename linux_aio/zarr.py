@@ -50,7 +50,11 @@ _TAKEN_AT_ONCE = 64
 
 
 class AioStore(Store):  # type: ignore[misc]
-    """Keys are paths below the folder `root`. durable: what was set is on the disk."""
+    """A store for zarr whose keys are paths below the folder `root`: see zarr.abc.store.Store.
+
+    read_only=True refuses to change anything. durable=True: a value is on the disk when set()
+    returns (fsync(2)). An instance can be pickled.
+    """
 
     supports_writes: bool = True
     supports_deletes: bool = True
@@ -87,7 +91,11 @@ class AioStore(Store):  # type: ignore[misc]
         durable: bool = False,
         mode: str | None = None,
     ) -> Self:
-        """Return an open store, whose folder is made; with mode "r" or "r+" it has to be there."""
+        """Return an open store, whose folder is made if it is missing.
+
+        With mode "r" or "r+" the folder must be there: FileNotFoundError. The other arguments are
+        those of AioStore.
+        """
         must_exist = read_only if mode is None else mode in ("r", "r+")
         await cls(root, read_only=must_exist)._open()
         store = cls(root, read_only=read_only, durable=durable)

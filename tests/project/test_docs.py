@@ -153,6 +153,30 @@ def test_named_files_are_there(path: Path) -> None:
     assert [name for name in named if not (TOP / name).exists()] == []
 
 
+def cells(line: str, border: str) -> list[str]:
+    columns = [match.span() for match in re.finditer("=+", border)]
+    return [line[start : columns[n + 1][0] if n + 1 < len(columns) else None].strip()
+            for n, (start, _) in enumerate(columns)]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(TOP)))
+def test_no_row_of_a_table_is_torn(path: Path) -> None:
+    """In a simple table, each line with words in the first column begins a row of its own."""
+    border = before = ""
+    torn = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if re.fullmatch(r"=+(?: +=+)+", line):
+            border, before = line, ""
+        elif not line:
+            border = ""
+        elif border:
+            first, *others = cells(line, border)
+            if first and (before.endswith(",") or not any(others)):
+                torn.append(line)
+            before = first
+    assert torn == []
+
+
 def test_map_names_what_is_in_the_source() -> None:
     sources = [path for path in TOP.glob("src/**/*") if path.suffix in (".cpp", ".hpp")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
@@ -188,6 +212,52 @@ def test_functions_have_docstrings() -> None:
     assert [name for name in functions if not inspect.getdoc(getattr(linux_aio, name))] == []
 
 
+# docs/reference*.rst
+
+REFERENCE = "".join(path.read_text(encoding="utf-8") for path in TOP.glob("docs/reference*.rst"))
+STREAMS = ["stdin", "stdout", "stderr", "stdin_bytes", "stdout_bytes", "stderr_bytes"]
+
+
+def exported(module: str) -> list[str]:
+    """The names in __all__, without importing what the module may need."""
+    tree = ast.parse((TOP / "linux_aio" / f"{module}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(node.value)
+            return names
+    raise AssertionError(f"{module} has no __all__")
+
+
+@pytest.mark.parametrize(
+    "module", ["__init__", "fs", "bulk", "numpy", "safetensors", "fsspec", "zarr"]
+)
+def test_the_reference_has_each_public_name(module: str) -> None:
+    prefix = "linux_aio" if module == "__init__" else f"linux_aio.{module}"
+    names = [name for name in exported(module) if not name.startswith("_")]
+    names += [*STREAMS, "open"] if module == "__init__" else []
+    shown = set(re.findall(rf"\b{prefix}\.(?:(?:_\w+|files)\.)?_?(\w+)", REFERENCE))
+    if module == "fs":
+        shown |= {"DirEntry"} & set(re.findall(r"linux_aio\._core\._(\w+)", REFERENCE))
+    assert [name for name in names if name not in shown] == []
+
+
+FUNCTIONS_WITH_TEXT = ["fs", "bulk", "files", "_whole_files", "numpy", "safetensors"]
+
+
+@pytest.mark.parametrize("module", FUNCTIONS_WITH_TEXT)
+def test_docstrings_say_more_than_the_name(module: str) -> None:
+    """Each public function's text has a second paragraph: arguments, units, errors."""
+    tree = ast.parse((TOP / "linux_aio" / f"{module}.py").read_text(encoding="utf-8"))
+    names = exported("__init__" if module == "_whole_files" else module)
+    texts = {
+        node.name: ast.get_docstring(node) or ""
+        for node in tree.body
+        if isinstance(node, FUNCTIONS) and node.name in names
+    }
+    assert texts
+    assert [name for name, text in texts.items() if "\n\n" not in text] == []
+
+
 # docs/linux-aio.1
 
 
@@ -197,15 +267,18 @@ def test_the_man_page_has_each_command_and_option() -> None:
     from linux_aio import _cli
 
     page = (TOP / "docs" / "linux-aio.1").read_text(encoding="utf-8").replace("\\", "")
+    site = (TOP / "docs" / "reference-command-line.rst").read_text(encoding="utf-8")
     parser = _cli._parser()
     (commands,) = [
         action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
     ]
     for name, command in commands.choices.items():
         assert f".B {name}\n" in page
+        assert f"\n``{name} " in site
         for action in [*command._actions, *parser._actions]:
             for option in action.option_strings:
-                assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", page), option
+                for text in (page, site):
+                    assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text), option
     for variable in ("LINUX_AIO_ENGINE",):
         assert variable in page
 
