@@ -76,6 +76,9 @@ class _Opening(Generic[_AnyFile]):
 
     __slots__ = ("_arguments", "_file")
 
+    _binary_type: type[File] = File
+    _text_type: type[TextFile] = TextFile
+
     def __init__(
         self,
         file: Any,
@@ -122,7 +125,7 @@ class _Opening(Generic[_AnyFile]):
             fd = int(file)
         else:
             fd = await _ask_opener(opener, file, flags)
-        binary = File(
+        binary = self._binary_type(
             context, fd, file, parsed, closefd=closefd, buffering=buffering, is_named=is_named
         )
         try:
@@ -140,7 +143,7 @@ class _Opening(Generic[_AnyFile]):
         if text is not None:
             encoding, errors, newline = text
             line_buffering = buffering == 1 or (buffering < 0 and binary._is_terminal)
-            self._file = TextFile(
+            self._file = self._text_type(
                 binary, mode, encoding, errors, newline, line_buffering=line_buffering
             )
         return self._file

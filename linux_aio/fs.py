@@ -14,16 +14,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import random
 import select
+import shutil
 import stat as _stat
 import sys
-import tempfile as _tempfile
 from typing import TYPE_CHECKING, Any
 
 from ._core import _close_soon
 from ._core import _DirEntry as DirEntry
-from ._loop_context import complete, loop_context
+from ._loop_context import loop_context
+from ._temporary import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
+from ._trees import copy_tree, named_pipe, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -345,20 +346,31 @@ async def makedirs(
     the directory exists, unless exist_ok is true.
     """
     spelled: Any = os.fspath(name)
-    head, tail = os.path.split(spelled)
-    if not tail:
-        head, tail = os.path.split(head)
-    if head and tail and not await exists(head, context=context):
-        with contextlib.suppress(FileExistsError):  # somebody else was faster
-            await makedirs(head, exist_ok=exist_ok, context=context)
-        if tail in (os.curdir, os.fsencode(os.curdir)):
-            return
-    try:
-        await mkdir(spelled, mode, context=context)
-    except OSError:
-        # some systems say otherwise of a directory that exists
-        if not exist_ok or not await isdir(spelled, context=context):
-            raise
+    missing: list[Any] = []
+    head: Any = spelled
+    while True:
+        path = head
+        head, tail = os.path.split(path)
+        if not tail:
+            head, tail = os.path.split(head)
+        is_missing = bool(head and tail) and not await exists(head, context=context)
+        # "new/." is there once "new" is
+        if not (is_missing and tail in (os.curdir, os.fsencode(os.curdir))):
+            missing.append(path)
+        if not is_missing:
+            break
+    for path in reversed(missing):
+        is_last = path is spelled
+        try:
+            await mkdir(path, mode if is_last else 0o777, context=context)
+        except FileExistsError:
+            # of one above, somebody else was faster
+            if is_last and not (exist_ok and await isdir(path, context=context)):
+                raise
+        except OSError:
+            # some systems say otherwise of a directory that exists
+            if not exist_ok or not await isdir(path, context=context):
+                raise
 
 
 async def removedirs(name: Path, *, context: AIOContext | None = None) -> None:
@@ -735,56 +747,7 @@ async def rmtree(
     spelled: Any = os.fspath(path)
     # Since Python 3.13 shutil.rmtree reports the top of the tree as the object that it was given.
     reported: Any = path if sys.version_info >= (3, 13) else spelled
-    await _remove_tree(_of(context), dir_fd, spelled, reported, handle)
-
-
-async def _remove_tree(ctx: Any, dir_fd: int | None, name: Any, path: Any, handle: Any) -> None:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        status = await ctx._stat(name, dir_fd, False)
-    except OSError as error:
-        handle(os.lstat, path, error)
-        return
-    if _stat.S_ISLNK(status.st_mode):
-        handle(os.path.islink, path, OSError("Cannot call rmtree on a symbolic link"))
-        return
-    try:
-        fd = await ctx._open(name, flags, 0, dir_fd)
-    except OSError as error:
-        handle(os.open, path, error)
-        return
-    try:
-        if not os.path.samestat(status, await ctx._stat(fd)):
-            handle(os.path.islink, path, OSError("Cannot call rmtree on a symbolic link"))
-            return
-        await _empty_directory(ctx, fd, path, handle)
-    finally:
-        _close_soon(fd)
-    try:
-        await ctx._rmdir(name, dir_fd)
-    except OSError as error:
-        handle(os.rmdir, path, error)
-
-
-async def _empty_directory(ctx: Any, fd: int, path: Any, handle: Any) -> None:
-    entries: list[Any] = []
-    more: Any = None
-    while more is None:
-        try:
-            found, more = await ctx._scandir(fd, os.fspath(path)[:0], _ENTRIES_PER_STEP, False)
-        except OSError as error:
-            handle(os.scandir, path, error)
-            return
-        entries += found
-    for entry in entries:
-        full = os.path.join(path, entry.name)
-        if entry.is_dir(follow_symlinks=False):
-            await _remove_tree(ctx, fd, entry.name, full, handle)
-            continue
-        try:
-            await ctx._unlink(entry.name, fd)
-        except OSError as error:
-            handle(os.unlink, full, error)
+    await remove_tree(_of(context), dir_fd, spelled, reported, handle)
 
 
 # --- copying
@@ -808,8 +771,6 @@ async def copyfile(
     as well. follow_symlinks=False copies a symbolic link as a link. shutil.SameFileError if both
     are one file, shutil.SpecialFileError for a FIFO, IsADirectoryError for a directory.
     """
-    import shutil
-
     ctx = _of(context)
     if await _are_same(src, dst, ctx):
         msg = f"{src!r} and {dst!r} are the same file"
@@ -820,8 +781,7 @@ async def copyfile(
         except OSError:
             continue
         if _stat.S_ISFIFO(status.st_mode):
-            msg = f"`{os.fspath(path)!s}` is a named pipe"
-            raise shutil.SpecialFileError(msg)
+            raise named_pipe(path)
     if not follow_symlinks and await islink(src, context=ctx):
         await symlink(await readlink(src, context=ctx), dst, context=ctx)
         return dst
@@ -849,58 +809,61 @@ async def move(
 ) -> Any:
     """Move a file or tree, into `dst` if that is a directory; return the new path: shutil.move.
 
-    Within a file system it is a rename(2). Otherwise everything is copied, with its modes and
-    times, and the old tree is removed. copy_function(source, target), a coroutine function, copies
-    each file instead. shutil.Error if the directory has that name already.
+    Within a file system it is a rename(2). Otherwise everything is copied, with its modes, times
+    and extended attributes, and the old tree is removed. copy_function(source, target), a coroutine
+    function, copies each file instead. shutil.Error if the directory has that name already, or with
+    a list of what could not be copied, as a FIFO; the rest is copied then, and nothing removed.
     """
-    import shutil
-
     source: Any = os.fspath(src)
     target: Any = os.fspath(dst)
+    separator: Any = b"/" if isinstance(source, bytes) else "/"
     real = target
     if await isdir(target, context=context):
         if await _are_same(source, target, context):
             await rename(source, target, context=context)
-            return real
-        separator: Any = b"/" if isinstance(source, bytes) else "/"
+            return None
         real = os.path.join(target, os.path.basename(source.rstrip(separator)))
-        if await lexists(real, context=context):
+        if await exists(real, context=context):
             msg = f"Destination path '{real!s}' already exists"
             raise shutil.Error(msg)
     try:
         await rename(source, real, context=context)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        await _copy_tree(source, real, copy_function, context)
-        if await isdir(source, context=context) and not await islink(source, context=context):
-            await rmtree(source, context=context)
-        else:
-            await unlink(source, context=context)
+    except OSError:
+        # another file system, or something that a copy tells more of
+        await _move_by_copying(source, target, real, copy_function, _of(context))
     return real
 
 
-async def _copy_tree(
-    source: Any, target: Any, copy_function: Any, context: AIOContext | None
+async def _move_by_copying(
+    source: Any, target: Any, real: Any, copy_function: Any, context: Any
 ) -> None:
-    status = await lstat(source, context=context)
-    if _stat.S_ISLNK(status.st_mode):
-        await symlink(await readlink(source, context=context), target, context=context)
-        return
-    if _stat.S_ISDIR(status.st_mode):
-        await mkdir(target, context=context)
-        for name in await listdir(source, context=context):
-            await _copy_tree(
-                os.path.join(source, name), os.path.join(target, name), copy_function, context
-            )
-    elif copy_function is not None:
-        await copy_function(source, target)
-        return
+    if await islink(source, context=context):
+        await symlink(await readlink(source, context=context), real, context=context)
+        await unlink(source, context=context)
+    elif await isdir(source, context=context):
+        if _is_below(target, source):
+            msg = f"Cannot move a directory '{source!s}' into itself '{target!s}'."
+            raise shutil.Error(msg)
+        above = os.path.dirname(real)
+        if above:
+            await makedirs(above, exist_ok=True, context=context)
+        await copy_tree(context, source, real, copy_function)
+        await rmtree(source, context=context)
     else:
-        await copyfile(source, target, context=context)
-    times = (status.st_atime_ns, status.st_mtime_ns)
-    await utime(target, ns=times, context=context)
-    await chmod(target, _stat.S_IMODE(status.st_mode), context=context)
+        if copy_function is not None:
+            await copy_function(source, real)
+        else:
+            await copyfile(source, real, context=context)
+            await context._copy_status(source, real)
+        await unlink(source, context=context)
+
+
+def _is_below(path: Any, directory: Any) -> bool:
+    """Whether the path is the directory, or in it, by its name."""
+    path, directory = os.path.abspath(path), os.path.abspath(directory)
+    separator: Any = b"/" if isinstance(path, bytes) else "/"
+    below: bool = (path + separator).startswith(directory.rstrip(separator) + separator)
+    return below
 
 
 async def sendfile(
@@ -927,177 +890,3 @@ async def sendfile(
         except BlockingIOError:
             continue
         return result
-
-
-# --- temporary files
-
-
-async def _temporary_directory(context: AIOContext | None) -> str:
-    if _tempfile.tempdir is not None:
-        return os.fspath(_tempfile.tempdir)
-    names = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
-    for name in [*names, "/tmp", "/var/tmp", "/usr/tmp", "."]:
-        if name and await access(name, os.W_OK | os.X_OK, context=context):
-            return os.path.abspath(name)  # noqa: ASYNC240
-    msg = "No usable temporary directory found"
-    raise FileNotFoundError(errno.ENOENT, msg)
-
-
-def _random_name() -> str:
-    return "".join(random.SystemRandom().choices("abcdefghijklmnopqrstuvwxyz0123456789_", k=8))
-
-
-class _TemporaryDirectory:
-    def __init__(
-        self,
-        suffix: str | None,
-        prefix: str | None,
-        directory: str | os.PathLike[str] | None,
-        ignore_cleanup_errors: bool,
-        context: AIOContext | None,
-    ) -> None:
-        self._suffix = suffix or ""
-        self._prefix = _tempfile.gettempprefix() if prefix is None else prefix
-        self._directory = directory
-        self._ignore = ignore_cleanup_errors
-        self._context = context
-        self.name = ""
-
-    async def __aenter__(self) -> str:
-        directory = self._directory or await _temporary_directory(self._context)
-        while True:
-            name = os.path.join(directory, self._prefix + _random_name() + self._suffix)
-            with contextlib.suppress(FileExistsError):
-                await mkdir(name, 0o700, context=self._context)
-                break
-        self.name = os.path.abspath(name)  # noqa: ASYNC240
-        return self.name
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await complete(self.cleanup)
-
-    async def cleanup(self) -> None:
-        """Remove the directory and what is in it."""
-        with contextlib.suppress(FileNotFoundError):
-            await rmtree(self.name, self._ignore, context=self._context)
-
-
-def TemporaryDirectory(  # noqa: N802
-    suffix: str | None = None,
-    prefix: str | None = None,
-    dir: str | os.PathLike[str] | None = None,  # noqa: A002
-    ignore_cleanup_errors: bool = False,
-    *,
-    context: AIOContext | None = None,
-) -> _TemporaryDirectory:
-    """Make a directory that exists for the time of an `async with`: tempfile.TemporaryDirectory.
-
-    `async with` gives its path, a str. It is in `dir`, by default the directory for temporary files
-    (TMPDIR); its name begins with `prefix` and ends with `suffix`. At the end it is removed with
-    what is in it; ignore_cleanup_errors=True passes over what can't be removed. See mkdtemp(3).
-    """
-    return _TemporaryDirectory(suffix, prefix, dir, ignore_cleanup_errors, context)
-
-
-class _TemporaryFile:
-    def __init__(self, arguments: dict[str, Any], *, has_name: bool) -> None:
-        self._arguments = arguments
-        self._has_name = has_name
-        self._file: Any = None
-        self._name = ""
-
-    async def _open(self) -> Any:
-        from .files import open as open_file  # type: ignore[import-not-found,unused-ignore]
-
-        arguments = dict(self._arguments)
-        context = arguments["context"]
-        directory = arguments.pop("dir") or await _temporary_directory(context)
-        prefix = arguments.pop("prefix")
-        prefix = _tempfile.gettempprefix() if prefix is None else prefix
-        suffix = arguments.pop("suffix") or ""
-        self._delete = arguments.pop("delete")
-        ctx = _of(context)
-        fd = -1
-        if not self._has_name:
-            with contextlib.suppress(OSError):
-                fd = await ctx._open(directory, os.O_RDWR | os.O_TMPFILE, 0o600)
-        while fd < 0:
-            self._name = os.path.join(directory, prefix + _random_name() + suffix)
-            with contextlib.suppress(FileExistsError):
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-                fd = await ctx._open(self._name, flags, 0o600)
-                if not self._has_name:
-                    await unlink(self._name, context=context)
-        self._file = await open_file(fd, **arguments)
-        return self._file
-
-    def __await__(self) -> Any:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> Any:
-        return await self._open()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            await self._file.close()
-        finally:
-            if self._has_name and self._delete:
-                await complete(self._remove)
-
-    async def _remove(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            await unlink(self._name, context=self._arguments["context"])
-
-
-def TemporaryFile(  # noqa: N802
-    mode: str = "w+b",
-    buffering: int = -1,
-    encoding: str | None = None,
-    newline: str | None = None,
-    suffix: str | None = None,
-    prefix: str | None = None,
-    dir: str | os.PathLike[str] | None = None,  # noqa: A002
-    *,
-    errors: str | None = None,
-    context: AIOContext | None = None,
-) -> _TemporaryFile:
-    """Open a file that has no name and is gone when it is closed: tempfile.TemporaryFile.
-
-    For `async with`, or to be awaited. The arguments are those of open(), and `dir`, where it takes
-    its disk space, by default the directory for temporary files (TMPDIR). O_TMPFILE: open(2).
-    """
-    arguments = locals()
-    return _TemporaryFile({**arguments, "delete": False}, has_name=False)
-
-
-def NamedTemporaryFile(  # noqa: N802
-    mode: str = "w+b",
-    buffering: int = -1,
-    encoding: str | None = None,
-    newline: str | None = None,
-    suffix: str | None = None,
-    prefix: str | None = None,
-    dir: str | os.PathLike[str] | None = None,  # noqa: A002
-    delete: bool = True,
-    *,
-    errors: str | None = None,
-    context: AIOContext | None = None,
-) -> _TemporaryFile:
-    """Open a new file that has a name: tempfile.NamedTemporaryFile.
-
-    `async with` removes it at its end; it can be awaited as well. The arguments are those of
-    open(), and `dir`, `prefix` and `suffix` of the name. delete=False leaves the file. Only its
-    owner may read it.
-    """
-    arguments = locals()
-    return _TemporaryFile(arguments, has_name=True)

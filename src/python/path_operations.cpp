@@ -565,6 +565,10 @@ PyObject* make_symlink(PyObject* context, Arguments arguments) {
     return two_paths(context, "symlink", engine::path_functions::symlink, arguments, true);
 }
 
+PyObject* copy_file_status(PyObject* context, Arguments arguments) {
+    return two_paths(context, "copystat", engine::path_functions::copy_status, arguments, true);
+}
+
 PyObject* read_symlink(PyObject* context, Arguments arguments) {
     auto details = make_details("readlink", readlink_result);
     Place place;
@@ -845,6 +849,7 @@ const PyMethodDef* path_methods() {
         entry<write_file, 2, 4>("_write_file"),
         entry<send_file, 4, 4>("_sendfile"),
         entry<copy_file, 2, 2>("_copy"),
+        entry<copy_file_status, 2, 4>("_copy_status"),
         entry<read_part, 1, 3>("_read_part"),
         entry<read_parts, 3, 3>("_read_parts"),
         entry<replace_file, 2, 5>("_replace_file"),

@@ -9,11 +9,10 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
-#include <memory>
 #include <string_view>
 #include <utility>
 
+#include "engine/operations/extended_attributes.hpp"
 #include "engine/operations/link_target.hpp"
 #include "engine/operations/random_number.hpp"
 #include "engine/operations/write_all.hpp"
@@ -128,30 +127,9 @@ void NewFile::remove() noexcept {
 
 // --- what the new file has of the old one
 
-struct Free {
-    void operator()(char* data) const noexcept { std::free(data); }
-};
-using Bytes = std::unique_ptr<char, Free>;
-
 // Those that say something of the contents are not for other contents.
 bool is_of_contents(std::string_view name) noexcept {
     return name == "security.capability" || name == "security.ima" || name == "security.evm";
-}
-
-void copy_attribute(const char* source, int target, const char* name) noexcept {
-    const auto size = lgetxattr(source, name, nullptr, 0);
-    if (size < 0) {
-        return;
-    }
-    const Bytes value(static_cast<char*>(std::malloc(static_cast<std::size_t>(size) + 1)));
-    if (value == nullptr) {
-        return;
-    }
-    const auto length = lgetxattr(source, name, value.get(), static_cast<std::size_t>(size));
-    if (length >= 0) {
-        static_cast<void>(
-            fsetxattr(target, name, value.get(), static_cast<std::size_t>(length), 0));
-    }
 }
 
 // Extended attributes, access control lists among them, as far as that is allowed.
@@ -160,25 +138,18 @@ void copy_attributes(const LinkTarget& old, int target) noexcept {
     std::array<char, 320> source;
     std::snprintf(source.data(), source.size(), "/proc/thread-self/fd/%d/%s", old.folder.get(),
                   old.name.data());
-    const auto size = llistxattr(source.data(), nullptr, 0);
-    if (size < 0) {
-        return;
-    }
-    const Bytes names(static_cast<char*>(std::malloc(static_cast<std::size_t>(size) + 1)));
-    const auto length = names != nullptr
-                            ? llistxattr(source.data(), names.get(), static_cast<std::size_t>(size))
-                            : -1;
-    if (length < 0) {
+    ExtendedAttributes attributes(source.data());
+    if (attributes.error() != 0) {
         return;
     }
     bool has_access_list = false;
-    for (std::string_view rest(names.get(), static_cast<std::size_t>(length)); !rest.empty();) {
-        const std::string_view name = rest.substr(0, rest.find('\0'));
+    while (attributes.next()) {
+        const std::string_view name = attributes.name();
         has_access_list = has_access_list || name == access_list;
-        if (!is_of_contents(name)) {
-            copy_attribute(source.data(), target, name.data());
+        if (!is_of_contents(name) && attributes.read() == 0) {
+            const auto value = attributes.value();
+            static_cast<void>(fsetxattr(target, attributes.name(), value.data(), value.size(), 0));
         }
-        rest.remove_prefix(std::min(name.size() + 1, rest.size()));
     }
     if (!has_access_list) {
         static_cast<void>(fremovexattr(target, access_list));  // one that is the folder's default

@@ -131,6 +131,9 @@ std::int64_t copy(const CallFiles& files, const PathArguments& /*arguments*/) no
     }
     bool is_in_kernel = true;
     for (std::int64_t total = 0;;) {
+        if (files.is_cancelled()) {
+            return -ECANCELED;  // there are devices without an end
+        }
         std::int64_t result = -EINVAL;
         if (is_in_kernel) {
             result =

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+
+#include "engine/operations/extended_attributes.hpp"
+#include "engine/operations/path_call.hpp"
+#include "engine/operations/system_result.hpp"
+
+namespace engine::path_functions {
+namespace {
+
+// A path for calls that take no folder's descriptor.
+class Spelled {
+public:
+    Spelled(int folder, const char* path) noexcept {
+        if (folder == AT_FDCWD || path[0] == '/') {
+            path_ = path;
+            return;
+        }
+        std::snprintf(text_.data(), text_.size(), "/proc/thread-self/fd/%d/%s", folder, path);
+    }
+    const char* get() const noexcept { return path_ != nullptr ? path_ : text_.data(); }
+
+private:
+    const char* path_ = nullptr;
+    std::array<char, PATH_MAX> text_{};
+};
+
+// As shutil.copystat, which leaves out what a file system or a user may not have.
+bool is_left_out(int error) noexcept {
+    constexpr std::array errors{EPERM, EOPNOTSUPP, ENODATA, EINVAL, EACCES};
+    return std::find(errors.begin(), errors.end(), error) != errors.end();
+}
+
+int copy_attributes(const char* source, const char* target) noexcept {
+    ExtendedAttributes attributes(source);
+    if (attributes.error() != 0) {
+        return is_left_out(attributes.error()) ? 0 : attributes.error();
+    }
+    while (attributes.next()) {
+        int error = attributes.read();
+        if (error == 0) {
+            const auto value = attributes.value();
+            const int result = lsetxattr(target, attributes.name(), value.data(), value.size(), 0);
+            error = result == 0 ? 0 : errno;
+        }
+        if (error != 0 && !is_left_out(error)) {
+            return error;
+        }
+    }
+    return 0;
+}
+
+}  // namespace
+
+std::int64_t copy_status(const CallFiles& files, const PathArguments& arguments) noexcept {
+    struct stat status{};
+    if (fstatat(files.first, arguments.path, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        return -errno;
+    }
+    const std::array<timespec, 2> times{status.st_atim, status.st_mtim};
+    if (utimensat(files.second, arguments.other_path, times.data(), AT_SYMLINK_NOFOLLOW) != 0) {
+        return -errno;
+    }
+    const Spelled source(files.first, arguments.path);
+    const Spelled target(files.second, arguments.other_path);
+    if (const int error = copy_attributes(source.get(), target.get()); error != 0) {
+        return -error;
+    }
+    // last: without the right to write to it a file takes no attributes
+    return S_ISLNK(status.st_mode) ? 0
+                                   : result_of(fchmodat(files.second, arguments.other_path,
+                                                        status.st_mode & 07777U, 0));
+}
+
+}  // namespace engine::path_functions

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Temporary files and directories of linux_aio.fs against those of tempfile."""
+
+# ruff: noqa: ASYNC222, ASYNC240 - the standard library is asked what is there
+
+from __future__ import annotations
+
+import gc
+import os
+import stat
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from linux_aio import fs
+from support import any_loop as loops
+from support.loops import run as run_asyncio
+from support.loops import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytest_plugins = ["support.fixtures"]
+
+pytestmark = pytest.mark.usefixtures("any_loop")
+
+
+def run(use: Callable[[], Any]) -> Any:
+    return loops.current.run(use)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mode": "w+"},
+        {"mode": "w"},
+        {"prefix": "begin-", "suffix": ".end"},
+        {"prefix": b"begin-"},
+        {"suffix": b""},
+        {"dir_as": os.fsencode},
+        {"dir_as": Path},
+        {"dir_as": os.path.relpath},
+        {"mode": "x+b"},
+        {"mode": "a"},
+    ],
+    ids=repr,
+)
+def test_a_named_file_is_as_the_standard_librarys(tmp_path: Path, options: dict[str, Any]) -> None:
+    options = dict(options)
+    options["dir"] = options.pop("dir_as", str)(str(tmp_path))
+    if isinstance(options.get("prefix", options.get("suffix")), bytes):
+        options["dir"] = os.fsencode(tmp_path)
+    data: Any = b"data" if "b" in options.get("mode", "b") else "data"
+    with tempfile.NamedTemporaryFile(**options) as other:
+        wanted_type, wanted_name = type(other.name), os.fsdecode(other.name)
+        wanted_mode = stat.S_IMODE(os.stat(other.name).st_mode)
+
+    async def use() -> None:
+        file = await fs.NamedTemporaryFile(**options)
+        assert type(file.name) is wanted_type
+        path = Path(os.fsdecode(file.name))
+        assert os.path.isabs(path)
+        assert path.parent.samefile(tmp_path)
+        assert len(path.name) == len(os.path.basename(wanted_name))
+        assert stat.S_IMODE(path.stat().st_mode) == wanted_mode
+        await file.write(data)
+        await file.flush()
+        assert path.read_bytes() == b"data"
+        await file.close()
+        assert not path.exists()
+        path.touch()
+        await file.close()  # the file of that name is somebody else's now
+        assert path.exists()
+        path.unlink()
+        async with fs.NamedTemporaryFile(**options) as file:
+            path = Path(os.fsdecode(file.name))
+            assert path.exists()
+        assert not path.exists()
+        async with await fs.NamedTemporaryFile(**options) as file:
+            path = Path(os.fsdecode(file.name))
+        assert not path.exists()
+        assert os.listdir(tmp_path) == []
+
+    run(use)
+
+
+@pytest.mark.parametrize("mode", ["w+b", "w+"])
+def test_what_removes_it(tmp_path: Path, mode: str) -> None:
+    async def use() -> None:
+        file = await fs.NamedTemporaryFile(mode, dir=tmp_path, delete=False)
+        await file.close()
+        os.unlink(file.name)
+        async with fs.NamedTemporaryFile(mode, dir=tmp_path, delete_on_close=False) as file:
+            await file.close()
+            assert os.path.exists(file.name)
+        assert os.listdir(tmp_path) == []
+        async with await fs.NamedTemporaryFile(mode, dir=tmp_path, delete_on_close=False) as file:
+            await file.close()
+            assert os.path.exists(file.name)
+        assert os.listdir(tmp_path) == []
+        async with fs.NamedTemporaryFile(mode, dir=tmp_path) as file:
+            os.unlink(file.name)  # which is no error
+        for _ in range(2):
+            await file.close()
+
+    run(use)
+
+
+@pytest.mark.parametrize("mode", ["w+b", "w+"])
+def test_dropped_open_it_is_removed(tmp_path: Path, mode: str) -> None:
+    async def use() -> None:
+        file: Any = await fs.NamedTemporaryFile(mode, dir=tmp_path)
+        await file.write("x" if mode == "w+" else b"x")
+        assert os.listdir(tmp_path)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del file
+            gc.collect()
+        assert [warning.category for warning in caught] == [ResourceWarning]
+        await until(lambda: not os.listdir(tmp_path))
+
+    run_asyncio(use())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mode": "zz"},
+        {"mode": "rw"},
+        {"encoding": "utf-8"},
+        {"mode": "w", "encoding": "no such encoding"},
+        {"mode": "w", "newline": "x"},
+        {"mode": "w", "buffering": 0},
+        {"prefix": b"bytes", "suffix": "str"},
+        {"prefix": b"bytes"},
+        {"prefix": "a/b"},
+        {"suffix": "nul\0"},
+        {"prefix": 5},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("kind", ["NamedTemporaryFile", "TemporaryFile"])
+def test_wrong_arguments_leave_nothing(tmp_path: Path, kind: str, wrong: dict[str, Any]) -> None:
+    wanted: Any = None
+    try:
+        getattr(tempfile, kind)(dir=str(tmp_path), **wrong).close()
+    except (ValueError, TypeError, LookupError, OSError) as error:
+        wanted = type(error)
+    if kind == "TemporaryFile" and "prefix" not in wrong and "suffix" not in wrong:
+        assert wanted is not None
+
+    async def use() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        got: Any = None
+        try:
+            async with getattr(fs, kind)(dir=str(tmp_path), **wrong):
+                pass
+        except (ValueError, TypeError, LookupError, OSError) as error:
+            got = type(error)
+        assert got is wanted
+        assert os.listdir(tmp_path) == []
+        await until_or_now(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+    async def until_or_now(holds: Callable[[], bool]) -> None:
+        for _ in range(2000):
+            if holds():
+                return
+            await loops.current.sleep(0.005)
+        assert holds()
+
+    async def warm() -> None:
+        async with fs.TemporaryFile(dir=str(tmp_path)):
+            pass
+        await use()
+
+    run(warm)
+
+
+def test_a_cancelled_opening_leaves_no_file(tmp_path: Path) -> None:
+    import asyncio
+
+    async def main() -> None:
+        for turns in range(8):
+            task = asyncio.ensure_future(fs.NamedTemporaryFile(dir=tmp_path)._open())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            try:
+                file = await task
+            except asyncio.CancelledError:
+                pass
+            else:
+                await file.close()
+        await until(lambda: not os.listdir(tmp_path))
+
+    run_asyncio(main())
+
+
+def test_a_child_process_leaves_the_parents_file(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with fs.NamedTemporaryFile(dir=tmp_path) as file:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    removal = file._removal
+                    removal.remove_soon()
+                finally:
+                    os._exit(0)
+            os.waitpid(pid, 0)
+            assert os.path.exists(file.name)
+        assert not os.path.exists(file.name)
+
+    run(use)
+
+
+@pytest.mark.parametrize("suffix", [None, "-s", b"-s"])
+def test_directories(tmp_path: Path, suffix: Any) -> None:
+    folder: Any = os.fsencode(tmp_path) if isinstance(suffix, bytes) else tmp_path
+
+    async def use() -> None:
+        async with fs.TemporaryDirectory(suffix=suffix, dir=folder) as name:
+            with tempfile.TemporaryDirectory(suffix=suffix, dir=folder) as other:
+                assert type(name) is type(other)
+                assert len(name) == len(other)
+                assert os.path.isabs(name)
+        assert os.listdir(tmp_path) == []
+        async with fs.TemporaryDirectory(dir=tmp_path, delete=False) as name:
+            pass
+        os.rmdir(name)
+        with pytest.raises(TypeError, match="mix bytes"):
+            fs.TemporaryDirectory(suffix=b"x", prefix="y")
+
+    run(use)
+
+
+def test_a_directory_that_can_not_be_read_is_removed(tmp_path: Path) -> None:
+    """As tempfile's, which changes the modes. Root needs no modes to be changed."""
+
+    def in_child() -> None:
+        os.setgid(65534)
+        os.setuid(65534)
+
+        async def main() -> None:
+            async with fs.TemporaryDirectory(dir=tmp_path) as name:
+                for folder in ("a", "a/b", "a/b/c"):
+                    os.mkdir(f"{name}/{folder}")
+                    Path(name, folder, "file").touch()
+                for folder in ("a/b/c", "a/b", "a"):
+                    os.chmod(f"{name}/{folder}", 0o000 if folder != "a/b" else 0o500)
+
+        run_asyncio(main())
+
+    tmp_path.chmod(0o777)
+    for above in tmp_path.parents[:3]:
+        above.chmod(0o755)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            if os.getuid() == 0:
+                in_child()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_that_is_dropped_is_removed(tmp_path: Path) -> None:
+    async def main() -> None:
+        directory: Any = fs.TemporaryDirectory(dir=tmp_path)
+        name = await directory.__aenter__()
+        Path(name, "file").touch()
+        with pytest.warns(ResourceWarning, match="Implicitly cleaning up"):
+            del directory
+        await until(lambda: not os.listdir(tmp_path))
+
+    run_asyncio(main())
