@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 0x7FFFF000
 MOST_BUFFERS = 1024
 
+# Whether a file may be so long is for its file system to say.
+_LARGE_OFFSET = 1 << 40
+
 READ_CHUNK = 64 * 1024
 WRITE_LIMIT = 512 * 1024
 LARGEST_CHUNK = 1024 * 1024
@@ -817,6 +820,9 @@ class File(_FileBase):
         if whence not in {os.SEEK_SET, os.SEEK_CUR, os.SEEK_END, os.SEEK_DATA, os.SEEK_HOLE}:
             msg = f"whence value {whence} unsupported"
             raise ValueError(msg)
+        if not -(1 << 63) <= offset < 1 << 63:
+            msg = "cannot fit 'int' into an offset-sized integer"
+            raise ValueError(msg)
         await self._settle()
         if whence == os.SEEK_CUR:
             offset += self._offset - self._buffered()
@@ -824,8 +830,10 @@ class File(_FileBase):
             offset += (await self._context._stat(self._fd)).st_size
         elif whence != os.SEEK_SET:
             offset = await self._context._seek(self._fd, offset, whence)
-        if offset < 0:
+        if not 0 <= offset < 1 << 63:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if offset >= _LARGE_OFFSET:
+            await self._context._seek(self._fd, offset, os.SEEK_SET)
         start = self._offset - self._buffered()
         if self._buffered() and start <= offset <= self._offset:
             self._skip(offset - start)

@@ -8,6 +8,7 @@ lines. `_snapshot` has what tell() needs: the decoder's state before the chunk, 
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 from typing import TYPE_CHECKING, Any
@@ -421,12 +422,24 @@ class TextFile(_TextBase):
             else:
                 self._encoder.setstate(0)
 
+    def _is_decoder_state(self, flags: int) -> bool:
+        if flags == 0:
+            return True
+        decoder = self._make_decoder()
+        decoder.setstate((b"", flags))
+        return bool(decoder.getstate()[1] == flags)
+
     async def _seek_to_cookie(self, cookie: int) -> None:
         start = cookie & _MASK
         nbytes = cookie >> 64 & _MASK
         used = cookie >> 128 & _MASK
         needs_end = bool(cookie >> 192 & 1)
         flags = cookie >> 193
+        if start >> 63:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if (needs_end and not used) or not self._is_decoder_state(flags):
+            msg = f"tell() gave no such position: {cookie:#x}"
+            raise OverflowError(msg)
         await self._file._seek_in_turn(start, 0)
         self._go_to(cookie, flags)
         if used:

@@ -325,3 +325,52 @@ def test_cookies_come_back(newline: str | None, encoding: str, tmp_path: Path) -
                     assert await file.read() == whole[position:]
 
     run(main())
+
+
+FAR = [1 << 40, (1 << 63) - 1, 1 << 63, 1 << 64, 1 << 200, -1, -(1 << 63), -(1 << 200)]
+
+
+@pytest.mark.parametrize("mode", ["rb", "r+b", "r", "r+"])
+@pytest.mark.parametrize("whence", [os.SEEK_SET, os.SEEK_CUR, os.SEEK_END])
+@pytest.mark.parametrize("offset", FAR)
+def test_seeking_too_far(tmp_path: Path, mode: str, whence: int, offset: int) -> None:
+    """The same error, and the file stands where it stood."""
+    path = tmp_path / "file"
+    path.write_bytes(b"one\ntwo\n")
+    if "b" not in mode and offset == 1 << 64:
+        return  # a place in a text is whatever tell() says: this may be one
+
+    def theirs() -> Any:
+        with path.open(mode) as file:
+            file.read(2)
+            try:
+                return file.seek(offset, whence)
+            except (OSError, ValueError, OverflowError) as error:
+                return type(error), getattr(error, "errno", None), file.tell(), file.read(1)
+
+    async def ours() -> Any:
+        async with linux_aio.open(path, mode) as file:
+            await file.read(2)
+            try:
+                return await file.seek(offset, whence)
+            except (OSError, ValueError, OverflowError) as error:
+                place = await file.tell()
+                return type(error), getattr(error, "errno", None), place, await file.read(1)
+
+    assert run(ours()) == theirs()
+
+
+@pytest.mark.parametrize("cookie", [1 << 63, 1 << 192, 1 << 200, (1 << 257) | 5])
+def test_seeking_to_where_no_text_is(tmp_path: Path, cookie: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one\ntwo\n")
+
+    async def main() -> None:
+        async with linux_aio.open(path) as file:
+            await file.read(2)
+            with pytest.raises((OverflowError, OSError)):
+                await file.seek(cookie)
+            assert await file.tell() == 2
+            assert await file.read() == "e\ntwo\n"
+
+    run(main())
