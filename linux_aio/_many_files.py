@@ -223,8 +223,8 @@ def _load_parts(
     max_gap: int,
     direct: Direct,
     check: Callable[[], None],
-) -> list[bytes]:
-    """Return many slices of one file, of which neighbours are read together. Blocks."""
+) -> list[bytes | Exception]:
+    """Return many slices of one file, or their errors; neighbours are read together. Blocks."""
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         if size == 0:  # or it does not say, as in /proc
@@ -232,16 +232,67 @@ def _load_parts(
             ranges = [_range_of(start, end, len(data)) for start, end in slices]
             return [data[offset : offset + length] for offset, length in ranges]
         ranges = [_range_of(start, end, size) for start, end in slices]
-        parts = [b""] * len(ranges)
+        parts: list[bytes | Exception] = [b""] * len(ranges)
         for groups in _batches(_groups(ranges, max_gap)):
             check()
-            loaded = _load_groups(file, groups, direct)
-            for (start, _, members), data in zip(groups, loaded, strict=True):
+            for (start, _, members), found in _load_each(file, groups, ranges, direct):
                 for index in members:
-                    offset, length = ranges[index]
-                    offset -= start
-                    parts[index] = data[offset : offset + length]  # all of it: without a copy
+                    if isinstance(found, Exception):
+                        parts[index] = found
+                    else:
+                        offset, length = ranges[index]
+                        offset -= start
+                        parts[index] = found[offset : offset + length]  # all: without a copy
     return parts
+
+
+def _load_each(
+    file: Any, groups: list[_Group], ranges: list[tuple[int, int]], direct: Direct
+) -> Iterator[tuple[_Group, bytes | Exception]]:
+    """Yield each group with its bytes, fewer at the end of the file, or with its error."""
+    try:
+        yield from zip(groups, _load_groups(file, groups, direct), strict=True)
+        return
+    except (OSError, bulk.ShortFileError) as error:
+        if len(groups) == 1:
+            yield from _load_alone(file, groups[0], ranges, direct, error)
+            return
+    for group in groups:
+        yield from _load_each(file, [group], ranges, direct)
+
+
+def _load_alone(
+    file: Any,
+    group: _Group,
+    ranges: list[tuple[int, int]],
+    direct: Direct,
+    error: OSError | bulk.ShortFileError,
+) -> Iterator[tuple[_Group, bytes | Exception]]:
+    """Yield what there is of a group that could not be read."""
+    start, end, members = group
+    if isinstance(error, bulk.ShortFileError):
+        # the file got shorter: up to its new end, which may move again
+        while isinstance(error, bulk.ShortFileError):
+            end = start + error.transfer.nbytes
+            if end == start:
+                yield group, b""
+                return
+            try:
+                yield group, _load_groups(file, [(start, end, members)], direct)[0]
+            except bulk.ShortFileError as again:
+                error = again
+            except OSError as other:
+                yield group, other
+                return
+            else:
+                return
+    elif len(members) == 1:
+        yield group, error
+    else:
+        # some of the parts may be readable
+        for index in members:
+            offset, length = ranges[index]
+            yield from _load_each(file, [(offset, offset + length, [index])], ranges, direct)
 
 
 def _load_groups(file: Any, groups: list[_Group], direct: Direct) -> list[bytes]:

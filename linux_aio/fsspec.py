@@ -15,6 +15,7 @@ import datetime
 import errno
 import os
 import re
+import shutil
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from linux_aio import bulk, fs
 from linux_aio._fsspec_files import NewFile, OpenFile, StreamedFile, StreamedWriter, compressed
 from linux_aio._loop_context import loop_context
 from linux_aio._many_files import in_flight, read_part, read_parts, replace_file
+from linux_aio._trees import named_pipe
 from linux_aio._whole_files import read_bytes
 
 if TYPE_CHECKING:
@@ -426,8 +428,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if not stat.S_ISREG(status.st_mode):
             await fs.copyfile(source, target)
             return
-        if await fs.isdir(target):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+        await _check_target(source, status, target)
         callback.set_size(status.st_size)
         if status.st_size <= _SMALL and self.direct is False:
             data = await read_bytes(source)
@@ -518,6 +519,20 @@ def _info_of(path: str, status: os.stat_result) -> dict[str, Any]:
         "ino": status.st_ino,
         "nlink": status.st_nlink,
     }
+
+
+async def _check_target(source: str, status: os.stat_result, target: str) -> None:
+    """Raise what shutil.copyfile does for a target that can't become a copy."""
+    try:
+        found = await fs.stat(target)
+    except OSError:
+        return  # there is none, or who writes it is told why
+    if os.path.samestat(status, found):
+        raise shutil.SameFileError(f"{source!r} and {target!r} are the same file")
+    if stat.S_ISFIFO(found.st_mode):
+        raise named_pipe(target)
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
 
 
 def _as_list(value: Any, length: int) -> list[Any]:

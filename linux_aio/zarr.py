@@ -9,6 +9,7 @@ A value is written without a name, and gets its key when it is whole.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -154,11 +155,12 @@ class AioStore(Store):  # type: ignore[misc]
             await self._open()
         context: Any = loop_context()
         path = self._path(key)
+        part = None if byte_range is None else _offset_and_length(byte_range)
         try:
-            if byte_range is None:
+            if part is None:
                 data = await read_bytes(path, context=context)
             else:
-                data = await context._read_part(path, *_offset_and_length(byte_range))
+                data = await context._read_part(path, *part)
         except _MISSING:
             return None
         if prototype is None:
@@ -365,12 +367,20 @@ class AioStore(Store):  # type: ignore[misc]
 
 
 def _offset_and_length(byte_range: ByteRequest) -> tuple[int, int]:
-    """Return what a request means to _read_part."""
+    """Return what a request means to _read_part, or raise what zarr's LocalStore raises."""
+    offset, length = 0, -1
     if isinstance(byte_range, RangeByteRequest):
-        return byte_range.start, max(byte_range.end - byte_range.start, 0)
-    if isinstance(byte_range, OffsetByteRequest):
-        return byte_range.offset, -1
-    if isinstance(byte_range, SuffixByteRequest):
+        offset, length = byte_range.start, byte_range.end - byte_range.start
+        if length < 0:
+            raise ValueError(f"a byte range must not end before it begins: {byte_range}")
+    elif isinstance(byte_range, OffsetByteRequest):
+        offset = byte_range.offset
+    elif isinstance(byte_range, SuffixByteRequest):
         # nothing counts from the end, where the beginning is not meant
-        return (-byte_range.suffix, -1) if byte_range.suffix else (0, 0)
-    raise TypeError(f"Unexpected byte_range, got {byte_range}.")
+        return (-byte_range.suffix, -1) if byte_range.suffix > 0 else (0, 0)
+    else:
+        raise TypeError(f"Unexpected byte_range, got {byte_range}.")
+    if offset < 0:
+        text = f"{os.strerror(errno.EINVAL)}: a byte range must not begin before the value"
+        raise OSError(errno.EINVAL, f"{text}: {byte_range}")
+    return offset, length

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import pickle
 import random
+import shutil
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,9 @@ fsspec = pytest.importorskip("fsspec")
 from fsspec.implementations.local import LocalFileSystem  # noqa: E402
 
 from linux_aio.fsspec import AioFileSystem  # noqa: E402
+from support.fusefs import fs_available, mounted  # noqa: E402
+from support.workers import finish  # noqa: E402
+from support.workers import start as start_worker  # noqa: E402
 
 LOCAL = LocalFileSystem()
 
@@ -448,3 +454,79 @@ def test_many_ranges_of_a_file_that_does_not_say_its_size() -> None:
     data = Path("/proc/version").read_bytes()
     found = AioFileSystem().cat_ranges(["/proc/version"] * 9, list(range(9)), [5] * 9)
     assert found == [data[start:5] for start in range(9)]
+
+
+@pytest.mark.parametrize("size", [0, 100, (1 << 20) + 1])
+@pytest.mark.parametrize("method", ["cp_file", "copy", "get_file", "put_file"])
+@pytest.mark.parametrize("target", ["file", "link", "hard"])
+def test_a_file_is_not_copied_onto_itself(
+    aio: AioFileSystem, tmp_path: Path, method: str, target: str, size: int
+) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(b"x" * size)
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "hard").hardlink_to(source)
+    number = source.stat().st_ino
+    for fs in (LOCAL, aio):
+        with pytest.raises(shutil.SameFileError):
+            getattr(fs, method)(str(source), str(tmp_path / target))
+    assert source.read_bytes() == b"x" * size
+    assert source.stat().st_ino == number
+    assert source.stat().st_nlink == 2
+
+
+def test_a_pipe_is_not_written_by_a_copy(aio: AioFileSystem, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe")
+    for fs in (LOCAL, aio):
+        with pytest.raises(shutil.SpecialFileError):
+            fs.cp_file(str(tmp_path / "file"), str(tmp_path / "pipe"))
+
+
+@pytest.mark.skipif(fs_available() is not None, reason=fs_available() or "there is FUSE")
+@pytest.mark.parametrize("change", ["shorter", "empty", "fails"])
+def test_parts_that_fail_alone(aio: AioFileSystem, tmp_path: Path, change: str) -> None:
+    """A file that gets shorter, or of which a part can't be read, while its parts are read."""
+    data = random.Random(7).randbytes(1 << 20)
+    unit = 1 << 16
+    starts = list(range(0, len(data), unit))
+    ends = [start + 100 for start in starts]
+    with mounted(tmp_path) as disk:
+        path = disk.create("data", data)
+        other = tmp_path / "other"
+        other.write_bytes(data)
+        disk.hold(writes=False, fsyncs=False)
+        paths = [str(path)] * len(starts) + [str(other)] * 3
+        call = partial(aio.cat_ranges, paths, [*starts, 0, 1, 2], [*ends, 3, 3, 3], max_gap=0)
+        worker = start_worker(call)
+        disk.wait_held(1)
+        size = len(data)
+        if change == "fails":
+            disk.fail(errno.EIO, kinds=["read"], count=1)
+        else:
+            size = 5 * unit + 50 if change == "shorter" else 0
+            os.truncate(path, size)
+        disk.unhold()
+        found = finish(worker)[0]
+    wanted = [data[start : min(end, size)] for start, end in zip(starts, ends, strict=True)]
+    assert found[-3:] == [data[0:3], data[1:3], data[2:3]]
+    if change == "fails":
+        # the failed request is asked for again, for each part alone
+        assert found[:-3] == wanted
+    else:
+        assert all(
+            part == whole or (size < len(data) and part == data[start : start + 100])
+            for part, whole, start in zip(found, wanted, starts, strict=False)
+        )
+        assert found[len(starts) - 1] == wanted[-1]
+
+
+@pytest.mark.skipif(fs_available() is not None, reason=fs_available() or "there is FUSE")
+def test_parts_that_can_not_be_read(aio: AioFileSystem, tmp_path: Path) -> None:
+    with mounted(tmp_path) as disk:
+        path = disk.create("data", bytes(1 << 20))
+        disk.fail(errno.EIO, kinds=["read"])
+        found = aio.cat_ranges([str(path)] * 20, list(range(20)), list(range(5, 25)))
+        assert [type(part) for part in found] == [OSError] * 20
+        with pytest.raises(OSError, match="Input/output"):
+            aio.cat_ranges([str(path)] * 20, [0] * 20, [5] * 20, on_error="raise")
