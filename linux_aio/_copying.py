@@ -51,6 +51,7 @@ def resolved_target(source: str, target: str) -> str:
     """Where the copy goes: into a folder, or where a symbolic link points; or raise."""
     if os.path.isdir(target):
         target = os.path.join(target, os.path.basename(source))
+    _check_file_name(target)
     target = os.path.realpath(target)
     try:
         status = os.stat(target)
@@ -66,6 +67,14 @@ def resolved_target(source: str, target: str) -> str:
         # to replace it would ask the folder only
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
     return target
+
+
+def _check_file_name(path: str) -> None:
+    """Raise what shutil.copy does for a name that only a folder may have, and no folder has."""
+    if path.endswith("/"):
+        raise FileNotFoundError(errno.ENOENT, "Directory does not exist", path)
+    if os.path.basename(path) in (".", ".."):
+        os.stat(path)
 
 
 def _umask() -> int:
@@ -125,18 +134,14 @@ class NewFile:
 
     def take_name(self, durable: bool) -> None:
         """Give the file the target's name, or raise FileExistsError if another file has it."""
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with self._opened_folder() as folder:
             os.link(self._name or self.path, self._target, src_dir_fd=folder, follow_symlinks=True)
             if durable:
-                os.fsync(folder)
-        finally:
-            os.close(folder)
+                _core._sync_folder(folder, self.fd)
 
     def replace_target(self, durable: bool) -> None:
         """Give the file the target's name; with `durable` for good."""
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with self._opened_folder() as folder:
             if self._name is None:
                 name = self._new_name()
                 # with a folder's number os.link() follows the link that stands for the file
@@ -145,7 +150,14 @@ class NewFile:
             os.rename(self._name, self._target)
             self._name = None
             if durable:
-                os.fsync(folder)
+                _core._sync_folder(folder, self.fd)
+
+    @contextlib.contextmanager
+    def _opened_folder(self) -> Iterator[int]:
+        """Open the folder, also one that may be written to and not be read."""
+        folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield folder
         finally:
             os.close(folder)
 

@@ -186,6 +186,13 @@ def _bulk_copies_itself(fd: int, /) -> bool:
 def _bulk_holds_locks(fd: int, /) -> bool:
     """Return whether this process may have record locks on the file: see fcntl_locking(2)."""
 
+def _sync_folder(folder_fd: int, file_fd: int, /) -> None:
+    """Have the names of a folder on the disk; the folder's descriptor may be of O_PATH.
+
+    Of a folder that may not be read, the whole file system of the open file is synced: syncfs(2).
+    Blocks.
+    """
+
 def _numpy_memory(api: object, shift: int, make: Callable[[], _Made], /) -> _Made:
     """Return make(), during which NumPy's arrays get memory at multiples of 4096 plus shift.
 

@@ -52,6 +52,7 @@ _DIRECT_MODES: dict[object, int] = {False: 0, "auto": 1, True: 2}
 _PROGRESS_SECONDS = 0.1
 _DEPTH_OF_MANY = 64  # of small requests a disk takes more at a time
 REQUEST = 1 << 20  # bytes, unless the program says how many
+_LARGEST_OFFSET = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +347,7 @@ def _copy(
             raise shutil.SpecialFileError(f"{source_path!r} is no regular file")
         clock.total = opened.size
         with contextlib.closing(_copying.NewFile(target_path)) as new:
-            transfer = _copy_data(opened, new, options, durable, clock)
+            transfer = _copy_data(opened, new, target_path, options, durable, clock)
             if verify is not None:
                 _verify(opened, new, verify, clock)
             new.take_owner()
@@ -360,7 +361,12 @@ def _copy(
 
 
 def _copy_data(
-    source: _Source, new: _copying.NewFile, options: _Options, durable: bool, clock: _Clock
+    source: _Source,
+    new: _copying.NewFile,
+    target_path: str,
+    options: _Options,
+    durable: bool,
+    clock: _Clock,
 ) -> Transfer:
     size = source.size
     if size == 0:
@@ -374,9 +380,8 @@ def _copy_data(
         direct_fd = -1
         is_worth_it = durable and size >= _LEAST_DIRECT_COPY and _core._bulk_gains(new.fd)
         if options.direct is True or (options.direct == "auto" and is_worth_it):
-            direct_fd = _reopen(
-                new.fd, os.O_DIRECT, stack, os.O_RDWR, required=options.direct is True
-            )
+            required = target_path if options.direct is True else None
+            direct_fd = _reopen(new.fd, os.O_DIRECT, stack, os.O_RDWR, required=required)
         copier = _copying.Copier(new.fd, direct_fd)
         unit = whole_pages(options.chunk or REQUEST)
         count = (options.depth or 16) + _copying.WRITERS
@@ -510,7 +515,8 @@ class _Group:
         if self.length == 0:
             return self.offset, 0
         start = self.offset - self.offset % mmap.PAGESIZE
-        return start, whole_pages(self.offset - start + self.length)
+        length = whole_pages(self.offset - start + self.length)
+        return start, min(length, _LARGEST_OFFSET - start)
 
 
 # In order, a range is only merged with others that the program takes soon.
@@ -525,9 +531,12 @@ def _merge(
         raise ValueError("max_gap and max_merge must not be negative")
     if memory <= 0:
         raise ValueError("memory must be positive")
-    for offset, length in ranges:
+    for given_offset, given_length in ranges:
+        offset, length = operator.index(given_offset), operator.index(given_length)
         if offset < 0 or length < 0:
             raise ValueError(f"a range must not be negative: ({offset}, {length})")
+        if offset + length > _LARGEST_OFFSET:
+            raise ValueError(f"no file is so long: ({offset}, {length})")
     ends: deque[int] = deque()
     if not ordered:
         # not of the window that the program waits for: it can take any
@@ -694,7 +703,8 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
         else:
             buffered_fd = fd
             if _may_be_direct(fd, status, direct, path is None):
-                direct_fd = _reopen(fd, os.O_DIRECT, stack, required=direct is True)
+                required = (path or f"fd {fd}") if direct is True else None
+                direct_fd = _reopen(fd, os.O_DIRECT, stack, required=required)
         name = f"fd {fd}" if path is None else repr(os.fsdecode(path))
         size = _core._bulk_size(fd)
         yield _Source(name, path, status.st_mode, size, buffered_fd, direct_fd)
@@ -729,14 +739,17 @@ def _reopen(
     stack: contextlib.ExitStack,
     access: int = os.O_RDONLY,
     *,
-    required: bool = False,
+    required: StrOrBytesPath | None = None,
 ) -> int:
-    """The same file open in another way; -1 if that can't be had and is not required."""
+    """The same file open in another way; -1 if that can't be had, or OSError if it is required.
+
+    `required` is the name that the error gives.
+    """
     try:
         other = os.open(f"/proc/self/fd/{fd}", access | os.O_CLOEXEC | flags)
-    except OSError:
-        if required:
-            raise
+    except OSError as error:
+        if required is not None:
+            raise OSError(error.errno, error.strerror, os.fspath(required)) from None
         return -1
     stack.callback(os.close, other)
     return other

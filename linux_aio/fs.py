@@ -790,7 +790,14 @@ async def copyfile(
         # before the target is emptied
         if _stat.S_ISDIR((await ctx._stat(source)).st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), src)
-        target = await ctx._open(dst, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            target = await ctx._open(dst, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        except IsADirectoryError as error:
+            if not await exists(dst, context=ctx):
+                # of a name with a slash at its end
+                msg = f"Directory does not exist: {dst!s}"
+                raise FileNotFoundError(msg) from error
+            raise
         try:
             await ctx._copy(target, source)
         finally:

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cerrno>
 #include <climits>
 #include <cstdint>
 
 #include "bulk/source_file.hpp"
+#include "engine/operations/link_target.hpp"
 #include "python/arguments.hpp"
 #include "python/bulk_load.hpp"
 #include "python/gil.hpp"
@@ -42,6 +44,24 @@ PyObject* bulk_holds_locks(PyObject* /*module*/, PyObject* fd) {
     return ask(fd, bulk::holds_record_locks, holds) ? PyBool_FromLong(holds ? 1 : 0) : nullptr;
 }
 
+PyObject* sync_folder(PyObject* /*module*/, PyObject* arguments) {
+    int folder = -1;
+    int file = -1;
+    if (PyArg_ParseTuple(arguments, "ii", &folder, &file) == 0) {
+        return nullptr;
+    }
+    int result = 0;
+    {
+        const GilRelease release;
+        result = engine::sync_folder(folder, file);
+    }
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
 PyMethodDef functions[] = {
     {"_bulk_load", bulk_load, METH_VARARGS, bulk_load_doc},
     {"_numpy_memory", numpy_memory, METH_VARARGS, numpy_memory_doc},
@@ -54,6 +74,8 @@ PyMethodDef functions[] = {
     {"_bulk_holds_locks", bulk_holds_locks, METH_O,
      "_bulk_holds_locks(fd, /)\n--\n\nReturn whether this process may have record locks on the "
      "file."},
+    {"_sync_folder", sync_folder, METH_VARARGS,
+     "_sync_folder(folder_fd, file_fd, /)\n--\n\nHave the names of a folder on the disk."},
     {},
 };
 

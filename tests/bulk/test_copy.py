@@ -9,15 +9,18 @@ import errno
 import hashlib
 import os
 import random
+import re
 import shutil
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from linux_aio.bulk import acopy, copy
+from linux_aio.bulk import acopy, checksum, copy, load_into
 from support.direct import direct_reason
 from support.forked import in_child
 from support.fusefs import fs_available, mounted
@@ -272,3 +275,71 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         copy(tmp_path / "source", tmp_path / "missing" / "target")
     assert ".tmp" not in str(caught.value)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_into_a_folder_that_may_not_be_read(tmp_path: Path, durable: bool) -> None:
+    """As `cp` does: to make a file asks for the rights to write and to search."""
+    for above in (tmp_path, *tmp_path.parents[:3]):
+        above.chmod(0o755)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    source = tmp_path / "source"
+    source.write_bytes(DATA[:100])
+    (folder / "old").write_bytes(b"old")
+    if os.getuid() == 0:
+        for path in (folder, source, folder / "old"):
+            os.chown(path, 65534, 65534)
+    folder.chmod(0o333)
+
+    def copy_there() -> None:
+        if os.getuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        with pytest.raises(PermissionError):
+            os.listdir(folder)
+        for name in ("new", "old", ""):
+            copy(source, folder / name, durable=durable)
+
+    in_child(copy_there)
+    folder.chmod(0o777)
+    assert sorted(os.listdir(folder)) == ["new", "old", "source"]
+    assert {path.read_bytes() for path in folder.iterdir()} == {DATA[:100]}
+
+
+@pytest.mark.parametrize(
+    "target", ["new/", "new//", "file/", "missing/new/", "new/.", "file/.", "new/..", "link/"]
+)
+def test_names_that_only_a_folder_may_have(tmp_path: Path, target: str) -> None:
+    (tmp_path / "source").write_bytes(b"data")
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("nowhere")
+    path = f"{tmp_path}/{target}"
+    with pytest.raises(OSError, match=re.escape(path)) as wanted:
+        shutil.copyfile(tmp_path / "source", path)
+    with pytest.raises(type(wanted.value), match=re.escape(repr(path))):
+        copy(tmp_path / "source", path)
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["file", "link", "source"]
+
+
+def test_a_folder_with_a_slash_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"data")
+    (tmp_path / "folder").mkdir()
+    copy(tmp_path / "source", f"{tmp_path}/folder/")
+    assert (tmp_path / "folder" / "source").read_bytes() == b"data"
+    with pytest.raises(NotADirectoryError):
+        copy(f"{tmp_path}/source/", tmp_path / "new")
+
+
+@pytest.mark.parametrize("call", [checksum, partial(load_into, segments=[(0, bytearray(10))])])
+def test_an_error_of_direct_io_names_the_file(call: Callable[..., object], tmp_path: Path) -> None:
+    path = Path("/proc/version")
+    for file in (path, str(path), os.fsencode(path)):
+        with pytest.raises(OSError, match="version") as caught:
+            call(file, direct=True)
+        assert os.fsdecode(caught.value.filename) == str(path)
+    with pytest.raises(OSError, match="version"):
+        copy(path, tmp_path / "copy", direct=True)
+    with path.open("rb") as opened, pytest.raises(OSError, match=f"fd {opened.fileno()}"):
+        call(opened, direct=True)

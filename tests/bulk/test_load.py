@@ -19,7 +19,7 @@ from typing import Literal
 
 import pytest
 
-from linux_aio.bulk import ShortFileError, Transfer, aload_into, load_into
+from linux_aio.bulk import ShortFileError, Transfer, aload_into, load_into, read_many
 from support.direct import PAGE, buffer_at, direct_reason
 from support.forked import in_child
 from support.fusefs import fs_available, mounted
@@ -615,3 +615,42 @@ def no_threads_left() -> Iterator[None]:
 
 def test_addresses_are_what_the_tests_think() -> None:
     assert PAGE == 4096
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (1 << 63, 1),
+        ((1 << 63) - 1, 1),
+        (1 << 64, 0),
+        (1 << 200, 1),
+        (0, 1 << 63),
+        (1 << 62, 1 << 62),
+        (-1, 1),
+        (1, -1),
+        (-(1 << 200), 1),
+    ],
+)
+def test_ranges_that_no_file_has(tmp_path: Path, wrong: tuple[int, int]) -> None:
+    (tmp_path / "file").write_bytes(b"contents")
+
+    async def main() -> None:
+        for ranges in ([wrong], [(0, 3), wrong, (1, 1)]):
+            for ordered in (False, True):
+                with pytest.raises(ValueError, match=str(wrong[0])):
+                    async for _ in read_many(tmp_path / "file", ranges, ordered=ordered):
+                        pass
+
+    run(main())
+
+
+@pytest.mark.parametrize("start", [(1 << 63) - 2, (1 << 63) - 5000, 1 << 62])
+def test_ranges_that_are_too_far_behind_the_end(tmp_path: Path, start: int) -> None:
+    (tmp_path / "file").write_bytes(b"contents")
+
+    async def main() -> None:
+        with pytest.raises((ShortFileError, OSError)):
+            async for _ in read_many(tmp_path / "file", [(start, 1)]):
+                pass
+
+    run(main())

@@ -401,6 +401,14 @@ def test_copyfile(folder: Path) -> None:
             ("source", "missing/new"),
             ("fifo", "new"),
             ("link", "source"),
+            ("source", "new/"),
+            ("source", "target/"),
+            ("source", "missing/new/"),
+            ("source", "."),
+            ("source", "fifo"),
+            ("source/", "new"),
+            (".", "new"),
+            ("", "new"),
         ):
             paths = (str(folder / source), str(folder / target))
             got = await awaited_outcome(partial(fs.copyfile, *paths))

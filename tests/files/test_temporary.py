@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Temporary files and directories of linux_aio.fs against those of tempfile."""
 
-# ruff: noqa: ASYNC222, ASYNC240 - the standard library is asked what is there
+# ruff: noqa: ASYNC240 - the standard library is asked what is there
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 
 from linux_aio import fs
 from support import any_loop as loops
+from support.forked import in_child
 from support.loops import run as run_asyncio
 from support.loops import until
 
@@ -203,14 +204,8 @@ def test_a_cancelled_opening_leaves_no_file(tmp_path: Path) -> None:
 def test_a_child_process_leaves_the_parents_file(tmp_path: Path) -> None:
     async def use() -> None:
         async with fs.NamedTemporaryFile(dir=tmp_path) as file:
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    removal = file._removal
-                    removal.remove_soon()
-                finally:
-                    os._exit(0)
-            os.waitpid(pid, 0)
+            removal = file._removal
+            in_child(removal.remove_soon)
             assert os.path.exists(file.name)
         assert not os.path.exists(file.name)
 
@@ -240,9 +235,10 @@ def test_directories(tmp_path: Path, suffix: Any) -> None:
 def test_a_directory_that_can_not_be_read_is_removed(tmp_path: Path) -> None:
     """As tempfile's, which changes the modes. Root needs no modes to be changed."""
 
-    def in_child() -> None:
-        os.setgid(65534)
-        os.setuid(65534)
+    def remove_there() -> None:
+        if os.getuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
 
         async def main() -> None:
             async with fs.TemporaryDirectory(dir=tmp_path) as name:
@@ -250,23 +246,14 @@ def test_a_directory_that_can_not_be_read_is_removed(tmp_path: Path) -> None:
                     os.mkdir(f"{name}/{folder}")
                     Path(name, folder, "file").touch()
                 for folder in ("a/b/c", "a/b", "a"):
-                    os.chmod(f"{name}/{folder}", 0o000 if folder != "a/b" else 0o500)
+                    os.chmod(f"{name}/{folder}", 0o500 if folder == "a/b" else 0o000)
 
         run_asyncio(main())
 
     tmp_path.chmod(0o777)
     for above in tmp_path.parents[:3]:
         above.chmod(0o755)
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            if os.getuid() == 0:
-                in_child()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0
+    in_child(remove_there)
     assert os.listdir(tmp_path) == []
 
 
