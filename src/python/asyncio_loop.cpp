@@ -139,8 +139,7 @@ public:
     bool is_cancelled(ModuleState& /*state*/) const noexcept override { return false; }
     Ref take_cancellation(PyObject* /*wake*/) const override { return {}; }
 
-    Ref make_wake(ModuleState& state, PyObject* loop,
-                  AwaitableObject* /*awaitable*/) const override {
+    Ref make_wake(ModuleState& state, PyObject* loop, Suspended /*suspended*/) const override {
         return make_wake_future(state, loop);
     }
 

@@ -11,13 +11,13 @@
 #include "python/cancellation.hpp"
 #include "python/completion.hpp"
 #include "python/context_lock.hpp"
-#include "python/event_loop.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 #include "python/loop_binding.hpp"
 #include "python/operation.hpp"
 #include "python/operation_life.hpp"
 #include "python/operation_lock.hpp"
+#include "python/running_loop.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
 
@@ -100,11 +100,14 @@ bool has_effects(const OperationObject* operation) noexcept {
            opcode != engine::Opcode::poll;
 }
 
+bool cancel_wait(PyObject* object) noexcept;
+
 // What to yield to the loop, or null with an exception set.
 PyObject* make_suspension(AwaitableObject* self, const LoopKind& kind) {
     auto* context = context_of(self);
     auto& state = state_of(context);
-    self->wake = kind.make_wake(state, context->binding.loop.get(), self);
+    self->wake = kind.make_wake(state, context->binding.loop.get(),
+                                {.object = self, .cancel_wait = cancel_wait});
     self->wake_kind = &kind;
     return self->wake ? kind.suspension(state, self->wake.get()) : nullptr;
 }
@@ -584,9 +587,9 @@ PyObject* end_with(AwaitableObject* self, Ref exception) {
     return result;
 }
 
-}  // namespace
-
-bool cancel_wait(AwaitableObject* self) noexcept {
+// Suspended::cancel_wait.
+bool cancel_wait(PyObject* object) noexcept {
+    auto* self = cast(object);
     const ContextLock lock(context_of(self));
     auto* operation = operation_of(self);
     auto* context = context_of(self);
@@ -610,8 +613,6 @@ bool cancel_wait(AwaitableObject* self) noexcept {
     post_cancellation(context, operation);
     return !must_wait;
 }
-
-namespace {
 
 // --- the coroutine's methods
 

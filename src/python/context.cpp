@@ -23,12 +23,12 @@
 #include "python/completion.hpp"
 #include "python/context_lock.hpp"
 #include "python/errors.hpp"
-#include "python/event_loop.hpp"
 #include "python/exceptions.hpp"
 #include "python/operation_factories.hpp"
 #include "python/operation_lock.hpp"
 #include "python/path_operations.hpp"
 #include "python/registry.hpp"
+#include "python/running_loop.hpp"
 #include "python/state.hpp"
 #include "python/submission.hpp"
 

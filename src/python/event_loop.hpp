@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What linux_aio needs of an event loop. Each kind of loop implements LoopKind in a file of its
-// own, and event_loop.cpp finds out which kind runs. Nothing else in src/python depends on the
+// own, and running_loop.cpp finds out which kind runs. Nothing else in src/python depends on the
 // kind.
 //
 // A LoopKind has no state: what it needs to know is in the loop's object, which the caller keeps.
@@ -11,6 +11,16 @@
 #include "python/state.hpp"
 
 namespace python {
+
+// What is suspended in a task, as a kind of loop sees it.
+struct Suspended {
+    PyObject* object = nullptr;  // not owned
+
+    // For a loop that does not throw exceptions into what is suspended: its task is cancelled.
+    // Returns whether the object may end at once: then what it waited for goes on without it, or is
+    // not begun. Else the task goes on when that has completed.
+    bool (*cancel_wait)(PyObject* object) noexcept = nullptr;
+};
 
 class LoopKind {
 public:
@@ -56,9 +66,9 @@ public:
     // what is suspended. Such a task suspends once, so that the loop ends the wait.
     virtual bool is_cancelled(ModuleState& state) const noexcept = 0;
 
-    // What a suspended awaitable is woken by, in a task of the loop's: null with an exception set.
-    // The awaitable keeps it until it is stepped again.
-    virtual Ref make_wake(ModuleState& state, PyObject* loop, AwaitableObject* awaitable) const = 0;
+    // What something suspended in a task of the loop's is woken by: null with an exception set. It
+    // is kept until the task is stepped again.
+    virtual Ref make_wake(ModuleState& state, PyObject* loop, Suspended suspended) const = 0;
 
     // What the awaitable yields to the loop: a new reference, or null with an exception set.
     virtual PyObject* suspension(ModuleState& state, PyObject* wake) const = 0;
@@ -104,17 +114,5 @@ struct EventLoop {
     PyObject* get() const noexcept { return object.get(); }
     EventLoop copy() const noexcept { return {.kind = kind, .object = Ref::borrow(object.get())}; }
 };
-
-// The kind of the loop whose task or callback this thread runs; asyncio's if there is none. An
-// asyncio loop that hosts a Trio run in guest mode runs in the same thread, but not its tasks.
-const LoopKind& running_kind(ModuleState& state) noexcept;
-
-// The loop whose task or callback this thread runs. Null, with RuntimeError, if there is none.
-EventLoop running_loop(ModuleState& state);
-
-// A loop that does not throw exceptions into awaitables says so that the task, which is suspended
-// in the awaitable, is cancelled. Returns whether the awaitable may end at once: then what it
-// waited for goes on without it, or is not begun. Else the task goes on when that has completed.
-bool cancel_wait(AwaitableObject* awaitable) noexcept;
 
 }  // namespace python

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "python/asyncio_loop.hpp"
-#include "python/awaitable.hpp"
 #include "python/exceptions.hpp"
 
 namespace python {
@@ -18,7 +17,8 @@ struct TrioWake {
 
     Outcome outcome = Outcome::pending;
     Ref task;
-    Ref awaitable;     // a cycle, until the wait is over
+    Ref suspended;  // a cycle, until the wait is over
+    bool (*cancel_wait)(PyObject* suspended) noexcept = nullptr;
     Ref raise_cancel;  // Trio's, called by who wants the exception: the task was cancelled
 };
 struct TrioWakeObject : PyObject, TrioWake {};
@@ -37,16 +37,16 @@ PyObject* trio_wake_call(PyObject* object, PyObject* arguments, PyObject* /*keyw
         PyErr_SetString(PyExc_TypeError, "expected what raises the exception");
         return nullptr;
     }
-    const auto awaitable = Ref::borrow(self->awaitable.get());
-    if (self->outcome != TrioWake::Outcome::pending || !awaitable) {
+    const auto held = Ref::borrow(self->suspended.get());
+    if (self->outcome != TrioWake::Outcome::pending || !held) {
         return api.abort_failed.new_ref();
     }
     self->raise_cancel = Ref::borrow(PyTuple_GET_ITEM(arguments, 0));
-    if (!cancel_wait(static_cast<AwaitableObject*>(awaitable.get()))) {
+    if (!self->cancel_wait(held.get())) {
         return api.abort_failed.new_ref();
     }
     self->outcome = TrioWake::Outcome::aborted;
-    self->awaitable.reset();
+    self->suspended.reset();
     return api.abort_succeeded.new_ref();
 }
 
@@ -54,7 +54,7 @@ int trio_wake_traverse(PyObject* object, visitproc visit, void* arg) {
     const auto* self = cast(object);
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->task.get());
-    Py_VISIT(self->awaitable.get());
+    Py_VISIT(self->suspended.get());
     Py_VISIT(self->raise_cancel.get());
     return 0;
 }
@@ -62,7 +62,7 @@ int trio_wake_traverse(PyObject* object, visitproc visit, void* arg) {
 int trio_wake_clear(PyObject* object) {
     auto* self = cast(object);
     self->task.reset();
-    self->awaitable.reset();
+    self->suspended.reset();
     self->raise_cancel.reset();
     return 0;
 }
@@ -165,8 +165,7 @@ public:
         return seconds == -HUGE_VAL;
     }
 
-    Ref make_wake(ModuleState& state, PyObject* /*run*/,
-                  AwaitableObject* awaitable) const override {
+    Ref make_wake(ModuleState& state, PyObject* /*run*/, Suspended suspended) const override {
         auto task = Ref::steal(PyObject_CallNoArgs(state.trio.current_task.get()));
         auto* wake = task ? state.free_trio_wakes.allocate(state.trio_wake_type) : nullptr;
         if (wake == nullptr) {
@@ -174,7 +173,8 @@ public:
         }
         PyObject_GC_Track(wake);
         wake->task = std::move(task);
-        wake->awaitable = Ref::borrow(awaitable);
+        wake->suspended = Ref::borrow(suspended.object);
+        wake->cancel_wait = suspended.cancel_wait;
         return Ref::steal(wake);
     }
 
@@ -184,7 +184,7 @@ public:
 
     Ref take_cancellation(PyObject* wake) const override {
         auto* self = cast(wake);
-        self->awaitable.reset();
+        self->suspended.reset();
         const auto raise_cancel = std::move(self->raise_cancel);
         if (!raise_cancel) {
             return {};

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "python/arguments.hpp"
-#include "python/asyncio_loop.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "python/event_loop.hpp"
+#include "python/running_loop.hpp"
 
 #include "python/asyncio_loop.hpp"
 #include "python/trio_loop.hpp"
