@@ -27,6 +27,9 @@ void forget(ContextObject* context, OperationObject* operation) noexcept;
 using engine::signal_eventfd;
 void empty_eventfd(int fd) noexcept;
 
+// The number of the context's eventfd, which from now on is signalled; -1 with an exception set.
+int fileno_of(ContextObject* context);
+
 // After operations were taken from the context: makes its eventfd unreadable if none are left.
 void settle_eventfd(ContextObject* context) noexcept;
 

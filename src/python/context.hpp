@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // linux_aio.AIOContext: the queue. What it counts and lists is in this file; how operations get in
-// is in submission.cpp, how they get out in completion.cpp, how it ends in closing.cpp.
+// is in submission.cpp, how they get out in completion.cpp, how it ends in closing.cpp, and what
+// Python sees of it in context_methods.cpp.
 #pragma once
 
 #include <cstdint>
@@ -78,6 +79,7 @@ struct Context {
     ContextObject* next_context = nullptr;
 
     bool is_inherited() const noexcept { return fork_guard.is_inherited(); }
+    bool is_open() const noexcept { return engine != nullptr && !closing; }
     std::size_t room() const noexcept {
         const auto used = in_flight.size() + kept;
         return used < max_requests ? max_requests - used : 0;
@@ -90,13 +92,8 @@ inline ContextObject* context_of(const Operation* operation) noexcept {
     return static_cast<ContextObject*>(operation->context.get());
 }
 
-PyTypeObject* add_context_type(PyObject* module);
-
-// Both are called with the context locked. False with RuntimeError in a child process, or
-// ValueError once it is closed.
+// Called with the context locked. False with RuntimeError in a child process, or ValueError once it
+// is closed.
 bool check_usable(const ContextObject* context);
-
-// The number of its eventfd, which from now on is signalled; -1 with an exception set.
-int fileno_of(ContextObject* context);
 
 }  // namespace python

@@ -5,8 +5,6 @@
 
 #include "python/arguments.hpp"
 #include "python/buffered_files.hpp"
-#include "python/context.hpp"
-#include "python/context_lock.hpp"
 #include "python/eventfd.hpp"
 
 namespace python {
@@ -26,6 +24,12 @@ std::optional<int> call_fileno(PyObject* object) {
     return number ? to_number(number.get(), "fileno()") : std::nullopt;
 }
 
+// As an EventFD and an AIOContext give it.
+std::optional<int> fileno_attribute(PyObject* object) {
+    const auto number = Ref::steal(PyObject_GetAttrString(object, "fileno"));
+    return number ? to_number(number.get(), "fileno") : std::nullopt;
+}
+
 std::optional<int> checked(int fd) { return fd < 0 ? std::nullopt : std::optional(fd); }
 
 }  // namespace
@@ -37,10 +41,8 @@ bool File::assign(const ModuleState& state, PyObject* given, bool moves_data) {
         number_ = number.value_or(-1);
         return number.has_value();
     }
-    if (Py_IS_TYPE(given, state.eventfd_type)) {
-        kind_ = Kind::eventfd;
-    } else if (Py_IS_TYPE(given, state.context_type)) {
-        kind_ = Kind::context;
+    if (Py_IS_TYPE(given, state.eventfd_type) || Py_IS_TYPE(given, state.context_type)) {
+        kind_ = Kind::ours;
     } else {
         if (const auto method = Ref::steal(PyObject_GetAttrString(given, "fileno")); !method) {
             if (PyErr_ExceptionMatches(PyExc_AttributeError) != 0) {
@@ -72,14 +74,9 @@ std::optional<int> File::ask() {
     switch (kind_) {
         case Kind::number:
             break;
-        case Kind::eventfd:
-            number = checked(fileno_of(static_cast<EventFDObject*>(object_.get())));
+        case Kind::ours:
+            number = fileno_attribute(object_.get());
             break;
-        case Kind::context: {
-            const ContextLock lock(static_cast<ContextObject*>(object_.get()));
-            number = checked(fileno_of(static_cast<ContextObject*>(object_.get())));
-            break;
-        }
         case Kind::object:
             number = call_fileno(object_.get());
             if (number && buffered_) {

@@ -42,7 +42,8 @@ public:
     }
 
 private:
-    enum class Kind { number, eventfd, context, object };
+    // `ours`: an EventFD or an AIOContext, which have no method but an attribute.
+    enum class Kind { number, ours, object };
 
     Kind kind_ = Kind::number;
     int number_ = -1;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// linux_aio.AIOOperation: one request, and what became of it.
+// linux_aio.AIOOperation: one request, and what became of it. What Python sees of it is in
+// operation_methods.cpp.
 #pragma once
 
 #include <cstdint>
@@ -72,7 +73,10 @@ struct Operation {
 
 struct OperationObject : PyObject, Operation {};
 
-PyTypeObject* add_operation_type(PyObject* module);
+// Whether a thread submits it, or the engine has it.
+inline bool is_busy(const Operation* operation) noexcept {
+    return operation->state == State::submitting || operation->state == State::in_flight;
+}
 
 // The object with the request in it, for completions.
 OperationObject* operation_of(engine::Request* request) noexcept;
@@ -85,8 +89,5 @@ void let_go(OperationObject* operation) noexcept;
 
 // "read of 32 bytes at offset 0 of fd 7"; a new str or null.
 PyObject* describe(const OperationObject* operation);
-
-// The operation's result as a new reference, or null with its OSError.
-PyObject* take_result(OperationObject* operation);
 
 }  // namespace python

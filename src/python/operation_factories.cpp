@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "python/arguments.hpp"
+#include "python/payload.hpp"
 
 namespace python {
 namespace {

@@ -8,6 +8,7 @@
 #include "python/awaitable.hpp"
 #include "python/cancellation.hpp"
 #include "python/operation.hpp"
+#include "python/read_memory.hpp"
 #include "python/reference_counts.hpp"
 
 namespace python {

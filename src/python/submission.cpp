@@ -14,6 +14,8 @@
 #include "python/gil.hpp"
 #include "python/operation_life.hpp"
 #include "python/operation_lock.hpp"
+#include "python/payload.hpp"
+#include "python/read_memory.hpp"
 #include "python/reference_counts.hpp"
 #include "python/small_array.hpp"
 

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Python type AIOOperation: its methods and attributes.
+#pragma once
+
+#include "python/refs.hpp"
+
+namespace python {
+
+PyTypeObject* add_operation_type(PyObject* module);
+
+}  // namespace python
