@@ -9,7 +9,6 @@
 
 #include "engine/aligned_memory.hpp"
 #include "engine/alignment.hpp"
-#include "engine/blocking_call.hpp"
 
 namespace engine {
 namespace {
@@ -19,8 +18,8 @@ constexpr std::size_t most_at_once = std::size_t{2} << 20U;
 
 }  // namespace
 
-std::int64_t read_through_aligned_memory(const OperationData& operation,
-                                         const Target& target) noexcept {
+std::int64_t read_through_aligned_memory(const OperationData& operation, const Target& target,
+                                         CarryOut read_part) noexcept {
     Alignment alignment;
     if (const int error = find_alignment(target.fd, alignment); error != 0) {
         return -error;
@@ -44,7 +43,10 @@ std::int64_t read_through_aligned_memory(const OperationData& operation,
         part.address = memory.data();
         part.offset = whole.offset + done;
         part.length = std::min(whole.length - done, memory.size());
-        const auto result = carry_out(part, target.fd, target.is_stream, target.extra_flags);
+        auto result = read_part(part, target);
+        while (result == -EINTR) {
+            result = read_part(part, target);
+        }
         if (result < 0) {
             return copied != 0 ? static_cast<std::int64_t>(copied) : result;
         }

@@ -9,9 +9,9 @@
 namespace engine {
 
 // Reads aligned parts into memory of its own and copies from there. Stops at the end of the file,
-// so that a read far beyond it takes neither time nor memory. Returns the bytes read or a negative
-// errno.
-std::int64_t read_through_aligned_memory(const OperationData& operation,
-                                         const Target& target) noexcept;
+// so that a read far beyond it takes neither time nor memory. `read_part` carries out one aligned
+// read. Returns the bytes read or a negative errno.
+std::int64_t read_through_aligned_memory(const OperationData& operation, const Target& target,
+                                         CarryOut read_part) noexcept;
 
 }  // namespace engine

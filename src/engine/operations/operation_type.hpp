@@ -22,6 +22,10 @@ struct Target {
     int extra_flags = 0;     // RWF_* beside the operation's own
 };
 
+// Carries an operation out, in a thread that may wait: returns what the system call did, or a
+// negative errno.
+using CarryOut = std::int64_t (*)(const OperationData& operation, const Target& target) noexcept;
+
 struct OperationType {
     // IOCB_CMD_* of <linux/aio_abi.h>, which AIOOperation.opcode shows; -1: none.
     int kernel_number = -1;
@@ -33,8 +37,7 @@ struct OperationType {
     void (*fill_entry)(io_uring_sqe& entry, const OperationData& operation,
                        int fd) noexcept = nullptr;
 
-    // A thread that may wait: returns what the system call did, or a negative errno.
-    std::int64_t (*carry_out)(const OperationData& operation, const Target& target) noexcept;
+    CarryOut carry_out = nullptr;
 };
 
 const OperationType& type_of(Opcode opcode) noexcept;

@@ -92,7 +92,7 @@ std::int64_t transfer_once(const OperationData& operation, const Target& target,
 
 std::int64_t carry_out(const OperationData& operation, const Target& target) noexcept {
     if (operation.is_aligned_later) {
-        return read_through_aligned_memory(operation, target);
+        return read_through_aligned_memory(operation, target, carry_out);
     }
     // Nobody polls for these completions: kernel AIO ignores the flag, too.
     const int flags = (operation.rw_flags & ~RWF_HIPRI) | target.extra_flags;
