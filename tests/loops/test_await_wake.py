@@ -561,9 +561,11 @@ def test_the_woken_close_the_context(factory: LoopFactory, gate: Gate) -> None:
             await turns(3)
             gate.open()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-            assert results[:8] == [select.POLLIN] * 8
-            for result in results[8:]:
-                assert isinstance(result, (OSError, ValueError))
+            # Closed by the first that is woken: what was not seen ready by then is cancelled.
+            assert select.POLLIN in results[:8]
+            for result in results:
+                assert isinstance(result, (OSError, ValueError)) or result == select.POLLIN
+            assert select.POLLIN not in results[8:]
             assert isinstance(results[-1], ValueError)  # its turn never came
             assert context.closed
 
