@@ -14,6 +14,7 @@
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
 #include "python/loop_binding.hpp"
+#include "python/loop_turn.hpp"
 #include "python/operation.hpp"
 #include "python/operation_life.hpp"
 #include "python/operation_lock.hpp"
@@ -23,6 +24,7 @@
 #include "python/running_loop.hpp"
 #include "python/submission.hpp"
 #include "python/turn_budget.hpp"
+#include "python/turn_request.hpp"
 
 namespace python {
 namespace {

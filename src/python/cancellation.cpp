@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/cancellation.hpp"
 
-#include <cerrno>
 #include <chrono>
-#include <utility>
 
 #include "python/completion.hpp"
 #include "python/context_lock.hpp"
 #include "python/gil.hpp"
+#include "python/operation_life.hpp"
 #include "python/operation_lock.hpp"
 
 namespace python {
@@ -17,12 +16,6 @@ using engine::CancelAnswer;
 
 // How long to wait for an answer before looking for signals.
 constexpr std::chrono::milliseconds slice(20);
-
-void count(ContextObject* context, OperationObject* operation, bool is_cancelled) noexcept {
-    if (std::exchange(operation->is_counted_as_cancelled, is_cancelled) != is_cancelled) {
-        context->statistics.cancelled += is_cancelled ? 1U : ~std::uint64_t{0};
-    }
-}
 
 CancelAnswer wait_for_answer(ContextObject* context, OperationObject* operation,
                              std::uint32_t flight) noexcept {
@@ -42,16 +35,9 @@ CancelAnswer post_cancellation(ContextObject* context, OperationObject* operatio
     const auto answer = context->engine->post_cancellation(operation->request);
     // as long as nobody knows better
     if (answer != CancelAnswer::no) {
-        count(context, operation, true);
+        OperationLife::count_as_cancelled(context, operation, true);
     }
     return answer;
-}
-
-void note_end_of_cancellation(ContextObject* context, OperationObject* operation) noexcept {
-    if (operation->is_counted_as_cancelled && operation->result != -ECANCELED) {
-        count(context, operation, false);
-    }
-    operation->is_counted_as_cancelled = false;
 }
 
 PyObject* cancel(ContextObject* context, OperationObject* operation) {
@@ -85,7 +71,7 @@ PyObject* cancel(ContextObject* context, OperationObject* operation) {
     const bool is_same = operation->request.flight == flight &&
                          operation->state == State::in_flight && context_of(operation) == context;
     if (is_same && answer == CancelAnswer::no) {
-        count(context, operation, false);
+        OperationLife::count_as_cancelled(context, operation, false);
     }
     return PyBool_FromLong(answer == CancelAnswer::yes ? 1 : 0);
 }

@@ -12,9 +12,6 @@ namespace python {
 // there. With the context locked.
 engine::CancelAnswer post_cancellation(ContextObject* context, OperationObject* operation) noexcept;
 
-// Takes note of a completion, for what statistics() counts. With the context locked.
-void note_end_of_cancellation(ContextObject* context, OperationObject* operation) noexcept;
-
 // AIOContext.cancel: asks, and waits for the answer without the GIL. Null with an exception set if
 // the operation is not in flight in this context, or a signal's handler raised one.
 PyObject* cancel(ContextObject* context, OperationObject* operation);

@@ -10,7 +10,9 @@
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/loop_binding.hpp"
 #include "python/operation_life.hpp"
+#include "python/waking.hpp"
 
 namespace python {
 namespace {

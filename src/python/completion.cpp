@@ -9,10 +9,10 @@
 #include <cstdint>
 #include <utility>
 
-#include "python/cancellation.hpp"
 #include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/gil.hpp"
+#include "python/loop_binding.hpp"
 #include "python/operation_life.hpp"
 #include "python/reference_counts.hpp"
 

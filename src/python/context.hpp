@@ -10,7 +10,7 @@
 #include "engine/clofork_fd.hpp"
 #include "engine/engine.hpp"
 #include "engine/fork_guard.hpp"
-#include "python/loop_binding.hpp"
+#include "python/loop_binding_state.hpp"
 #include "python/operation_list.hpp"
 #include "python/refs.hpp"
 

@@ -25,6 +25,7 @@
 #include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
+#include "python/loop_binding.hpp"
 #include "python/operation_factories.hpp"
 #include "python/operation_lock.hpp"
 #include "python/path_operations.hpp"

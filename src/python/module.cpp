@@ -16,7 +16,6 @@
 #include "python/file_base.hpp"
 #include "python/file_call.hpp"
 #include "python/file_functions.hpp"
-#include "python/loop_binding.hpp"
 #include "python/operation_methods.hpp"
 #include "python/path_operations.hpp"
 #include "python/refs.hpp"
@@ -25,16 +24,9 @@
 #include "python/state.hpp"
 #include "python/trio_loop.hpp"
 #include "python/wake_future.hpp"
+#include "python/watcher_methods.hpp"
 
 namespace python {
-
-PyTypeObject* add_type(PyObject* module, PyType_Spec* spec) {
-    auto type = Ref::steal(PyType_FromModuleAndSpec(module, spec, nullptr));
-    if (!type || PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(type.get())) != 0) {
-        return nullptr;
-    }
-    return reinterpret_cast<PyTypeObject*>(type.release());
-}
 
 namespace {
 

@@ -63,7 +63,7 @@ struct Operation {
     // Its result goes to an awaitable and not through getevents: to `awaiter`, or to nobody if that
     // was cancelled.
     LifeOwned<bool> is_awaited;
-    bool is_counted_as_cancelled = false;  // by statistics()
+    LifeOwned<bool> is_counted_as_cancelled;  // by statistics()
     // Of an awaited read of a stream, whose task was cancelled: what it brings is kept for this
     // one.
     std::optional<engine::StreamKey> unread_key;

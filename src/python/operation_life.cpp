@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <cassert>
+#include <cerrno>
+#include <cstdint>
+#include <utility>
 
 #include "engine/unread_bytes.hpp"
-#include "python/awaitable.hpp"
-#include "python/cancellation.hpp"
+#include "python/awaitable_state.hpp"
 #include "python/operation.hpp"
 #include "python/read_memory.hpp"
 #include "python/reference_counts.hpp"
@@ -96,7 +98,10 @@ void OperationLife::complete(ContextObject* context, OperationObject* operation,
     }
     store_result(operation, result);
     change(operation, State::in_flight, State::completed);
-    note_end_of_cancellation(context, operation);
+    if (result != -ECANCELED) {
+        count_as_cancelled(context, operation, false);
+    }
+    operation->is_counted_as_cancelled.value_ = false;
     ++context->statistics.completed;
     const bool has_failed = result < 0 && !operation->request.is_ready;
     context->statistics.failed += has_failed ? 1 : 0;
@@ -129,6 +134,13 @@ void OperationLife::complete_at_once(ContextObject* context, OperationObject* op
 void OperationLife::complete_claimed(OperationObject* operation, std::int64_t result) noexcept {
     store_result(operation, result);
     change(operation, State::submitting, State::completed);
+}
+
+void OperationLife::count_as_cancelled(ContextObject* context, OperationObject* operation,
+                                       bool is_cancelled) noexcept {
+    if (std::exchange(operation->is_counted_as_cancelled.value_, is_cancelled) != is_cancelled) {
+        context->statistics.cancelled += is_cancelled ? 1U : ~std::uint64_t{0};
+    }
 }
 
 // --- what getevents hands out

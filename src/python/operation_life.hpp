@@ -55,6 +55,11 @@ public:
     // became ready.
     static void complete_claimed(OperationObject* operation, std::int64_t result) noexcept;
 
+    // Whether statistics() counts it among those whose cancellation the kernel took; until it has
+    // completed.
+    static void count_as_cancelled(ContextObject* context, OperationObject* operation,
+                                   bool is_cancelled) noexcept;
+
     // In a child process: it is not in flight there, and never completes. The reference of the list
     // is the caller's.
     static void abandon_flight(ContextObject* context, OperationObject* operation) noexcept;

@@ -6,30 +6,23 @@
 #include <cstddef>
 #include <utility>
 
-#include "python/awaitable.hpp"
+#include "python/awaitable_state.hpp"
 #include "python/completion.hpp"
 #include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/loop_binding.hpp"
 #include "python/operation_life.hpp"
 #include "python/operation_lock.hpp"
 #include "python/payload.hpp"
 #include "python/read_memory.hpp"
 #include "python/reference_counts.hpp"
 #include "python/small_array.hpp"
+#include "python/waking.hpp"
 
 namespace python {
 namespace {
-
-// The awaited operation will not be submitted, for the exception that is set.
-void fail_awaited(ContextObject* context, OperationObject* operation) {
-    auto exception = take_exception();
-    if (operation->awaiter != nullptr) {
-        operation->awaiter->failure = std::move(exception);
-        OperationLife::make_ready(context, operation);
-    }
-}
 
 // One operation on its way in, with what it takes to leave it untouched if it is not taken.
 struct Candidate {

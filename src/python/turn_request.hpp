@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Asking the event loop to call run_turn() (loop_turn.hpp). With the context locked.
+#pragma once
+
+#include "python/context.hpp"
+
+namespace python {
+
+// Has the loop call run_turn() in its next turn, from any thread.
+void request_turn(ContextObject* context) noexcept;
+
+// Has the loop call run_turn() when it may make a difference to the queue, if no completion that is
+// awaited will bring it there: in its next turn, or after a while.
+void attend_to_queue(ContextObject* context) noexcept;
+
+}  // namespace python
