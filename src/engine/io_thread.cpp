@@ -282,6 +282,7 @@ void WorkerPool::finish(Request& request, std::int64_t result) noexcept {
         return;
     }
     auto* file = request.file;
+    note_source(request);
     auto closing = Closing::at_once;
     if (DescriptorTable::is_last(file)) {
         const bool is_seekable = file->kind == FileRef::Kind::seekable;
@@ -296,9 +297,7 @@ void WorkerPool::finish(Request& request, std::int64_t result) noexcept {
         table_.note_closing();
         let_go(std::exchange(request.file, nullptr));
     } else {
-        if (closing == Closing::waits && is_read(request.opcode) && result > 0) {
-            request.unread_key = stream_key_of(file->fd);
-        }
+        request.may_be_given_back = closing == Closing::waits && request.source.has_value();
         not_closed(request);
     }
 }

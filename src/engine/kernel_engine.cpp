@@ -28,6 +28,19 @@ bool is_call(const Request* request) noexcept { return request->opcode == Opcode
 
 bool goes_to_kernel(const Request* request) noexcept { return request->route == Route::aio; }
 
+// Whether the file system may answer EINTR: where the kernel waits for a server, or a stream.
+bool may_be_interrupted(const Request& request) noexcept {
+    return request.pace == Pace::unknown || is_sync(request.opcode);
+}
+
+// EINTR that nobody asked for. The kernel has signalled the request's eventfd: one of the program's
+// must not be signalled twice.
+bool is_interrupted(const Completion& completion) noexcept {
+    const auto& request = *completion.request;
+    return completion.result == -EINTR && !is_cancelled(request) &&
+           (request.eventfd < 0 || request.signals_only_later);
+}
+
 // Most go to kernel AIO, which can't do these: a transfer at the file's position; a transfer of a
 // stream with O_NONBLOCK that is to wait; a poll of a signalfd, which would never complete. It
 // ignores the offset in a pipe.
@@ -76,6 +89,8 @@ void KernelEngine::plan(std::span<Request* const> requests, std::optional<Pace> 
                 request->is_ready = false;
                 request->waits_in_submission = false;
                 request->route = way_of(*request);
+                request->tried_file =
+                    may_be_interrupted(*request) ? status_of(request->fd).identity : FileIdentity{};
                 request->pace = goes_to_kernel(request) ? request->pace : Pace::perhaps;
             }
             continue;
@@ -137,7 +152,27 @@ int KernelEngine::submit_elsewhere(Request& request) noexcept {
 
 std::size_t KernelEngine::reap(std::span<Completion> completions) noexcept {
     const auto count = pool_.completions().reap(completions);
-    return count + aio_.reap(completions.subspan(count));
+    const auto by_kernel = completions.subspan(count).first(aio_.reap(completions.subspan(count)));
+    const auto gone = std::ranges::remove_if(by_kernel, [this](const auto& completion) {
+        return is_interrupted(completion) && asks_again(*completion.request);
+    });
+    const auto left = count + by_kernel.size() - gone.size();
+    // if none is left to give out, there may be more all the same
+    return left == 0 && !gone.empty() ? reap(completions) : left;
+}
+
+// The file system was interrupted, as system calls are; a worker carries the request out from the
+// beginning. False if its number is another file's by now, or no thread can be had.
+bool KernelEngine::asks_again(Request& request) noexcept {
+    const auto identity = status_of(request.fd).identity;
+    if (request.tried_file == FileIdentity{} || identity != request.tried_file) {
+        return false;
+    }
+    request.route = Route::workers;
+    auto* pointer = &request;
+    const auto submission = pool_.submit({&pointer, 1});
+    by_threads_.fetch_add(submission.taken, std::memory_order_relaxed);
+    return submission.taken == 1;
 }
 
 // Both tickets in one: that of the queue has 32 bits.

@@ -32,6 +32,7 @@ public:
     RouteCounts routes() const noexcept override;
 
 private:
+    bool asks_again(Request& request) noexcept;
     int submit_elsewhere(Request& request) noexcept;
     void finish_inside(Request& request, std::int64_t result) noexcept;
 

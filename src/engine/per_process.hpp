@@ -32,6 +32,12 @@ public:
         return &found->object;
     }
 
+    // Null if this process has not made it.
+    Object* get_if_made() noexcept {
+        auto* found = current_.load(std::memory_order_acquire);
+        return found == nullptr || found->guard.is_inherited() ? nullptr : &found->object;
+    }
+
 private:
     struct Made {
         Object object;

@@ -134,7 +134,7 @@ struct RequestState {
 
     // Kernel AIO is told not to wait: what it refuses for that goes another way.
     bool is_tried = false;
-    FileIdentity tried_file;     // what it is tried on
+    FileIdentity tried_file;     // what it is tried on; all 0: not asked for
     bool is_only_tried = false;  // it may wait otherwise
     bool only_waits = false;     // of a stream: until there is something to read
     bool is_ready = false;       // it completed for that
@@ -166,10 +166,11 @@ struct RequestState {
     FileRef* second_file = nullptr;  // of `second_fd`
     FileRef* signal_file = nullptr;  // and of `eventfd`
     int closing_fd = -1;             // what io_uring is to close
-    // Of a read that has brought bytes, while its file is being closed: whose they are if it is
-    // cancelled now.
-    std::optional<StreamKey> unread_key;
-    int poll_proxy = -1;  // an epoll(7) that io_uring polls in place of the file
+    // Of a read that threads of ours carried out: the stream from which its bytes came. The
+    // number may be another file's by then.
+    std::optional<StreamKey> source;
+    bool may_be_given_back = false;  // if it is cancelled while its file is being closed
+    int poll_proxy = -1;             // an epoll(7) that io_uring polls in place of the file
 };
 
 // From a successful submission until reap() returns it, an engine and the kernel refer to the

@@ -15,6 +15,8 @@
 #include <new>
 #include <vector>
 
+#include "engine/per_process.hpp"
+
 namespace engine {
 namespace {
 
@@ -23,14 +25,19 @@ struct Entry {
     std::vector<std::byte> bytes;
 };
 
-std::mutex mutex;  // for `entries`
-std::list<Entry> entries;
-std::atomic<pid_t> owner = 0;  // the process whose entries they are; a child does not get them
+struct Kept {
+    std::mutex mutex;  // for `entries`
+    std::list<Entry> entries;
+    std::atomic<bool> has_any = false;
+};
 
-// Without the mutex, which a parent's thread may have held when this process was made.
-bool has_any() noexcept {
-    const auto process = owner.load(std::memory_order_acquire);
-    return process != 0 && process == getpid();
+// A child process has nothing of what its parent kept.
+constinit PerProcess<Kept> kept_bytes;
+
+// Null if nothing is kept, which costs no system call.
+Kept* kept_if_any() noexcept {
+    auto* kept = kept_bytes.get_if_made();
+    return kept != nullptr && kept->has_any.load(std::memory_order_acquire) ? kept : nullptr;
 }
 
 // The memory of a read, or of its first `size` bytes.
@@ -47,8 +54,8 @@ void for_each_part(const OperationData& read, std::size_t size, Function functio
     }
 }
 
-std::list<Entry>::iterator find(const StreamKey& key) noexcept {
-    return std::ranges::find(entries, key, &Entry::key);
+std::list<Entry>::iterator find(Kept& kept, const StreamKey& key) noexcept {
+    return std::ranges::find(kept.entries, key, &Entry::key);
 }
 
 }  // namespace
@@ -78,17 +85,18 @@ std::optional<StreamKey> stream_key_of(int fd) noexcept {
 }
 
 void keep_unread(const StreamKey& key, std::span<const std::byte> bytes) noexcept {
-    if (owner.load(std::memory_order_acquire) != 0 && !has_any()) {
-        return;  // a child process, which may not be able to lock the mutex
+    auto* kept = kept_bytes.get();
+    if (kept == nullptr) {
+        return;
     }
     try {
-        const std::lock_guard lock(mutex);
-        auto found = find(key);
-        if (found == entries.end()) {
-            found = entries.insert(entries.end(), {.key = key, .bytes = {}});
+        const std::lock_guard lock(kept->mutex);
+        auto found = find(*kept, key);
+        if (found == kept->entries.end()) {
+            found = kept->entries.insert(found, {.key = key, .bytes = {}});
         }
         found->bytes.insert(found->bytes.end(), bytes.begin(), bytes.end());
-        owner.store(getpid(), std::memory_order_release);
+        kept->has_any.store(true, std::memory_order_release);
     } catch (const std::bad_alloc&) {
         return;
     }
@@ -100,16 +108,17 @@ void keep_unread(const StreamKey& key, const OperationData& read, std::int64_t r
 }
 
 std::int64_t take_unread(const OperationData& read, int fd) noexcept {
-    if (!has_any()) {
+    auto* kept = kept_if_any();
+    if (kept == nullptr) {
         return 0;
     }
     const auto key = stream_key_of(fd);
     if (!key) {
         return 0;
     }
-    const std::lock_guard lock(mutex);
-    const auto found = find(*key);
-    if (found == entries.end()) {
+    const std::lock_guard lock(kept->mutex);
+    const auto found = find(*kept, *key);
+    if (found == kept->entries.end()) {
         return 0;
     }
     auto& bytes = found->bytes;
@@ -120,21 +129,20 @@ std::int64_t take_unread(const OperationData& read, int fd) noexcept {
     });
     bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));
     if (bytes.empty()) {
-        entries.erase(found);
+        kept->entries.erase(found);
     }
-    if (entries.empty()) {
-        owner.store(0, std::memory_order_release);
-    }
+    kept->has_any.store(!kept->entries.empty(), std::memory_order_release);
     return static_cast<std::int64_t>(taken);
 }
 
 bool has_unread(int fd) noexcept {
-    if (!has_any()) {
+    auto* kept = kept_if_any();
+    if (kept == nullptr) {
         return false;
     }
     const auto key = stream_key_of(fd);
-    const std::lock_guard lock(mutex);
-    return key && find(*key) != entries.end();
+    const std::lock_guard lock(kept->mutex);
+    return key && find(*kept, *key) != kept->entries.end();
 }
 
 }  // namespace engine

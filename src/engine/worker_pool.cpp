@@ -104,6 +104,8 @@ Submission WorkerPool::submit(PoolClient& client, std::span<Request* const> requ
         request->client = &client;
         request->cancelled = false;
         request->closing_fd = -1;
+        request->source.reset();
+        request->may_be_given_back = false;
         request->cancel_answer = CancelAnswer::no;
         ++request->flight;
         request->is_reactors = false;
@@ -202,9 +204,9 @@ CancelAnswer WorkerPool::post(Request& request, bool only_if_stream) noexcept {
 }
 
 CancelAnswer WorkerPool::cancel_outside_reactor(Request& request) noexcept {
-    if (const auto key = std::exchange(request.unread_key, std::nullopt)) {
+    if (std::exchange(request.may_be_given_back, false)) {
         // Only its file is still to be closed. The next read may come before that.
-        keep_unread(*key, request, request.result);
+        keep_unread(*request.source, request, request.result);
         request.result = -ECANCELED;
         return CancelAnswer::yes;
     }

@@ -193,6 +193,7 @@ private:
     // workers.cpp
     void run_worker() noexcept;
     bool may_take(bool is_stalled) const noexcept;
+    bool may_hold_signal(int last_place) const noexcept;
     bool wait_for_work(Lock& lock) noexcept;
     void call_for_worker() noexcept;
     void call_for_watcher() noexcept;
@@ -201,6 +202,7 @@ private:
     void finish_without_worker(Request& request, Lock& lock) noexcept;
     void work_on(Request& request, Worker& worker, Lock& lock) noexcept;
     std::int64_t carry_out_interruptibly(Request& request, Worker& worker, Lock& lock) noexcept;
+    static void note_source(Request& request) noexcept;
     static void give_back_bytes(Request& request, std::int64_t& result) noexcept;
     void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
     void send_held(Lock& lock) noexcept;

@@ -129,6 +129,16 @@ bool WorkerPool::may_take(bool is_stalled) const noexcept {
     return !queue_.empty() && (!queue_.front()->is_brief || brief_ == 0 || is_stalled);
 }
 
+// Whether a signal may wait for the next request, which may share it: a matter of microseconds on
+// the device that has just answered. Another device may hang.
+bool WorkerPool::may_hold_signal(int last_place) const noexcept {
+    if (held_.count >= most_held || !may_take(false)) {
+        return false;
+    }
+    const auto& next = *queue_.front();
+    return next.is_brief && next.stage != Stage::over && next.device_place == last_place;
+}
+
 // False when it is time to go.
 bool WorkerPool::wait_for_work(Lock& lock) noexcept {
     bool is_stalled = false;
@@ -166,9 +176,9 @@ void WorkerPool::run_worker() noexcept {
     pthread_setname_np(worker.thread, "aio-worker");
     Lock lock(mutex_);
     table_.share_private_table();
+    int last_place = DeviceQueues::none;
     for (;;) {
-        const bool goes_on = held_.count < most_held && !queue_.empty() &&
-                             queue_.front()->is_brief && may_take(false);
+        const bool goes_on = may_hold_signal(last_place);
         if (!goes_on) {
             send_held(lock);
         }
@@ -199,6 +209,7 @@ void WorkerPool::run_worker() noexcept {
         }
         give_place_back(is_over ? closing_ : working_, place);
         brief_ -= is_brief && stalls == brief_stalls_ ? 1 : 0;
+        last_place = is_over ? DeviceQueues::none : place;
     }
     --workers_;
     if (workers_ == 0) {
@@ -249,18 +260,25 @@ void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept 
         give_to_reactor(request, Stage::over);
         return;
     }
+    request.result = result;
+    note_source(request);
     give_back_bytes(request, result);
     finish_in_worker(request, result, lock);
+}
+
+// Before its file is let go.
+void WorkerPool::note_source(Request& request) noexcept {
+    const auto* file = request.file;
+    if (request.result > 0 && is_read(request.opcode) && file->kind == FileRef::Kind::stream) {
+        request.source = stream_key_of(file->fd);
+    }
 }
 
 // What a read of a stream brings after its cancellation is the next read's, which comes only now:
 // the bytes stay in order.
 void WorkerPool::give_back_bytes(Request& request, std::int64_t& result) noexcept {
-    if (result <= 0 || !is_read(request.opcode) || !is_cancelled(request)) {
-        return;
-    }
-    if (const auto key = stream_key_of(request.file->fd)) {
-        keep_unread(*key, request, result);
+    if (request.source && is_cancelled(request)) {
+        keep_unread(*request.source, request, result);
         result = -ECANCELED;
     }
 }
@@ -302,7 +320,7 @@ std::int64_t WorkerPool::carry_out_interruptibly(Request& request, Worker& worke
 void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
     const bool may_be_held = request.is_brief;
     // A cancellation may still give back what it has brought, as long as its file is being closed.
-    const bool has_bytes = request.unread_key.has_value();
+    const bool has_bytes = request.may_be_given_back;
     if (!has_bytes) {
         request.stage = Stage::none;
         end_cancellation(request, result);
@@ -333,7 +351,7 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
     }
     if (has_bytes) {
         lock.lock();
-        request.unread_key.reset();
+        request.may_be_given_back = false;
         request.stage = Stage::none;
         end_cancellation(request, request.result);
         client.completions.push(request, request.result);

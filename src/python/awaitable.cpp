@@ -390,14 +390,24 @@ PyObject* leave_started(AwaitableObject* self, Ref exception) {
     return nullptr;
 }
 
+// Our threads, which have descriptors of their own, note the stream from which they read.
+bool is_with_our_threads(const engine::Request& request) noexcept {
+    return request.route == engine::Route::reactor || request.route == engine::Route::workers;
+}
+
+// The stream from which a completed read has brought bytes.
+std::optional<engine::StreamKey> source_of(const OperationObject& operation) noexcept {
+    const auto& request = operation.request;
+    return is_with_our_threads(request) ? request.source : engine::stream_key_of(request.fd);
+}
+
 // The loop has cancelled the task while it was suspended. What was done all the same counts.
 PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
     if (self->was_started) {
         return leave_started(self, std::move(exception));
     }
     const auto* operation = operation_of(self);
-    const bool has_bytes = reads(operation->kind) && operation->result > 0 &&
-                           engine::stream_key_of(operation->request.fd);
+    const bool has_bytes = reads(operation->kind) && operation->result > 0 && source_of(*operation);
     const bool was_done = operation->state == State::completed && operation->result != -ECANCELED &&
                           (has_effects(operation) || has_bytes);
     return was_done && !self->was_cancelled ? finish_with_result(self)
@@ -537,16 +547,28 @@ PyObject* step(AwaitableObject* self) {
 
 // --- cancellation
 
+// What the operation brings is the next read's, if it reads a stream.
+void keep_what_comes(ContextObject* context, OperationObject* operation) noexcept {
+    auto& request = operation->request;
+    operation->keeps_bytes = true;
+    if (!request.is_direct && !is_with_our_threads(request)) {
+        request.source = engine::stream_key_of(request.fd);
+    }
+    context->has_unread = true;
+}
+
 // The task is gone. What a read of a stream has brought, or still brings, is kept for the next one.
 void keep_for_next_read(ContextObject* context, OperationObject* operation) {
     const bool has_bytes = operation->state == State::completed && operation->result > 0;
     if (!reads(operation->kind) || !(has_bytes || operation->state == State::in_flight)) {
         return;
     }
-    const auto key = engine::stream_key_of(operation->request.fd);
-    if (!key || operation->state == State::in_flight) {
-        operation->unread_key = key;
-        context->has_unread = context->has_unread || key.has_value();
+    if (operation->state == State::in_flight) {
+        keep_what_comes(context, operation);
+        return;
+    }
+    const auto key = source_of(*operation);
+    if (!key) {
         return;
     }
     const KeptException kept;
@@ -607,7 +629,7 @@ bool cancel_wait(PyObject* object) noexcept {
     const bool must_wait = has_mutable_payload(*operation) || has_effects(operation);
     if (self->submits && operation->state == State::in_flight && reads(operation->kind) &&
         !must_wait) {
-        operation->unread_key = engine::stream_key_of(operation->request.fd);
+        keep_what_comes(context, operation);
     }
     if (operation->state != State::in_flight || context->engine == nullptr ||
         context->is_inherited()) {

@@ -64,9 +64,8 @@ struct Operation {
     // was cancelled.
     LifeOwned<bool> is_awaited;
     LifeOwned<bool> is_counted_as_cancelled;  // by statistics()
-    // Of an awaited read of a stream, whose task was cancelled: what it brings is kept for this
-    // one.
-    std::optional<engine::StreamKey> unread_key;
+    // Of an awaited read, whose task was cancelled: what it brings of a stream is the next read's.
+    bool keeps_bytes = false;
     LifeOwned<bool> is_borrowed;          // counted in LoopBinding::borrowed
     LifeOwned<AwaitableObject*> awaiter;  // suspended; it owns a reference to the operation
 };

@@ -91,10 +91,10 @@ void OperationLife::store_result(OperationObject* operation, std::int64_t result
 void OperationLife::complete(ContextObject* context, OperationObject* operation,
                              std::int64_t result) noexcept {
     leave_flight(context, operation);
-    const bool is_unwanted = operation->is_awaited && operation->unread_key &&
+    const bool is_unwanted = operation->is_awaited && operation->keeps_bytes &&
                              (operation->awaiter == nullptr || operation->awaiter->deferred);
-    if (is_unwanted && result > 0) {
-        engine::keep_unread(*operation->unread_key, operation->request, result);
+    if (is_unwanted && result > 0 && operation->request.source) {
+        engine::keep_unread(*operation->request.source, operation->request, result);
     }
     store_result(operation, result);
     change(operation, State::in_flight, State::completed);
@@ -178,6 +178,7 @@ bool OperationLife::is_unlisted(const OperationObject* operation) noexcept {
 
 void OperationLife::await_new(OperationObject* operation, AwaitableObject* awaiter) noexcept {
     operation->is_awaited.value_ = true;
+    operation->keeps_bytes = false;
     operation->awaiter.value_ = awaiter;
 }
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from linux_aio import AIOContext, AIOOperation
+from linux_aio import AIOContext, AIOOperation, EventFD
 from support.fusefs import HoldingFS, mounted
 from support.operations import wait_done
 
@@ -125,3 +126,26 @@ def test_idle_polls_hold_up_nothing(healthy: Path) -> None:
         for pipe in pipes:
             for end in pipe:
                 os.close(end)
+
+
+def test_a_signal_does_not_wait_for_another_device(fs: HoldingFS, healthy: Path) -> None:
+    """One worker does both writes, one after the other, and the second hangs."""
+    good, sick = os.open(healthy, os.O_RDWR), os.open(fs.create("sick", DATA), os.O_RDWR)
+    times = []
+    with AIOContext(16) as ctx:
+        for _ in range(5):
+            with EventFD() as eventfd:
+                first = AIOOperation.write(b"first", good)
+                first.prepare(eventfd)
+                second = AIOOperation.write(b"second", sick)
+                fs.hold()
+                begin = time.monotonic()
+                assert ctx.submit(first, second) == 2
+                assert select.select([eventfd.fileno], [], [], 20)[0]
+                times.append(time.monotonic() - begin)
+                assert first.get_result() == 5
+                fs.unhold()
+                wait_done(second)
+    os.close(good)
+    os.close(sick)
+    assert sorted(times)[2] < 0.05, "it waits until somebody looks whether something hangs"
