@@ -208,8 +208,8 @@ void test_streams_that_can_not_be_watched() {
     check::equal(buffer, "abc.");
 }
 
-// Again while other processes of the same user have so many files in sockets that the kernel takes no
-// more: it counts those of all of them against the limit of this one.
+// Again while other processes of the same user have so many files in sockets that the kernel takes
+// no more: it counts those of all of them against the limit of this one.
 std::int64_t complete_beside_others(engine::Engine& engine, engine::Request& request) {
     const auto deadline = std::chrono::steady_clock::now() + check::patience;
     for (;;) {
