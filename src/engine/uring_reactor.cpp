@@ -8,8 +8,10 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <ctime>
 #include <iterator>
+#include <thread>
 #include <utility>
 
 #include "engine/blocking_call.hpp"
@@ -25,6 +27,10 @@ constexpr unsigned completions = 4096;
 
 // Of the kernel's own threads, for what it can only do by waiting.
 constexpr unsigned most_kernel_workers = 128;
+
+// The kernel destroys a closed ring later, within some ten milliseconds. Until then its memory
+// counts against the limit of a user who may not lock as much as he likes (RLIMIT_MEMLOCK).
+constexpr std::chrono::milliseconds patience_for_memory{250};
 
 // What completions carry: the address of a request, marked if it is the closing of its file that is
 // over; the place of a cancellation, marked; or one of these.
@@ -91,7 +97,8 @@ int UringReactor::probe() noexcept {
     const ForkBarrier barrier;
     io_uring ring{};
     if (const int status = set_up(&ring, 2, 4); status < 0) {
-        return -status;
+        // there are rings, and too many of them for the moment: open() waits for memory
+        return status == -ENOMEM ? 0 : -status;
     }
     // what came last of all that is used: waiting with a time-out (Linux 5.11)
     const bool does_all = (ring.features & IORING_FEAT_EXT_ARG) != 0;
@@ -113,7 +120,12 @@ int UringReactor::open_ring() noexcept {
 }
 
 int UringReactor::open() noexcept {
-    const int error = open_ring();
+    const auto deadline = std::chrono::steady_clock::now() + patience_for_memory;
+    int error = open_ring();
+    while (error == ENOMEM && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        error = open_ring();
+    }
     return error != 0 ? error : streams_.open();
 }
 

@@ -41,6 +41,7 @@ struct Faults {
     std::atomic<unsigned> ring_size = 0;  // in place of what was asked for
     std::atomic<int> setup_error = 0;
     std::atomic<unsigned> setups_until = 0;  // so many succeed first
+    std::atomic<unsigned> refusals = ~0U;    // then so many are refused
     std::atomic<unsigned> calls = 0;
     std::atomic<bool> are_mixed = false;  // any of them, or none, at each call
 };
@@ -54,6 +55,7 @@ void clear_faults() {
     faults.ring_size = 0;
     faults.setup_error = 0;
     faults.setups_until = 0;
+    faults.refusals = ~0U;
     faults.calls = 0;
     faults.are_mixed = false;
 }
@@ -92,10 +94,12 @@ private:
 
 int set_up(unsigned entries, io_uring* ring, io_uring_params* parameters) {
     if (faults.setup_error != 0) {
-        if (faults.setups_until == 0) {
+        if (faults.setups_until != 0) {
+            --faults.setups_until;
+        } else if (faults.refusals != 0) {
+            --faults.refusals;
             return -faults.setup_error;
         }
-        --faults.setups_until;
     }
     if (faults.ring_size != 0) {
         parameters->cq_entries = faults.ring_size;
@@ -434,7 +438,7 @@ void test_a_full_ring() {
 }
 
 void test_a_ring_that_is_refused() {
-    for (const int error : {ENOSYS, EPERM, ENOMEM, EMFILE}) {
+    for (const int error : {ENOSYS, EPERM, EMFILE}) {
         clear_faults();
         faults.setup_error = error;
         check::equal(engine::probe_engine("uring"), error);
@@ -442,6 +446,24 @@ void test_a_ring_that_is_refused() {
         check::is_true(engine::open_engine("uring", 8, found) == nullptr, "it is refused");
         check::equal(found, error);
     }
+    clear_faults();
+}
+
+// The memory of closed rings counts until the kernel has destroyed them.
+void test_a_ring_for_which_there_is_no_memory_yet() {
+    clear_faults();
+    faults.setup_error = ENOMEM;
+    faults.refusals = 5;
+    check::equal(engine::probe_engine("uring"), 0);
+    const auto engine = open("uring");
+    const auto file = fixtures::memory_file("data");
+    std::string buffer(4, '.');
+    auto read = fixtures::read_request(file.get(), buffer);
+    Request* const address = &read;
+    engine->plan({&address, 1}, {});
+    check::equal(fixtures::complete(*engine, read), 4);
+    check::equal(buffer, "data");
+    check::equal(faults.refusals.load(), 0U);
     clear_faults();
 }
 
@@ -505,6 +527,7 @@ int main() {
          test_a_cancellation_that_the_kernel_does_not_take_for_long},
         {"a full ring", test_a_full_ring},
         {"a ring that is refused", test_a_ring_that_is_refused},
+        {"a ring for which there is no memory yet", test_a_ring_for_which_there_is_no_memory_yet},
         {"a ring that is refused later", test_a_ring_that_is_refused_later},
         {"auto goes on without it", test_auto_goes_on_without_it},
     });
