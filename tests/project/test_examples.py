@@ -32,6 +32,7 @@ NEEDS = {
     "aiofile_context.py": ["aiofile"],
     "dask_zarr.py": ["dask.array", "distributed", "zarr"],
     "parquet_files.py": ["fsspec", "pandas", "pyarrow"],
+    "trio_static_files.py": ["trio"],
 }
 
 
