@@ -59,20 +59,20 @@ void CachedReaders::start(unsigned helpers) noexcept {
     pthread_attr_destroy(&attributes);
 }
 
-CachedReaders::Place* CachedReaders::find(State state) noexcept {
-    const auto place = std::ranges::find(places_, state, &Place::state);
-    return place != places_.end() ? &*place : nullptr;
+CachedReaders::Slot* CachedReaders::find(State state) noexcept {
+    const auto slot = std::ranges::find(slots_, state, &Slot::state);
+    return slot != slots_.end() ? &*slot : nullptr;
 }
 
 bool CachedReaders::add(const CachedPart& part) noexcept {
     {
         const std::scoped_lock lock(mutex_);
-        auto* const place = find(State::free);
-        if (place == nullptr) {
+        auto* const slot = find(State::free);
+        if (slot == nullptr) {
             return false;
         }
-        place->part = part;
-        place->state = State::waiting;
+        slot->part = part;
+        slot->state = State::waiting;
         ++waiting_;
     }
     part_came_.notify_one();
@@ -85,52 +85,52 @@ bool CachedReaders::has_backlog() noexcept {
 }
 
 // With the lock, which is released meanwhile.
-void CachedReaders::run(Place& place, std::unique_lock<std::mutex>& lock) noexcept {
-    place.state = State::running;
+void CachedReaders::run(Slot& slot, std::unique_lock<std::mutex>& lock) noexcept {
+    slot.state = State::running;
     --waiting_;
     ++running_;
     lock.unlock();
-    read_part(fd_, place.part);
+    read_part(fd_, slot.part);
     lock.lock();
-    place.state = State::done;
+    slot.state = State::done;
     --running_;
     part_done_.notify_one();
 }
 
 bool CachedReaders::run_one() noexcept {
     std::unique_lock lock(mutex_);
-    auto* const place = find(State::waiting);
-    if (place == nullptr) {
+    auto* const slot = find(State::waiting);
+    if (slot == nullptr) {
         return false;
     }
-    run(*place, lock);
+    run(*slot, lock);
     return true;
 }
 
 bool CachedReaders::take_done(CachedPart& part, std::chrono::nanoseconds timeout) noexcept {
     std::unique_lock lock(mutex_);
-    auto* place = find(State::done);
-    if (place == nullptr && timeout.count() > 0) {
-        part_done_.wait_for(lock, timeout, [&] { return (place = find(State::done)) != nullptr; });
+    auto* slot = find(State::done);
+    if (slot == nullptr && timeout.count() > 0) {
+        part_done_.wait_for(lock, timeout, [&] { return (slot = find(State::done)) != nullptr; });
     }
-    if (place == nullptr) {
+    if (slot == nullptr) {
         return false;
     }
-    part = place->part;
-    place->state = State::free;
+    part = slot->part;
+    slot->state = State::free;
     return true;
 }
 
 void CachedReaders::stop() noexcept {
     std::unique_lock lock(mutex_);
-    for (auto& place : places_) {
-        if (place.state == State::waiting) {
-            place.state = State::free;
+    for (auto& slot : slots_) {
+        if (slot.state == State::waiting) {
+            slot.state = State::free;
         }
     }
     waiting_ = 0;
     part_done_.wait(lock, [this] { return running_ == 0; });
-    places_.fill({});
+    slots_.fill({});
 }
 
 void CachedReaders::help() noexcept {

@@ -41,7 +41,7 @@ public:
     // Starts up to `helpers` threads. Fewer are no error: the caller does more of the work then.
     void start(unsigned helpers) noexcept;
 
-    // False if there is no place: run_one() or take_done() makes one.
+    // False if there is no slot: run_one() or take_done() makes one.
     bool add(const CachedPart& part) noexcept;
 
     // More parts wait than the helpers can begin with.
@@ -50,7 +50,7 @@ public:
     // Reads one of the parts that wait, in this thread. False if there is none.
     bool run_one() noexcept;
 
-    // A part that was read, which makes its place free. False if none is before the time is up.
+    // A part that was read, which makes its slot free. False if none is before the time is up.
     bool take_done(CachedPart& part, std::chrono::nanoseconds timeout) noexcept;
 
     // Forgets the parts that wait, and waits for those that a helper has begun.
@@ -58,22 +58,22 @@ public:
 
 private:
     enum class State : std::uint8_t { free, waiting, running, done };
-    struct Place {
+    struct Slot {
         State state = State::free;
         CachedPart part;
     };
 
     static constexpr unsigned most_helpers = 3;
 
-    Place* find(State state) noexcept;
-    void run(Place& place, std::unique_lock<std::mutex>& lock) noexcept;
+    Slot* find(State state) noexcept;
+    void run(Slot& slot, std::unique_lock<std::mutex>& lock) noexcept;
     void help() noexcept;
 
     int fd_;
     std::mutex mutex_;  // for what follows
     std::condition_variable part_came_;
     std::condition_variable part_done_;
-    std::array<Place, 16> places_;
+    std::array<Slot, 16> slots_;
     unsigned waiting_ = 0;
     unsigned running_ = 0;
     bool is_closing_ = false;

@@ -186,23 +186,23 @@ void AutoEngine::plan_sync(Request& request) noexcept {
 }
 
 void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) noexcept {
-    if (request.memory_may_wait && look.medium != FileFacts::Medium::bad) {
+    if (request.memory_may_wait && look.access != FileFacts::Access::bad) {
         // A page of the program's memory may have to be read from a file first.
         request.is_direct =
-            is_read(request.opcode) && (look.medium == FileFacts::Medium::direct ||
-                                        look.medium == FileFacts::Medium::direct_far);
+            is_read(request.opcode) && (look.access == FileFacts::Access::direct ||
+                                        look.access == FileFacts::Access::direct_far);
         send_to_workers(request, Reason::other, false);
         return;
     }
-    if (request.at_position && look.medium != FileFacts::Medium::bad) {
+    if (request.at_position && look.access != FileFacts::Access::bad) {
         plan_at_position(request, look);
         return;
     }
-    switch (look.medium) {
-        case FileFacts::Medium::bad:
+    switch (look.access) {
+        case FileFacts::Access::bad:
             send_inside(request, Pace::at_once);  // where it is refused
             break;
-        case FileFacts::Medium::memory:
+        case FileFacts::Access::memory:
             // Only a thread can have, or be refused, a priority. A write waits for the file's lock,
             // which another process may hold for long if it has the file open.
             if (size_of(request) <= most_inside && request.priority == 0 &&
@@ -217,11 +217,11 @@ void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) no
                 send_to_workers(request, is_small ? Reason::write : Reason::large, true);
             }
             break;
-        case FileFacts::Medium::direct:
-        case FileFacts::Medium::direct_far:
+        case FileFacts::Access::direct:
+        case FileFacts::Access::direct_far:
             plan_direct(request, look);
             break;
-        case FileFacts::Medium::buffered:
+        case FileFacts::Access::buffered:
             plan_buffered(request);
             break;
     }
@@ -232,8 +232,8 @@ void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) no
 void AutoEngine::plan_at_position(Request& request, const FileFacts::Look& look) noexcept {
     if (!is_stream(request.fd)) {
         request.is_direct =
-            is_read(request.opcode) && (look.medium == FileFacts::Medium::direct ||
-                                        look.medium == FileFacts::Medium::direct_far);
+            is_read(request.opcode) && (look.access == FileFacts::Access::direct ||
+                                        look.access == FileFacts::Access::direct_far);
         send_to_workers(request, is_read(request.opcode) ? Reason::other : Reason::write, false);
     } else if (is_read(request.opcode) && size_of(request) <= most_inside) {
         send_inside(request, Pace::perhaps);
@@ -256,7 +256,7 @@ void AutoEngine::plan_direct(Request& request, const FileFacts::Look& look) noex
     request.tried_file = look.status.identity;
     if (wants_no_wait(request) && !is_large) {
         send_to_kernel(request, Reason::other);
-    } else if (is_large || look.medium == FileFacts::Medium::direct_far) {
+    } else if (is_large || look.access == FileFacts::Access::direct_far) {
         send_to_workers(request, is_large ? Reason::large : Reason::other, false);
         request.is_aligned_later = is_large && request.takes_any_memory;
         request.is_direct = !request.is_aligned_later;
@@ -403,78 +403,78 @@ void AutoEngine::note_slow_miss(Clock::duration time) noexcept {
 
 Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
     const auto now = Clock::now();
-    Batch batch{.requests = requests, .now = now, .end_of_tries = now + longest_tries};
-    while (batch.end < requests.size() && go_on(batch)) {
+    Progress progress{.requests = requests, .now = now, .end_of_tries = now + longest_tries};
+    while (progress.end < requests.size() && go_on(progress)) {
     }
-    if (batch.end == requests.size()) {
-        hand_over_waiting(batch);
+    if (progress.end == requests.size()) {
+        hand_over_waiting(progress);
     }
-    return {.taken = batch.taken, .error = batch.taken == 0 ? batch.error : 0};
+    return {.taken = progress.taken, .error = progress.taken == 0 ? progress.error : 0};
 }
 
 // With the next request. False if it is not taken, or one before it.
-bool AutoEngine::go_on(Batch& batch) noexcept {
-    auto& request = *batch.requests[batch.end];
-    switch (const auto outcome = try_next(batch); outcome.kind) {
-        case Outcome::Kind::over:
-            if (!hand_over_waiting(batch)) {
+bool AutoEngine::go_on(Progress& progress) noexcept {
+    auto& request = *progress.requests[progress.end];
+    switch (const auto attempt = try_next(progress); attempt.verdict) {
+        case Attempt::Verdict::over:
+            if (!hand_over_waiting(progress)) {
                 return false;
             }
-            finish_inside(request, outcome.result);
-            ++batch.taken;
+            finish_inside(request, attempt.result);
+            ++progress.taken;
             break;
-        case Outcome::Kind::elsewhere: {
-            const bool fits =
-                batch.end == batch.taken ||
-                (request.route == Route::aio) == (batch.requests[batch.taken]->route == Route::aio);
-            if (!fits && !hand_over_waiting(batch)) {
+        case Attempt::Verdict::elsewhere: {
+            const bool fits = progress.end == progress.taken ||
+                              (request.route == Route::aio) ==
+                                  (progress.requests[progress.taken]->route == Route::aio);
+            if (!fits && !hand_over_waiting(progress)) {
                 return false;
             }
             break;
         }
-        case Outcome::Kind::refused:
-            if (hand_over_waiting(batch)) {
-                batch.error = static_cast<int>(outcome.result);
+        case Attempt::Verdict::refused:
+            if (hand_over_waiting(progress)) {
+                progress.error = static_cast<int>(attempt.result);
             }
             return false;
-        case Outcome::Kind::out_of_turn:
+        case Attempt::Verdict::out_of_turn:
             return false;
     }
-    ++batch.end;
+    ++progress.end;
     return true;
 }
 
-// Nothing is to be done, or undone, of a batch after a request that is not taken. A read that is
-// not reported has done nothing, unless it was of a stream.
-AutoEngine::Outcome AutoEngine::try_next(Batch& batch) noexcept {
-    auto& request = *batch.requests[batch.end];
+// Stops at the first request that is not taken: of those after it nothing may be done. A read that
+// was tried and is not reported has done nothing, unless it was of a stream.
+AutoEngine::Attempt AutoEngine::try_next(Progress& progress) noexcept {
+    auto& request = *progress.requests[progress.end];
     if (request.opcode == Opcode::call) {
-        return hand_over_waiting(batch) ? try_call(request)
-                                        : Outcome{.kind = Outcome::Kind::out_of_turn};
+        return hand_over_waiting(progress) ? try_call(request)
+                                           : Attempt{.verdict = Attempt::Verdict::out_of_turn};
     }
     if (request.route == Route::aio && request.is_only_tried && !may_be_tried(request)) {
         route_blocking(request, Reason::other);
         return {};
     }
-    const auto chance = chance_of(request, batch.now >= batch.end_of_tries);
+    const auto chance = chance_of(request, progress.now >= progress.end_of_tries);
     if (chance == Chance::none) {
         return {};
     }
-    if (!is_read(request.opcode) && !hand_over_waiting(batch)) {
-        return {.kind = Outcome::Kind::out_of_turn};
+    if (!is_read(request.opcode) && !hand_over_waiting(progress)) {
+        return {.verdict = Attempt::Verdict::out_of_turn};
     }
-    return try_inside(batch, chance);
+    return try_inside(progress, chance);
 }
 
 // False if they were not all taken.
-bool AutoEngine::hand_over_waiting(Batch& batch) noexcept {
-    if (batch.end != batch.taken) {
+bool AutoEngine::hand_over_waiting(Progress& progress) noexcept {
+    if (progress.end != progress.taken) {
         const auto submission =
-            hand_over(batch.requests.subspan(batch.taken, batch.end - batch.taken));
-        batch.taken += submission.taken;
-        batch.error = submission.error;
+            hand_over(progress.requests.subspan(progress.taken, progress.end - progress.taken));
+        progress.taken += submission.taken;
+        progress.error = submission.error;
     }
-    return batch.taken == batch.end;
+    return progress.taken == progress.end;
 }
 
 // There is none for what goes elsewhere: also, as it turns out, what missed the page cache a moment
@@ -515,36 +515,36 @@ AutoEngine::Chance AutoEngine::leave_to_workers(Request& request) noexcept {
     return Chance::none;
 }
 
-AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept {
-    auto& request = *batch.requests[batch.end];
+AutoEngine::Attempt AutoEngine::try_inside(Progress& progress, Chance chance) noexcept {
+    auto& request = *progress.requests[progress.end];
     if (request.eventfd >= 0 && !request.eventfd_is_checked) {
         if (const int error = check_eventfd(request.eventfd); error != 0) {
-            return {.kind = Outcome::Kind::refused, .result = error};
+            return {.verdict = Attempt::Verdict::refused, .result = error};
         }
     }
     if (request.at_position) {
-        return hand_over_waiting(batch) ? try_stream(request)
-                                        : Outcome{.kind = Outcome::Kind::out_of_turn};
+        return hand_over_waiting(progress) ? try_stream(request)
+                                           : Attempt{.verdict = Attempt::Verdict::out_of_turn};
     }
     const bool is_final = chance == Chance::sure;
     const auto result = carry_out(request, request.fd, false, is_final ? 0 : RWF_NOWAIT);
     const auto now = Clock::now();
-    const auto time = now - std::exchange(batch.now, now);
+    const auto time = now - std::exchange(progress.now, now);
     if (chance == Chance::slight) {
         readahead_probe_.note_time(time);
     }
     if (result == -EBADF) {
-        return {.kind = Outcome::Kind::refused, .result = EBADF};
+        return {.verdict = Attempt::Verdict::refused, .result = EBADF};
     }
     if (result == -ESPIPE && !has_stream_offset(request)) {
-        return {.kind = Outcome::Kind::over, .result = result};
+        return {.verdict = Attempt::Verdict::over, .result = result};
     }
     if (result == -ESPIPE) {
-        return hand_over_waiting(batch) ? try_stream(request)
-                                        : Outcome{.kind = Outcome::Kind::out_of_turn};
+        return hand_over_waiting(progress) ? try_stream(request)
+                                           : Attempt{.verdict = Attempt::Verdict::out_of_turn};
     }
     if (is_final) {
-        return {.kind = Outcome::Kind::over, .result = result};
+        return {.verdict = Attempt::Verdict::over, .result = result};
     }
     const bool misses = result == -EAGAIN || (result > 0 && is_cut_short(request, result));
     const std::lock_guard lock(mutex_);
@@ -566,26 +566,26 @@ AutoEngine::Outcome AutoEngine::try_inside(Batch& batch, Chance chance) noexcept
     if (facts_.note_hit(request.fd)) {
         hot_files_.add(request.fd, HotFiles::Memory::page_cache);
     }
-    return {.kind = Outcome::Kind::over, .result = result};
+    return {.verdict = Attempt::Verdict::over, .result = result};
 }
 
-AutoEngine::Outcome AutoEngine::try_stream(Request& request) noexcept {
+AutoEngine::Attempt AutoEngine::try_stream(Request& request) noexcept {
     const bool is_left = is_read(request.opcode) && request.stream_read == StreamRead::later;
     if ((is_read(request.opcode) && !is_left) || wants_no_wait(request)) {
         const auto result = try_stream_transfer(request, request.fd);
         request.only_waits = leaves_bytes(request) && result == -EAGAIN;
         const bool is_done = result != -EAGAIN && result != -EOPNOTSUPP;
         if (is_done || wants_no_wait(request)) {
-            return {.kind = Outcome::Kind::over, .result = result};
+            return {.verdict = Attempt::Verdict::over, .result = result};
         }
     }
     send_to_reactor(request, Reason::stream);
     return {};
 }
 
-AutoEngine::Outcome AutoEngine::try_call(Request& request) noexcept {
+AutoEngine::Attempt AutoEngine::try_call(Request& request) noexcept {
     if (const auto result = request.call->try_at_once()) {
-        return {.kind = Outcome::Kind::over, .result = *result};
+        return {.verdict = Attempt::Verdict::over, .result = *result};
     }
     send_to_workers(request, Reason::other, false);
     return {};

@@ -82,18 +82,18 @@ private:
         fair,
         sure,  // whatever comes of it is the result
     };
-    struct Outcome {
-        enum class Kind : std::uint8_t {
+    struct Attempt {
+        enum class Verdict : std::uint8_t {
             elsewhere,
             over,
             refused,
             out_of_turn,  // since one before it was not taken
         };
-        Kind kind = Kind::elsewhere;
+        Verdict verdict = Verdict::elsewhere;
         std::int64_t result = 0;  // or an errno, if refused
     };
     // On its way: the first are taken; those from there to `end` are to be handed over together.
-    struct Batch {
+    struct Progress {
         std::span<Request* const> requests;
         std::size_t taken = 0;
         std::size_t end = 0;
@@ -102,17 +102,17 @@ private:
         Clock::time_point end_of_tries;
     };
 
-    bool go_on(Batch& batch) noexcept;
-    Outcome try_next(Batch& batch) noexcept;
-    bool hand_over_waiting(Batch& batch) noexcept;
+    bool go_on(Progress& progress) noexcept;
+    Attempt try_next(Progress& progress) noexcept;
+    bool hand_over_waiting(Progress& progress) noexcept;
 
     Chance chance_of(Request& request, bool is_late) noexcept;
     void note_slow_miss(Clock::duration time) noexcept;
     static bool is_still(HotFiles::Memory memory, int fd) noexcept;
     static Chance leave_to_workers(Request& request) noexcept;
-    Outcome try_inside(Batch& batch, Chance chance) noexcept;
-    static Outcome try_stream(Request& request) noexcept;
-    static Outcome try_call(Request& request) noexcept;
+    Attempt try_inside(Progress& progress, Chance chance) noexcept;
+    static Attempt try_stream(Request& request) noexcept;
+    static Attempt try_call(Request& request) noexcept;
     void finish_inside(Request& request, std::int64_t result) noexcept;
     std::uint64_t count_of(Reason reason) const noexcept;
     Submission hand_over(std::span<Request* const> requests) noexcept;

@@ -238,7 +238,7 @@ std::size_t DescriptorTable::hold_in_one_message(std::span<Request* const> reque
     }
     error = send_error;
     for (auto* request : requests.first(taken)) {
-        let_go(*request);
+        release_files(*request);
     }
     const bool is_ones = error == EINVAL || error == EBADF;
     return is_ones ? hold_in_two_messages(requests.first(taken), error) : 0;
@@ -276,7 +276,7 @@ int DescriptorTable::hold(Parcel& parcel, Request& request) noexcept {
         error = hold(parcel, request.eventfd, 1, request.signal_file);
     }
     if (error != 0) {
-        let_go(request);
+        release_files(request);
         parcel.count = count_before;
     }
     return error;
@@ -311,7 +311,7 @@ int DescriptorTable::hold(Parcel& parcel, int number, std::size_t place, FileRef
 }
 
 // What was held for a message that was not sent.
-void DescriptorTable::let_go(Request& request) noexcept {
+void DescriptorTable::release_files(Request& request) noexcept {
     for (auto* file :
          {std::exchange(request.file, nullptr), std::exchange(request.second_file, nullptr),
           std::exchange(request.signal_file, nullptr)}) {
@@ -392,11 +392,11 @@ void DescriptorTable::receive() noexcept {
     while (first_underway_ != nullptr || is_full_) {
         std::uint64_t number = 0;
         const auto next = look_at_next(number);
-        if (next == Next::none) {
+        if (next == NextMessage::none) {
             is_full_ = false;
             return;
         }
-        if (next == Next::strangers) {
+        if (next == NextMessage::strangers) {
             drop_next();
             continue;
         }
@@ -443,7 +443,7 @@ void DescriptorTable::accept(std::uint64_t number, const Arrivals& arrivals) noe
 }
 
 // Without receiving the files in it.
-DescriptorTable::Next DescriptorTable::look_at_next(std::uint64_t& number) noexcept {
+DescriptorTable::NextMessage DescriptorTable::look_at_next(std::uint64_t& number) noexcept {
     Seal seal;
     iovec part{.iov_base = &seal, .iov_len = sizeof seal};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
@@ -455,11 +455,11 @@ DescriptorTable::Next DescriptorTable::look_at_next(std::uint64_t& number) noexc
     const auto size = recvmsg(far_number_, &message, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
     receive_error_ = size < 0 && errno != EAGAIN ? errno : 0;
     if (size < 0 || message.msg_controllen == 0) {
-        return Next::none;  // or the end, if somebody has shut it down
+        return NextMessage::none;  // or the end, if somebody has shut it down
     }
     number = seal.number;
     const bool is_whole = static_cast<std::size_t>(size) == sizeof seal;
-    return is_whole && is_ours(message, seal) ? Next::ours : Next::strangers;
+    return is_whole && is_ours(message, seal) ? NextMessage::ours : NextMessage::strangers;
 }
 
 bool DescriptorTable::is_ours(const msghdr& message, const Seal& seal) const noexcept {

@@ -177,7 +177,7 @@ private:
     std::size_t hold_in_two_messages(std::span<Request* const> requests, int& error) noexcept;
     int hold(Parcel& parcel, Request& request) noexcept;
     int hold(Parcel& parcel, int number, std::size_t place, FileRef*& file) noexcept;
-    void let_go(Request& request) noexcept;
+    void release_files(Request& request) noexcept;
     void forget_underway() noexcept;
     FileRef* find_recent(int number, FileRef*& last) const noexcept;
     bool is_crowded() const noexcept;
@@ -193,9 +193,9 @@ private:
         std::array<int, most_files> fds;
         std::size_t count = 0;
     };
-    enum class Next : std::uint8_t { none, strangers, ours };
+    enum class NextMessage : std::uint8_t { none, strangers, ours };
 
-    Next look_at_next(std::uint64_t& number) noexcept;
+    NextMessage look_at_next(std::uint64_t& number) noexcept;
     bool is_ours(const msghdr& message, const Seal& seal) const noexcept;
     bool has_room_for(std::uint64_t number) const noexcept;
     bool take_next(Arrivals& arrivals) noexcept;

@@ -28,28 +28,28 @@ constexpr std::uint16_t reads_after_proof = 1024;
 FileFacts::Look FileFacts::look_at(int fd) noexcept {
     Look look{.fd = fd};
     if (fcntl(fd, F_GET_SEALS) >= 0) {
-        look.medium = Medium::memory;
+        look.access = Access::memory;
         return look;
     }
     const int flags = fcntl(fd, F_GETFL);
     if (flags < 0) {
         return look;
     }
-    look.medium = Medium::buffered;
+    look.access = Access::buffered;
     if ((flags & O_DIRECT) == 0) {
         return look;
     }
     look.status = status_of(fd);
-    look.medium = Medium::direct_far;
+    look.access = Access::direct_far;
     if (look.status.type == S_IFBLK) {
-        look.medium = Medium::direct;
+        look.access = Access::direct;
     } else if (look.status.type == S_IFREG) {
         look.file_system = file_system_of(look.status);
         if (is_local_disk(look.file_system)) {
             // ext4 with data=journal, for one, reads such a file through its cache
             const bool is_cached =
                 look.status.knows_alignment && look.status.transfer_alignment == 0;
-            look.medium = is_cached ? Medium::buffered : Medium::direct;
+            look.access = is_cached ? Access::buffered : Access::direct;
         }
     }
     return look;

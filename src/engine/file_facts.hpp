@@ -21,7 +21,7 @@ namespace engine {
 
 class FileFacts {
 public:
-    enum class Medium : std::uint8_t {
+    enum class Access : std::uint8_t {
         bad,         // no file at all
         memory,      // never waits for a disk
         buffered,    // through the page cache, if it is a file that has one
@@ -31,7 +31,7 @@ public:
 
     struct Look {
         int fd = -1;
-        Medium medium = Medium::bad;
+        Access access = Access::bad;
         FileStatus status;  // of what is open for direct I/O
         FileSystem file_system = FileSystem::unknown;
     };

@@ -50,9 +50,9 @@ FileStatus older_status_of(int fd) noexcept {
             .owner = status.st_uid};
 }
 
-// --- kinds
+// --- file systems
 
-FileSystem kind_of_magic(std::uint64_t magic) noexcept {
+FileSystem file_system_of_magic(std::uint64_t magic) noexcept {
     constexpr std::uint64_t f2fs_magic = 0xf2f52010;
     constexpr std::uint64_t fuse_magic = 0x65735546;
     constexpr std::uint64_t xfs_magic = 0x58465342;
@@ -82,12 +82,12 @@ FileSystem kind_of_magic(std::uint64_t magic) noexcept {
     }
 }
 
-FileSystem kind_of_name(std::string_view name) noexcept {
-    struct Kind {
+FileSystem file_system_of_name(std::string_view name) noexcept {
+    struct Type {
         std::string_view name;
         FileSystem file_system;
     };
-    static constexpr std::array<Kind, 13> kinds{{{"tmpfs", FileSystem::memory},
+    static constexpr std::array<Type, 13> types{{{"tmpfs", FileSystem::memory},
                                                  {"devtmpfs", FileSystem::memory},
                                                  {"ramfs", FileSystem::memory},
                                                  {"hugetlbfs", FileSystem::memory},
@@ -100,8 +100,8 @@ FileSystem kind_of_name(std::string_view name) noexcept {
                                                  {"overlay", FileSystem::overlay},
                                                  {"nfs4", FileSystem::nfs},
                                                  {"proc", FileSystem::proc}}};
-    const auto* found = std::ranges::find(kinds, name, &Kind::name);
-    if (found != kinds.end()) {
+    const auto* found = std::ranges::find(types, name, &Type::name);
+    if (found != types.end()) {
         return found->file_system;
     }
     if (name == "nfs") {
@@ -146,7 +146,7 @@ std::optional<FileSystem> ask_mount(std::uint64_t mount) noexcept {
         (answer.what & 1U) == 0) {
         return std::nullopt;
     }
-    return kind_of_magic(answer.magic);
+    return file_system_of_magic(answer.magic);
 }
 
 // The last ones, as mount << 8 | kind: mounts keep their kind, and their numbers are not reused.
@@ -193,7 +193,7 @@ FileSystem read_mountinfo(std::uint64_t device) noexcept {
             continue;
         }
         const auto name = text.substr(mark + 3);
-        return kind_of_name(name.substr(0, name.find(' ')));
+        return file_system_of_name(name.substr(0, name.find(' ')));
     }
     return FileSystem::unknown;
 }

@@ -289,13 +289,13 @@ void WorkerPool::finish(Request& request, std::int64_t result) noexcept {
         closing = is_seekable ? Closing::on_disk : closing_of(file->fd);
     }
     if (closing == Closing::at_once) {
-        let_go(std::exchange(request.file, nullptr));
+        release_file(std::exchange(request.file, nullptr));
         complete(request);
     } else if (closing == Closing::on_disk && reactor_error_ == 0 &&
                reactor_->close_file(request)) {
         file->fd = -1;
         table_.note_closing();
-        let_go(std::exchange(request.file, nullptr));
+        release_file(std::exchange(request.file, nullptr));
     } else {
         request.may_be_given_back = closing == Closing::waits && request.source.has_value();
         not_closed(request);
@@ -329,7 +329,7 @@ void WorkerPool::add_signal(Signal signal) noexcept {
     } else {
         signal.send();
         note_sent(signal.count);
-        let_go(signal.file);
+        release_file(signal.file);
     }
 }
 
@@ -345,7 +345,7 @@ void WorkerPool::send_signals(Lock& lock) noexcept {
     lock.lock();
     for (const auto& signal : signals) {
         note_sent(signal.count);
-        let_go(signal.file);
+        release_file(signal.file);
     }
     signal_count_ = 0;
 }

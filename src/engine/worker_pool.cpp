@@ -61,7 +61,7 @@ RequestList& WorkerPool::list_of(Stage stage) noexcept {
     return stage == Stage::delayed ? delayed_ : queue_;
 }
 
-void WorkerPool::let_go(FileRef* file) noexcept {
+void WorkerPool::release_file(FileRef* file) noexcept {
     if (file != nullptr && table_.release(file)) {
         close_file_ref(file);
     }

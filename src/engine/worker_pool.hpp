@@ -137,7 +137,7 @@ private:
     // worker_pool.cpp: called by all threads
     Signal take_signal(Request& request) noexcept;
     void note_sent(std::uint64_t count) noexcept;
-    void let_go(FileRef* file) noexcept;
+    void release_file(FileRef* file) noexcept;
     RequestList& list_of(Stage stage) noexcept;
     void give_to_reactor(Request& request, Stage stage) noexcept;
     void wake_reactor() noexcept;

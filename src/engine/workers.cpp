@@ -392,7 +392,7 @@ void WorkerPool::send_held(Lock& lock) noexcept {
     signal.send();
     lock.lock();
     note_sent(signal.count);
-    let_go(signal.file);
+    release_file(signal.file);
 }
 
 }  // namespace engine

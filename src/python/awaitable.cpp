@@ -29,7 +29,7 @@
 namespace python {
 namespace {
 
-using Stage = Awaitable::Stage;
+using Phase = Awaitable::Phase;
 
 AwaitableObject* cast(PyObject* self) { return static_cast<AwaitableObject*>(self); }
 ContextObject* context_of(const Awaitable* self) {
@@ -62,7 +62,7 @@ void finish(AwaitableObject* self) noexcept {
         --context_of(self)->binding.suspended;
     }
     self->binding_number = 0;
-    self->stage = Stage::finished;
+    self->phase = Phase::finished;
     detach(self);
     self->wake.reset();
     self->operation.reset();
@@ -88,13 +88,13 @@ PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
 
 // Whether the kernel may still read or write memory of the program's that can change.
 bool uses_mutable_memory(const OperationObject* operation) noexcept {
-    return operation->state == State::in_flight && has_mutable_payload(*operation);
+    return operation->state == OperationState::in_flight && has_mutable_payload(*operation);
 }
 
 // Whether it closes a file. That is begun for a cancelled task too, or the file would stay open,
 // and no task has to wait for its end.
 bool closes_file(const OperationObject* operation) noexcept {
-    return operation->kind == Kind::call && operation->details->never_queues;
+    return operation->kind == OperationKind::call && operation->details->never_queues;
 }
 
 // Whether it may change something that the program can't have back, so that it matters to the
@@ -132,7 +132,7 @@ PyObject* suspend(AwaitableObject* self, const LoopKind& kind) {
         finish(self);
         return nullptr;
     }
-    self->stage = Stage::suspended;
+    self->phase = Phase::suspended;
     TurnBudget::of_this_thread().end_slice();
     return result;
 }
@@ -191,7 +191,7 @@ bool is_better_batched(const OperationObject* operation, engine::Pace pace) noex
 // What is over when the submission returns has signalled nobody: who submits it looks for it,
 // behind all that completed before.
 void reap_until_over(ContextObject* context, const OperationObject* operation) noexcept {
-    while (reap_some(context) && operation->state == State::in_flight) {
+    while (reap_some(context) && operation->state == OperationState::in_flight) {
     }
 }
 
@@ -223,7 +223,7 @@ bool read_at_once(AwaitableObject* self, TurnBudget& budget) {
         return false;
     }
     budget.spend(now - begin);
-    let_go(operation);
+    release_buffers(operation);
     return true;
 }
 
@@ -266,7 +266,8 @@ void submit_or_enqueue(AwaitableObject* self) {
 }
 
 bool may_be_awaited(const OperationObject* operation) {
-    if (operation->state == State::created || operation->state == State::submitting) {
+    if (operation->state == OperationState::created ||
+        operation->state == OperationState::submitting) {
         PyErr_SetString(PyExc_RuntimeError,
                         "the operation was not submitted: submit it before awaiting it");
         return false;
@@ -309,7 +310,7 @@ bool take_over(AwaitableObject* self) {
         return false;
     }
     reap(context);
-    if (operation->state == State::in_flight && operation->request.eventfd >= 0 &&
+    if (operation->state == OperationState::in_flight && operation->request.eventfd >= 0 &&
         !borrow_eventfd(context)) {
         return false;
     }
@@ -317,7 +318,7 @@ bool take_over(AwaitableObject* self) {
     if (!may_be_awaited(self)) {
         return false;
     }
-    if (operation->state == State::completed) {
+    if (operation->state == OperationState::completed) {
         collect(context, operation);
         return true;
     }
@@ -344,7 +345,7 @@ bool submit_for_loop(AwaitableObject* self) {
 // Nothing will tell the loop of an operation that signals no eventfd.
 void have_it_looked_for(AwaitableObject* self) noexcept {
     const auto* operation = operation_of(self);
-    if (operation->state == State::in_flight && operation->request.eventfd < 0) {
+    if (operation->state == OperationState::in_flight && operation->request.eventfd < 0) {
         request_turn(context_of(self));
     }
 }
@@ -358,7 +359,7 @@ PyObject* first_step(AwaitableObject* self) {
         !closes_file(operation) && is_cancelled_already(self, kind)) {
         return suspend_cancelled(self, kind);
     }
-    if (!self->submits && operation->state == State::completed) {
+    if (!self->submits && operation->state == OperationState::completed) {
         if (!may_be_awaited(self)) {
             return finish_with_exception(self, take_exception());
         }
@@ -371,7 +372,7 @@ PyObject* first_step(AwaitableObject* self) {
     if (self->failure) {
         return finish_with_exception(self, std::move(self->failure));
     }
-    if (operation->state == State::completed) {
+    if (operation->state == OperationState::completed) {
         return operation->request.is_ready ? take_and_finish(self) : finish_with_result(self);
     }
     if (!check_usable(context)) {  // closed by what the submission ran
@@ -385,7 +386,7 @@ PyObject* first_step(AwaitableObject* self) {
 PyObject* leave_started(AwaitableObject* self, Ref exception) {
     self->wake.reset();
     self->was_cancelled = false;
-    self->stage = Stage::started;
+    self->phase = Phase::started;
     raise(std::move(exception));
     return nullptr;
 }
@@ -408,8 +409,8 @@ PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
     }
     const auto* operation = operation_of(self);
     const bool has_bytes = reads(operation->kind) && operation->result > 0 && source_of(*operation);
-    const bool was_done = operation->state == State::completed && operation->result != -ECANCELED &&
-                          (has_effects(operation) || has_bytes);
+    const bool was_done = operation->state == OperationState::completed &&
+                          operation->result != -ECANCELED && (has_effects(operation) || has_bytes);
     return was_done && !self->was_cancelled ? finish_with_result(self)
                                             : finish_with_exception(self, std::move(exception));
 }
@@ -426,17 +427,17 @@ PyObject* take_and_finish(AwaitableObject* self) {
     OperationLife::claim(operation);  // what is run to export buffers can't touch it
     const auto taken = take_from_stream(*operation);
     if (!taken) {
-        OperationLife::unclaim(operation, State::completed);
+        OperationLife::unclaim(operation, OperationState::completed);
         return finish_with_exception(self, take_exception());
     }
     if (*taken != -EAGAIN && *taken != -EOPNOTSUPP) {
         OperationLife::complete_claimed(operation, *taken);
-        let_go(operation);
+        release_buffers(operation);
         return finish_with_result(self);
     }
-    OperationLife::unclaim(operation, State::created);
+    OperationLife::unclaim(operation, OperationState::created);
     operation->request.is_ready = false;
-    let_go(operation);
+    release_buffers(operation);
     self->cannot_take = *taken == -EOPNOTSUPP;  // a worker reads it
     enqueue(self);
     return suspend(self);
@@ -453,7 +454,7 @@ PyObject* next_step(AwaitableObject* self) {
     if (self->failure) {
         return finish_with_exception(self, std::move(self->failure));
     }
-    if (operation_of(self)->state == State::completed) {
+    if (operation_of(self)->state == OperationState::completed) {
         return operation_of(self)->request.is_ready ? take_and_finish(self)
                                                     : finish_with_result(self);
     }
@@ -467,13 +468,13 @@ PyObject* join(AwaitableObject* self) {
     if (const auto& kind = running_kind(state_of(context)); is_cancelled_already(self, kind)) {
         return suspend_cancelled(self, kind);
     }
-    if (!self->failure && operation_of(self)->state != State::completed) {
+    if (!self->failure && operation_of(self)->state != OperationState::completed) {
         if (!check_usable(context)) {
             return finish_with_exception(self, take_exception());
         }
         reap(context);
     }
-    if (self->failure || operation_of(self)->state == State::completed) {
+    if (self->failure || operation_of(self)->state == OperationState::completed) {
         return next_step(self);
     }
     if (!bind_to_running_loop(context)) {
@@ -508,7 +509,7 @@ bool check_not_running(const AwaitableObject* self) {
 }
 
 bool check_not_finished(const AwaitableObject* self) {
-    if (self->stage == Stage::finished) {
+    if (self->phase == Phase::finished) {
         PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->name);
         return false;
     }
@@ -521,17 +522,17 @@ PyObject* locked_step(AwaitableObject* self) {
         return nullptr;
     }
     const Running running(self);
-    switch (self->stage) {
-        case Stage::created:
+    switch (self->phase) {
+        case Phase::created:
             return first_step(self);
-        case Stage::started:
+        case Phase::started:
             return join(self);
         default:
             return next_step(self);
     }
 }
 
-// What to yield (while the stage is `suspended`), or what to return, or null with an exception.
+// What to yield (while the phase is `suspended`), or what to return, or null with an exception.
 PyObject* step(AwaitableObject* self) {
     Ref operation;
     {
@@ -559,11 +560,11 @@ void keep_what_comes(ContextObject* context, OperationObject* operation) noexcep
 
 // The task is gone. What a read of a stream has brought, or still brings, is kept for the next one.
 void keep_for_next_read(ContextObject* context, OperationObject* operation) {
-    const bool has_bytes = operation->state == State::completed && operation->result > 0;
-    if (!reads(operation->kind) || !(has_bytes || operation->state == State::in_flight)) {
+    const bool has_bytes = operation->state == OperationState::completed && operation->result > 0;
+    if (!reads(operation->kind) || !(has_bytes || operation->state == OperationState::in_flight)) {
         return;
     }
-    if (operation->state == State::in_flight) {
+    if (operation->state == OperationState::in_flight) {
         keep_what_comes(context, operation);
         return;
     }
@@ -573,7 +574,7 @@ void keep_for_next_read(ContextObject* context, OperationObject* operation) {
     }
     const KeptException kept;
     auto& request = operation->request;
-    if (operation->kind == Kind::read) {
+    if (operation->kind == OperationKind::read) {
         if (const auto bytes = Ref::steal(read_result(*operation))) {
             const auto* data = reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(bytes.get()));
             engine::keep_unread(*key, {data, static_cast<std::size_t>(operation->result)});
@@ -597,9 +598,9 @@ PyObject* end_with(AwaitableObject* self, Ref exception) {
     if (self->submits && !self->deferred) {
         keep_for_next_read(context, operation);
     }
-    const bool in_flight = operation->state == State::in_flight && context->engine != nullptr &&
-                           !context->is_inherited();
-    if (self->stage == Stage::created || !in_flight) {
+    const bool in_flight = operation->state == OperationState::in_flight &&
+                           context->engine != nullptr && !context->is_inherited();
+    if (self->phase == Phase::created || !in_flight) {
         return finish_with_exception(self, std::move(exception));
     }
     post_cancellation(context, operation);
@@ -623,18 +624,18 @@ bool cancel_wait(PyObject* object) noexcept {
     if (operation == nullptr || self->was_cancelled || self->was_started) {
         return true;
     }
-    if (operation->state == State::completed || self->deferred) {
+    if (operation->state == OperationState::completed || self->deferred) {
         return false;  // the task is about to be woken
     }
     const bool must_wait = has_mutable_payload(*operation) || has_effects(operation);
-    if (self->submits && operation->state == State::in_flight && reads(operation->kind) &&
+    if (self->submits && operation->state == OperationState::in_flight && reads(operation->kind) &&
         !must_wait) {
         keep_what_comes(context, operation);
     }
-    if (operation->state != State::in_flight || context->engine == nullptr ||
+    if (operation->state != OperationState::in_flight || context->engine == nullptr ||
         context->is_inherited()) {
         OperationLife::leave_queue(context->binding, operation);
-        return operation->state != State::submitting || !must_wait;
+        return operation->state != OperationState::submitting || !must_wait;
     }
     const KeptException kept;
     post_cancellation(context, operation);
@@ -645,7 +646,7 @@ bool cancel_wait(PyObject* object) noexcept {
 
 // For callers that take a StopIteration with the result for the end.
 PyObject* yield_or_stop(AwaitableObject* self, PyObject* value) {
-    if (value == nullptr || self->stage == Stage::suspended) {
+    if (value == nullptr || self->phase == Phase::suspended) {
         return value;
     }
     const auto result = Ref::steal(value);
@@ -664,16 +665,16 @@ PySendResult awaitable_am_send(PyObject* object, PyObject* /*value*/, PyObject**
     if (*result == nullptr) {
         return PYGEN_ERROR;
     }
-    return cast(object)->stage == Stage::suspended ? PYGEN_NEXT : PYGEN_RETURN;
+    return cast(object)->phase == Phase::suspended ? PYGEN_NEXT : PYGEN_RETURN;
 }
 
 PyObject* awaitable_await(PyObject* object) {
     auto* self = cast(object);
     const ContextLock lock(context_of(self));
-    if (self->stage == Stage::started) {
+    if (self->phase == Phase::started) {
         return Py_NewRef(object);
     }
-    if (std::exchange(self->was_awaited, true) || self->stage != Stage::created) {
+    if (std::exchange(self->was_awaited, true) || self->phase != Phase::created) {
         PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->name);
         return nullptr;
     }
@@ -684,7 +685,7 @@ PyDoc_STRVAR(send_doc, "send($self, value, /)\n--\n\nStep it, as a coroutine.");
 
 PyObject* awaitable_send(PyObject* object, PyObject* value) {
     auto* self = cast(object);
-    if (self->stage == Stage::created && value != Py_None) {
+    if (self->phase == Phase::created && value != Py_None) {
         PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
         return nullptr;
     }
@@ -742,10 +743,10 @@ PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
     if (!check_not_running(self)) {
         return nullptr;
     }
-    if (self->was_started && self->stage == Stage::suspended) {
+    if (self->was_started && self->phase == Phase::suspended) {
         self->wake.reset();
-        self->stage = Stage::started;
-    } else if (self->stage != Stage::finished) {
+        self->phase = Phase::started;
+    } else if (self->phase != Phase::finished) {
         if (self->submits && self->operation && !self->deferred) {
             keep_for_next_read(context_of(self), operation_of(self));
         }
@@ -794,14 +795,14 @@ int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
 int awaitable_clear(PyObject* object) {
     auto* self = cast(object);
     const ContextLock lock(context_of(self));
-    if (self->stage != Stage::finished) {
+    if (self->phase != Phase::finished) {
         finish(self);
     }
     return 0;
 }
 
 void warn_if_never_awaited(AwaitableObject* self) {
-    if (self->stage != Stage::created || !self->submits) {
+    if (self->phase != Phase::created || !self->submits) {
         return;
     }
     const KeptException kept;
@@ -818,7 +819,7 @@ void awaitable_dealloc(PyObject* object) {
         PyObject_ClearWeakRefs(object);
     }
     warn_if_never_awaited(self);
-    if (self->stage != Stage::finished) {
+    if (self->phase != Phase::finished) {
         awaitable_clear(object);
     }
     auto* state = state_or_null(object);
@@ -894,7 +895,7 @@ PyObject* make_awaitable(ContextObject* context, OperationObject* operation, boo
 bool start(PyObject* awaitable) {
     auto* self = cast(awaitable);
     const ContextLock lock(context_of(self));
-    if (self->stage != Stage::created || !self->submits || self->was_awaited) {
+    if (self->phase != Phase::created || !self->submits || self->was_awaited) {
         PyErr_Format(PyExc_RuntimeError, "cannot start already awaited '%s'", self->name);
         return false;
     }
@@ -903,7 +904,7 @@ bool start(PyObject* awaitable) {
     }
     const Running running(self);
     self->was_started = true;
-    self->stage = Stage::started;
+    self->phase = Phase::started;
     if (!submit_for_loop(self)) {
         finish_with_exception(self, take_exception());
         return false;
@@ -915,15 +916,15 @@ bool start(PyObject* awaitable) {
 bool is_over(PyObject* awaitable) {
     auto* self = cast(awaitable);
     const ContextLock lock(context_of(self));
-    if (self->stage != Stage::started || self->failure) {
-        return self->stage != Stage::suspended;
+    if (self->phase != Phase::started || self->failure) {
+        return self->phase != Phase::suspended;
     }
     auto* context = context_of(self);
-    if (operation_of(self)->state != State::completed && context->engine != nullptr &&
+    if (operation_of(self)->state != OperationState::completed && context->engine != nullptr &&
         !context->is_inherited()) {
         reap(context);
     }
-    return operation_of(self)->state == State::completed;
+    return operation_of(self)->state == OperationState::completed;
 }
 
 }  // namespace python

@@ -10,7 +10,7 @@
 namespace python {
 
 struct Awaitable {
-    enum class Stage : std::uint8_t {
+    enum class Phase : std::uint8_t {
         created,
         started,    // submitted or queued by start(), and nobody waits for it
         suspended,  // a task waits for it
@@ -19,7 +19,7 @@ struct Awaitable {
 
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
 
-    Stage stage = Stage::created;
+    Phase phase = Phase::created;
     bool submits = false;              // made by a method of the context, not by `await operation`
     bool was_started = false;          // by start(): cancelling who waits for it leaves it alone
     std::uint64_t binding_number = 0;  // of the binding that counts it among its suspended, or 0

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operation of Kind::call has besides what all have: the call, and what its pointers name.
+// What an operation of OperationKind::call has besides what all have: the call, and what its
+// pointers name.
 #pragma once
 
 #include <cstdint>

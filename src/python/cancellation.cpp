@@ -49,7 +49,8 @@ PyObject* cancel(ContextObject* context, OperationObject* operation) {
         reap(context);
     }
     const OperationLock lock(operation);
-    const bool is_here = operation->state == State::in_flight && context_of(operation) == context;
+    const bool is_here =
+        operation->state == OperationState::in_flight && context_of(operation) == context;
     if (!is_here) {
         PyErr_Format(PyExc_ValueError, "%R is not in flight in this context", operation);
         return nullptr;
@@ -69,7 +70,8 @@ PyObject* cancel(ContextObject* context, OperationObject* operation) {
         }
     }
     const bool is_same = operation->request.flight == flight &&
-                         operation->state == State::in_flight && context_of(operation) == context;
+                         operation->state == OperationState::in_flight &&
+                         context_of(operation) == context;
     if (is_same && answer == CancelAnswer::no) {
         OperationLife::count_as_cancelled(context, operation, false);
     }

@@ -112,7 +112,7 @@ bool reap_some(ContextObject* context) noexcept {
     }
     // Only now, with all the lists right: this may run Python code.
     for (std::size_t i = 0; i < count; ++i) {
-        let_go(operations[i]);
+        release_buffers(operations[i]);
         Py_DECREF(operations[i]);
     }
     tell_of_room(context);

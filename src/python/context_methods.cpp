@@ -152,7 +152,7 @@ int context_traverse(PyObject* object, visitproc visit, void* arg) {
     // ours.
     for (auto* operation = self->in_flight.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
-        if (self->is_inherited() || (operation->kind == Kind::poll && !self->closing)) {
+        if (self->is_inherited() || (operation->kind == OperationKind::poll && !self->closing)) {
             Py_VISIT(operation);
         }
     }

@@ -36,13 +36,13 @@ std::optional<int> checked(int fd) { return fd < 0 ? std::nullopt : std::optiona
 
 bool File::assign(const ModuleState& state, PyObject* given, bool moves_data) {
     if (PyLong_Check(given)) {
-        kind_ = Kind::number;
+        given_ = Given::number;
         const auto number = to_number(given, "fd");
         number_ = number.value_or(-1);
         return number.has_value();
     }
     if (Py_IS_TYPE(given, state.eventfd_type) || Py_IS_TYPE(given, state.context_type)) {
-        kind_ = Kind::ours;
+        given_ = Given::ours;
     } else {
         if (const auto method = Ref::steal(PyObject_GetAttrString(given, "fileno")); !method) {
             if (PyErr_ExceptionMatches(PyExc_AttributeError) != 0) {
@@ -56,7 +56,7 @@ bool File::assign(const ModuleState& state, PyObject* given, bool moves_data) {
             }
             return false;
         }
-        kind_ = Kind::object;
+        given_ = Given::object;
         if (PyObject* buffered = moves_data ? find_buffered_file(state.io, given) : nullptr;
             buffered != nullptr) {
             buffered_ = Ref::borrow(buffered);
@@ -71,13 +71,13 @@ bool File::assign(const ModuleState& state, PyObject* given, bool moves_data) {
 
 std::optional<int> File::ask() {
     std::optional<int> number = number_;
-    switch (kind_) {
-        case Kind::number:
+    switch (given_) {
+        case Given::number:
             break;
-        case Kind::ours:
+        case Given::ours:
             number = fileno_attribute(object_.get());
             break;
-        case Kind::object:
+        case Given::object:
             number = call_fileno(object_.get());
             if (number && buffered_) {
                 const auto held = Ref::borrow(buffered_.get());

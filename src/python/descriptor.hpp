@@ -27,10 +27,10 @@ public:
     std::optional<int> ask();
 
     // Whether ask() may run Python code.
-    bool runs_code() const noexcept { return kind_ == Kind::object; }
+    bool runs_code() const noexcept { return given_ == Given::object; }
 
     // Whether it was given as a number.
-    bool is_number() const noexcept { return kind_ == Kind::number; }
+    bool is_number() const noexcept { return given_ == Given::number; }
 
     // The number as it was last asked for.
     int number() const noexcept { return number_; }
@@ -43,9 +43,9 @@ public:
 
 private:
     // `ours`: an EventFD or an AIOContext, which have no method but an attribute.
-    enum class Kind { number, ours, object };
+    enum class Given { number, ours, object };
 
-    Kind kind_ = Kind::number;
+    Given given_ = Given::number;
     int number_ = -1;
     Ref object_;
     Ref buffered_;  // what may hold data of its own

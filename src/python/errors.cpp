@@ -36,7 +36,8 @@ std::string questions_about_numbers(const OperationObject* operation) {
         text = " (is it open, and for writing?)";
     }
     const auto& request = operation->request;
-    const bool has_programs = operation->state != State::completed && request.eventfd_may_block;
+    const bool has_programs =
+        operation->state != OperationState::completed && request.eventfd_may_block;
     if (const int eventfd = request.eventfd;
         has_programs && eventfd >= 0 && fcntl(eventfd, F_GETFD) < 0) {
         text += " (its eventfd, " + std::to_string(eventfd) + ", is closed)";
@@ -125,7 +126,7 @@ PyObject* raise_os_error(int error, const char* text) {
 }
 
 PyObject* raise_operation_error(const OperationObject* operation, int error) {
-    if (operation->kind == Kind::call) {
+    if (operation->kind == OperationKind::call) {
         const auto& details = *operation->details;
         errno = error;
         return PyErr_SetFromErrnoWithFilenameObjects(PyExc_OSError, details.filename.get(),

@@ -9,13 +9,13 @@
 namespace python {
 namespace {
 
-using Stage = FileCall::Stage;
+using Phase = FileCall::Phase;
 
 FileCallObject* cast(PyObject* self) { return static_cast<FileCallObject*>(self); }
 
 void finish(FileCallObject* self) noexcept {
     const KeptException kept;
-    self->stage = Stage::finished;
+    self->phase = Phase::finished;
     self->delegate.reset();
     self->data.reset();
     self->file.reset();
@@ -30,7 +30,7 @@ bool is_empty(PyObject* result) noexcept {
 // Ends the call with the result, a reference that is given away, or null for the exception that is
 // set.
 PyObject* finish_with(FileCallObject* self, PyObject* result) {
-    if (self->stage != Stage::finished) {
+    if (self->phase != Phase::finished) {
         const bool is_next = self->method->is_next;
         finish(self);
         if (result != nullptr && is_next && is_empty(result)) {
@@ -76,7 +76,7 @@ bool check_usable(const FileCallObject* self) {
         PyErr_SetString(PyExc_ValueError, "coroutine already executing");
         return false;
     }
-    if (self->stage == Stage::finished) {
+    if (self->phase == Phase::finished) {
         PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->method->name);
         return false;
     }
@@ -89,8 +89,8 @@ PySendResult step(FileCallObject* self, PyObject* value, PyObject** result) {
         return PYGEN_ERROR;
     }
     const Running running(self);
-    if (self->stage == Stage::created) {
-        self->stage = Stage::delegating;
+    if (self->phase == Phase::created) {
+        self->phase = Phase::delegating;
         *result = try_at_once(self);
         if (*result == nullptr && PyErr_Occurred() == nullptr) {
             self->delegate = make_delegate(self);
@@ -135,7 +135,7 @@ PyObject* call_await(PyObject* object) {
     auto* self = cast(object);
     // anext() with a default asks for the iterator again in each step
     const bool was_awaited = std::exchange(self->was_awaited, true) && !self->method->is_next;
-    if (was_awaited || self->stage == Stage::finished) {
+    if (was_awaited || self->phase == Phase::finished) {
         PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->method->name);
         return nullptr;
     }
@@ -144,7 +144,7 @@ PyObject* call_await(PyObject* object) {
 
 PyObject* call_send(PyObject* object, PyObject* value) {
     auto* self = cast(object);
-    if (self->stage == Stage::created && value != Py_None) {
+    if (self->phase == Phase::created && value != Py_None) {
         PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
         return nullptr;
     }
@@ -241,7 +241,7 @@ int call_clear(PyObject* object) {
 void call_dealloc(PyObject* object) {
     auto* self = cast(object);
     PyObject_GC_UnTrack(object);
-    if (self->stage == Stage::created) {
+    if (self->phase == Phase::created) {
         const KeptException kept;
         if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%s' was never awaited",
                              self->method->name) != 0) {

@@ -20,10 +20,10 @@ struct FileMethod {
 };
 
 struct FileCall {
-    enum class Stage : std::uint8_t { created, delegating, finished };
+    enum class Phase : std::uint8_t { created, delegating, finished };
 
     const FileMethod* method = nullptr;
-    Stage stage = Stage::created;
+    Phase phase = Phase::created;
     bool is_running = false;
     bool was_awaited = false;
     Py_ssize_t size = 0;

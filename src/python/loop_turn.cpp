@@ -56,7 +56,7 @@ bool complete_first(ContextObject* context, TurnBudget& budget) noexcept {
     }
     budget.spend(now - begin);
     OperationLife::make_ready(context, operation);
-    let_go(operation);
+    release_buffers(operation);
     return true;
 }
 

@@ -22,12 +22,12 @@ OperationObject* operation_of(engine::Request* request) noexcept {
     return static_cast<OperationObject*>(request->owner);
 }
 
-void let_go(OperationObject* operation) noexcept {
+void release_buffers(OperationObject* operation) noexcept {
     if (is_busy(operation)) {
         return;
     }
     // First, for what release_memory() runs may submit it again.
-    const auto failed_read = operation->kind == Kind::read && operation->result < 0
+    const auto failed_read = operation->kind == OperationKind::read && operation->result < 0
                                  ? std::move(operation->memory.payload)
                                  : Ref();
     release_memory(operation->memory);
@@ -36,26 +36,26 @@ void let_go(OperationObject* operation) noexcept {
 PyObject* describe(const OperationObject* operation) {
     const int fd = operation->file.number();
     switch (operation->kind) {
-        case Kind::read:
+        case OperationKind::read:
             return describe_transfer(operation, "read");
-        case Kind::readinto:
+        case OperationKind::readinto:
             return describe_transfer(operation, "readinto");
-        case Kind::readv:
+        case OperationKind::readv:
             return describe_transfer(operation, "readv");
-        case Kind::write:
+        case OperationKind::write:
             return describe_transfer(operation, "write");
-        case Kind::writev:
+        case OperationKind::writev:
             return describe_transfer(operation, "writev");
-        case Kind::fsync:
+        case OperationKind::fsync:
             return PyUnicode_FromFormat("fsync of fd %d", fd);
-        case Kind::fdsync:
+        case OperationKind::fdsync:
             return PyUnicode_FromFormat("fdsync of fd %d", fd);
-        case Kind::call:
+        case OperationKind::call:
             return operation->details->filename
                        ? PyUnicode_FromFormat("%s of %R", operation->details->name,
                                               operation->details->filename.get())
                        : PyUnicode_FromFormat("%s of fd %d", operation->details->name, fd);
-        case Kind::poll:
+        case OperationKind::poll:
             break;
     }
     return PyUnicode_FromFormat("poll of fd %d for events 0x%x", fd,

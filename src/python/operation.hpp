@@ -19,18 +19,31 @@
 namespace python {
 
 // The class method that made the operation.
-enum class Kind : std::uint8_t { read, readinto, readv, write, writev, fsync, fdsync, poll, call };
+enum class OperationKind : std::uint8_t {
+    read,
+    readinto,
+    readv,
+    write,
+    writev,
+    fsync,
+    fdsync,
+    poll,
+    call
+};
 
-constexpr bool reads(Kind kind) noexcept {
-    return kind == Kind::read || kind == Kind::readinto || kind == Kind::readv;
+constexpr bool reads(OperationKind kind) noexcept {
+    return kind == OperationKind::read || kind == OperationKind::readinto ||
+           kind == OperationKind::readv;
 }
-constexpr bool writes(Kind kind) noexcept { return kind == Kind::write || kind == Kind::writev; }
+constexpr bool writes(OperationKind kind) noexcept {
+    return kind == OperationKind::write || kind == OperationKind::writev;
+}
 // Whether the program gives it memory.
-constexpr bool has_payload(Kind kind) noexcept {
-    return writes(kind) || kind == Kind::readinto || kind == Kind::readv;
+constexpr bool has_payload(OperationKind kind) noexcept {
+    return writes(kind) || kind == OperationKind::readinto || kind == OperationKind::readv;
 }
-constexpr bool is_vectored(Kind kind) noexcept {
-    return kind == Kind::readv || kind == Kind::writev;
+constexpr bool is_vectored(OperationKind kind) noexcept {
+    return kind == OperationKind::readv || kind == OperationKind::writev;
 }
 
 struct OperationObject;
@@ -44,8 +57,8 @@ struct OperationLinks {
 struct Operation {
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
 
-    Kind kind{};
-    LifeOwned<State> state{State::created};
+    OperationKind kind{};
+    LifeOwned<OperationState> state{OperationState::created};
     LifeOwned<Listing> listing{Listing::none};
     std::int64_t result = 0;  // of the last completion: what the system call returned, or -errno
     std::uint64_t offset = 0;
@@ -54,7 +67,7 @@ struct Operation {
     engine::Request request;
     File file;
     OperationMemory memory;
-    std::unique_ptr<CallDetails> details;  // of Kind::call
+    std::unique_ptr<CallDetails> details;  // of OperationKind::call
 
     Ref eventfd;  // the EventFD or int that the program named
     Ref context;  // that of the last submission
@@ -74,7 +87,8 @@ struct OperationObject : PyObject, Operation {};
 
 // Whether a thread submits it, or the engine has it.
 inline bool is_busy(const Operation* operation) noexcept {
-    return operation->state == State::submitting || operation->state == State::in_flight;
+    return operation->state == OperationState::submitting ||
+           operation->state == OperationState::in_flight;
 }
 
 // The object with the request in it, for completions.
@@ -84,7 +98,7 @@ OperationObject* operation_of(engine::Request* request) noexcept;
 
 // Gives back what only the kernel needed. May run Python code; does nothing for an operation that
 // is in flight (again).
-void let_go(OperationObject* operation) noexcept;
+void release_buffers(OperationObject* operation) noexcept;
 
 // "read of 32 bytes at offset 0 of fd 7"; a new str or null.
 PyObject* describe(const OperationObject* operation);

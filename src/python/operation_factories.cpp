@@ -12,7 +12,7 @@ namespace python {
 namespace {
 
 // A new operation of that kind on the file; null with an exception set.
-OperationObject* make(PyObject* cls, Kind kind, engine::Opcode opcode, PyObject* fd) {
+OperationObject* make(PyObject* cls, OperationKind kind, engine::Opcode opcode, PyObject* fd) {
     auto* type = reinterpret_cast<PyTypeObject*>(cls);
     auto* operation = state_of(type).free_operations.allocate(type);
     if (operation == nullptr) {
@@ -21,7 +21,7 @@ OperationObject* make(PyObject* cls, Kind kind, engine::Opcode opcode, PyObject*
     PyObject_GC_Track(operation);
     operation->kind = kind;
     operation->request.opcode = opcode;
-    if (!operation->file.assign(state_of(type), fd, kind != Kind::poll)) {
+    if (!operation->file.assign(state_of(type), fd, kind != OperationKind::poll)) {
         Py_DECREF(operation);
         return nullptr;
     }
@@ -77,7 +77,7 @@ bool check_order(const Signature& signature, std::span<PyObject* const> values, 
 
 struct What {
     PyObject* type;
-    Kind kind;
+    OperationKind kind;
     engine::Opcode opcode;
 };
 
@@ -139,7 +139,7 @@ PyObject* make_read(PyObject* type, PyObject* const* arguments, Py_ssize_t count
     if (!nbytes) {
         return nullptr;
     }
-    auto* operation = make(type, Kind::read, engine::Opcode::read, values[1]);
+    auto* operation = make(type, OperationKind::read, engine::Opcode::read, values[1]);
     auto owner = Ref::steal(operation);
     if (operation == nullptr ||
         !set_transfer_arguments(operation, values[2], values[3], values[4])) {
@@ -162,8 +162,8 @@ PyObject* make_readinto(PyObject* type, PyObject* const* arguments, Py_ssize_t c
                         PyObject* names) {
     static constexpr std::array<const char*, 5> parameters{"buffer", "fd", "offset", "priority",
                                                            "flags"};
-    return make_transfer({type, Kind::readinto, engine::Opcode::read}, {"readinto", parameters, 2},
-                         arguments, count, names);
+    return make_transfer({type, OperationKind::readinto, engine::Opcode::read},
+                         {"readinto", parameters, 2}, arguments, count, names);
 }
 
 const char make_readv_doc[] =
@@ -177,8 +177,8 @@ PyObject* make_readv(PyObject* type, PyObject* const* arguments, Py_ssize_t coun
                      PyObject* names) {
     static constexpr std::array<const char*, 5> parameters{"buffers", "fd", "offset", "priority",
                                                            "flags"};
-    return make_transfer({type, Kind::readv, engine::Opcode::readv}, {"readv", parameters, 2},
-                         arguments, count, names);
+    return make_transfer({type, OperationKind::readv, engine::Opcode::readv},
+                         {"readv", parameters, 2}, arguments, count, names);
 }
 
 const char make_write_doc[] =
@@ -193,8 +193,8 @@ PyObject* make_write(PyObject* type, PyObject* const* arguments, Py_ssize_t coun
                      PyObject* names) {
     static constexpr std::array<const char*, 5> parameters{"payload", "fd", "offset", "priority",
                                                            "flags"};
-    return make_transfer({type, Kind::write, engine::Opcode::write}, {"write", parameters, 2},
-                         arguments, count, names);
+    return make_transfer({type, OperationKind::write, engine::Opcode::write},
+                         {"write", parameters, 2}, arguments, count, names);
 }
 
 const char make_writev_doc[] =
@@ -207,8 +207,8 @@ PyObject* make_writev(PyObject* type, PyObject* const* arguments, Py_ssize_t cou
                       PyObject* names) {
     static constexpr std::array<const char*, 5> parameters{"buffers", "fd", "offset", "priority",
                                                            "flags"};
-    return make_transfer({type, Kind::writev, engine::Opcode::writev}, {"writev", parameters, 2},
-                         arguments, count, names);
+    return make_transfer({type, OperationKind::writev, engine::Opcode::writev},
+                         {"writev", parameters, 2}, arguments, count, names);
 }
 
 const char make_fsync_doc[] =
@@ -219,7 +219,8 @@ const char make_fsync_doc[] =
 
 PyObject* make_fsync(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
                      PyObject* names) {
-    return make_sync({type, Kind::fsync, engine::Opcode::fsync}, "fsync", arguments, count, names);
+    return make_sync({type, OperationKind::fsync, engine::Opcode::fsync}, "fsync", arguments, count,
+                     names);
 }
 
 const char make_fdsync_doc[] =
@@ -231,8 +232,8 @@ const char make_fdsync_doc[] =
 
 PyObject* make_fdsync(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
                       PyObject* names) {
-    return make_sync({type, Kind::fdsync, engine::Opcode::fdsync}, "fdsync", arguments, count,
-                     names);
+    return make_sync({type, OperationKind::fdsync, engine::Opcode::fdsync}, "fdsync", arguments,
+                     count, names);
 }
 
 const char make_poll_doc[] =
@@ -254,7 +255,7 @@ PyObject* make_poll(PyObject* type, PyObject* const* arguments, Py_ssize_t count
     if (!events) {
         return nullptr;
     }
-    auto* operation = make(type, Kind::poll, engine::Opcode::poll, values[0]);
+    auto* operation = make(type, OperationKind::poll, engine::Opcode::poll, values[0]);
     if (operation != nullptr) {
         operation->request.poll_events = static_cast<std::uint16_t>(*events);
     }

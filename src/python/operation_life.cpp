@@ -23,28 +23,28 @@ bool is_to_be_kept(const Operation* operation) noexcept {
 
 }  // namespace
 
-void OperationLife::change(OperationObject* operation, [[maybe_unused]] State from,
-                           State to) noexcept {
+void OperationLife::change(OperationObject* operation, [[maybe_unused]] OperationState from,
+                           OperationState to) noexcept {
     assert(operation->state == from);
     operation->state.value_ = to;
 }
 
 // --- submission
 
-State OperationLife::claim(OperationObject* operation) noexcept {
-    const State before = operation->state;
-    assert(before == State::created || before == State::completed);
-    operation->state.value_ = State::submitting;
+OperationState OperationLife::claim(OperationObject* operation) noexcept {
+    const OperationState before = operation->state;
+    assert(before == OperationState::created || before == OperationState::completed);
+    operation->state.value_ = OperationState::submitting;
     return before;
 }
 
-void OperationLife::unclaim(OperationObject* operation, State before) noexcept {
-    change(operation, State::submitting, before);
+void OperationLife::unclaim(OperationObject* operation, OperationState before) noexcept {
+    change(operation, OperationState::submitting, before);
 }
 
 void OperationLife::begin_flight(ContextObject* context, OperationObject* operation) noexcept {
     assert(operation->listing == Listing::none);
-    change(operation, State::submitting, State::in_flight);
+    change(operation, OperationState::submitting, OperationState::in_flight);
     operation->listing.value_ = Listing::in_flight;
     context->in_flight.push_back(operation);
     Py_INCREF(operation);
@@ -68,7 +68,7 @@ void OperationLife::count_flight(ContextObject* context, const OperationObject* 
 
 void OperationLife::end_flight(ContextObject* context, OperationObject* operation) noexcept {
     leave_flight(context, operation);
-    change(operation, State::in_flight, State::submitting);
+    change(operation, OperationState::in_flight, OperationState::submitting);
     Py_DECREF(operation);
 }
 
@@ -80,7 +80,7 @@ void OperationLife::abandon_flight(ContextObject* context, OperationObject* oper
 
 // A read has landed, or has no memory to look at any more.
 void OperationLife::store_result(OperationObject* operation, std::int64_t result) noexcept {
-    const bool is_read = operation->kind == Kind::read;
+    const bool is_read = operation->kind == OperationKind::read;
     if (is_read && result < 0) {
         // The last result, unread in aligned memory, is gone with it.
         operation->memory.payload_aligned = false;
@@ -97,7 +97,7 @@ void OperationLife::complete(ContextObject* context, OperationObject* operation,
         engine::keep_unread(*operation->request.source, operation->request, result);
     }
     store_result(operation, result);
-    change(operation, State::in_flight, State::completed);
+    change(operation, OperationState::in_flight, OperationState::completed);
     if (result != -ECANCELED) {
         count_as_cancelled(context, operation, false);
     }
@@ -121,10 +121,10 @@ void OperationLife::complete(ContextObject* context, OperationObject* operation,
 
 void OperationLife::complete_at_once(ContextObject* context, OperationObject* operation,
                                      std::int64_t result) noexcept {
-    const State before = operation->state;
-    assert(before == State::created);
+    const OperationState before = operation->state;
+    assert(before == OperationState::created);
     store_result(operation, result);
-    change(operation, before, State::completed);
+    change(operation, before, OperationState::completed);
     auto& statistics = context->statistics;
     ++statistics.submissions;
     ++statistics.submitted;
@@ -133,7 +133,7 @@ void OperationLife::complete_at_once(ContextObject* context, OperationObject* op
 
 void OperationLife::complete_claimed(OperationObject* operation, std::int64_t result) noexcept {
     store_result(operation, result);
-    change(operation, State::submitting, State::completed);
+    change(operation, OperationState::submitting, OperationState::completed);
 }
 
 void OperationLife::count_as_cancelled(ContextObject* context, OperationObject* operation,
@@ -147,7 +147,7 @@ void OperationLife::count_as_cancelled(ContextObject* context, OperationObject* 
 
 void OperationLife::make_collectable(ContextObject* context, OperationObject* operation,
                                      Listing listing) noexcept {
-    assert(operation->state == State::completed && operation->listing == Listing::none);
+    assert(operation->state == OperationState::completed && operation->listing == Listing::none);
     operation->listing.value_ = listing;
     context->collectable.push_back(operation);
     if (listing == Listing::owned) {
@@ -184,7 +184,7 @@ void OperationLife::await_new(OperationObject* operation, AwaitableObject* await
 
 void OperationLife::await_submitted(ContextObject* context, OperationObject* operation,
                                     AwaitableObject* awaiter) noexcept {
-    assert(operation->state == State::in_flight && operation->awaiter == nullptr);
+    assert(operation->state == OperationState::in_flight && operation->awaiter == nullptr);
     context->to_be_kept.value_ -= is_to_be_kept(operation) ? 1 : 0;
     if (!operation->is_borrowed) {
         operation->is_borrowed.value_ = true;
@@ -206,7 +206,7 @@ void OperationLife::end_await(ContextObject* context, OperationObject* operation
                               bool is_programs) noexcept {
     leave_queue(context->binding, operation);
     operation->awaiter.value_ = nullptr;
-    if (is_programs && operation->state == State::in_flight) {
+    if (is_programs && operation->state == OperationState::in_flight) {
         operation->is_awaited.value_ = false;
         give_back_borrowed(context, operation);
         context->to_be_kept.value_ += is_to_be_kept(operation) ? 1 : 0;
@@ -214,7 +214,7 @@ void OperationLife::end_await(ContextObject* context, OperationObject* operation
 }
 
 void OperationLife::await_no_more(OperationObject* operation) noexcept {
-    assert(operation->state == State::submitting && operation->awaiter == nullptr);
+    assert(operation->state == OperationState::submitting && operation->awaiter == nullptr);
     operation->is_awaited.value_ = false;
 }
 

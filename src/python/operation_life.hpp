@@ -29,10 +29,10 @@ public:
 
     // A thread means to submit the operation, or to change what it would submit: no other can. It
     // stays in the list of what getevents hands out, if it is there.
-    static State claim(OperationObject* operation) noexcept;
+    static OperationState claim(OperationObject* operation) noexcept;
 
     // Not submitted after all: it is as it was before.
-    static void unclaim(OperationObject* operation, State before) noexcept;
+    static void unclaim(OperationObject* operation, OperationState before) noexcept;
 
     // Handed to the engine: the list takes a reference of its own.
     static void begin_flight(ContextObject* context, OperationObject* operation) noexcept;
@@ -104,7 +104,7 @@ public:
     static void leave_queue(LoopBinding& binding, OperationObject* operation) noexcept;
 
 private:
-    static void change(OperationObject* operation, State from, State to) noexcept;
+    static void change(OperationObject* operation, OperationState from, OperationState to) noexcept;
     static void count_flight(ContextObject* context, const OperationObject* operation,
                              int by) noexcept;
     static void give_back_borrowed(ContextObject* context, OperationObject* operation) noexcept;

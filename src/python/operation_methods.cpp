@@ -40,7 +40,7 @@ OperationObject* cast(PyObject* self) { return static_cast<OperationObject*>(sel
 // run may submit it to another context, whose lock that would not be.
 bool update(OperationObject* self) {
     const OperationLock lock(self);
-    if (self->state != State::in_flight) {
+    if (self->state != OperationState::in_flight) {
         return true;
     }
     const auto context = Ref::borrow(self->context.get());
@@ -81,13 +81,13 @@ PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
     }
     const OperationLock lock(self);
     switch (self->state) {
-        case State::created:
+        case OperationState::created:
             PyErr_SetString(PyExc_RuntimeError, "the operation was never submitted");
             return nullptr;
-        case State::submitting:
-        case State::in_flight:
+        case OperationState::submitting:
+        case OperationState::in_flight:
             return raise_operation_error(self, EINPROGRESS);
-        case State::completed:
+        case OperationState::completed:
             break;
     }
     if (!is_collectable(self->listing)) {
@@ -108,7 +108,7 @@ PyObject* operation_get_done(PyObject* object, void* /*closure*/) {
         return nullptr;
     }
     const OperationLock lock(cast(object));
-    return PyBool_FromLong(cast(object)->state == State::completed ? 1 : 0);
+    return PyBool_FromLong(cast(object)->state == OperationState::completed ? 1 : 0);
 }
 
 // --- submission
@@ -261,14 +261,14 @@ int operation_set_offset(PyObject* object, PyObject* value, void* /*closure*/) {
 
 PyObject* operation_get_payload(PyObject* object, void* /*closure*/) {
     auto* self = cast(object);
-    if (self->kind == Kind::read && !update(self)) {
+    if (self->kind == OperationKind::read && !update(self)) {
         return nullptr;
     }
     const OperationLock lock(self);
-    if (self->kind != Kind::read) {
+    if (self->kind != OperationKind::read) {
         return self->memory.payload.new_ref_or_none();
     }
-    if (self->state != State::completed || self->result < 0) {
+    if (self->state != OperationState::completed || self->result < 0) {
         Py_RETURN_NONE;
     }
     return read_result(*self);
@@ -279,7 +279,7 @@ int operation_set_payload(PyObject* object, PyObject* value, void* /*closure*/) 
     if (!check_not_deleted(value, "payload")) {
         return -1;
     }
-    if (self->kind != Kind::write && self->kind != Kind::readinto) {
+    if (self->kind != OperationKind::write && self->kind != OperationKind::readinto) {
         PyErr_SetString(PyExc_AttributeError, "only the payload of a write or readinto can be set");
         return -1;
     }
@@ -299,12 +299,12 @@ int operation_set_payload(PyObject* object, PyObject* value, void* /*closure*/) 
 
 const char* state_name(const Operation* operation) {
     switch (operation->state) {
-        case State::created:
+        case OperationState::created:
             return "not submitted";
-        case State::submitting:
-        case State::in_flight:
+        case OperationState::submitting:
+        case OperationState::in_flight:
             return "in flight";
-        case State::completed:
+        case OperationState::completed:
             break;
     }
     return operation->result < 0 ? "failed" : "done";
@@ -336,7 +336,7 @@ int operation_traverse(PyObject* object, visitproc visit, void* arg) {
 }
 
 // Leaves the list that does not own it. The other lists own a reference: they let go first.
-void leave_list(OperationObject* self) {
+void leave_weak_list(OperationObject* self) {
     if (OperationLife::is_unlisted(self)) {
         return;
     }
@@ -348,7 +348,7 @@ void leave_list(OperationObject* self) {
 
 int operation_clear(PyObject* object) {
     auto* self = cast(object);
-    leave_list(self);
+    leave_weak_list(self);
     const OperationLock lock(self);
     self->memory.clear();
     self->eventfd.reset();
@@ -363,7 +363,7 @@ int operation_clear(PyObject* object) {
 void operation_finalize(PyObject* object) {
     auto* self = cast(object);
     const bool is_the_kernels =
-        is_busy(self) && self->kind != Kind::poll && !context_of(self)->is_inherited();
+        is_busy(self) && self->kind != OperationKind::poll && !context_of(self)->is_inherited();
     if (!is_the_kernels) {
         const KeptException kept;
         self->memory.view.release();
@@ -374,7 +374,7 @@ void operation_finalize(PyObject* object) {
 void operation_dealloc(PyObject* object) {
     auto* self = cast(object);
     PyObject_GC_UnTrack(object);
-    leave_list(self);
+    leave_weak_list(self);
     if (self->weak_references != nullptr) {
         PyObject_ClearWeakRefs(object);
     }

@@ -11,14 +11,14 @@ PyObject* take_result(OperationObject* operation) {
         return raise_operation_error(operation, static_cast<int>(-operation->result));
     }
     switch (operation->kind) {
-        case Kind::call: {
+        case OperationKind::call: {
             auto& details = *operation->details;
             return details.make_result(state_of(operation), details, operation->result);
         }
-        case Kind::read:
+        case OperationKind::read:
             return read_result(*operation);
-        case Kind::fsync:
-        case Kind::fdsync:
+        case OperationKind::fsync:
+        case OperationKind::fdsync:
             Py_RETURN_NONE;
         default:
             break;

@@ -7,7 +7,7 @@
 
 namespace python {
 
-enum class State : std::uint8_t {
+enum class OperationState : std::uint8_t {
     created,     // never submitted
     submitting,  // a thread has claimed it for a submission
     in_flight,   // the engine has it

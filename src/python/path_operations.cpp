@@ -868,7 +868,7 @@ PyObject* start_call(ContextObject* context, Details details, int fd, int second
     }
     const auto owner = Ref::steal(operation);
     PyObject_GC_Track(operation);
-    operation->kind = Kind::call;
+    operation->kind = OperationKind::call;
     operation->file.set_number(fd);
     operation->request.opcode = engine::Opcode::call;
     operation->request.call = details->call.get();

@@ -142,7 +142,8 @@ std::optional<std::int64_t> take_from_stream(Operation& operation) {
     operation.request.fd = *fd;
     operation.request.is_direct = false;
     operation.request.is_aligned_later = false;
-    if (!(operation.kind == Kind::read ? prepare_bytes(operation) : prepare_payload(operation))) {
+    if (!(operation.kind == OperationKind::read ? prepare_bytes(operation)
+                                                : prepare_payload(operation))) {
         return std::nullopt;
     }
     return engine::take_from_stream(operation.request, *fd);

@@ -27,7 +27,7 @@ namespace {
 // One operation on its way in, with what it takes to leave it untouched if it is not taken.
 struct Candidate {
     OperationObject* operation = nullptr;
-    State state_before{};
+    OperationState state_before{};
     Listing listing_before{};
     int eventfd_number = -1;
     Ref context_before;
@@ -108,7 +108,7 @@ std::size_t room_for(const ContextObject* context, const Candidate& first) noexc
 // It may be over. By itself, for what is run may submit the operation to another context.
 void look_for_completion(OperationObject* operation) {
     const OperationLock lock(operation);
-    if (operation->state == State::in_flight) {
+    if (operation->state == OperationState::in_flight) {
         const auto context = Ref::borrow(operation->context.get());
         reap(static_cast<ContextObject*>(context.get()));
     }
@@ -119,7 +119,8 @@ bool Batch::claim(PyObject* object) {
     look_for_completion(operation);
     const OperationLock lock(operation);
     const auto state = operation->state;
-    if (state == State::submitting || state == State::in_flight || operation->awaiter != nullptr) {
+    if (state == OperationState::submitting || state == OperationState::in_flight ||
+        operation->awaiter != nullptr) {
         PyErr_Format(PyExc_ValueError, "%R is in flight already, or twice in this batch", object);
         return false;
     }
@@ -165,7 +166,7 @@ void Batch::plan(std::optional<engine::Pace> guess) {
 
 bool Batch::prepare_read(const Candidate& candidate, LastAlignment& alignments) {
     auto& operation = *candidate.operation;
-    return operation.kind != Kind::read || prepare_landing(operation, alignments);
+    return operation.kind != OperationKind::read || prepare_landing(operation, alignments);
 }
 
 bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
@@ -188,7 +189,7 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
     }
     operation->request.fd = *fd;
     operation->request.offset = operation->offset;
-    if (operation->kind == Kind::read) {
+    if (operation->kind == OperationKind::read) {
         operation->request.length = operation->nbytes;
         operation->request.takes_any_memory = true;
     }
@@ -406,7 +407,7 @@ void Batch::restore(OperationObject* operation, const Candidate& candidate) {
             signal_eventfd(context->eventfd.get());
         }
     }
-    let_go(operation);
+    release_buffers(operation);
 }
 
 }  // namespace
@@ -437,7 +438,7 @@ bool may_complete_at_once(const ContextObject* context, OperationObject* operati
     auto& request = operation->request;
     request.fd = operation->file.number();
     request.offset = operation->offset;
-    if (operation->kind == Kind::read) {
+    if (operation->kind == OperationKind::read) {
         request.length = operation->nbytes;
     } else if (!operation->memory.is_exported()) {
         return false;
@@ -450,7 +451,7 @@ bool complete_at_once(ContextObject* context, OperationObject* operation,
     auto& request = operation->request;
     request.is_direct = false;
     LastAlignment alignments;
-    if (operation->kind == Kind::read && !prepare_landing(*operation, alignments)) {
+    if (operation->kind == OperationKind::read && !prepare_landing(*operation, alignments)) {
         PyErr_Clear();  // there is no memory, as submitting it will say
         return false;
     }

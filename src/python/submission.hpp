@@ -16,8 +16,8 @@ namespace python {
 Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations, PyObject* eventfd);
 
 // Carries out an operation that is awaited and was never submitted, if it is a read of what is
-// known to be in memory: then it has completed, and let_go() is left to do. False if it is to be
-// submitted; no exception is set. `now` is the time before, then after. Runs no Python code.
+// known to be in memory: then it has completed, and release_buffers() is left to do. False if it is
+// to be submitted; no exception is set. `now` is the time before, then after. Runs no Python code.
 bool complete_at_once(ContextObject* context, OperationObject* operation,
                       std::chrono::steady_clock::time_point& now) noexcept;
 

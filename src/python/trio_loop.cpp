@@ -13,9 +13,9 @@
 namespace python {
 
 struct TrioWake {
-    enum class Outcome : std::uint8_t { pending, woken, aborted };
+    enum class WaitState : std::uint8_t { pending, woken, aborted };
 
-    Outcome outcome = Outcome::pending;
+    WaitState wait = WaitState::pending;
     Ref task;
     Ref suspended;  // a cycle, until the wait is over
     bool (*cancel_wait)(PyObject* suspended) noexcept = nullptr;
@@ -38,14 +38,14 @@ PyObject* trio_wake_call(PyObject* object, PyObject* arguments, PyObject* /*keyw
         return nullptr;
     }
     const auto held = Ref::borrow(self->suspended.get());
-    if (self->outcome != TrioWake::Outcome::pending || !held) {
+    if (self->wait != TrioWake::WaitState::pending || !held) {
         return api.abort_failed.new_ref();
     }
     self->raise_cancel = Ref::borrow(PyTuple_GET_ITEM(arguments, 0));
     if (!self->cancel_wait(held.get())) {
         return api.abort_failed.new_ref();
     }
-    self->outcome = TrioWake::Outcome::aborted;
+    self->wait = TrioWake::WaitState::aborted;
     self->suspended.reset();
     return api.abort_succeeded.new_ref();
 }
@@ -202,10 +202,10 @@ public:
 
     void wake_soon(PyObject* wake) const noexcept override {
         auto* self = cast(wake);
-        if (self->outcome != TrioWake::Outcome::pending) {
+        if (self->wait != TrioWake::WaitState::pending) {
             return;
         }
-        self->outcome = TrioWake::Outcome::woken;
+        self->wait = TrioWake::WaitState::woken;
         const auto task = std::move(self->task);
         const KeptException kept;
         if (!Ref::steal(PyObject_CallOneArg(state_of(wake).trio.reschedule.get(), task.get()))) {

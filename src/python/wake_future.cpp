@@ -13,7 +13,7 @@
 namespace python {
 namespace {
 
-using Outcome = WakeFuture::Outcome;
+using WaitState = WakeFuture::WaitState;
 
 WakeFutureObject* cast(PyObject* self) { return static_cast<WakeFutureObject*>(self); }
 
@@ -36,13 +36,13 @@ struct Callbacks {
 };
 
 // Those that waited; none if the wait is over already.
-std::optional<Callbacks> end_wait(WakeFutureObject* self, Outcome outcome,
+std::optional<Callbacks> end_wait(WakeFutureObject* self, WaitState wait,
                                   PyObject* cancel_message = nullptr) {
     const ObjectLock lock(self);
-    if (self->outcome != Outcome::pending) {
+    if (self->wait != WaitState::pending) {
         return std::nullopt;
     }
-    self->outcome = outcome;
+    self->wait = wait;
     self->cancel_message = Ref::borrow(cancel_message);
     return Callbacks{.first = std::move(self->callback),
                      .context = std::move(self->callback_context),
@@ -99,7 +99,7 @@ bool call_now(WakeFutureObject* self, PyObject* callback, PyObject* context) {
 
 // --- the methods of a future
 
-bool is_over(const WakeFutureObject* self) { return self->outcome != Outcome::pending; }
+bool is_over(const WakeFutureObject* self) { return self->wait != WaitState::pending; }
 
 // False with an exception set.
 bool add_callback(WakeFutureObject* self, PyObject* callback, Ref context) {
@@ -199,7 +199,7 @@ PyObject* cancel(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
         return nullptr;
     }
     auto* self = cast(object);
-    const auto callbacks = end_wait(self, Outcome::cancelled, values[0]);
+    const auto callbacks = end_wait(self, WaitState::cancelled, values[0]);
     if (!callbacks) {
         Py_RETURN_FALSE;
     }
@@ -211,7 +211,7 @@ PyObject* cancel(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
 
 PyObject* cancelled(PyObject* object, PyObject* /*unused*/) {
     const ObjectLock lock(object);
-    return PyBool_FromLong(cast(object)->outcome == Outcome::cancelled ? 1 : 0);
+    return PyBool_FromLong(cast(object)->wait == WaitState::cancelled ? 1 : 0);
 }
 
 PyObject* done(PyObject* object, PyObject* /*unused*/) {
@@ -237,12 +237,12 @@ PyDoc_STRVAR(result_doc, "result($self, /)\n--\n\n"
 PyObject* result(PyObject* object, PyObject* /*unused*/) {
     const ObjectLock lock(object);
     auto* self = cast(object);
-    switch (self->outcome) {
-        case Outcome::over:
+    switch (self->wait) {
+        case WaitState::over:
             break;
-        case Outcome::cancelled:
+        case WaitState::cancelled:
             return raise_cancelled(self);
-        case Outcome::pending:
+        case WaitState::pending:
             PyErr_SetString(state_of(object).asyncio.invalid_state_error.get(),
                             "the wait is not over");
             return nullptr;
@@ -274,10 +274,10 @@ PyObject* wake_future_next(PyObject* object) {
 }
 
 PyObject* wake_future_repr(PyObject* object) {
-    static constexpr std::array<const char*, 3> outcomes{"pending", "over", "cancelled"};
+    static constexpr std::array<const char*, 3> names{"pending", "over", "cancelled"};
     const ObjectLock lock(object);
     return PyUnicode_FromFormat("<_WakeFuture, %s>",
-                                outcomes[static_cast<std::size_t>(cast(object)->outcome)]);
+                                names[static_cast<std::size_t>(cast(object)->wait)]);
 }
 
 // --- memory
@@ -368,7 +368,7 @@ Ref make_wake_future(ModuleState& state, PyObject* loop) {
 
 void wake_soon(PyObject* future) noexcept {
     const KeptException kept;
-    if (const auto callbacks = end_wait(cast(future), Outcome::over)) {
+    if (const auto callbacks = end_wait(cast(future), WaitState::over)) {
         // it fails if the loop was closed: then nobody will ever wait again
         call_all_soon(cast(future), *callbacks);
         PyErr_Clear();
@@ -377,7 +377,7 @@ void wake_soon(PyObject* future) noexcept {
 
 bool wake_now(PyObject* future) {
     auto* self = cast(future);
-    const auto callbacks = end_wait(self, Outcome::over);
+    const auto callbacks = end_wait(self, WaitState::over);
     if (!callbacks) {
         return true;
     }

@@ -14,9 +14,9 @@
 namespace python {
 
 struct WakeFuture {
-    enum class Outcome : std::uint8_t { pending, over, cancelled };
+    enum class WaitState : std::uint8_t { pending, over, cancelled };
 
-    Outcome outcome = Outcome::pending;
+    WaitState wait = WaitState::pending;
     bool is_blocking = true;  // `_asyncio_future_blocking`: yielded, and no task has seen it yet
     Ref loop;
     // Who is to be called back, and in which of Python's contexts: commonly one task.

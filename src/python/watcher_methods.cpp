@@ -78,7 +78,7 @@ bool has_suspended_task(const OperationList& operations) noexcept {
     for (auto* operation = operations.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
         const AwaitableObject* awaiter = operation->awaiter;
-        if (awaiter != nullptr && awaiter->stage == Awaitable::Stage::suspended) {
+        if (awaiter != nullptr && awaiter->phase == Awaitable::Phase::suspended) {
             return true;
         }
     }
