@@ -168,11 +168,15 @@ async def _enter_to_remove(context: Any, tree: Descent, name: Any, handle: Handl
     is_top = tree.depth == 0
     try:
         status = await context._stat(name, tree.fd, False)
+        function = os.open
         is_link = stat.S_ISLNK(status.st_mode)
-        if not is_link:
-            function = os.open
+        if is_link:
+            await context._stat(name, tree.fd)  # a broken link can't be opened
+        else:
             is_link = not await tree.enter(name, status)
     except OSError as error:
+        if isinstance(error, NotADirectoryError) and function is os.open:
+            function = os.scandir
         if is_top or not _is_gone(error):
             handle(function, tree.path(name), error)
         return

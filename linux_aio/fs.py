@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
+import operator
 import os
 import select
 import shutil
@@ -93,6 +95,25 @@ def _spell(path: Any) -> Any:
     return path if isinstance(path, int) else os.fspath(path)
 
 
+def _number(value: int, name: str, least: int, most: int) -> int:
+    """Return the number. TypeError or OverflowError, as os has them, for what it can't be."""
+    number = operator.index(value)
+    if not least <= number <= most:
+        msg = f"{name} must be from {least} to {most}, not {number}"
+        raise OverflowError(msg)
+    return number
+
+
+def _mode_bits(mode: int) -> int:
+    return _number(mode, "mode", -(1 << 31), (1 << 31) - 1)
+
+
+def _refuse_fd_with_link(name: str, path: Any, follow_symlinks: bool) -> None:
+    if isinstance(path, int) and not follow_symlinks:
+        msg = f"{name}: cannot use fd and follow_symlinks together"
+        raise ValueError(msg)
+
+
 # --- status
 
 
@@ -148,7 +169,15 @@ async def access(
     group count, with effective_ids=True the effective ones. False, without an error, where there is
     no such file.
     """
-    result: bool = await _of(context)._access(path, mode, dir_fd, effective_ids, follow_symlinks)
+    mode = _mode_bits(mode)
+    try:
+        result: bool = await _of(context)._access(
+            path, mode, dir_fd, effective_ids, follow_symlinks
+        )
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            return False
+        raise
     return result
 
 
@@ -173,7 +202,7 @@ async def lexists(path: Path, *, context: AIOContext | None = None) -> bool:
 
     False where the status can't be had.
     """
-    return await _mode(path, context, follow_symlinks=False) != 0
+    return await _mode(os.fspath(path), context, follow_symlinks=False) != 0
 
 
 async def isfile(path: FileOrPath, *, context: AIOContext | None = None) -> bool:
@@ -197,7 +226,7 @@ async def islink(path: Path, *, context: AIOContext | None = None) -> bool:
 
     Also a broken one. False where the status can't be had.
     """
-    return _stat.S_ISLNK(await _mode(path, context, follow_symlinks=False))
+    return _stat.S_ISLNK(await _mode(os.fspath(path), context, follow_symlinks=False))
 
 
 async def ismount(path: Path, *, context: AIOContext | None = None) -> bool:
@@ -324,7 +353,7 @@ async def mkdir(
     `mode` has its permissions, by default 0o777, without those of the process's umask.
     FileExistsError if there is such a path, FileNotFoundError if the directory above is missing.
     """
-    await _of(context)._mkdir(path, mode, dir_fd)
+    await _of(context)._mkdir(path, _mode_bits(mode), dir_fd)
 
 
 async def rmdir(
@@ -470,10 +499,15 @@ async def chmod(
     `path` may be a descriptor. `mode` is a mask of stat.S_I*, such as 0o644. PermissionError for
     another user's file. NotImplementedError with follow_symlinks=False where os.chmod has it not.
     """
-    if not follow_symlinks and os.chmod not in os.supports_follow_symlinks:
+    try:
+        await _of(context)._chmod(path, _mode_bits(mode), dir_fd, follow_symlinks)
+    except OSError as error:
+        if follow_symlinks or error.errno != errno.EOPNOTSUPP:
+            raise
+        if os.chmod in os.supports_follow_symlinks:
+            raise
         msg = "chmod: follow_symlinks unavailable on this platform"
-        raise NotImplementedError(msg)
-    await _of(context)._chmod(path, mode, dir_fd, follow_symlinks)
+        raise NotImplementedError(msg) from None
 
 
 async def chown(
@@ -490,6 +524,9 @@ async def chown(
     `path` may be a descriptor. uid and gid are numbers; -1 leaves one as it is. PermissionError
     where the process may not do that.
     """
+    _refuse_fd_with_link("chown", path, follow_symlinks)
+    uid = _number(uid, "uid", -1, (1 << 32) - 1)
+    gid = _number(gid, "gid", -1, (1 << 32) - 1)
     await _of(context)._chown(path, uid, gid, dir_fd, follow_symlinks)
 
 
@@ -507,6 +544,7 @@ async def utime(
     `path` may be a descriptor. `times` is (read, changed) in seconds since 1970, `ns` the same in
     whole nanoseconds; without either, both become the present time. ValueError if both are given.
     """
+    _refuse_fd_with_link("utime", path, follow_symlinks)
     if times is not None and ns is not None:
         msg = "utime: you may specify either 'times' or 'ns' but not both"
         raise ValueError(msg)
@@ -524,6 +562,9 @@ async def utime(
             parts += divmod(value, 1_000_000_000)
         elif isinstance(value, int):
             parts += (value, 0)
+        elif math.isinf(value):
+            msg = "timestamp out of range"
+            raise OverflowError(msg)
         else:
             # rounded down, as os.utime does
             seconds = value // 1
@@ -547,7 +588,13 @@ async def truncate(path: FileOrPath, length: int, *, context: AIOContext | None 
     `path` may be a descriptor that is open for writing. What is behind that is lost; what is
     missing reads as zeros, and takes no disk space.
     """
-    await _of(context)._truncate(path, length)
+    length = _number(length, "length", -(1 << 63), (1 << 63) - 1)
+    try:
+        await _of(context)._truncate(path, length)
+    except OSError as error:
+        if isinstance(path, int):
+            raise OSError(error.errno, error.strerror) from None
+        raise
 
 
 async def posix_fallocate(
@@ -573,7 +620,17 @@ async def listdir(path: FileOrPath | None = None, *, context: AIOContext | None 
     They come in no order. `path` may be a descriptor; None is the working directory. They are str,
     or bytes for a path of bytes. NotADirectoryError for what is no directory.
     """
-    return await _of(context)._listdir("." if path is None else path)
+    try:
+        return await _of(context)._listdir("." if path is None else path)
+    except OSError as error:
+        raise _without_number(error) from None
+
+
+def _without_number(error: OSError) -> OSError:
+    """Return the error as os.listdir and os.scandir have it for a number that is no open file."""
+    if error.errno == errno.EBADF and isinstance(error.filename, int):
+        return OSError(error.errno, error.strerror)
+    return error
 
 
 class _Scan:
@@ -601,9 +658,12 @@ class _Scan:
     async def _bring(self) -> None:
         context = _of(self._context)
         prefix = self._prefix
-        entries, fd = await context._scandir(
-            self._next, prefix, _ENTRIES_PER_STEP, self._wants_status
-        )
+        try:
+            entries, fd = await context._scandir(
+                self._next, prefix, _ENTRIES_PER_STEP, self._wants_status
+            )
+        except OSError as error:
+            raise _without_number(error) from None
         entries.reverse()
         self._entries = entries
         if fd is None:
@@ -741,13 +801,13 @@ async def rmtree(
 
         def handle(function: Any, failed: Any, error: OSError) -> None:
             if error.errno is not None:
-                error.filename = failed
+                # up to Python 3.12 what os says stays
+                is_oss = sys.version_info < (3, 13) and function in (os.lstat, os.open)
+                error.filename = os.fspath(failed) if is_oss else failed
             raise error
 
-    spelled: Any = os.fspath(path)
-    # Since Python 3.13 shutil.rmtree reports the top of the tree as the object that it was given.
-    reported: Any = path if sys.version_info >= (3, 13) else spelled
-    await remove_tree(_of(context), dir_fd, spelled, reported, handle)
+    top: Any = os.fsdecode(path) if isinstance(path, bytes) else path
+    await remove_tree(_of(context), dir_fd, os.fspath(top), top, handle)
 
 
 # --- copying
@@ -789,7 +849,7 @@ async def copyfile(
     try:
         # before the target is emptied
         if _stat.S_ISDIR((await ctx._stat(source)).st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), src)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(src))
         try:
             target = await ctx._open(dst, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         except IsADirectoryError as error:
@@ -824,7 +884,7 @@ async def move(
     source: Any = os.fspath(src)
     target: Any = os.fspath(dst)
     separator: Any = b"/" if isinstance(source, bytes) else "/"
-    real = target
+    real: Any = dst
     if await isdir(target, context=context):
         if await _are_same(source, target, context):
             await rename(source, target, context=context)
@@ -837,7 +897,7 @@ async def move(
         await rename(source, real, context=context)
     except OSError:
         # another file system, or something that a copy tells more of
-        await _move_by_copying(source, target, real, copy_function, _of(context))
+        await _move_by_copying(source, target, os.fspath(real), copy_function, _of(context))
     return real
 
 
@@ -851,8 +911,10 @@ async def _move_by_copying(
         if _is_below(target, source):
             msg = f"Cannot move a directory '{source!s}' into itself '{target!s}'."
             raise shutil.Error(msg)
-        above = os.path.dirname(real)
-        if above:
+        above, name = os.path.split(real)
+        if not name:
+            above = os.path.dirname(above)
+        if above and not await exists(above, context=context):
             await makedirs(above, exist_ok=True, context=context)
         await copy_tree(context, source, real, copy_function)
         await rmtree(source, context=context)

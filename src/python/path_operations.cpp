@@ -44,9 +44,21 @@ PyObject* argument(Arguments arguments, std::size_t place) {
     return place < arguments.size() && arguments[place] != Py_None ? arguments[place] : nullptr;
 }
 
+// As to_integer(), with the exception that os raises for numbers that are too large.
+std::optional<std::int64_t> to_c_integer(PyObject* given, const char* name, std::int64_t least,
+                                         std::int64_t most) {
+    const auto number = to_integer(given, name, least, most);
+    if (!number && PyErr_ExceptionMatches(PyExc_ValueError) != 0) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_OverflowError, "%s must be from %lld to %lld, not %R", name,
+                     static_cast<long long>(least), static_cast<long long>(most), given);
+    }
+    return number;
+}
+
 bool to_int(Arguments arguments, std::size_t place, const char* name, int& value) {
     if (PyObject* given = argument(arguments, place); given != nullptr) {
-        const auto number = to_integer(given, name, INT_MIN, INT_MAX);
+        const auto number = to_c_integer(given, name, INT_MIN, INT_MAX);
         value = static_cast<int>(number.value_or(0));
         return number.has_value();
     }
@@ -55,7 +67,7 @@ bool to_int(Arguments arguments, std::size_t place, const char* name, int& value
 
 bool to_int64(Arguments arguments, std::size_t place, const char* name, std::int64_t& value) {
     if (PyObject* given = argument(arguments, place); given != nullptr) {
-        const auto number = to_integer(given, name, INT64_MIN, INT64_MAX);
+        const auto number = to_c_integer(given, name, INT64_MIN, INT64_MAX);
         value = number.value_or(0);
         return number.has_value();
     }
@@ -86,6 +98,9 @@ bool encode(PyObject* given, Ref& path) {
     return true;
 }
 
+// Whether the kernel looks at the directory's descriptor.
+bool begins_at_directory(const char* path) { return path[0] != '\0' && path[0] != '/'; }
+
 // What the first argument names: a path, from dir_fd on, or where `takes_fd` an open file.
 struct Place {
     int fd = AT_FDCWD;
@@ -95,7 +110,7 @@ struct Place {
 bool find_place(CallDetails& details, PyObject* given, PyObject* dir_fd, bool takes_fd,
                 Place& place) {
     if (takes_fd && given != nullptr && PyIndex_Check(given)) {
-        const auto number = to_integer(given, "path", INT_MIN, INT_MAX);
+        const auto number = to_c_integer(given, "path", INT_MIN, INT_MAX);
         if (!number) {
             return false;
         }
@@ -113,18 +128,20 @@ bool find_place(CallDetails& details, PyObject* given, PyObject* dir_fd, bool ta
     if (!encode(given, details.path)) {
         return false;
     }
-    if (dir_fd != nullptr) {
-        const auto number = to_integer(dir_fd, "dir_fd", INT_MIN, INT_MAX);
-        if (!number) {
-            return false;
-        }
-        place.fd = static_cast<int>(*number);
-    }
     details.filename = Ref::steal(PyOS_FSPath(given));
     if (!details.filename) {
         return false;
     }
     place.path = PyBytes_AS_STRING(details.path.get());
+    if (dir_fd != nullptr) {
+        const auto number = to_c_integer(dir_fd, "dir_fd", INT_MIN, INT_MAX);
+        if (!number) {
+            return false;
+        }
+        if (begins_at_directory(place.path)) {
+            place.fd = static_cast<int>(*number);
+        }
+    }
     return true;
 }
 
@@ -541,6 +558,9 @@ PyObject* two_paths(PyObject* context, const char* name, engine::PathCall::Funct
     details->other_filename = Ref::steal(PyOS_FSPath(argument(arguments, 1)));
     if (!details->other_filename) {
         return nullptr;
+    }
+    if (!begins_at_directory(PyBytes_AS_STRING(details->other_path.get()))) {
+        second_fd = AT_FDCWD;
     }
     const engine::PathArguments values{.path = place.path,
                                        .other_path = PyBytes_AS_STRING(details->other_path.get()),

@@ -377,7 +377,7 @@ def test_copyfile_of_a_directory_leaves_the_target_alone(folder: Path) -> None:
     async def main() -> None:
         with pytest.raises(IsADirectoryError) as caught:
             await fs.copyfile(folder, folder / "target")
-        assert caught.value.filename == folder
+        assert caught.value.filename == str(folder)
 
     run(main)
     assert (folder / "target").read_bytes() == b"data"
@@ -512,5 +512,92 @@ def test_on_every_engine(tmp_path: Path) -> None:
                 await fs.mkdir(tmp_path / engine, context=context)
                 assert await fs.isdir(tmp_path / engine, context=context)
                 assert await fs.stat(tmp_path, context=context) == os.stat(tmp_path)
+
+    run(use)
+
+
+NUMBERS = [None, "x", 1.5, 1 << 31, 1 << 32, 1 << 40, 1 << 70, -(1 << 31) - 1, -2, True]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_that_are_none(
+    tmp_path: Path, number: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What os refuses is refused, and never cut to fit: 2**32 is not the user 0."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"contents")
+    path = tmp_path / "file"
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+        ("chmod", (path, number), {}),
+        ("mkdir", (tmp_path / "new", number), {}),
+        ("makedirs", (tmp_path / "new", number), {}),
+        ("access", (path, number), {}),
+        ("chown", (path, number, -1), {}),
+        ("chown", (path, -1, number), {}),
+        ("truncate", (path, number), {}),
+        ("stat", ("file",), {"dir_fd": number}),
+        ("unlink", ("file",), {"dir_fd": number}),
+        ("rename", ("file", "new"), {"src_dir_fd": number}),
+        ("link", ("file", "new"), {"dst_dir_fd": number}),
+        ("symlink", ("file", "new"), {"dir_fd": number}),
+    ]
+
+    async def use() -> None:
+        for name, arguments, options in calls:
+            wanted = outcome(partial(getattr(os, name), *arguments, **options))
+            if not isinstance(wanted, tuple) or wanted[0] not in (TypeError, OverflowError):
+                continue
+            before = os.stat(path)
+            got = await awaited_outcome(partial(getattr(fs, name), *arguments, **options))
+            assert got[0] is wanted[0], name
+            assert os.stat(path) == before, name
+
+    run(use)
+
+
+def test_chmod_of_what_may_be_a_link(folder: Path) -> None:
+    """Many descriptors are open: none of their files gets the mode."""
+    populate(folder)
+    others = [os.open(folder / "empty", os.O_RDONLY) for _ in range(20)]
+
+    async def use() -> None:
+        directory = os.open(folder, os.O_RDONLY)
+        wanted = {"file": type(None), "missing": FileNotFoundError}
+        for name in ("file", "link", "broken", "missing"):
+            of_directory: dict[str, Any] = {"dir_fd": directory}
+            for options in ({}, of_directory):
+                path = name if options else str(folder / name)
+                os.chmod(folder / "file", 0o600)
+                call = partial(fs.chmod, path, 0o640, follow_symlinks=False, **options)
+                got = await awaited_outcome(call)
+                if name in wanted:
+                    assert (type(None) if got is None else got[0]) is wanted[name]
+                else:
+                    assert got[0] in (NotImplementedError, OSError)
+                assert stat.S_IMODE((folder / "file").stat().st_mode) == (
+                    0o640 if name == "file" else 0o600
+                )
+        os.close(directory)
+
+    run(use)
+    assert stat.S_IMODE((folder / "empty").stat().st_mode) == 0o644
+    for other in others:
+        os.close(other)
+
+
+def test_a_directory_that_is_not_looked_at(folder: Path) -> None:
+    """The descriptor of a directory does not matter to an absolute path, whatever it is."""
+    populate(folder)
+
+    async def use() -> None:
+        for wrong in (-1, 9999):
+            assert await fs.stat(folder / "file", dir_fd=wrong) == os.stat(folder / "file")
+            await fs.rename(folder / "file", folder / "new", src_dir_fd=wrong, dst_dir_fd=wrong)
+            await fs.link(folder / "new", folder / "file", src_dir_fd=wrong, dst_dir_fd=wrong)
+            await fs.unlink(folder / "new", dir_fd=wrong)
+            assert await fs.access("file", os.R_OK, dir_fd=wrong) is False
+            for name in ("file", ""):
+                got = await awaited_outcome(partial(fs.unlink, name, dir_fd=wrong))
+                assert got == outcome(partial(os.unlink, name, dir_fd=wrong))
 
     run(use)

@@ -6,12 +6,14 @@
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 
 #include "engine/operations/system_result.hpp"
+#include "engine/unique_fd.hpp"
 
 namespace engine {
 
@@ -28,6 +30,29 @@ namespace {
 
 int no_follow(const PathArguments& arguments) noexcept {
     return arguments.follows ? 0 : AT_SYMLINK_NOFOLLOW;
+}
+
+// The C library's fchmodat() of AT_SYMLINK_NOFOLLOW goes by /proc/self/fd, which names other files
+// where a thread of ours has a table of its own.
+int chmod_without_following(int folder, const char* path, mode_t mode) noexcept {
+#ifdef SYS_fchmodat2
+    const auto result = syscall(SYS_fchmodat2, folder, path, mode, AT_SYMLINK_NOFOLLOW);
+    if (result == 0 || errno != ENOSYS) {
+        return static_cast<int>(result);
+    }
+#endif
+    const UniqueFd file(openat(folder, path, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    struct stat status{};
+    if (!file.is_open() || fstat(file.get(), &status) != 0) {
+        return -1;
+    }
+    if (S_ISLNK(status.st_mode)) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    std::array<char, 40> name;
+    std::snprintf(name.data(), name.size(), "/proc/thread-self/fd/%d", file.get());
+    return ::chmod(name.data(), mode);
 }
 
 // By way of memory: what can be read in one call. 0 at the end of the source.
@@ -74,9 +99,12 @@ std::int64_t symlink(const CallFiles& files, const PathArguments& arguments) noe
 
 std::int64_t chmod(const CallFiles& files, const PathArguments& arguments) noexcept {
     const auto mode = static_cast<mode_t>(arguments.first);
-    return result_of(arguments.path == nullptr
-                         ? fchmod(files.first, mode)
-                         : fchmodat(files.first, arguments.path, mode, no_follow(arguments)));
+    if (arguments.path == nullptr) {
+        return result_of(fchmod(files.first, mode));
+    }
+    return result_of(arguments.follows
+                         ? fchmodat(files.first, arguments.path, mode, 0)
+                         : chmod_without_following(files.first, arguments.path, mode));
 }
 
 std::int64_t chown(const CallFiles& files, const PathArguments& arguments) noexcept {
