@@ -803,13 +803,23 @@ class _FileBase:
     _goes_slowly: bool
 
     def read(self, size: SupportsIndex | None = -1, /) -> Coroutine[Any, Any, bytes]:
-        """Await up to size bytes, fewer only at the end; all that is left if size is negative."""
+        """Read up to size bytes, or all that is left if size is negative or None: see preadv2(2).
+
+        The result is shorter only at the end of the file, where it is b"", or with buffering=0.
+        """
 
     def readline(self, size: SupportsIndex | None = -1, /) -> Coroutine[Any, Any, bytes]:
-        """Await a line with its end, or its first size bytes; b"" at the end of the file."""
+        """Read a line with its end, or its first size bytes.
+
+        The result is b"" at the end of the file. A line that is in the buffer costs no system call.
+        """
 
     def write(self, data: ReadableBuffer, /) -> Coroutine[Any, Any, int]:
-        """Await that data is taken, and how many bytes it has."""
+        """Write data, a bytes-like object, and return how many bytes it has: see pwritev2(2).
+
+        The bytes are gathered, and written while the program goes on, unless they are more than the
+        buffer takes. An error of that is raised by the next write(), flush() or close().
+        """
 
     def __aiter__(self) -> Self:
         """Return self: the lines that are left."""
@@ -841,13 +851,25 @@ class _TextBase:
     _goes_slowly: bool
 
     def read(self, size: SupportsIndex | None = -1, /) -> Coroutine[Any, Any, str]:
-        """Await up to size characters, fewer only at the end; all left if size is negative."""
+        """Read up to size characters, or all that are left if size is negative or None.
+
+        The result is shorter only at the end of the file, where it is "". UnicodeDecodeError, a
+        ValueError, for bytes that are not of the encoding.
+        """
 
     def readline(self, size: SupportsIndex | None = -1, /) -> Coroutine[Any, Any, str]:
-        """Await a line with its end, or its first size characters; "" at the end of the file."""
+        """Read a line with its end, or its first size characters.
+
+        The result is "" at the end of the file. A line that is in the buffer costs no system call.
+        """
 
     def write(self, text: str, /) -> Coroutine[Any, Any, int]:
-        """Await that text is taken, and how many characters it has."""
+        """Write text, and return how many characters it has.
+
+        It is gathered, and written while the program goes on, unless it is more than the buffer
+        takes. An error of that is raised by the next write(), flush() or close().
+        UnicodeEncodeError, a ValueError, for characters that the encoding does not have.
+        """
 
     def __aiter__(self) -> Self:
         """Return self: the lines that are left."""

@@ -44,10 +44,11 @@ constexpr FileMethod next_method{"File.__anext__", "_readline_slow", read_line_a
                                  true};
 constexpr FileMethod write_method{"File.write", "_write_slow", nullptr, write_at_once, false};
 
-PyDoc_STRVAR(read_doc,
-             "read($self, size=-1, /)\n--\n\n"
-             "Await up to size bytes, fewer only at the end; all that is left if size is negative\n"
-             "or None.");
+PyDoc_STRVAR(
+    read_doc,
+    "read($self, size=-1, /)\n--\n\n"
+    "Read up to size bytes, or all that is left if size is negative or None: see preadv2(2).\n\n"
+    "The result is shorter only at the end of the file, where it is b\"\", or with buffering=0.");
 
 PyObject* file_read(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
     Py_ssize_t size = -1;
@@ -57,9 +58,10 @@ PyObject* file_read(PyObject* object, PyObject* const* arguments, Py_ssize_t cou
     return make_file_call(*cast(object)->state, read_method, object, size, nullptr);
 }
 
-PyDoc_STRVAR(readline_doc,
-             "readline($self, size=-1, /)\n--\n\n"
-             "Await a line with its end, or its first size bytes; b\"\" at the end of the file.");
+PyDoc_STRVAR(readline_doc, "readline($self, size=-1, /)\n--\n\n"
+                           "Read a line with its end, or its first size bytes.\n\n"
+                           "The result is b\"\" at the end of the file. A line that is in the "
+                           "buffer costs no system call.");
 
 PyObject* file_readline(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
     Py_ssize_t size = -1;
@@ -73,9 +75,12 @@ PyObject* file_anext(PyObject* object) {
     return make_file_call(*cast(object)->state, next_method, object, -1, nullptr);
 }
 
-PyDoc_STRVAR(write_doc,
-             "write($self, data, /)\n--\n\n"
-             "Await that data, a bytes-like object, is taken, and how many bytes it has.");
+PyDoc_STRVAR(
+    write_doc,
+    "write($self, data, /)\n--\n\n"
+    "Write data, a bytes-like object, and return how many bytes it has: see pwritev2(2).\n\n"
+    "The bytes are gathered, and written while the program goes on, unless they are more than the\n"
+    "buffer takes. An error of that is raised by the next write(), flush() or close().");
 
 PyObject* file_write(PyObject* object, PyObject* data) {
     return make_file_call(*cast(object)->state, write_method, object, 0, data);

@@ -88,10 +88,12 @@ constexpr FileMethod next_method{"TextFile.__anext__", "_next_slow", next_text_l
 constexpr FileMethod write_method{"TextFile.write", "_write_slow", nullptr, write_text_at_once,
                                   false};
 
-PyDoc_STRVAR(read_doc,
-             "read($self, size=-1, /)\n--\n\n"
-             "Await up to size characters, fewer only at the end; all that is left if size is\n"
-             "negative or None.");
+PyDoc_STRVAR(
+    read_doc,
+    "read($self, size=-1, /)\n--\n\n"
+    "Read up to size characters, or all that are left if size is negative or None.\n\n"
+    "The result is shorter only at the end of the file, where it is \"\". UnicodeDecodeError, a\n"
+    "ValueError, for bytes that are not of the encoding.");
 
 PyObject* text_read(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
     Py_ssize_t size = -1;
@@ -101,10 +103,10 @@ PyObject* text_read(PyObject* object, PyObject* const* arguments, Py_ssize_t cou
     return make_file_call(*cast(object)->state, read_method, object, size, nullptr);
 }
 
-PyDoc_STRVAR(readline_doc,
-             "readline($self, size=-1, /)\n--\n\n"
-             "Await a line with its end, or its first size characters; \"\" at the end of the\n"
-             "file.");
+PyDoc_STRVAR(readline_doc, "readline($self, size=-1, /)\n--\n\n"
+                           "Read a line with its end, or its first size characters.\n\n"
+                           "The result is \"\" at the end of the file. A line that is in the "
+                           "buffer costs no system call.");
 
 PyObject* text_readline(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
     Py_ssize_t size = -1;
@@ -118,8 +120,13 @@ PyObject* text_anext(PyObject* object) {
     return make_file_call(*cast(object)->state, next_method, object, -1, nullptr);
 }
 
-PyDoc_STRVAR(write_doc, "write($self, text, /)\n--\n\n"
-                        "Await that text is taken, and how many characters it has.");
+PyDoc_STRVAR(
+    write_doc,
+    "write($self, text, /)\n--\n\n"
+    "Write text, and return how many characters it has.\n\n"
+    "It is gathered, and written while the program goes on, unless it is more than the buffer\n"
+    "takes. An error of that is raised by the next write(), flush() or close().\n"
+    "UnicodeEncodeError, a ValueError, for characters that the encoding does not have.");
 
 PyObject* text_write(PyObject* object, PyObject* text) {
     return make_file_call(*cast(object)->state, write_method, object, 0, text);

@@ -347,6 +347,9 @@ def test_the_stub_has_the_docstrings_that_help_shows() -> None:
         assert inspect.getdoc(thing) == shown[name]
         for member in public_names(thing) if isinstance(thing, type) else []:
             assert inspect.getdoc(getattr(thing, member)) == shown[f"{name}.{member}"]
+    for kind, base in ((linux_aio.File, "_FileBase"), (linux_aio.TextFile, "_TextBase")):
+        for member in ("read", "readline", "write"):
+            assert inspect.getdoc(getattr(kind, member)) == shown[f"{base}.{member}"]
 
 
 def test_each_method_has_a_text_of_its_own() -> None:
