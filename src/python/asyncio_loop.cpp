@@ -186,8 +186,8 @@ public:
 
     bool wake_now(PyObject* wake) const override { return python::wake_now(wake); }
 
-    Ref context_of_wake(PyObject* wake) const noexcept override {
-        return callback_context_of(wake);
+    Ref contextvars_of_wake(PyObject* wake) const noexcept override {
+        return callback_contextvars_of(wake);
     }
 };
 

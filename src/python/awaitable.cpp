@@ -174,11 +174,11 @@ void enqueue(AwaitableObject* self) noexcept {
 }
 
 engine::Pace pace_of(const ContextObject* context, OperationObject* operation) noexcept {
-    if (context->engine == nullptr) {
+    if (context->engine() == nullptr) {
         return engine::Pace::asynchronous;  // closed by what reaping ran
     }
     operation->request.fd = operation->file.number();
-    return context->engine->guess(operation->request);
+    return context->engine()->guess(operation->request);
 }
 
 // Whether the operation is better submitted together with others of this turn of the loop: the
@@ -232,7 +232,7 @@ void submit_or_enqueue(AwaitableObject* self) {
     auto* context = context_of(self);
     PyObject* operation = operation_of(self);
     auto& budget = TurnBudget::of_this_thread();
-    if (context->room() == 0 || std::exchange(context->has_unread, false)) {
+    if (context->room() == 0 || context->take_unread()) {
         reap(context);
     }
     if (read_at_once(self, budget)) {
@@ -555,7 +555,7 @@ void keep_what_comes(ContextObject* context, OperationObject* operation) noexcep
     if (!request.is_direct && !is_with_our_threads(request)) {
         request.source = engine::stream_key_of(request.fd);
     }
-    context->has_unread = true;
+    context->note_unread();
 }
 
 // The task is gone. What a read of a stream has brought, or still brings, is kept for the next one.
@@ -599,7 +599,7 @@ PyObject* end_with(AwaitableObject* self, Ref exception) {
         keep_for_next_read(context, operation);
     }
     const bool in_flight = operation->state == OperationState::in_flight &&
-                           context->engine != nullptr && !context->is_inherited();
+                           context->engine() != nullptr && !context->is_inherited();
     if (self->phase == Phase::created || !in_flight) {
         return finish_with_exception(self, std::move(exception));
     }
@@ -632,7 +632,7 @@ bool cancel_wait(PyObject* object) noexcept {
         !must_wait) {
         keep_what_comes(context, operation);
     }
-    if (operation->state != OperationState::in_flight || context->engine == nullptr ||
+    if (operation->state != OperationState::in_flight || context->engine() == nullptr ||
         context->is_inherited()) {
         OperationLife::leave_queue(context->binding, operation);
         return operation->state != OperationState::submitting || !must_wait;
@@ -920,7 +920,7 @@ bool is_over(PyObject* awaitable) {
         return self->phase != Phase::suspended;
     }
     auto* context = context_of(self);
-    if (operation_of(self)->state != OperationState::completed && context->engine != nullptr &&
+    if (operation_of(self)->state != OperationState::completed && context->engine() != nullptr &&
         !context->is_inherited()) {
         reap(context);
     }

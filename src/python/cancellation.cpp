@@ -19,20 +19,20 @@ constexpr std::chrono::milliseconds slice(20);
 
 CancelAnswer wait_for_answer(ContextObject* context, OperationObject* operation,
                              std::uint32_t flight) noexcept {
-    ++context->threads_inside;
+    context->enter_engine(0);
     auto answer = CancelAnswer::pending;
     {
         const GilRelease release;
-        answer = context->engine->wait_for_answer(operation->request, flight, slice);
+        answer = context->engine()->wait_for_answer(operation->request, flight, slice);
     }
-    --context->threads_inside;
+    context->leave_engine(0);
     return answer;
 }
 
 }  // namespace
 
 CancelAnswer post_cancellation(ContextObject* context, OperationObject* operation) noexcept {
-    const auto answer = context->engine->post_cancellation(operation->request);
+    const auto answer = context->engine()->post_cancellation(operation->request);
     // as long as nobody knows better
     if (answer != CancelAnswer::no) {
         OperationLife::count_as_cancelled(context, operation, true);
@@ -55,7 +55,7 @@ PyObject* cancel(ContextObject* context, OperationObject* operation) {
         PyErr_Format(PyExc_ValueError, "%R is not in flight in this context", operation);
         return nullptr;
     }
-    if (context->engine == nullptr) {
+    if (context->engine() == nullptr) {
         Py_RETURN_FALSE;
     }
     const auto flight = operation->request.flight;
@@ -65,7 +65,7 @@ PyObject* cancel(ContextObject* context, OperationObject* operation) {
         if (answer == CancelAnswer::pending && PyErr_CheckSignals() != 0) {
             return nullptr;
         }
-        if (context->engine == nullptr) {
+        if (context->engine() == nullptr) {
             break;  // closed meanwhile, by a signal's handler
         }
     }

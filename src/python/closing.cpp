@@ -20,15 +20,14 @@ namespace {
 void cancel_all(const ContextObject* context) noexcept {
     for (auto* operation = context->in_flight.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
-        context->engine->post_cancellation_if_endless(operation->request);
+        context->engine()->post_cancellation_if_endless(operation->request);
     }
 }
 
 // Without the GIL: very many contexts that are closed at a time wait for each other.
 void destroy_engine(ContextObject* context, bool may_wait) noexcept {
-    context->last_routes = context->engine->routes();
-    auto engine = std::exchange(context->engine, nullptr);
-    const auto eventfd = std::move(context->eventfd);
+    auto engine = context->release_engine();
+    const auto eventfd = context->release_eventfd();
     const GilRelease release;
     if (may_wait) {
         engine->wait_for_signals();
@@ -51,25 +50,21 @@ void end_binding(ContextObject* context) noexcept {
     }
 }
 
-bool is_idle(const ContextObject* context) noexcept {
-    return context->in_flight.empty() && context->threads_inside == 0;
-}
-
 }  // namespace
 
 void start_closing(ContextObject* context) noexcept {
     if (context->is_inherited()) {
         return;
     }
-    context->closing = true;
+    context->start_closing();
     fail_queued(context);
-    if (context->engine != nullptr) {
+    if (context->engine() != nullptr) {
         cancel_all(context);
     }
 }
 
 bool closes_at_once(const ContextObject* context) noexcept {
-    return context->is_inherited() || context->engine == nullptr || is_idle(context);
+    return context->is_inherited() || context->engine() == nullptr || context->is_idle();
 }
 
 bool close(ContextObject* context) {
@@ -79,13 +74,13 @@ bool close(ContextObject* context) {
         return true;
     }
     start_closing(context);
-    while (context->engine != nullptr) {
-        const auto ticket = context->engine->ticket();
+    while (context->engine() != nullptr) {
+        const auto ticket = context->engine()->ticket();
         reap(context);
-        if (context->engine == nullptr) {
+        if (context->engine() == nullptr) {
             break;  // another thread was faster
         }
-        if (is_idle(context)) {
+        if (context->is_idle()) {
             // not in an event loop's thread, which waits for no thread of ours
             destroy_engine(context, !context->binding.loop);
             end_binding(context);
@@ -95,9 +90,9 @@ bool close(ContextObject* context) {
             let_other_threads_out();
             continue;
         }
-        const bool more_may_come = context->unconfirmed != 0;
+        const bool more_may_come = context->unconfirmed() != 0;
         const int status = wait_for_completions(context, ticket, std::nullopt);
-        if (more_may_come && context->engine != nullptr) {
+        if (more_may_come && context->engine() != nullptr) {
             cancel_all(context);
         }
         if (status == EINTR) {
@@ -113,7 +108,7 @@ bool close(ContextObject* context) {
 }
 
 void warn_if_open(ContextObject* context) noexcept {
-    if (context->engine == nullptr || context->closing || context->is_inherited()) {
+    if (context->engine() == nullptr || context->is_closing() || context->is_inherited()) {
         return;
     }
     const KeptException kept;
@@ -128,29 +123,29 @@ void abandon(ContextObject* context) noexcept {
         return;
     }
     warn_if_open(context);
-    context->closing = true;
+    context->start_closing();
     unbind(context);
-    if (context->engine == nullptr) {
+    if (context->engine() == nullptr) {
         return;
     }
-    if (is_idle(context)) {
+    if (context->is_idle()) {
         destroy_engine(context, false);
         return;
     }
     // Polls: cancelled, they keep the context until a sweep takes their completions.
-    context->is_dropped = true;
+    context->drop();
     cancel_all(context);
 }
 
 void release_inherited(ContextObject* context) noexcept {
-    context->closing = true;
+    context->start_closing();
     unbind(context);
     while (auto* operation = context->in_flight.front()) {
         OperationLife::abandon_flight(context, operation);
         Py_DECREF(operation);
     }
-    context->engine.reset();
-    context->eventfd.reset();
+    context->release_engine().reset();
+    context->release_eventfd().reset();
 }
 
 }  // namespace python

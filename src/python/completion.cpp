@@ -23,7 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 // Whether getevents should wait for something in flight.
 bool may_hand_out_more(const ContextObject* context) noexcept {
-    if (context->to_be_kept != 0) {
+    if (context->to_be_owned != 0) {
         return true;
     }
     // Those that signal an EventFD of the program's come out if somebody else holds them by then.
@@ -49,7 +49,7 @@ bool wait_for_enough(ContextObject* context, std::size_t min_nr, engine::Timeout
         timeout ? std::optional(Clock::now() + *timeout) : std::optional<Clock::time_point>();
     bool in_time = true;
     for (;;) {
-        const auto ticket = context->engine->ticket();
+        const auto ticket = context->engine()->ticket();
         reap(context);
         if (!check_usable(context)) {
             return false;
@@ -98,10 +98,10 @@ void tell_of_room(const ContextObject* context) noexcept {
 
 bool reap_some(ContextObject* context) noexcept {
     std::array<engine::Completion, 64> completions;
-    if (context->engine == nullptr || context->is_inherited()) {
+    if (context->engine() == nullptr || context->is_inherited()) {
         return false;
     }
-    const auto count = context->engine->reap(completions);
+    const auto count = context->engine()->reap(completions);
     if (count == 0) {
         return false;
     }
@@ -140,14 +140,14 @@ void empty_eventfd(int fd) noexcept {
 void settle_eventfd(ContextObject* context) noexcept {
     // An operation that was submitted before anybody watched can't signal: what watches has to come
     // and look.
-    if (!context->eventfd_is_watched || context->kept != 0 || context->unsignalled != 0 ||
-        context->engine == nullptr || context->is_inherited()) {
+    if (!context->eventfd_is_watched() || context->owned_results != 0 ||
+        context->unsignalled != 0 || context->engine() == nullptr || context->is_inherited()) {
         return;
     }
-    empty_eventfd(context->eventfd.get());
+    empty_eventfd(context->eventfd().get());
     reap(context);  // what completed in between will not signal again
-    if (context->kept != 0) {
-        signal_eventfd(context->eventfd.get());
+    if (context->owned_results != 0) {
+        signal_eventfd(context->eventfd().get());
     }
     if (context->binding.borrowed != 0 || !context->binding.ready.empty()) {
         tell_loop(context);  // what it waited for may have been emptied away
@@ -158,9 +158,9 @@ int fileno_of(ContextObject* context) {
     if (!check_usable(context)) {
         return -1;
     }
-    if (!std::exchange(context->eventfd_is_watched, true)) {
-        if (context->kept != 0 || context->unsignalled != 0) {
-            signal_eventfd(context->eventfd.get());
+    if (context->watch_eventfd()) {
+        if (context->owned_results != 0 || context->unsignalled != 0) {
+            signal_eventfd(context->eventfd().get());
         } else {
             settle_eventfd(context);  // of what was collected before
             if (!check_usable(context)) {
@@ -168,7 +168,7 @@ int fileno_of(ContextObject* context) {
             }
         }
     }
-    return context->eventfd.get();
+    return context->eventfd().get();
 }
 
 int wait_for_completions(ContextObject* context, engine::Engine::Ticket ticket,
@@ -176,18 +176,18 @@ int wait_for_completions(ContextObject* context, engine::Engine::Ticket ticket,
     bool sliced = false;
     // One that is not confirmed may yet be refused: then no completion comes to tell of it.
     constexpr auto slice = std::chrono::milliseconds(5);
-    if (context->unconfirmed != 0 && (!timeout || *timeout > slice)) {
+    if (context->unconfirmed() != 0 && (!timeout || *timeout > slice)) {
         timeout = slice;
         sliced = true;
     }
-    ++context->statistics.waits;
-    ++context->threads_inside;
+    context->note_wait();
+    context->enter_engine(0);
     int status = 0;
     {
         const GilRelease release;
-        status = context->engine->wait(ticket, timeout);
+        status = context->engine()->wait(ticket, timeout);
     }
-    --context->threads_inside;
+    context->leave_engine(0);
     return sliced && status == ETIMEDOUT ? 0 : status;
 }
 

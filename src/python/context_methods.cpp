@@ -63,16 +63,15 @@ bool parse_engine(PyObject* object, std::string_view& name) {
     return text != nullptr;
 }
 
-// False with an exception set.
-bool open_engine(ContextObject* self, std::string_view name) {
-    const auto max_requests = static_cast<unsigned>(self->max_requests);
+// Null with an exception set.
+std::unique_ptr<engine::Engine> open_engine(std::string_view name, unsigned max_requests) {
     int error = 0;
-    self->engine = engine::open_engine(name, max_requests, error);
+    auto engine = engine::open_engine(name, max_requests, error);
     if (error != 0) {
         raise_setup_error(name, error, max_requests);
-        return false;
+        return nullptr;
     }
-    if (self->engine == nullptr) {
+    if (engine == nullptr) {
         const auto text = Ref::steal(
             PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "replace"));
         if (text) {
@@ -80,10 +79,8 @@ bool open_engine(ContextObject* self, std::string_view name) {
                          "unknown engine %R: there are 'auto', 'aio', 'uring' and 'threads'",
                          text.get());
         }
-        return false;
     }
-    self->engine_name = self->engine->name();
-    return true;
+    return engine;
 }
 
 PyObject* context_new(PyTypeObject* type, PyObject* arguments, PyObject* keywords) {
@@ -105,8 +102,8 @@ PyObject* context_new(PyTypeObject* type, PyObject* arguments, PyObject* keyword
         }
         max_requests = *value;
     }
-    std::string_view engine;
-    if (!parse_engine(values[1], engine)) {
+    std::string_view engine_name;
+    if (!parse_engine(values[1], engine_name)) {
         return nullptr;
     }
     sweep_registry(state_of(type));
@@ -116,14 +113,15 @@ PyObject* context_new(PyTypeObject* type, PyObject* arguments, PyObject* keyword
     }
     auto* self = cast(object.get());
     new (static_cast<Context*>(self)) Context;
-    self->max_requests = static_cast<std::size_t>(max_requests);
-    self->eventfd = engine::make_clofork_eventfd(EFD_CLOEXEC | EFD_NONBLOCK);
-    if (!self->eventfd.is_open()) {
+    auto eventfd = engine::make_clofork_eventfd(EFD_CLOEXEC | EFD_NONBLOCK);
+    if (!eventfd.is_open()) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    if (!open_engine(self, engine)) {
+    auto engine = open_engine(engine_name, static_cast<unsigned>(max_requests));
+    if (engine == nullptr) {
         return nullptr;
     }
+    self->open(std::move(engine), std::move(eventfd), static_cast<std::size_t>(max_requests));
     enter_registry(state_of(type), self);
     return object.release();
 }
@@ -152,7 +150,8 @@ int context_traverse(PyObject* object, visitproc visit, void* arg) {
     // ours.
     for (auto* operation = self->in_flight.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
-        if (self->is_inherited() || (operation->kind == OperationKind::poll && !self->closing)) {
+        if (self->is_inherited() ||
+            (operation->kind == OperationKind::poll && !self->is_closing())) {
             Py_VISIT(operation);
         }
     }
@@ -420,7 +419,7 @@ PyObject* context_getevents(PyObject* object, PyObject* const* arguments, Py_ssi
     std::int64_t min_nr = 1;
     if (values[0] != nullptr) {
         const auto value =
-            to_integer(values[0], "min_nr", 0, static_cast<std::int64_t>(self->max_requests));
+            to_integer(values[0], "min_nr", 0, static_cast<std::int64_t>(self->max_requests()));
         if (!value) {
             return nullptr;
         }
@@ -486,8 +485,8 @@ PyObject* context_statistics(PyObject* object, PyObject* /*unused*/) {
         return nullptr;
     }
     reap(self);
-    const auto& counts = self->statistics;
-    const auto& routes = self->engine != nullptr ? self->engine->routes() : self->last_routes;
+    const auto& counts = self->statistics();
+    const auto routes = self->routes();
     const auto rerouted = routes.uncached + routes.unsupported + routes.large + routes.write +
                           routes.stream + routes.other;
     const std::pair<const char*, std::uint64_t> items[] = {
@@ -523,7 +522,7 @@ PyObject* context_statistics(PyObject* object, PyObject* /*unused*/) {
 // --- attributes
 
 PyObject* context_get_max_requests(PyObject* object, void* /*closure*/) {
-    return PyLong_FromSize_t(cast(object)->max_requests);
+    return PyLong_FromSize_t(cast(object)->max_requests());
 }
 
 PyObject* context_get_in_flight(PyObject* object, void* /*closure*/) {
@@ -538,7 +537,7 @@ PyObject* context_get_in_flight(PyObject* object, void* /*closure*/) {
 }
 
 PyObject* context_get_engine(PyObject* object, void* /*closure*/) {
-    return PyUnicode_FromString(cast(object)->engine_name);
+    return PyUnicode_FromString(cast(object)->engine_name());
 }
 
 PyObject* context_get_closed(PyObject* object, void* /*closure*/) {
@@ -567,7 +566,7 @@ PyObject* context_repr(PyObject* object) {
     const auto* self = cast(object);
     const ContextLock lock(cast(object));
     return PyUnicode_FromFormat("<linux_aio.AIOContext engine='%s' max_requests=%zu%s>",
-                                self->engine_name, self->max_requests,
+                                self->engine_name(), self->max_requests(),
                                 self->is_open() ? "" : " closed");
 }
 

@@ -99,7 +99,7 @@ public:
     virtual bool wake_now(PyObject* wake) const = 0;
 
     // The contextvars context that wake_now() steps the task in, or null.
-    virtual Ref context_of_wake(PyObject* wake) const noexcept = 0;
+    virtual Ref contextvars_of_wake(PyObject* wake) const noexcept = 0;
 
 protected:
     ~LoopKind() = default;

@@ -110,7 +110,7 @@ bool borrow_eventfd(ContextObject* context) {
     engine::CloforkFd fd;
     {
         const engine::ForkBarrier barrier;
-        fd.adopt(fcntl(context->eventfd.get(), F_DUPFD_CLOEXEC, 0), barrier);
+        fd.adopt(fcntl(context->eventfd().get(), F_DUPFD_CLOEXEC, 0), barrier);
     }
     if (!start_watching(loop, fd, watcher)) {
         return false;
@@ -155,7 +155,8 @@ void unbind(ContextObject* context) noexcept {
 
 bool comes_to_queue(const ContextObject* context) noexcept {
     const auto& binding = context->binding;
-    return binding.is_running || (binding.waking != nullptr && binding.waking == current_context());
+    return binding.is_running ||
+           (binding.waking != nullptr && binding.waking == current_contextvars());
 }
 
 bool stop_borrowing_eventfd(ContextObject* context) noexcept {

@@ -63,7 +63,7 @@ bool complete_first(ContextObject* context, TurnBudget& budget) noexcept {
 void submit_queued(ContextObject* context) noexcept {
     auto& budget = TurnBudget::of_this_thread();
     std::array<PyObject*, most_awaited> operations;
-    while (context->engine != nullptr && !context->closing) {
+    while (context->engine() != nullptr && !context->is_closing()) {
         if (complete_first(context, budget)) {
             continue;
         }
@@ -118,17 +118,17 @@ void submit_for_turn(ContextObject* context) noexcept {
 
 // The loop calls a reader in the same Python context each time. For the life of this object we are
 // not in it, or a loop that is run inside a callback of ours could not come to us again.
-class OutsideContext {
+class OutsideContextVars {
 public:
-    OutsideContext() noexcept : context_(Ref::borrow(current_context())) {
+    OutsideContextVars() noexcept : context_(Ref::borrow(current_contextvars())) {
         if (context_ && PyContext_Exit(context_.get()) != 0) {
             PyErr_Clear();
             context_.reset();
         }
     }
-    OutsideContext(const OutsideContext&) = delete;
-    OutsideContext& operator=(const OutsideContext&) = delete;
-    ~OutsideContext() {
+    OutsideContextVars(const OutsideContextVars&) = delete;
+    OutsideContextVars& operator=(const OutsideContextVars&) = delete;
+    ~OutsideContextVars() {
         const KeptException kept;
         if (context_ && PyContext_Enter(context_.get()) != 0) {
             PyErr_Clear();  // not covered: another thread would have to be in that context
@@ -147,7 +147,7 @@ bool wake_all_now(ContextObject* context, ContextLock& lock, WakeBudget& wake_bu
     const auto& kind = *binding.loop.kind;
     const auto number = binding.number;
     auto* outer = binding.waking;
-    const OutsideContext outside;
+    const OutsideContextVars outside;
     bool goes_on = true;
     for (auto left = binding.ready.size();
          goes_on && left != 0 && !binding.ready.empty() && binding.number == number; --left) {
@@ -156,8 +156,8 @@ bool wake_all_now(ContextObject* context, ContextLock& lock, WakeBudget& wake_bu
             continue;
         }
         // held: it may be put back by then, for another callback of the same
-        const auto python_context = kind.context_of_wake(wake.get());
-        binding.waking = python_context.get();
+        const auto contextvars = kind.contextvars_of_wake(wake.get());
+        binding.waking = contextvars.get();
         {
             const ContextLock::Pause pause(lock);
             goes_on = kind.wake_now(wake.get());
@@ -196,40 +196,40 @@ bool wake_and_submit(ContextObject* context, ContextLock& lock) {
 void submit_full_batch(ContextObject* context) noexcept {
     const auto& binding = context->binding;
     if (!binding.queued.empty() && binding.loop && binding.loop.kind->steps_all_tasks() &&
-        !context->closing && batch_is_full(context)) {
+        !context->is_closing() && batch_is_full(context)) {
         submit_for_turn(context);
     }
 }
 
 bool run_turn(ContextObject* context, ContextLock& lock) {
     auto& binding = context->binding;
-    if (context->engine != nullptr) {
+    if (context->engine() != nullptr) {
         binding.is_running = true;
         empty_eventfd(eventfd_of_binding(context));
-        const bool is_emptied =
-            binding.borrowed != 0 && (!context->eventfd_is_watched || context->kept == 0);
+        const bool is_emptied = binding.borrowed != 0 &&
+                                (!context->eventfd_is_watched() || context->owned_results == 0);
         if (is_emptied) {
-            empty_eventfd(context->eventfd.get());
+            empty_eventfd(context->eventfd().get());
         }
         reap(context);
-        if (is_emptied && context->eventfd_is_watched && context->kept != 0) {
-            signal_eventfd(context->eventfd.get());  // that was for the program, too
+        if (is_emptied && context->eventfd_is_watched() && context->owned_results != 0) {
+            signal_eventfd(context->eventfd().get());  // that was for the program, too
         }
         submit_queued(context);
         binding.is_running = false;
     }
-    if (context->closing) {
+    if (context->is_closing()) {
         fail_queued(context);  // those that were out of the queue when it was closed
     }
     const bool succeeded = binding.ready.empty() || wake_and_submit(context, lock);
-    if (context->engine == nullptr) {
+    if (context->engine() == nullptr) {
         wake_all_soon(context);
         unbind(context);
         return succeeded;
     }
-    if (binding.borrowed == 0 && stop_borrowing_eventfd(context) && context->eventfd_is_watched &&
-        context->kept != 0) {
-        signal_eventfd(context->eventfd.get());
+    if (binding.borrowed == 0 && stop_borrowing_eventfd(context) && context->eventfd_is_watched() &&
+        context->owned_results != 0) {
+        signal_eventfd(context->eventfd().get());
     }
     if (!binding.ready.empty()) {
         request_turn(context);

@@ -17,7 +17,7 @@ namespace python {
 namespace {
 
 // Whether getevents will hand it out, whoever else holds it.
-bool is_to_be_kept(const Operation* operation) noexcept {
+bool will_be_owned(const Operation* operation) noexcept {
     return !operation->eventfd && !operation->is_awaited;
 }
 
@@ -61,7 +61,7 @@ void OperationLife::leave_flight(ContextObject* context, OperationObject* operat
 void OperationLife::count_flight(ContextObject* context, const OperationObject* operation,
                                  int by) noexcept {
     const auto change = static_cast<std::size_t>(by);  // -1 wraps around, as it is to
-    context->to_be_kept.value_ += is_to_be_kept(operation) ? change : 0;
+    context->to_be_owned.value_ += will_be_owned(operation) ? change : 0;
     context->eventfds_in_flight.value_ += operation->eventfd ? change : 0;
     context->unsignalled.value_ += operation->request.eventfd < 0 ? change : 0;
 }
@@ -78,14 +78,14 @@ void OperationLife::abandon_flight(ContextObject* context, OperationObject* oper
 
 // --- completion
 
-// A read has landed, or has no memory to look at any more.
+// The memory of a read that failed is of no use any more.
 void OperationLife::store_result(OperationObject* operation, std::int64_t result) noexcept {
     const bool is_read = operation->kind == OperationKind::read;
     if (is_read && result < 0) {
         // The last result, unread in aligned memory, is gone with it.
         operation->memory.payload_aligned = false;
     }
-    operation->result = is_read && result >= 0 ? land(*operation, result) : result;
+    operation->result = is_read && result >= 0 ? accept_read(*operation, result) : result;
 }
 
 void OperationLife::complete(ContextObject* context, OperationObject* operation,
@@ -102,16 +102,16 @@ void OperationLife::complete(ContextObject* context, OperationObject* operation,
         count_as_cancelled(context, operation, false);
     }
     operation->is_counted_as_cancelled.value_ = false;
-    ++context->statistics.completed;
+    ++context->statistics_.completed;
     const bool has_failed = result < 0 && !operation->request.is_ready;
-    context->statistics.failed += has_failed ? 1 : 0;
+    context->statistics_.failed += has_failed ? 1 : 0;
     if (operation->is_awaited) {
         give_back_borrowed(context, operation);
         if (operation->awaiter != nullptr) {
             make_ready(context, operation);
         }
-    } else if (is_to_be_kept(operation)) {
-        if (!context->is_dropped) {
+    } else if (will_be_owned(operation)) {
+        if (!context->is_dropped()) {
             make_collectable(context, operation, Listing::owned);
         }
     } else if (count_references(operation) != 1) {
@@ -125,7 +125,7 @@ void OperationLife::complete_at_once(ContextObject* context, OperationObject* op
     assert(before == OperationState::created);
     store_result(operation, result);
     change(operation, before, OperationState::completed);
-    auto& statistics = context->statistics;
+    auto& statistics = context->statistics_;
     ++statistics.submissions;
     ++statistics.submitted;
     ++statistics.completed;
@@ -139,7 +139,7 @@ void OperationLife::complete_claimed(OperationObject* operation, std::int64_t re
 void OperationLife::count_as_cancelled(ContextObject* context, OperationObject* operation,
                                        bool is_cancelled) noexcept {
     if (std::exchange(operation->is_counted_as_cancelled.value_, is_cancelled) != is_cancelled) {
-        context->statistics.cancelled += is_cancelled ? 1U : ~std::uint64_t{0};
+        context->statistics_.cancelled += is_cancelled ? 1U : ~std::uint64_t{0};
     }
 }
 
@@ -151,7 +151,7 @@ void OperationLife::make_collectable(ContextObject* context, OperationObject* op
     operation->listing.value_ = listing;
     context->collectable.push_back(operation);
     if (listing == Listing::owned) {
-        ++context->kept.value_;
+        ++context->owned_results.value_;
         Py_INCREF(operation);
     }
 }
@@ -163,7 +163,7 @@ void OperationLife::forget(ContextObject* context, OperationObject* operation) n
     // release: last, for once it is in no list, its end waits for no lock
     std::atomic_ref(operation->listing.value_).store(Listing::none, std::memory_order_release);
     if (listing == Listing::owned) {
-        --context->kept.value_;
+        --context->owned_results.value_;
         Py_DECREF(operation);
     }
 }
@@ -185,7 +185,7 @@ void OperationLife::await_new(OperationObject* operation, AwaitableObject* await
 void OperationLife::await_submitted(ContextObject* context, OperationObject* operation,
                                     AwaitableObject* awaiter) noexcept {
     assert(operation->state == OperationState::in_flight && operation->awaiter == nullptr);
-    context->to_be_kept.value_ -= is_to_be_kept(operation) ? 1 : 0;
+    context->to_be_owned.value_ -= will_be_owned(operation) ? 1 : 0;
     if (!operation->is_borrowed) {
         operation->is_borrowed.value_ = true;
         ++context->binding.borrowed.value_;
@@ -209,7 +209,7 @@ void OperationLife::end_await(ContextObject* context, OperationObject* operation
     if (is_programs && operation->state == OperationState::in_flight) {
         operation->is_awaited.value_ = false;
         give_back_borrowed(context, operation);
-        context->to_be_kept.value_ += is_to_be_kept(operation) ? 1 : 0;
+        context->to_be_owned.value_ += will_be_owned(operation) ? 1 : 0;
     }
 }
 

@@ -17,12 +17,12 @@ void OperationMemory::clear() noexcept {
     view.release();
     vector.release();
     payload.reset();
-    landing.reset();
+    read_bytes.reset();
 }
 
 void release_memory(OperationMemory& memory) noexcept {
     // All out first: what is run may submit the operation again.
-    const auto landing = std::move(memory.landing);
+    const auto held = std::move(memory.read_bytes);
     BufferView view;
     swap(memory.view, view);
     memory.vector.release();

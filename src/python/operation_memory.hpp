@@ -19,13 +19,14 @@ struct OperationMemory {
     BufferView view;      // of a readinto or write
     BufferVector vector;  // of a readv or writev
 
-    // A read lands in a bytes object, which becomes the payload. Direct I/O can't: the bytes of an
-    // object are 32 bytes behind an aligned address. It lands in aligned memory, from a bit before
-    // the offset that was asked for, and is copied into the bytes when somebody looks at them.
-    Ref landing;
+    // A read fills a bytes object, which then becomes the payload. A direct read can't: the bytes
+    // of an object are 32 bytes behind an aligned address. It fills aligned memory, from a bit
+    // before the offset that was asked for. The bytes object is made from that when the result is
+    // asked for.
+    Ref read_bytes;
     engine::AlignedMemory aligned;
     std::size_t lead = 0;          // bytes in `aligned` before those that were asked for
-    bool lands_aligned = false;    // the submission at hand
+    bool reads_aligned = false;    // the submission at hand
     bool payload_aligned = false;  // the last result is still in `aligned`
 
     // Whether the program's memory is exported: it can't be resized.

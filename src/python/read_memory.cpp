@@ -22,7 +22,7 @@ void forget_hash(PyObject* bytes) {
 #endif
 
 // The last result, if it can be read into again: nobody else has it.
-Ref last_landing([[maybe_unused]] const Operation& operation) {
+Ref last_result([[maybe_unused]] const Operation& operation) {
 #ifndef Py_GIL_DISABLED
     PyObject* last = operation.memory.payload.get();
     // Python shares its bytes objects of length 0 and 1.
@@ -37,19 +37,19 @@ Ref last_landing([[maybe_unused]] const Operation& operation) {
 
 bool prepare_bytes(Operation& operation) {
     auto& memory = operation.memory;
-    const auto* made = memory.landing.get();  // for a try that failed
+    const auto* made = memory.read_bytes.get();  // for a try that failed
     if (made == nullptr || PyBytes_GET_SIZE(made) != static_cast<Py_ssize_t>(operation.nbytes)) {
-        memory.landing = last_landing(operation);
+        memory.read_bytes = last_result(operation);
     }
-    if (!memory.landing) {
-        memory.landing = Ref::steal(
+    if (!memory.read_bytes) {
+        memory.read_bytes = Ref::steal(
             PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(operation.nbytes)));
     }
-    if (!memory.landing) {
+    if (!memory.read_bytes) {
         return false;
     }
-    memory.lands_aligned = false;
-    operation.request.address = PyBytes_AS_STRING(memory.landing.get());
+    memory.reads_aligned = false;
+    operation.request.address = PyBytes_AS_STRING(memory.read_bytes.get());
     operation.request.length = operation.nbytes;
     operation.request.offset = operation.offset;
     return true;
@@ -106,7 +106,7 @@ bool prepare_aligned(Operation& operation, LastAlignment& alignments) {
         }
     }
     memory.lead = static_cast<std::size_t>(operation.offset - range.offset);
-    memory.lands_aligned = true;
+    memory.reads_aligned = true;
     operation.request.address = memory.aligned.data();
     operation.request.length = range.length;
     operation.request.offset = range.offset;
@@ -126,7 +126,7 @@ int LastAlignment::find(int fd, engine::Alignment& alignment) noexcept {
     return 0;
 }
 
-bool prepare_landing(Operation& operation, LastAlignment& alignments) {
+bool prepare_read_memory(Operation& operation, LastAlignment& alignments) {
     return operation.request.is_direct ? prepare_aligned(operation, alignments)
                                        : prepare_bytes(operation);
 }
@@ -149,15 +149,15 @@ std::optional<std::int64_t> take_from_stream(Operation& operation) {
     return engine::take_from_stream(operation.request, *fd);
 }
 
-std::int64_t land(Operation& operation, std::int64_t result) noexcept {
+std::int64_t accept_read(Operation& operation, std::int64_t result) noexcept {
     auto& memory = operation.memory;
-    memory.payload_aligned = memory.lands_aligned;
-    if (!memory.lands_aligned) {
-        swap(memory.payload, memory.landing);
+    memory.payload_aligned = memory.reads_aligned;
+    if (!memory.reads_aligned) {
+        swap(memory.payload, memory.read_bytes);
         return result;
     }
-    const auto landed = static_cast<std::size_t>(result);
-    const auto asked_for = landed > memory.lead ? landed - memory.lead : 0;
+    const auto filled = static_cast<std::size_t>(result);
+    const auto asked_for = filled > memory.lead ? filled - memory.lead : 0;
     return static_cast<std::int64_t>(std::min(asked_for, operation.nbytes));
 }
 

@@ -22,17 +22,17 @@ private:
     engine::Alignment alignment_;
 };
 
-// Gives a read that was planned memory to land in: aligned memory if the file is open for direct
+// Gives a read that was planned its memory: aligned memory if the file is open for direct
 // I/O, else a bytes object. False with an exception set.
-bool prepare_landing(Operation& operation, LastAlignment& alignments);
+bool prepare_read_memory(Operation& operation, LastAlignment& alignments);
 
 // For a read of a stream in the step of its task: takes what there is, as
 // engine::take_from_stream(). None with an exception set.
 std::optional<std::int64_t> take_from_stream(Operation& operation);
 
-// A read has landed. `result` is what the kernel returned, 0 or more; returns how many bytes of
-// what was asked for there are.
-std::int64_t land(Operation& operation, std::int64_t result) noexcept;
+// Takes over what a read has brought. `result` is what the kernel returned, 0 or more; returns how
+// many bytes of what was asked for there are.
+std::int64_t accept_read(Operation& operation, std::int64_t result) noexcept;
 
 // The bytes of the last read: a new reference, or null with MemoryError.
 PyObject* read_result(Operation& operation);

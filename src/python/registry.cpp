@@ -21,7 +21,7 @@ Py_ssize_t references_from_flight(const ContextObject* context) noexcept {
 
 // With one reference that is the caller's. False, too, while that can't be told.
 bool is_dropped(ContextObject* context) noexcept {
-    return !context->in_flight.empty() && !context->closing &&
+    return !context->in_flight.empty() && !context->is_closing() &&
            count_references(context) == references_from_flight(context) + 1;
 }
 
@@ -30,7 +30,7 @@ void look_after(ContextObject* context) noexcept {
     reap(context);
     if (is_dropped(context)) {
         warn_if_open(context);
-        context->is_dropped = true;
+        context->drop();
         start_closing(context);
     }
 }

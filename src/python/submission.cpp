@@ -72,7 +72,7 @@ public:
     bool add_awaited(OperationObject* operation);
 
     // Makes the memory of their reads. Those that get none fail. Returns whether any did.
-    bool land_awaited(std::optional<engine::Pace> guess);
+    bool allocate_awaited(std::optional<engine::Pace> guess);
 
     // Submits all that there is room for; who can't be submitted fails by itself. Returns whether
     // any of them is out of the queue's way.
@@ -161,12 +161,12 @@ void Batch::plan(std::optional<engine::Pace> guess) {
     std::ranges::transform(candidates(), requests_.span().begin(), [](const Candidate& candidate) {
         return &candidate.operation->request;
     });
-    context_->engine->plan(requests_.span().first(count_), guess);
+    context_->engine()->plan(requests_.span().first(count_), guess);
 }
 
 bool Batch::prepare_read(const Candidate& candidate, LastAlignment& alignments) {
     auto& operation = *candidate.operation;
-    return operation.kind != OperationKind::read || prepare_landing(operation, alignments);
+    return operation.kind != OperationKind::read || prepare_read_memory(operation, alignments);
 }
 
 bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
@@ -204,7 +204,7 @@ Py_ssize_t Batch::submit() {
         }
         const auto count = std::min(count_, context_->room());
         if (count == 0 && count_ != 0) {
-            raise_queue_full(slots_[0].operation, context_->max_requests);
+            raise_queue_full(slots_[0].operation, context_->max_requests());
             return -1;
         }
         const auto [taken, error] = hand_over(candidates().first(count));
@@ -238,28 +238,28 @@ bool Batch::add_awaited(OperationObject* operation) {
     return false;
 }
 
-bool Batch::land_awaited(std::optional<engine::Pace> guess) {
-    if (context_->engine == nullptr) {
+bool Batch::allocate_awaited(std::optional<engine::Pace> guess) {
+    if (context_->engine() == nullptr) {
         return false;  // preparing them has closed it: they go back to the queue, which fails them
     }
     plan(guess);
     LastAlignment alignments;
-    std::size_t landed = 0;
+    std::size_t prepared = 0;
     for (auto& candidate : candidates()) {
         if (prepare_read(candidate, alignments)) {
-            std::swap(slots_[landed++], candidate);
+            std::swap(slots_[prepared++], candidate);
             continue;
         }
         fail_awaited(context_, candidate.operation);
         unclaim_awaited(candidate);
         candidate = {};
     }
-    return std::exchange(count_, landed) != landed;
+    return std::exchange(count_, prepared) != prepared;
 }
 
 bool Batch::submit_awaited() {
     std::size_t next = 0;
-    while (next < count_ && context_->engine != nullptr && !context_->closing) {
+    while (next < count_ && context_->engine() != nullptr && !context_->is_closing()) {
         const auto left = candidates().subspan(next);
         const auto chosen = left.first(std::min(left.size(), room_for(context_, left.front())));
         if (chosen.empty()) {
@@ -292,7 +292,7 @@ bool Batch::submit_awaited() {
 }
 
 engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
-    auto& engine = *context_->engine;
+    auto& engine = *context_->engine();
     std::size_t count = 0;
     bool may_block = chosen.size() > most_with_gil;
     for (auto& candidate : chosen) {
@@ -304,21 +304,16 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
     const auto requests = requests_.span().first(count);
     engine::Submission submission;
     if (may_block) {
-        ++context_->threads_inside;
-        context_->unconfirmed += chosen.size();
+        context_->enter_engine(chosen.size());
         {
             const GilRelease release;
             submission = engine.submit(requests);
         }
-        context_->unconfirmed -= chosen.size();
-        --context_->threads_inside;
+        context_->leave_engine(chosen.size());
     } else {
         submission = engine.submit(requests);
     }
-    auto& statistics = context_->statistics;
-    ++statistics.submissions;
-    statistics.submitted += submission.taken;
-    statistics.short_submissions += submission.taken < chosen.size() ? 1 : 0;
+    context_->note_submission(chosen.size(), submission.taken);
     for (auto& candidate : chosen.subspan(submission.taken)) {
         withdraw(candidate);
     }
@@ -343,11 +338,11 @@ void Batch::name_eventfd(const Candidate& candidate) const {
         request.eventfd = candidate.eventfd_number;
         return;
     }
-    const bool is_watched = !operation->is_awaited && context_->eventfd_is_watched;
+    const bool is_watched = !operation->is_awaited && context_->eventfd_is_watched();
     request.eventfd_is_checked = true;
     request.signals_only_later = !is_watched;
     request.eventfd =
-        operation->is_awaited ? eventfd_of_binding(context_) : context_->eventfd.get();
+        operation->is_awaited ? eventfd_of_binding(context_) : context_->eventfd().get();
     if (engine::ends_inside(request.pace) && !is_watched) {
         request.eventfd = -1;
     }
@@ -403,8 +398,9 @@ void Batch::restore(OperationObject* operation, const Candidate& candidate) {
     if (is_collectable(candidate.listing_before) && operation->listing == Listing::none) {
         auto* context = context_of(operation);
         OperationLife::make_collectable(context, operation, candidate.listing_before);
-        if (context->eventfd_is_watched && context->eventfd.is_open() && !context->is_inherited()) {
-            signal_eventfd(context->eventfd.get());
+        if (context->eventfd_is_watched() && context->eventfd().is_open() &&
+            !context->is_inherited()) {
+            signal_eventfd(context->eventfd().get());
         }
     }
     release_buffers(operation);
@@ -431,8 +427,8 @@ Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations,
 }
 
 bool may_complete_at_once(const ContextObject* context, OperationObject* operation) noexcept {
-    if (!reads(operation->kind) || !operation->file.is_number() || context->engine == nullptr ||
-        context->closing) {
+    if (!reads(operation->kind) || !operation->file.is_number() || context->engine() == nullptr ||
+        context->is_closing()) {
         return false;
     }
     auto& request = operation->request;
@@ -443,7 +439,7 @@ bool may_complete_at_once(const ContextObject* context, OperationObject* operati
     } else if (!operation->memory.is_exported()) {
         return false;
     }
-    return context->engine->is_worth_trying(request);
+    return context->engine()->is_worth_trying(request);
 }
 
 bool complete_at_once(ContextObject* context, OperationObject* operation,
@@ -451,11 +447,11 @@ bool complete_at_once(ContextObject* context, OperationObject* operation,
     auto& request = operation->request;
     request.is_direct = false;
     LastAlignment alignments;
-    if (operation->kind == OperationKind::read && !prepare_landing(*operation, alignments)) {
+    if (operation->kind == OperationKind::read && !prepare_read_memory(*operation, alignments)) {
         PyErr_Clear();  // there is no memory, as submitting it will say
         return false;
     }
-    const auto result = context->engine->try_at_once(request, now);
+    const auto result = context->engine()->try_at_once(request, now);
     if (!result) {
         return false;
     }
@@ -491,7 +487,7 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
             some_failed = true;
         }
     }
-    some_failed = batch.land_awaited(pace) || some_failed;
+    some_failed = batch.allocate_awaited(pace) || some_failed;
     return batch.submit_awaited() || some_failed;
 }
 

@@ -28,7 +28,7 @@ bool may_complete_at_once(const ContextObject* context, OperationObject* operati
 inline constexpr std::size_t most_awaited = 32;
 
 // Submits operations that are awaited, and puts those back at the head of the queue for which there
-// is no room. Who can't be submitted lands with the reason. Returns whether any was submitted, or
+// is no room. An operation that can't be submitted fails. Returns whether any was submitted, or
 // failed. A pace that is given is not guessed again.
 bool submit_awaited(ContextObject* context, std::span<PyObject* const> operations,
                     std::optional<engine::Pace> pace = std::nullopt);

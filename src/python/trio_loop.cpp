@@ -221,7 +221,7 @@ public:
         wake_soon(wake);
         return true;
     }
-    Ref context_of_wake(PyObject* /*wake*/) const noexcept override { return {}; }
+    Ref contextvars_of_wake(PyObject* /*wake*/) const noexcept override { return {}; }
 };
 
 // False with an exception set.

@@ -45,7 +45,7 @@ std::optional<Callbacks> end_wait(WakeFutureObject* self, WaitState wait,
     self->wait = wait;
     self->cancel_message = Ref::borrow(cancel_message);
     return Callbacks{.first = std::move(self->callback),
-                     .context = std::move(self->callback_context),
+                     .context = std::move(self->callback_contextvars),
                      .more = std::move(self->more_callbacks)};
 }
 
@@ -108,7 +108,7 @@ bool add_callback(WakeFutureObject* self, PyObject* callback, Ref context) {
     }
     if (!self->callback) {
         self->callback = Ref::borrow(callback);
-        self->callback_context = std::move(context);
+        self->callback_contextvars = std::move(context);
         return true;
     }
     if (!self->more_callbacks) {
@@ -161,7 +161,7 @@ PyObject* remove_done_callback(PyObject* object, PyObject* callback) {
         return pair != nullptr && PyList_Append(pairs.get(), pair) == 0;
     };
     const auto first = Ref::steal(
-        self->callback ? PyTuple_Pack(2, self->callback.get(), self->callback_context.get())
+        self->callback ? PyTuple_Pack(2, self->callback.get(), self->callback_contextvars.get())
                        : nullptr);
     if (self->callback && !add(first.get())) {
         return nullptr;
@@ -182,7 +182,7 @@ PyObject* remove_done_callback(PyObject* object, PyObject* callback) {
     const auto removed = PyList_GET_SIZE(pairs.get()) - PyList_GET_SIZE(left.get());
     if (removed != 0) {
         self->callback.reset();
-        self->callback_context.reset();
+        self->callback_contextvars.reset();
         self->more_callbacks = std::move(left);
     }
     return PyLong_FromSsize_t(removed);
@@ -287,7 +287,7 @@ int wake_future_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->loop.get());
     Py_VISIT(self->callback.get());
-    Py_VISIT(self->callback_context.get());
+    Py_VISIT(self->callback_contextvars.get());
     Py_VISIT(self->more_callbacks.get());
     Py_VISIT(self->cancel_message.get());
     return 0;
@@ -296,7 +296,7 @@ int wake_future_traverse(PyObject* object, visitproc visit, void* arg) {
 int wake_future_clear(PyObject* object) {
     auto* self = cast(object);
     self->callback.reset();
-    self->callback_context.reset();
+    self->callback_contextvars.reset();
     self->more_callbacks.reset();
     self->cancel_message.reset();
     return 0;
@@ -388,11 +388,11 @@ bool wake_now(PyObject* future) {
     return !callbacks->first || call_now(self, callbacks->first.get(), callbacks->context.get());
 }
 
-Ref callback_context_of(PyObject* future) noexcept {
+Ref callback_contextvars_of(PyObject* future) noexcept {
     const ObjectLock lock(future);
-    return Ref::borrow(cast(future)->callback_context.get());
+    return Ref::borrow(cast(future)->callback_contextvars.get());
 }
 
-PyObject* current_context() noexcept { return PyThreadState_Get()->context; }
+PyObject* current_contextvars() noexcept { return PyThreadState_Get()->context; }
 
 }  // namespace python

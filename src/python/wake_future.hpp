@@ -21,7 +21,7 @@ struct WakeFuture {
     Ref loop;
     // Who is to be called back, and in which of Python's contexts: commonly one task.
     Ref callback;
-    Ref callback_context;
+    Ref callback_contextvars;
     Ref more_callbacks;  // a list of pairs of these, or null
     Ref cancel_message;
 };
@@ -43,9 +43,9 @@ void wake_soon(PyObject* future) noexcept;
 bool wake_now(PyObject* future);
 
 // In which of Python's contexts the first who waits is to be called back; null if nobody waits.
-Ref callback_context_of(PyObject* future) noexcept;
+Ref callback_contextvars_of(PyObject* future) noexcept;
 
 // Python's context (of contextvars) that the caller runs in; borrowed, null for the thread's first.
-PyObject* current_context() noexcept;
+PyObject* current_contextvars() noexcept;
 
 }  // namespace python
