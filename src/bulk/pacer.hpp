@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many requests may be in flight, so that a slow disk is through with them soon after the
-// program gives up: whoever presses Ctrl-C waits for what is in flight.
+// Limits how many requests are in flight by the speed of the disk. A program that is interrupted by
+// Ctrl-C waits for those, which must not take long on a slow disk.
 #pragma once
 
 #include <algorithm>

@@ -153,7 +153,7 @@ void PieceReader::signal() noexcept {
     piece_came_.notify_one();
     if (wake_.is_open()) {
         const std::uint64_t one = 1;
-        // It fails only where the counter is full: then it is readable already.
+        // It fails only if the counter is full: then the eventfd is readable already.
         [[maybe_unused]] const auto count = write(wake_.get(), &one, sizeof(one));
     }
 }

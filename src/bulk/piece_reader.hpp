@@ -20,8 +20,8 @@
 
 namespace bulk {
 
-// A part of the file. A range with a window that is ahead of the taker's counts against the limit
-// of memory; one that the taker waits for is read in any case.
+// A part of the file. Ranges are read ahead of the taker as far as the limit of memory allows.
+// Those of the window that the taker is at are read whatever the limit.
 struct Range {
     std::uint64_t offset;
     std::uint64_t length;
@@ -58,7 +58,7 @@ public:
     // Waits until a piece has arrived, or the time is up.
     void wait(std::chrono::nanoseconds timeout) noexcept;
 
-    // The taker does not use the place of the pool, or these bytes of memory, any more.
+    // The taker gives back the place in the pool, or so many bytes of memory.
     void give_back(std::uint64_t place_or_bytes) noexcept;
 
     // The taker now waits for ranges of this window.

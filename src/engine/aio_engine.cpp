@@ -288,9 +288,9 @@ void AioEngine::release_places() noexcept {
     }
 }
 
-// After the kernel said that its queue is full: true once places have become free that were held
-// only for the sake of a thread on its way out of io_getevents, which needs no lock of the
-// caller's.
+// For a queue that the kernel says is full. Waits until a thread that is about to leave
+// io_getevents(2) gives places back; it needs no lock that the caller has. Returns whether places
+// became free.
 bool AioEngine::wait_for_places(std::uint64_t released_before) noexcept {
     std::unique_lock lock(mutex_);
     if (!ring_.has_unreleased()) {

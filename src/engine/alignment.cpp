@@ -60,7 +60,7 @@ int find_alignment(int fd, Alignment& alignment) noexcept {
         return status.error;
     }
     if (status.knows_alignment) {
-        // 0: not for this file, which the kernel then reads and writes through its cache
+        // 0: the kernel reads and writes this file through its cache, and needs no alignment
         alignment = status.transfer_alignment == 0
                         ? Alignment{}
                         : Alignment{.memory = status.memory_alignment,

@@ -658,8 +658,8 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
     return submission;
 }
 
-// What kernel AIO refused at once goes to threads of ours before the caller may close its file.
-// Whoever reaps finds what else has completed in the queue.
+// Gives the reads that kernel AIO has refused to threads of ours, now: once submit() returns, the
+// program may close the file. Other completions that are met on the way go to the queue.
 void AutoEngine::take_refusals() noexcept {
     std::array<Completion, 2 * disk_batch_size> completions;
     std::size_t count = 0;

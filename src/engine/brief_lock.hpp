@@ -9,8 +9,8 @@
 
 namespace engine {
 
-// For the program's threads. Lets others run if whoever has the lock seems to have lost its
-// processor, and sleeps only after that.
+// Takes a lock that is never held for long, in a thread of the program's. Tries again and again,
+// lets other threads run if the owner of the lock seems to have no processor, and sleeps last.
 inline std::unique_lock<std::mutex> lock_briefly(std::mutex& mutex) noexcept {
     constexpr int tries_at_once = 64;
     constexpr int most_tries = tries_at_once + 256;

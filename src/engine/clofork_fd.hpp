@@ -25,8 +25,8 @@ public:
     ~ForkBarrier();
 };
 
-// Closed with its owner, or in a child process. While a ForkBarrier is held, only the functions
-// that are given it may be called: all others take one.
+// A descriptor that is closed with this object, and in a child process. A thread that holds a
+// ForkBarrier may call only the functions that take it as an argument: the others wait for it.
 class CloforkFd {
 public:
     CloforkFd() = default;

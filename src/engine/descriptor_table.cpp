@@ -437,7 +437,7 @@ void DescriptorTable::accept(std::uint64_t number, const Arrivals& arrivals) noe
         arrive(next_underway(), -1);
     }
     for (std::size_t i = 0; first_underway_ != nullptr && first_underway_->message == number; ++i) {
-        // what our table has no room for after all is lost
+        // a message with fewer files than were sent: our table had no room for the others
         arrive(next_underway(), i < arrivals.count ? arrivals.fds[i] : -1);
     }
 }

@@ -145,7 +145,7 @@ public:
     // In one of our threads: takes over what has been sent, as far as there is room for it.
     void receive() noexcept;
 
-    // A released file that is closed later, as by io_uring, takes room until it is.
+    // A released file that io_uring closes later takes room in the table until it is closed.
     void note_closing() noexcept { ++closing_; }
     void note_closed() noexcept { --closing_; }
 

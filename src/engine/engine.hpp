@@ -102,8 +102,9 @@ public:
     // once, through reap(), whatever the answer; with -ECANCELED if that is `yes`.
     virtual CancelAnswer post_cancellation(Request& request) noexcept = 0;
 
-    // The same at the end, if the request might never end by itself, as a poll or a read of a pipe:
-    // what was to be written is written. It may be that this comes to light only later.
+    // For closing: the same for requests that may never end by themselves, such as polls and reads
+    // of pipes. Writes go on. A request may turn out to be of that sort later; it is cancelled
+    // then.
     virtual CancelAnswer post_cancellation_if_endless(Request& request) noexcept {
         return post_cancellation(request);
     }

@@ -226,7 +226,7 @@ void EpollReactor::handle() noexcept {
     }
 }
 
-// Whether the request is over, or to be left to a worker: then `result` is -EOPNOTSUPP.
+// Tries the request. Returns whether it is over; a `result` of -EOPNOTSUPP leaves it to a worker.
 bool EpollReactor::is_over(Request& request, std::uint32_t events, std::int64_t& result) noexcept {
     const auto reported = events & (wanted_events(request) | always_reported);
     if (reported == 0 || is_cancelled(request)) {

@@ -127,7 +127,7 @@ FileFacts::Advice FileFacts::advise_uncached(int fd, const FileStatus& status, s
                                              std::size_t length) noexcept {
     if (file_at(fd).fd != fd || file_at(fd).identity != status.identity) {
         auto& file = renew(fd, status.identity);
-        // the pages are those of another file below
+        // overlayfs caches nothing itself: the pages belong to the file of the layer below
         file.is_unsupported = file_system_of(status) == FileSystem::overlay;
     }
     return file_at(fd).is_unsupported ? advise_unsupported(fd, status, offset, length)

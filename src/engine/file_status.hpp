@@ -56,7 +56,7 @@ struct FileStatus {
 
 FileStatus status_of(int fd) noexcept;
 
-// Of a regular file or a folder.
+// The file system that a regular file or a folder is on.
 FileSystem file_system_of(const FileStatus& status) noexcept;
 
 // Of mapped memory, by the device of its file.

@@ -29,7 +29,8 @@ std::optional<unsigned> type_of(int fd) noexcept {
     return std::nullopt;
 }
 
-// What /proc calls a file that has no type; empty if that is not to be found out.
+// The name that /proc shows for an eventfd, an epoll instance and the like, as
+// "anon_inode:[eventfd]". Empty if it can't be found out.
 using KindName = std::array<char, 64>;
 std::string_view kind_name_of(int fd, KindName& name) noexcept {
     std::array<char, 64> path{};

@@ -10,8 +10,9 @@
 
 namespace engine {
 
-// The eventfd is signalled after the completion can be reaped. Then the program may close it at
-// once, and the number may be another file's: one of the program's is signalled by a duplicate.
+// Completes the request, then signals its eventfd: who reads the eventfd finds the completion. A
+// thread that has seen the completion may close the eventfd before it is signalled. So an eventfd
+// of the program's is signalled by a duplicate.
 inline void finish_inside(CompletionQueue& completions, Request& request,
                           std::int64_t result) noexcept {
     int to_signal = request.signals_only_later ? -1 : request.eventfd;

@@ -230,7 +230,7 @@ void WorkerPool::take_up_cancellations() noexcept {
     while (auto* request = cancellations_.pop_front()) {
         request->cancel_is_posted = false;
         if (request->stage != Stage::in_reactor) {
-            // it has left the reactor meanwhile
+            // The request has left the reactor meanwhile.
             const auto is = request->cancel_only_stream && request->worker == nullptr
                                 ? CancelAnswer::no
                                 : cancel_outside_reactor(*request);

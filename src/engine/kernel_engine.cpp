@@ -21,7 +21,7 @@
 namespace engine {
 namespace {
 
-// Where there is no descriptor for waking a thread that waits in the kernel.
+// How long a thread waits in the kernel at a time, if there is no descriptor left to wake it by.
 constexpr Timeout::value_type unwakeable_wait = std::chrono::milliseconds(10);
 
 bool is_call(const Request* request) noexcept { return request->opcode == Opcode::call; }

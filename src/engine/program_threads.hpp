@@ -15,7 +15,7 @@
 
 namespace engine {
 
-// Who gives requests to these threads, and gets them back.
+// The owner of requests: gives them to these threads, and gets them back.
 class ProgramThreadsOwner {
 public:
     ProgramThreadsOwner() = default;

@@ -46,14 +46,14 @@ public:
     // All is called in the reactor's own thread. What is called with the lock held makes no system
     // call that may wait: what is to be begun is put on a list, for wait().
 
-    // Returns 0, or the errno for which it can't be.
+    // Makes the reactor ready for requests. Returns 0, or an errno that says why it can't be.
     virtual int open() noexcept = 0;
 
     // With the owner's lock held.
     virtual void start(Request& request) noexcept = 0;
 
-    // The request is running: at once or later it is finished, or not_cancelled() is called. With
-    // the lock held.
+    // Cancels a request that this reactor runs. It calls finish() or not_cancelled() for it, at
+    // once or later. With the lock held.
     virtual void cancel(Request& request) noexcept = 0;
 
     // Begins with what was started. Then sleeps until something happens, somebody writes to the

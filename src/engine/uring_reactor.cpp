@@ -182,7 +182,7 @@ bool UringReactor::start_waiting() noexcept {
     return true;
 }
 
-// By the kernel: at once, but where a file system has something to do first, as to ask a server.
+// Has the kernel close the files. That takes no time, unless a file system has to ask a server.
 bool UringReactor::close_waiting() noexcept {
     while (!closing_.empty()) {
         auto* entry = get_entry();

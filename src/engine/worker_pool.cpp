@@ -260,7 +260,7 @@ void WorkerPool::answer(Request& request, CancelAnswer answer) noexcept {
     }
 }
 
-// The request is over, and leaves our threads.
+// The request is over: whoever waits for the answer to its cancellation gets it.
 void WorkerPool::end_cancellation(Request& request, std::int64_t result) noexcept {
     if (std::exchange(request.cancel_is_posted, false)) {
         cancellations_.remove(request);

@@ -84,11 +84,12 @@ public:
     // The same, but waits until the threads are gone.
     void close() noexcept;
 
-    // In a child process, which has none of the threads, while the parent may hold the lock.
-    // They may have been anywhere in it: it stays as it is, for good.
+    // For a child process. The threads do not exist there, and one of them may have held the lock
+    // when the process forked. So nothing of the pool is used or freed any more.
     void abandon() noexcept;
 
-    // An eventfd's that has this number in the program's table of descriptors and in our threads'.
+    // The number of the eventfd that wakes the reactor. It is the same in the program's table of
+    // descriptors and in our threads'.
     const std::atomic<int>& wake_number() const noexcept { return table_.wake_number(); }
 
     // Whether the reactor is of the second choice.

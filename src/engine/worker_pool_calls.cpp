@@ -55,7 +55,7 @@ void WorkerPool::hand_back(Request& request, std::int64_t result) noexcept {
     give_to_reactor(request, Stage::over);
 }
 
-// In the reactor's thread.
+// Notes the rights that workers have: those of the reactor's thread, which calls this.
 void WorkerPool::note_rights() noexcept {
     if (std::exchange(rights_are_old_, false)) {
         rights_ = Rights::of_this_thread();

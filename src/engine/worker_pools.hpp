@@ -19,7 +19,7 @@ enum class PoolKind : std::uint8_t {
 // Null, with an errno in `error`, if there is none to be had.
 std::shared_ptr<WorkerPool> join_pool(PoolKind kind, int& error) noexcept;
 
-// Waits for no thread of the pool.
+// One engine less uses the pool. Waits for no thread of the pool.
 void leave_pool(PoolKind kind, std::shared_ptr<WorkerPool> pool) noexcept;
 
 }  // namespace engine

@@ -98,7 +98,7 @@ void WorkerPool::call_for_watcher() noexcept {
     }
 }
 
-// In a thread that has the private table, which the new one inherits.
+// Called by a thread that has the private table: threads that it starts share that.
 void WorkerPool::start_wanted_workers(Lock& lock) noexcept {
     for (; workers_wanted_ != 0; --workers_wanted_) {
         workers_ += start_thread(&WorkerPool::run_worker) == 0 ? 1 : 0;

@@ -27,8 +27,8 @@ bool get(Ref& place, const Ref& module, const char* name) {
 }
 bool intern(Ref& place, const char* text) { return set(place, PyUnicode_InternFromString(text)); }
 
-// Finds what is used of asyncio, if the program has imported it: who runs a loop of that kind has.
-// False, with or without an exception set, if there is none.
+// Finds the functions of asyncio that are used, if the program has imported asyncio: a program that
+// runs such a loop has. Else false, with or without an exception set.
 bool find_asyncio(ModuleState& state) {
     // acquire: what was found is there
     if (state.asyncio_is_imported.load(std::memory_order_acquire)) {

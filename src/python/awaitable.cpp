@@ -284,7 +284,7 @@ bool may_be_awaited(const OperationObject* operation) {
     return true;
 }
 
-// The same, and that it was not submitted elsewhere meanwhile.
+// The same; also false if the operation was submitted to another context meanwhile.
 bool may_be_awaited(const AwaitableObject* self) {
     if (self->operation && operation_of(self)->context.get() != self->context.get()) {
         PyErr_SetString(PyExc_RuntimeError,

@@ -61,7 +61,7 @@ PyObject* find_buffered_file(const IoTypes& types, PyObject* object) {
     if (!is_named(object, "_TemporaryFileWrapper")) {
         return nullptr;
     }
-    // the wrapper holds it, as long as it is there itself
+    // not owned: the wrapper has a reference to it
     const auto inner = Ref::steal(PyObject_GetAttrString(object, "file"));
     if (!inner) {
         PyErr_Clear();

@@ -8,7 +8,7 @@
 
 namespace python {
 
-// Releases the GIL for its life, but for the life of a Taken.
+// Releases the GIL while this object lives. While a Taken lives inside it, the thread has the GIL.
 class LentGil {
 public:
     LentGil() noexcept : state_(PyEval_SaveThread()) {}

@@ -10,7 +10,7 @@ namespace python {
 // Adds them to the module; false with an exception set.
 bool add_bulk_functions(PyObject* module);
 
-// What the arguments say; false with an exception set.
+// Fills in both from the arguments. False with an exception set.
 bool set_load_options(bulk::File& file, bulk::LoadOptions& options, int mode, Py_ssize_t chunk,
                       unsigned depth, const char* engine);
 

@@ -13,8 +13,8 @@ namespace python {
 // a buffer that is given back), and the context may be closed after it.
 void reap(ContextObject* context) noexcept;
 
-// The same, but looks once: for who has just submitted something, and can come back for the rest.
-// Returns whether there was any.
+// Completes some of them: those that one call of the engine returns. Returns whether there were
+// any.
 bool reap_some(ContextObject* context) noexcept;
 
 // For the loop, if there is something in its queue that could now be submitted.

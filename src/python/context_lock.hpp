@@ -28,8 +28,8 @@ public:
         ContextLock& paused_;
     };
 
-    // The context, whose lock nobody holds who is not there any more: a thread that waits for a
-    // lock can be given it, and before it knows, another one forks.
+    // The context. In a child process, a lock held by a thread that does not exist there is reset
+    // first: a waiting thread may have been given the lock when another one forked.
     static PyObject* usable_lock_of(ContextObject* context) noexcept {
 #ifdef Py_GIL_DISABLED
         if (context->lock_guard.is_inherited()) {

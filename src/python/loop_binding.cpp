@@ -79,7 +79,7 @@ bool bind_to_running_loop(ContextObject* context) {
         return false;
     }
     if (binding.loop || binding.number != number) {
-        // Another thread came in between, with its loop.
+        // Another thread has bound the context to its own loop meanwhile.
         forget_context(cast(watcher.get()));
         stop_watching(cast(watcher.get()));
         return bind_to_running_loop(context);

@@ -23,8 +23,8 @@ namespace {
 
 constexpr std::size_t enough_bytes = std::size_t{256} * 1024;
 
-// What stands in the queue for the reason that its turn has come: in one submission together, but
-// of large transfers, which take their time, few.
+// Selects queued operations for one submission, up to about 256 KiB: large transfers take long, so
+// few of them.
 std::size_t choose_from_queue(const ContextObject* context,
                               std::span<PyObject*> operations) noexcept {
     const auto room = std::min(context->room(), operations.size());

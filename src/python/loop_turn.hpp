@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is done for a context when its event loop comes to it.
+// What an event loop does for a context in one of its turns.
 #pragma once
 
 #include "python/context.hpp"

@@ -101,7 +101,8 @@ bool encode(PyObject* given, Ref& path) {
 // Whether the kernel looks at the directory's descriptor.
 bool begins_at_directory(const char* path) { return path[0] != '\0' && path[0] != '/'; }
 
-// What the first argument names: a path, from dir_fd on, or where `takes_fd` an open file.
+// The file that the first argument names: by a path, which starts from dir_fd if it is relative, or
+// if `takes_fd` by a descriptor.
 struct Place {
     int fd = AT_FDCWD;
     const char* path = nullptr;  // null: fd is the file

@@ -32,7 +32,7 @@ bool check_total(std::size_t total) {
 
 // --- one buffer
 
-// Says which argument is no buffer, or not one that will do. The exception is set.
+// Replaces the exception that is set by one that names the argument.
 void name_argument(const char* name, PyObject* given) {
     if (PyErr_ExceptionMatches(PyExc_BufferError) != 0) {
         const auto refusal = take_exception();

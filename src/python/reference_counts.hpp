@@ -11,7 +11,7 @@
 namespace python {
 
 #if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000
-// What CPython has since 3.14, for 3.13.
+// For CPython 3.13: the function of this name that 3.14 has.
 inline void PyUnstable_EnableTryIncRef(PyObject* object) noexcept {
     auto shared = __atomic_load_n(&object->ob_ref_shared, __ATOMIC_RELAXED);
     while ((shared & _Py_REF_SHARED_FLAG_MASK) == 0 &&

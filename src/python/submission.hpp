@@ -11,8 +11,8 @@
 
 namespace python {
 
-// Submits operations (checked to be of that type), each to signal `eventfd`, or if that is null
-// what it was prepared for. Returns how many the engine took, or -1 with an exception set.
+// Submits objects of type AIOOperation. Each signals `eventfd`; if that is null, the eventfd that
+// it was prepared with. Returns how many the engine took, or -1 with an exception set.
 Py_ssize_t submit(ContextObject* context, std::span<PyObject* const> operations, PyObject* eventfd);
 
 // Carries out an operation that is awaited and was never submitted, if it is a read of what is

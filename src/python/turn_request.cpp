@@ -22,7 +22,7 @@ bool needs_another_turn(const ContextObject* context) noexcept {
             (TurnBudget::of_this_thread().is_used_up() || context->room() != 0));
 }
 
-// Whether all the places are taken, and some by operations whose completion nobody may look for.
+// Whether operations are queued, and no completion is sure to wake the loop.
 bool needs_to_look_again(const ContextObject* context) noexcept {
     const bool is_told_of_all =
         context->eventfds_in_flight == 0 &&

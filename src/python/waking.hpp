@@ -17,8 +17,8 @@ void wake_all_soon(ContextObject* context) noexcept;
 // Has those called back, by the loop, whose operations have completed. From any thread.
 void wake_ready(ContextObject* context) noexcept;
 
-// The awaited operation will not be submitted, for the exception that is set: its task is to be
-// woken with that.
+// The awaited operation can't be submitted: takes the exception that is set, and has the task woken
+// with it.
 void fail_awaited(ContextObject* context, OperationObject* operation) noexcept;
 
 // Before the context is closed: those that are queued fail with ValueError.

@@ -127,7 +127,8 @@ void NewFile::remove() noexcept {
 
 // --- what the new file has of the old one
 
-// Those that say something of the contents are not for other contents.
+// Whether the attribute describes the contents. Such attributes are not copied: the new file has
+// other contents.
 bool is_of_contents(std::string_view name) noexcept {
     return name == "security.capability" || name == "security.ima" || name == "security.evm";
 }

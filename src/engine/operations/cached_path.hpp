@@ -14,8 +14,8 @@ struct CachedPath {
     struct statx status{};
 };
 
-// `follows`: the last part of the path is followed where it is a symbolic link. The status has the
-// basic fields.
+// Looks a path up, if that needs nothing but the kernel's cache. `follows`: if the last part of the
+// path is a symbolic link, what it leads to. The status has the fields of STATX_BASIC_STATS.
 CachedPath find_cached(int dir_fd, const char* path, bool follows) noexcept;
 
 }  // namespace engine

@@ -15,7 +15,7 @@ struct FileDescription {
     bool is_terminal = false;
 };
 
-// May wait. Returns 0 or a negative errno.
+// Describes an open file. May wait. Returns 0 or a negative errno.
 std::int64_t describe(int fd, FileDescription& description) noexcept;
 
 class DescribeCall final : public Call {

@@ -20,7 +20,7 @@ public:
     bool next() noexcept;
     const char* name() const noexcept { return name_; }
 
-    // Reads the value of this one: 0 or an errno.
+    // Reads this attribute's value. Returns 0 or an errno.
     int read() noexcept;
     std::span<const char> value() const noexcept { return {value_.get(), size_}; }
 

@@ -17,8 +17,8 @@
 namespace engine {
 namespace {
 
-// The name by which what is open can be opened again, in whichever way. Of the thread: the
-// process's own /proc/self/fd is the program's table, not that of our threads.
+// A path that opens an open file once more: /proc/thread-self/fd/N. Not /proc/self/fd, which shows
+// the program's table of descriptors, not that of our threads.
 class LinkOfNumber {
 public:
     explicit LinkOfNumber(int fd) noexcept {

@@ -30,10 +30,10 @@ struct OperationType {
     // IOCB_CMD_* of <linux/aio_abi.h>, which AIOOperation.opcode shows; -1: none.
     int kernel_number = -1;
 
-    // Kernel AIO: fills in what is not the same for all operations.
+    // For kernel AIO: fills in the fields that differ from operation to operation.
     void (*fill_iocb)(iocb& block, const OperationData& operation) noexcept = nullptr;
 
-    // io_uring(7): the same, for this fd.
+    // For io_uring(7): the same, with this fd.
     void (*fill_entry)(io_uring_sqe& entry, const OperationData& operation,
                        int fd) noexcept = nullptr;
 

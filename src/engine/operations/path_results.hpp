@@ -28,7 +28,7 @@ private:
 
 class StatvfsCall final : public Call {
 public:
-    // `path` null: of the request's fd.
+    // With a null `path`: of the file system that the request's fd is on.
     explicit StatvfsCall(const char* path) noexcept : path_(path) {}
 
     Needs needs() const noexcept override {

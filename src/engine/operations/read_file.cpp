@@ -29,7 +29,7 @@ namespace {
 // What is larger would take the event loop's thread too long to copy.
 constexpr std::size_t most_without_memory = std::size_t{256} * 1024;
 
-// Between two looks whether the call was cancelled.
+// So much is read before the next look whether the call was cancelled.
 constexpr std::size_t most_in_one_read = std::size_t{8} << 20U;
 constexpr std::size_t most_in_one_direct_read = std::size_t{4} << 20U;
 

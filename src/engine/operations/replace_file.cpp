@@ -218,7 +218,7 @@ std::int64_t ReplaceFileCall::give_name() noexcept {
         if (result == 0 || options_.exclusive || result != -EEXIST) {
             return result < 0 || !options_.durable ? result : sync_folder();
         }
-        // somebody else was faster, and is replaced
+        // somebody else has made a file of that name meanwhile: it is replaced
     }
     if (!has_name) {
         do {
