@@ -29,7 +29,8 @@ try:
     from fsspec.utils import isfilelike, stringify_path
 except ImportError as error:
     raise ImportError(
-        "linux_aio.fsspec needs fsspec: pip install 'linux-aio-python[fsspec]'", name="fsspec"
+        "linux_aio.fsspec needs fsspec 2024.6 or later: pip install 'linux-aio-python[fsspec]'",
+        name="fsspec",
     ) from error
 
 from linux_aio import bulk, fs

@@ -23,7 +23,7 @@ try:
     from zarr.core.buffer.core import default_buffer_prototype
 except ImportError as error:
     raise ImportError(
-        "linux_aio.zarr needs zarr 3: pip install 'linux-aio-python[zarr]'", name="zarr"
+        "linux_aio.zarr needs zarr 3.1 or later: pip install 'linux-aio-python[zarr]'", name="zarr"
     ) from error
 
 from linux_aio import _core, fs

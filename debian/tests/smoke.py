@@ -10,6 +10,7 @@ from linux_aio import AIOContext, AIOOperation, EventFD
 
 SKIPPED = 77
 BLOCK = 4096
+OLDEST_FSSPEC = (2024, 6)  # as pyproject.toml says
 
 
 async def awaited(file):
@@ -45,11 +46,14 @@ def awaited_in_trio(path):
 
 
 def through_fsspec(path):
-    """A file by its URL, where fsspec is installed: the package says that it has the protocol."""
+    """A file by its URL, where fsspec is new enough: the package says that it has the protocol."""
     try:
         import fsspec
     except ImportError:
         print("without fsspec")
+        return
+    if tuple(map(int, fsspec.__version__.split(".")[:2])) < OLDEST_FSSPEC:
+        print(f"fsspec {fsspec.__version__} is too old")
         return
     with fsspec.open(f"aio://{path}.copy", "wb") as copy:
         copy.write(b"Hello world")
