@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <new>
 #include <span>
+#include <utility>
 
 #include "engine/descriptor_table.hpp"
 #include "engine/file_type.hpp"
@@ -109,12 +110,17 @@ void EpollReactor::begin(Request& request) noexcept {
 // Returns 0 or an errno; EPERM for a file that can't be watched.
 int EpollReactor::watch(Request& request) noexcept {
     if (request.file->watch == nullptr) {
-        request.file->watch = new (std::nothrow) Watch{.file = request.file};
+        auto* made = new (std::nothrow) Watch{.file = request.file};
+        if (made == nullptr) {
+            return ENOMEM;
+        }
+        made->next = std::exchange(watches_, made);
+        if (made->next != nullptr) {
+            made->next->previous = made;
+        }
+        request.file->watch = made;
     }
     auto* watch = watch_of(request);
-    if (watch == nullptr) {
-        return ENOMEM;
-    }
     watch->requests.push_back(request);
     request.stream_place = StreamPlace::watched;
     const int error = update(*watch);
@@ -148,6 +154,10 @@ int EpollReactor::update(Watch& watch) noexcept {
 
 void EpollReactor::drop_if_unused(Watch& watch) noexcept {
     if (watch.is_unused()) {
+        (watch.previous != nullptr ? watch.previous->next : watches_) = watch.next;
+        if (watch.next != nullptr) {
+            watch.next->previous = watch.previous;
+        }
         watch.file->watch = nullptr;
         delete &watch;
     }
@@ -261,6 +271,16 @@ void EpollReactor::serve(Watch* watch, std::uint32_t events) noexcept {
     }
     update(*watch);
     drop_if_unused(*watch);
+}
+
+void EpollReactor::look_for_unread() noexcept {
+    Watch* next = nullptr;
+    for (auto* watch = watches_; watch != nullptr; watch = next) {
+        next = watch->next;
+        if (has_unread(watch->file->fd)) {
+            serve(watch, EPOLLIN);
+        }
+    }
 }
 
 void EpollReactor::send_to_worker(Request& request) noexcept { for_workers_.push_back(request); }

@@ -26,6 +26,7 @@ public:
     void handle() noexcept override;
     bool take_back(Request& request) noexcept override;
     bool close_file(Request& /*request*/) noexcept override { return false; }
+    void look_for_unread() noexcept override;
 
     // For a reactor that has this one do a part: begins with what was started, and goes on with
     // what has become ready, if something has. Never sleeps. Without the lock.
@@ -49,6 +50,8 @@ private:
         RequestList behind_writer;
         Request* reader = nullptr;
         Request* writer = nullptr;
+        Watch* previous = nullptr;
+        Watch* next = nullptr;
 
         bool is_unused() const noexcept {
             return requests.empty() && reader == nullptr && writer == nullptr;
@@ -66,7 +69,7 @@ private:
     int watch(Request& request) noexcept;
     int update(Watch& watch) noexcept;
     void leave(Request& request) noexcept;
-    static void drop_if_unused(Watch& watch) noexcept;
+    void drop_if_unused(Watch& watch) noexcept;
     void serve(Watch* watch, std::uint32_t events) noexcept;
     bool has_turn(Request& request) noexcept;
     void send_to_worker(Request& request) noexcept;
@@ -78,6 +81,7 @@ private:
     ReactorOwner& owner_;
     int wake_fd_;
     CloforkFd epoll_;
+    Watch* watches_ = nullptr;
     RequestList fresh_;        // not begun
     RequestList over_;         // with their results
     RequestList for_workers_;  // to be given to the owner

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "engine/file_type.hpp"
@@ -21,10 +22,14 @@ void WorkerPool::run_io_thread() noexcept {
     pthread_setname_np(pthread_self(), "aio-io");
     open_table();
     open_reactor();
+    std::optional<UnreadListener> unread(std::in_place, table_.wake_number());
     Lock lock(mutex_);
     auto idle_since = Clock::now();
     bool was_busy = false;
     for (;;) {
+        if (unread->take_news() && reactor_error_ == 0) {
+            reactor_->look_for_unread();
+        }
         table_.receive();
         take_up_waiting();
         note_rights();
@@ -53,6 +58,7 @@ void WorkerPool::run_io_thread() noexcept {
             reactor_->handle();
         }
     }
+    unread.reset();  // before the number that wakes this thread is given back
     reactor_.reset();
     if (is_retired_ && !table_.is_private()) {
         table_.close();

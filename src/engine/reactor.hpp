@@ -71,6 +71,10 @@ public:
     // time. False if this reactor could not but wait for it. With the lock held.
     virtual bool close_file(Request& request) noexcept = 0;
 
+    // Bytes of some stream were kept (unread_bytes.hpp): reads that wait look for them. With the
+    // lock held.
+    virtual void look_for_unread() noexcept = 0;
+
     // Whether the kernel has threads for this reactor, which wait for one request each.
     virtual bool has_kernel_threads() const noexcept { return false; }
 };

@@ -15,6 +15,7 @@
 #include <new>
 #include <vector>
 
+#include "engine/eventfd_signal.hpp"
 #include "engine/per_process.hpp"
 
 namespace engine {
@@ -28,6 +29,7 @@ struct Entry {
 struct Kept {
     std::mutex mutex;  // for `entries`
     std::list<Entry> entries;
+    std::vector<UnreadListener*> listeners;  // behind the mutex, too
     std::atomic<bool> has_any = false;
 };
 
@@ -97,6 +99,7 @@ void keep_unread(const StreamKey& key, std::span<const std::byte> bytes) noexcep
         }
         found->bytes.insert(found->bytes.end(), bytes.begin(), bytes.end());
         kept->has_any.store(true, std::memory_order_release);
+        std::ranges::for_each(kept->listeners, &UnreadListener::tell);
     } catch (const std::bad_alloc&) {
         return;
     }
@@ -143,6 +146,31 @@ bool has_unread(int fd) noexcept {
     const auto key = stream_key_of(fd);
     const std::lock_guard lock(kept->mutex);
     return key && find(*kept, *key) != kept->entries.end();
+}
+
+// Without memory for it, a read that waits already is not told.
+UnreadListener::UnreadListener(const std::atomic<int>& wake_number) noexcept
+    : wake_number_(wake_number) {
+    if (auto* kept = kept_bytes.get()) {
+        try {
+            const std::lock_guard lock(kept->mutex);
+            kept->listeners.push_back(this);
+        } catch (const std::bad_alloc&) {
+            return;
+        }
+    }
+}
+
+UnreadListener::~UnreadListener() {
+    if (auto* kept = kept_bytes.get_if_made()) {
+        const std::lock_guard lock(kept->mutex);
+        std::erase(kept->listeners, this);
+    }
+}
+
+void UnreadListener::tell() noexcept {
+    has_news_.store(true, std::memory_order_release);
+    signal_eventfd(wake_number_.load());
 }
 
 }  // namespace engine

@@ -4,6 +4,7 @@
 // process's next read of the file gets them.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -28,5 +29,25 @@ void keep_unread(const StreamKey& key, const OperationData& read, std::int64_t r
 std::int64_t take_unread(const OperationData& read, int fd) noexcept;
 
 bool has_unread(int fd) noexcept;
+
+// Tells a thread that waits for streams to become ready whenever bytes were kept, which a read may
+// wait for that began before. Made and destroyed by that thread.
+class UnreadListener {
+public:
+    // `wake_number`: that of the eventfd that wakes the thread.
+    explicit UnreadListener(const std::atomic<int>& wake_number) noexcept;
+    ~UnreadListener();
+    UnreadListener(const UnreadListener&) = delete;
+    UnreadListener& operator=(const UnreadListener&) = delete;
+
+    // Whether bytes were kept since it was last asked.
+    bool take_news() noexcept { return has_news_.exchange(false, std::memory_order_acq_rel); }
+
+    void tell() noexcept;
+
+private:
+    const std::atomic<int>& wake_number_;
+    std::atomic<bool> has_news_ = false;
+};
 
 }  // namespace engine

@@ -34,6 +34,7 @@ public:
     void handle() noexcept override;
     bool take_back(Request& request) noexcept override { return streams_.take_back(request); }
     bool close_file(Request& request) noexcept override;
+    void look_for_unread() noexcept override { streams_.look_for_unread(); }
     bool has_kernel_threads() const noexcept override { return true; }
 
     // Whether a ring can be set up and does what is needed: 0, or the errno for which not.

@@ -21,6 +21,7 @@ public:
     bool close_file(engine::Request& request) noexcept override {
         return real_->close_file(request);
     }
+    void look_for_unread() noexcept override { real_->look_for_unread(); }
 
 private:
     std::unique_ptr<engine::Reactor> real_;

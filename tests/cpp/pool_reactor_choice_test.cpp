@@ -35,6 +35,7 @@ public:
     void handle() noexcept override { fail(); }
     bool take_back(Request& /*request*/) noexcept override { return is_open(); }
     bool close_file(Request& /*request*/) noexcept override { return is_open(); }
+    void look_for_unread() noexcept override {}
 
 private:
     static void fail() { check::fail("it is not open"); }

@@ -15,6 +15,7 @@ import threading
 import time
 import tty
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,3 +141,30 @@ def test_a_child_keeps_bytes_of_its_own(streams: tuple[Stream, Stream]) -> None:
             return await read_soon(ctx, of_parent.reader)
 
     assert asyncio.run(in_the_parent_again()) == b"the parent's"
+
+
+def test_a_read_that_waits_already_gets_them(streams: tuple[Stream, Stream]) -> None:
+    stream, _ = streams
+
+    async def wait_elsewhere() -> bytes:
+        async with AIOContext() as ctx:
+            return await read_soon(ctx, stream.again)
+
+    async def body() -> None:
+        async with AIOContext() as ctx:
+            for _ in range(50):
+                reading = await begin_read(ctx, stream, b"kept")
+                with ThreadPoolExecutor() as pool:
+                    waiting = pool.submit(asyncio.run, wait_elsewhere())
+                    threading.Event().wait(0.2)  # it most likely waits by then; it may come later
+                    reading.cancel()
+                    taken, *_ = await asyncio.gather(reading, return_exceptions=True)
+                    if not isinstance(taken, asyncio.CancelledError):  # the task was faster
+                        os.write(stream.writer, b"more")
+                        assert waiting.result() == b"more"
+                        continue
+                    assert waiting.result() == b"kept"
+                    return
+        pytest.fail("the task is always faster")
+
+    asyncio.run(body())
