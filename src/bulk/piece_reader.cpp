@@ -18,25 +18,6 @@ constexpr std::size_t alignment = 4096;
 
 }  // namespace
 
-void PieceReader::List::push(Piece* piece) noexcept {
-    piece->next = nullptr;
-    piece->previous = last;
-    (last != nullptr ? last->next : first) = piece;
-    last = piece;
-}
-
-void PieceReader::List::remove(Piece* piece) noexcept {
-    (piece->previous != nullptr ? piece->previous->next : first) = piece->next;
-    (piece->next != nullptr ? piece->next->previous : last) = piece->previous;
-}
-
-void PieceReader::List::clear() noexcept {
-    while (first != nullptr) {
-        delete std::exchange(first, first->next);
-    }
-    last = nullptr;
-}
-
 PieceReader::PieceReader(std::span<const Range> ranges, std::span<std::byte> pool, std::size_t unit,
                          std::uint64_t memory) noexcept
     : ranges_(ranges), pool_(pool), unit_(unit), memory_(memory) {
@@ -52,8 +33,11 @@ PieceReader::PieceReader(std::span<const Range> ranges, std::span<std::byte> poo
 }
 
 PieceReader::~PieceReader() {
-    issued_.clear();
-    arrived_.clear();
+    for (auto* pieces : {&issued_, &arrived_}) {
+        while (const auto* piece = pieces->pop_front()) {
+            delete piece;
+        }
+    }
 }
 
 LoadReport PieceReader::run(const File& file, const LoadOptions& options, int wake_fd) noexcept {
@@ -122,7 +106,7 @@ Next PieceReader::next(Segment*& segment, bool may_wait) noexcept {
     piece->segment.offset = range.offset + place_;
     piece->segment.address = has_pool() ? pool_.data() + place * unit_ : piece->memory.data();
     piece->segment.length = length;
-    issued_.push(piece);
+    issued_.push_back(*piece);
     place_ += length;
     if (place_ == range.length) {
         ++range_;
@@ -134,12 +118,12 @@ Next PieceReader::next(Segment*& segment, bool may_wait) noexcept {
 
 bool PieceReader::finished(Segment& segment) noexcept {
     auto* const piece = reinterpret_cast<Piece*>(&segment);
-    issued_.remove(piece);
+    issued_.remove(*piece);
     bool was_empty = false;
     {
         const std::scoped_lock lock(mutex_);
-        was_empty = arrived_.first == nullptr;
-        arrived_.push(piece);
+        was_empty = arrived_.empty();
+        arrived_.push_back(*piece);
     }
     if (was_empty) {
         signal();
@@ -160,13 +144,12 @@ void PieceReader::signal() noexcept {
 
 Piece* PieceReader::take() noexcept {
     const std::scoped_lock lock(mutex_);
-    return std::exchange(arrived_, {}).first;
+    return std::exchange(arrived_, {}).front();
 }
 
 void PieceReader::wait(std::chrono::nanoseconds timeout) noexcept {
     std::unique_lock lock(mutex_);
-    piece_came_.wait_for(lock, timeout,
-                         [this] { return arrived_.first != nullptr || is_stopped_; });
+    piece_came_.wait_for(lock, timeout, [this] { return !arrived_.empty() || is_stopped_; });
 }
 
 void PieceReader::give_back(std::uint64_t place_or_bytes) noexcept {

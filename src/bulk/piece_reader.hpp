@@ -17,6 +17,7 @@
 #include "bulk/load.hpp"
 #include "engine/aligned_memory.hpp"
 #include "engine/clofork_fd.hpp"
+#include "engine/intrusive_list.hpp"
 
 namespace bulk {
 
@@ -68,13 +69,7 @@ public:
     void stop() noexcept;
 
 private:
-    struct List {
-        Piece* first = nullptr;
-        Piece* last = nullptr;
-        void push(Piece* piece) noexcept;
-        void remove(Piece* piece) noexcept;
-        void clear() noexcept;
-    };
+    using List = engine::IntrusiveList<Piece, &Piece::previous, &Piece::next>;
 
     Next next(Segment*& segment, bool may_wait) noexcept override;
     bool finished(Segment& segment) noexcept override;

@@ -11,6 +11,7 @@
 
 #include "bulk/queue.hpp"
 #include "engine/clofork_fd.hpp"
+#include "engine/time.hpp"
 #include "engine/uring_calls.hpp"
 
 namespace bulk {
@@ -22,11 +23,6 @@ using std::chrono::nanoseconds;
 // Requests that reach the kernel together. It plugs the disk's queue during a submission, and the
 // disk is to begin with the first while we prepare the next.
 constexpr unsigned batch_size = 8;
-
-__kernel_timespec to_timespec(nanoseconds time) noexcept {
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
-    return {.tv_sec = seconds.count(), .tv_nsec = (time - seconds).count()};
-}
 
 int set_up(io_uring* ring, unsigned entries) noexcept {
     constexpr std::array choices{
@@ -105,7 +101,7 @@ public:
             flush();
             return count;
         }
-        auto time = to_timespec(timeout);
+        auto time = engine::to_timespec<__kernel_timespec>(timeout);
         io_uring_cqe* entry = nullptr;
         const int status = uring_calls.submit_and_wait_timeout(&ring_, &entry, 1, &time, nullptr);
         const auto count = take(completed);

@@ -22,6 +22,7 @@
 #include "engine/kernel_order.hpp"
 #include "engine/operations/operation_type.hpp"
 #include "engine/queue_disposal.hpp"
+#include "engine/time.hpp"
 
 namespace engine {
 namespace {
@@ -75,14 +76,6 @@ bool is_limit_reached(unsigned max_requests) {
     std::ifstream("/proc/sys/fs/aio-nr") >> used;
     std::ifstream("/proc/sys/fs/aio-max-nr") >> most;
     return used + max_requests > most;
-}
-
-timespec to_timespec(nanoseconds time) noexcept {
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
-    timespec result{};
-    result.tv_sec = static_cast<decltype(result.tv_sec)>(seconds.count());
-    result.tv_nsec = static_cast<decltype(result.tv_nsec)>((time - seconds).count());
-    return result;
 }
 
 void* to_pointer(std::uint64_t value) noexcept {
@@ -348,7 +341,7 @@ bool AioEngine::fall_asleep(Ticket ticket) noexcept {
 int AioEngine::sleep(Timeout timeout) noexcept {
     timespec time{};
     if (timeout) {
-        time = to_timespec(*timeout);
+        time = to_timespec<timespec>(*timeout);
     }
     const int status =
         libaio::calls.getevents(context_, 1, 1, unwritable_, timeout ? &time : nullptr);
@@ -384,7 +377,7 @@ int AioEngine::poll(Ticket ticket, Timeout timeout) noexcept {
             return ETIMEDOUT;
         }
         nap = std::min(nap, left);
-        const timespec time = to_timespec(nap);
+        const timespec time = to_timespec<timespec>(nap);
         if (clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr) == EINTR) {
             return EINTR;
         }

@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +18,8 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+
+#include "engine/time.hpp"
 
 namespace engine {
 namespace {
@@ -204,9 +205,7 @@ std::array<std::atomic<std::uint64_t>, 32> known_devices{};
 std::atomic<std::uint32_t> next_device{0};
 
 std::uint64_t this_second() noexcept {
-    timespec time{};
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-    return static_cast<std::uint64_t>(time.tv_sec) & 0xffffffU;
+    return static_cast<std::uint64_t>(coarse_now() / 1'000'000'000) & 0xffffffU;
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <climits>
 
+#include "engine/time.hpp"
+
 namespace engine {
 namespace {
 
@@ -39,10 +41,7 @@ int futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
     constexpr std::chrono::nanoseconds longest = std::chrono::hours(24 * 365);
     Timespec time{};
     if (timeout) {
-        const auto left = std::min(*timeout, longest);
-        const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
-        time = {static_cast<decltype(time.tv_sec)>(seconds.count()),
-                static_cast<decltype(time.tv_nsec)>((left - seconds).count())};
+        time = to_timespec<Timespec>(std::min(*timeout, longest));
     }
     const int callers_errno = errno;
     const long status = syscall(nr_futex, &word, FUTEX_WAIT_PRIVATE, expected,

@@ -256,7 +256,7 @@ void WorkerPool::take_up_cancellations() noexcept {
 // Those that are to end, and are in a call that waits. Returns whether there are any.
 bool WorkerPool::interrupt_workers() noexcept {
     bool interrupts = false;
-    for (auto* worker = first_interruptible_; worker != nullptr; worker = worker->next) {
+    for (auto* worker = interruptible_.front(); worker != nullptr; worker = worker->next) {
         if (is_cancelled(*worker->request)) {
             interrupt(worker->thread);
             interrupts = true;

@@ -5,7 +5,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -19,6 +18,7 @@
 #include <optional>
 
 #include "engine/file_status.hpp"
+#include "engine/time.hpp"
 #include "engine/unique_fd.hpp"
 
 namespace engine {
@@ -129,12 +129,6 @@ struct Known {
     bool may_wait = false;
 };
 
-std::int64_t now() noexcept {
-    timespec time{};
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-    return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
-
 }  // namespace
 
 bool is_mapped_from_disk(const void* address, std::size_t length) noexcept {
@@ -145,7 +139,8 @@ bool is_mapped_from_disk(const void* address, std::size_t length) noexcept {
     if (length == 0) {
         return false;
     }
-    if (last.start <= start && start + length <= last.end && now() - last.asked_at < lifetime) {
+    if (last.start <= start && start + length <= last.end &&
+        coarse_now() - last.asked_at < lifetime) {
         return last.may_wait;
     }
     const UniqueFd maps(open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
@@ -160,7 +155,7 @@ bool is_mapped_from_disk(const void* address, std::size_t length) noexcept {
         }
         last = {.start = mapping->start,
                 .end = mapping->end,
-                .asked_at = now(),
+                .asked_at = coarse_now(),
                 .may_wait = may_wait(*mapping)};
         if (last.may_wait) {
             return true;

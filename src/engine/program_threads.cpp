@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "engine/detached_thread.hpp"
+#include "engine/intrusive_list.hpp"
 #include "engine/local_mounts.hpp"
 #include "engine/per_process.hpp"
 #include "engine/rights.hpp"
@@ -37,6 +38,7 @@ struct Task {
     UniqueFd first;  // duplicates of what the request names
     UniqueFd second;
     std::optional<Rights> rights;  // none: any thread will do
+    Task* previous = nullptr;
     Task* next = nullptr;
 };
 
@@ -60,8 +62,7 @@ private:
 
     std::mutex mutex_;
     std::condition_variable work_came_;
-    Task* first_ = nullptr;
-    Task* last_ = nullptr;
+    IntrusiveList<Task, &Task::previous, &Task::next> tasks_;
     unsigned queued_ = 0;
     unsigned threads_ = 0;
     unsigned idle_ = 0;
@@ -95,9 +96,7 @@ int Pool::submit(std::unique_ptr<Task>& task) noexcept {
     if (threads_ == 0) {
         return EAGAIN;
     }
-    auto* added = task.release();
-    (last_ != nullptr ? last_->next : first_) = added;
-    last_ = added;
+    tasks_.push_back(*task.release());
     ++queued_;
     work_came_.notify_all();
     return 0;
@@ -126,15 +125,12 @@ bool Pool::start_thread(const Rights& rights) noexcept {
 
 // The first task that a thread with these rights may carry out; null if there is none.
 Task* Pool::take(const Rights& rights) noexcept {
-    Task* previous = nullptr;
-    for (auto* task = first_; task != nullptr; previous = std::exchange(task, task->next)) {
-        if (task->rights && !rights.allow_the_same(*task->rights)) {
-            continue;
+    for (auto* task = tasks_.front(); task != nullptr; task = task->next) {
+        if (!task->rights || rights.allow_the_same(*task->rights)) {
+            tasks_.remove(*task);
+            --queued_;
+            return task;
         }
-        (previous != nullptr ? previous->next : first_) = task->next;
-        last_ = last_ == task ? previous : last_;
-        --queued_;
-        return task;
     }
     return nullptr;
 }

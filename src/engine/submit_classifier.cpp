@@ -4,21 +4,15 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <time.h>
 
 #include "engine/alignment.hpp"
 #include "engine/file_status.hpp"
+#include "engine/time.hpp"
 
 namespace engine {
 namespace {
 
 constexpr std::int64_t lifetime = 10'000'000;  // ns
-
-std::int64_t now() noexcept {
-    timespec time{};
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-    return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
 
 }  // namespace
 
@@ -31,7 +25,7 @@ Pace SubmitClassifier::expect(const Request& request) noexcept {
     }
     const std::lock_guard lock(mutex_);
     auto& file = files_[static_cast<std::size_t>(request.fd) % files_.size()];
-    if (file.fd != request.fd || now() - file.checked_at > lifetime) {
+    if (file.fd != request.fd || coarse_now() - file.checked_at > lifetime) {
         file = look_at(request.fd);
     }
     const bool may_wait = (request.rw_flags & RWF_NOWAIT) == 0;
@@ -53,7 +47,7 @@ Pace SubmitClassifier::expect(const Request& request) noexcept {
 }
 
 SubmitClassifier::File SubmitClassifier::look_at(int fd) noexcept {
-    File file{.fd = fd, .checked_at = now()};
+    File file{.fd = fd, .checked_at = coarse_now()};
     const auto status = status_of(fd);
     if (status.error != 0) {
         return file;

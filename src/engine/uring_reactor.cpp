@@ -17,6 +17,7 @@
 #include "engine/blocking_call.hpp"
 #include "engine/descriptor_table.hpp"
 #include "engine/operations/operation_type.hpp"
+#include "engine/time.hpp"
 #include "engine/uring_calls.hpp"
 
 namespace engine {
@@ -76,11 +77,6 @@ int set_up(io_uring* ring, unsigned entry_count, unsigned completion_count) noex
         }
     }
     return status < 0 ? status : try_out(ring);
-}
-
-__kernel_timespec to_timespec(std::chrono::nanoseconds time) noexcept {
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
-    return {.tv_sec = seconds.count(), .tv_nsec = (time - seconds).count()};
 }
 
 }  // namespace
@@ -265,7 +261,7 @@ void UringReactor::wait(std::chrono::nanoseconds timeout) noexcept {
     const bool is_all_begun =
         start_waiting() && close_waiting() && cancel_waiting() && listen_to_streams();
     listen();
-    auto time = to_timespec(is_listening_ && is_all_begun ? timeout : soon);
+    auto time = to_timespec<__kernel_timespec>(is_listening_ && is_all_begun ? timeout : soon);
     if (streams_.has_news()) {
         time = {};
     }

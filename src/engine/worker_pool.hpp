@@ -23,6 +23,7 @@
 #include "engine/device_queues.hpp"
 #include "engine/engine.hpp"
 #include "engine/eventfd_signal.hpp"
+#include "engine/intrusive_list.hpp"
 #include "engine/pool_client.hpp"
 #include "engine/program_threads.hpp"
 #include "engine/reactor.hpp"
@@ -258,7 +259,8 @@ private:
     DeviceQueues in_kernel_{most_kernel_threads / 4};
     RequestList queue_;
     unsigned workers_ = 0;
-    Worker* first_interruptible_ = nullptr;  // workers in a call that may wait for ever
+    // Workers in a call that may wait for ever.
+    IntrusiveList<Worker, &Worker::previous, &Worker::next> interruptible_;
     std::chrono::nanoseconds next_interruption_{};
     unsigned workers_wanted_ = 0;  // to be started by a thread that has the private table
     unsigned idle_ = 0;

@@ -291,11 +291,7 @@ std::int64_t WorkerPool::carry_out_interruptibly(Request& request, Worker& worke
         return -ECANCELED;
     }
     worker.request = &request;
-    worker.previous = nullptr;
-    worker.next = std::exchange(first_interruptible_, &worker);
-    if (worker.next != nullptr) {
-        worker.next->previous = &worker;
-    }
+    interruptible_.push_front(worker);
     request.worker = &worker;
     const int fd = request.file->fd;
     const bool has_no_offsets = request.file->kind == FileRef::Kind::stream;
@@ -310,10 +306,7 @@ std::int64_t WorkerPool::carry_out_interruptibly(Request& request, Worker& worke
     }
     lock.lock();
     request.worker = nullptr;
-    (worker.previous != nullptr ? worker.previous->next : first_interruptible_) = worker.next;
-    if (worker.next != nullptr) {
-        worker.next->previous = worker.previous;
-    }
+    interruptible_.remove(worker);
     return result;
 }
 

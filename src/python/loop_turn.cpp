@@ -86,14 +86,13 @@ class WakeBudget {
 public:
     bool is_over() noexcept {
         if (++questions_ % sample == 0 && !is_over_) {
-            is_over_ = Clock::now() - start_ >= limit;
+            is_over_ = Clock::now() - start_ >= TurnBudget::limit;
         }
         return is_over_;
     }
 
 private:
-    using Clock = std::chrono::steady_clock;
-    static constexpr std::chrono::nanoseconds limit = std::chrono::microseconds(300);
+    using Clock = TurnBudget::Clock;
     static constexpr unsigned sample = 4;
 
     Clock::time_point start_ = Clock::now();

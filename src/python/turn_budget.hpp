@@ -6,8 +6,7 @@
 // next turn. There is one budget for each thread, as a loop has one: for all contexts together.
 //
 // Where several tasks read cached data, each has a slice of that time, and then queues behind the
-// others: so that a round of all of them takes `round`, and as much
-// again for the suspensions.
+// others, so that a round of all of them takes `round`, and as much again for the suspensions.
 #pragma once
 
 #include <algorithm>
@@ -21,6 +20,9 @@ namespace python {
 class TurnBudget {
 public:
     using Clock = std::chrono::steady_clock;
+
+    // So much of a turn goes to what completes at once, and so much to waking tasks.
+    static constexpr std::chrono::nanoseconds limit = std::chrono::microseconds(300);
 
     static TurnBudget& of_this_thread() noexcept {
         static thread_local TurnBudget budget;
@@ -107,7 +109,6 @@ public:
     };
 
 private:
-    static constexpr std::chrono::nanoseconds limit = std::chrono::microseconds(300);
     static constexpr std::chrono::nanoseconds memory = std::chrono::milliseconds(10);
     static constexpr std::chrono::nanoseconds round = std::chrono::microseconds(400);
     static constexpr std::chrono::nanoseconds shortest_slice = std::chrono::microseconds(4);

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Objects in order, linked by members of their own: nothing is allocated, nor owned.
+#pragma once
+
+namespace engine {
+
+template <class Node, Node* Node::* previous, Node* Node::* next>
+class IntrusiveList {
+public:
+    bool empty() const noexcept { return first_ == nullptr; }
+    Node* front() const noexcept { return first_; }
+
+    bool has(const Node& node) const noexcept {
+        const auto* found = first_;
+        while (found != nullptr && found != &node) {
+            found = found->*next;
+        }
+        return found != nullptr;
+    }
+
+    void push_back(Node& node) noexcept {
+        node.*previous = last_;
+        node.*next = nullptr;
+        (last_ != nullptr ? last_->*next : first_) = &node;
+        last_ = &node;
+    }
+
+    void push_front(Node& node) noexcept {
+        node.*previous = nullptr;
+        node.*next = first_;
+        (first_ != nullptr ? first_->*previous : last_) = &node;
+        first_ = &node;
+    }
+
+    void remove(Node& node) noexcept {
+        (node.*previous != nullptr ? (node.*previous)->*next : first_) = node.*next;
+        (node.*next != nullptr ? (node.*next)->*previous : last_) = node.*previous;
+        node.*previous = nullptr;
+        node.*next = nullptr;
+    }
+
+    // Null if there is none.
+    Node* pop_front() noexcept {
+        auto* node = first_;
+        if (node != nullptr) {
+            remove(*node);
+        }
+        return node;
+    }
+
+private:
+    Node* first_ = nullptr;
+    Node* last_ = nullptr;
+};
+
+}  // namespace engine
