@@ -143,6 +143,8 @@ private:
     HotFiles hot_files_;
 
     // For guess(), by fd modulo the size: the number whose last read, or write, did not end inside.
+    // Awaited reads of such a number are queued, to be submitted together: submitted one by one, 32
+    // tasks that read what is not cached took a quarter longer.
     using FarFds = std::array<std::atomic<int>, 256>;
     FarFds far_reads_;
     FarFds far_writes_;
