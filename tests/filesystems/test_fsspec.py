@@ -514,11 +514,9 @@ def test_parts_that_fail_alone(aio: AioFileSystem, tmp_path: Path, change: str) 
         # the failed request is asked for again, for each part alone
         assert found[:-3] == wanted
     else:
-        assert all(
-            part == whole or (size < len(data) and part == data[start : start + 100])
-            for part, whole, start in zip(found, wanted, starts, strict=False)
-        )
-        assert found[len(starts) - 1] == wanted[-1]
+        # what lay behind the new end may have been read before or not
+        for part, whole in zip(found, wanted, strict=False):
+            assert part[: len(whole)] == whole
 
 
 @pytest.mark.skipif(fs_available() is not None, reason=fs_available() or "there is FUSE")
