@@ -3,19 +3,15 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstdio>
 
-#include "engine/file_status.hpp"
 #include "engine/local_mounts.hpp"
 #include "engine/operations/cached_path.hpp"
+#include "engine/operations/cached_read.hpp"
 #include "engine/operations/system_result.hpp"
-#include "engine/page_cache.hpp"
 #include "engine/unique_fd.hpp"
 
 namespace engine {
@@ -25,19 +21,6 @@ namespace {
 constexpr std::size_t most_at_once = std::size_t{256} * 1024;
 
 constexpr std::size_t most_in_one_read = std::size_t{1} << 30U;
-
-// Whether a read is not in the page cache, or may have to ask the disk where on it the data is, for
-// which a read waits that is told not to wait.
-bool may_wait(int fd, std::uint64_t offset, std::size_t length) noexcept {
-    FileStatus status;
-    const auto cached = is_cached(fd, offset, length, status);
-    if (cached != InMemory::unknown) {
-        return cached == InMemory::no;
-    }
-    status = status_of(fd);
-    return file_system_of(status) == FileSystem::ext4 &&
-           are_extents_known(fd, status, offset, length) != InMemory::yes;
-}
 
 }  // namespace
 
@@ -73,31 +56,19 @@ std::optional<std::int64_t> FilePart::read_at_once() noexcept {
     if (found.error != 0) {
         return -found.error;
     }
-    if (!found.file.is_open() || !S_ISREG(found.status.stx_mode) || found.status.stx_size == 0 ||
-        found.status.stx_nlink == 0) {
+    if (found.status.stx_size == 0) {
         return std::nullopt;
     }
     const auto range = range_in(found.status.stx_size);
     if (range.length > most_at_once) {
         return std::nullopt;
     }
-    std::array<char, 40> name;
-    std::snprintf(name.data(), name.size(), "/proc/thread-self/fd/%d", found.file.get());
-    const UniqueFd file(::open(name.data(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    const auto file = open_cached(found);
     const auto wanted = static_cast<std::size_t>(range.length);
-    if (!file.is_open() || !grow(std::max<std::size_t>(wanted, 1))) {
+    if (!file.is_open() || !grow(std::max<std::size_t>(wanted, 1)) ||
+        (wanted != 0 &&
+         read_cached(file.get(), range.offset, wanted, data_.get(), wanted) != wanted)) {
         return std::nullopt;
-    }
-    if (wanted != 0) {
-        if (may_wait(file.get(), range.offset, wanted)) {
-            return std::nullopt;
-        }
-        const iovec target{.iov_base = data_.get(), .iov_len = wanted};
-        const auto offset = static_cast<off_t>(range.offset);
-        const auto result = preadv2(file.get(), &target, 1, offset, RWF_NOWAIT);
-        if (result < 0 || static_cast<std::size_t>(result) != wanted) {
-            return std::nullopt;
-        }
     }
     size_ = wanted;
     return static_cast<std::int64_t>(wanted);

@@ -141,6 +141,12 @@ LinkTarget find_link_target(int dir_fd, const char* path) noexcept {
     return failure(EINVAL);
 }
 
+int may_write(const LinkTarget& target) noexcept {
+    const bool is_refused =
+        target.exists && faccessat(target.folder.get(), target.name.data(), W_OK, AT_EACCESS) != 0;
+    return is_refused ? -errno : 0;
+}
+
 // EINVAL is of file systems that don't sync folders, EACCES of folders that may not be read.
 int sync_folder(int folder, int file) noexcept {
     const UniqueFd opened(openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));

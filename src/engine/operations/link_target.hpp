@@ -22,6 +22,9 @@ struct LinkTarget {
 // what has no name.
 LinkTarget find_link_target(int dir_fd, const char* path) noexcept;
 
+// Whether open(2) would let the file be written, if there is one. Returns 0 or a negative errno.
+int may_write(const LinkTarget& target) noexcept;
+
 // Has the names of a folder on the disk. `file` is any open file on the same file system, which is
 // synced as a whole where the folder can't be. Returns 0 or a negative errno.
 int sync_folder(int folder, int file) noexcept;

@@ -3,24 +3,20 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 
 #include "engine/aligned_memory.hpp"
 #include "engine/alignment.hpp"
-#include "engine/file_status.hpp"
 #include "engine/local_mounts.hpp"
 #include "engine/operations/cached_path.hpp"
+#include "engine/operations/cached_read.hpp"
 #include "engine/operations/stat.hpp"
 #include "engine/operations/system_result.hpp"
-#include "engine/page_cache.hpp"
 #include "engine/unique_fd.hpp"
 
 namespace engine {
@@ -35,17 +31,6 @@ constexpr std::size_t most_in_one_direct_read = std::size_t{4} << 20U;
 
 // Files of /proc and /sys say that they are empty.
 constexpr std::size_t least_memory = 4096;
-
-// A cached file's: without waiting. Returns a count or a negative errno.
-std::int64_t read_without_waiting(int fd, const iovec& part, InMemory cached) noexcept {
-    const auto result = result_of(preadv2(fd, &part, 1, 0, RWF_NOWAIT));
-    if (result != -EOPNOTSUPP || cached != InMemory::yes) {
-        return result;
-    }
-    // File systems in memory refuse the flag, and never wait for a page that is there.
-    return file_system_of(status_of(fd)) == FileSystem::memory ? result_of(preadv(fd, &part, 1, 0))
-                                                               : result;
-}
 
 }  // namespace
 
@@ -81,43 +66,33 @@ std::optional<std::int64_t> ReadFileCall::try_at_once() noexcept {
     if (is_direct_) {
         return std::nullopt;
     }
-    std::array<char, 40> name;
-    std::snprintf(name.data(), name.size(), "/proc/thread-self/fd/%d", found.file.get());
-    const UniqueFd file(::open(name.data(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    const auto file = open_cached(found);
     if (!file.is_open()) {
         return std::nullopt;
     }
-    const auto result = read_cached(file.get(), size);
+    const auto result = read_at_once(file.get(), size);
     return result >= 0 ? std::optional(result) : std::nullopt;
 }
 
 // Returns how many bytes the file has; negative if that can't be told without waiting.
-std::int64_t ReadFileCall::read_cached(int fd, std::uint64_t size) noexcept {
-    FileStatus status;
+std::int64_t ReadFileCall::read_at_once(int fd, std::uint64_t size) noexcept {
     const auto wanted = static_cast<std::size_t>(size);
-    auto cached = InMemory::yes;
-    if (size != 0) {
-        cached = is_cached(fd, 0, wanted, status);
-        if (cached == InMemory::unknown) {
-            // a read that is told not to wait waits for the place of the data all the same
-            status = status_of(fd);
-            const bool may_wait = file_system_of(status) == FileSystem::ext4 &&
-                                  are_extents_known(fd, status, 0, wanted) != InMemory::yes;
-            cached = may_wait ? InMemory::no : cached;
-        }
-    }
     // one byte more: a file that has grown meanwhile is left to a thread that may wait
-    if (cached == InMemory::no || !grow_rest(wanted + 1)) {
+    if (!grow_rest(wanted + 1)) {
         return -EAGAIN;
     }
-    const iovec part{.iov_base = rest_.get(), .iov_len = rest_capacity_};
-    const auto result =
-        size != 0 ? read_without_waiting(fd, part, cached) : result_of(preadv(fd, &part, 1, 0));
-    if (result < 0 || static_cast<std::uint64_t>(result) != size) {
+    std::optional<std::size_t> count;
+    if (size != 0) {
+        count = read_cached(fd, 0, wanted, rest_.get(), rest_capacity_);
+    } else if (const auto result = result_of(pread(fd, rest_.get(), rest_capacity_, 0));
+               result >= 0) {
+        count = static_cast<std::size_t>(result);
+    }
+    if (count != wanted) {
         return -EAGAIN;
     }
     rest_size_ = wanted;
-    return result;
+    return static_cast<std::int64_t>(wanted);
 }
 
 // Only a regular file is opened here: to open a FIFO or a device may wait, and takes effect.

@@ -46,7 +46,7 @@ private:
     bool is_too_large(std::uint64_t size) const noexcept;
     std::int64_t leave_large(std::uint64_t size) noexcept;
     std::int64_t leave_stream() noexcept;
-    std::int64_t read_cached(int fd, std::uint64_t size) noexcept;
+    std::int64_t read_at_once(int fd, std::uint64_t size) noexcept;
     bool grow_rest(std::size_t capacity) noexcept;
     Memory next_memory() noexcept;
     void add(std::size_t count) noexcept;

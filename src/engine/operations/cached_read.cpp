@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/operations/cached_read.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+
+#include "engine/file_status.hpp"
+#include "engine/operations/system_result.hpp"
+#include "engine/page_cache.hpp"
+
+namespace engine {
+
+UniqueFd open_cached(const CachedPath& found) noexcept {
+    if (!found.file.is_open() || !S_ISREG(found.status.stx_mode) || found.status.stx_nlink == 0) {
+        return {};
+    }
+    std::array<char, 40> name;
+    std::snprintf(name.data(), name.size(), "/proc/thread-self/fd/%d", found.file.get());
+    return UniqueFd(::open(name.data(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+}
+
+std::optional<std::size_t> read_cached(int fd, std::uint64_t offset, std::size_t size, char* data,
+                                       std::size_t capacity) noexcept {
+    FileStatus status;
+    const auto cached = is_cached(fd, offset, size, status);
+    if (cached == InMemory::no) {
+        return std::nullopt;
+    }
+    if (cached == InMemory::unknown) {
+        // a read that is told not to wait waits for the place of the data all the same
+        status = status_of(fd);
+        if (file_system_of(status) == FileSystem::ext4 &&
+            are_extents_known(fd, status, offset, size) != InMemory::yes) {
+            return std::nullopt;
+        }
+    }
+    const iovec part{.iov_base = data, .iov_len = capacity};
+    const auto start = static_cast<off_t>(offset);
+    auto result = result_of(preadv2(fd, &part, 1, start, RWF_NOWAIT));
+    if (result == -EOPNOTSUPP && cached == InMemory::yes &&
+        file_system_of(status_of(fd)) == FileSystem::memory) {
+        // file systems in memory refuse the flag, and never wait for a page that is there
+        result = result_of(preadv(fd, &part, 1, start));
+    }
+    return result >= 0 ? std::optional(static_cast<std::size_t>(result)) : std::nullopt;
+}
+
+}  // namespace engine
