@@ -19,7 +19,7 @@ DeviceQueues::Device& DeviceQueues::find(std::uint64_t device) noexcept {
         unused = &devices_[used_++];
     }
     if (unused == nullptr) {
-        return devices_[device % devices_.size()];
+        return devices_[static_cast<std::size_t>(device % devices_.size())];
     }
     unused->number = device;
     return *unused;
