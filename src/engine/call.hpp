@@ -48,6 +48,14 @@ public:
     };
     virtual Needs needs() const noexcept { return Needs::rights; }
 
+    // The paths that it looks up, from CallFiles::first and ::second; null: none. What is known of
+    // them without waiting tells which device it may wait for.
+    struct Paths {
+        const char* first = nullptr;
+        const char* second = nullptr;
+    };
+    virtual Paths paths() const noexcept { return {}; }
+
     // In the submitting thread: carries it out if that can't wait. No value: it may.
     virtual std::optional<std::int64_t> try_at_once() noexcept { return std::nullopt; }
 

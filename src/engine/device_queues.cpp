@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/device_queues.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace engine {
@@ -23,6 +24,14 @@ DeviceQueues::Device& DeviceQueues::find(std::uint64_t device) noexcept {
     }
     unused->number = device;
     return *unused;
+}
+
+unsigned DeviceQueues::at_work(std::uint64_t device) const noexcept {
+    const auto* const end = devices_.data() + used_;
+    const auto* found = std::find_if(devices_.data(), end, [&](const Device& known) {
+        return known.at_work != 0 && known.number == device;
+    });
+    return found != end ? found->at_work : 0;
 }
 
 bool DeviceQueues::enter(Request& request, std::uint64_t device) noexcept {

@@ -21,6 +21,9 @@ public:
     // True: the request has a place among those at work, `device_place`, to be given back by
     // leave(). False: it waits for one, with `device_queues` set.
     bool enter(Request& request, std::uint64_t device) noexcept;
+
+    // How many of the device's requests are at work.
+    unsigned at_work(std::uint64_t device) const noexcept;
     static constexpr int none = -1;
 
     // Gives a place back. The request that has it now, which waited; null if nobody did.

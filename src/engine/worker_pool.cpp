@@ -111,6 +111,7 @@ Submission WorkerPool::submit(PoolClient& client, std::span<Request* const> requ
         request->is_reactors = false;
         request->device_queues = nullptr;
         request->device_place = DeviceQueues::none;
+        request->path_device = 0;
         request->was_delayed = false;
         request->was_in_reactor = request->route == Route::reactor;
         if (note) {

@@ -168,6 +168,7 @@ private:
     bool is_for_program_thread(const Request& request) noexcept;
     void give_to_program_thread(Request& request) noexcept;
     void note_rights() noexcept;
+    bool counts_for_its_device(Request& request, int& place, Lock& lock) noexcept;
     void work_on_call(Request& request, Lock& lock) noexcept;
     void delay(Request& request) noexcept;
     bool wait_for_delayed(Lock& lock) noexcept;

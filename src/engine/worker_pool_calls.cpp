@@ -2,11 +2,13 @@
 // What a worker pool's threads do with calls (call.hpp): which thread may carry one out, and those
 // that are to be run again after a while.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <utility>
 
 #include "engine/call.hpp"
+#include "engine/operations/cached_path.hpp"
 #include "engine/program_threads.hpp"
 #include "engine/worker_pool.hpp"
 
@@ -60,6 +62,50 @@ void WorkerPool::note_rights() noexcept {
     if (std::exchange(rights_are_old_, false)) {
         rights_ = Rights::of_this_thread();
     }
+}
+
+// In a worker that is to carry out a call: has it count among those of the device that its paths
+// lead to, which a worker may ask the kernel's cache for without waiting behind that device. False
+// if as many of the device are at work as may be: then the request waits, and has no place.
+bool WorkerPool::counts_for_its_device(Request& request, int& place, Lock& lock) noexcept {
+    const auto paths = request.call->paths();
+    const bool has_paths = paths.first != nullptr || paths.second != nullptr;
+    if (request.path_device != 0 || !has_paths || is_cancelled(request)) {
+        return true;
+    }
+    table_.receive();
+    const auto directory = [](const FileRef* file, int fd) {
+        return file != nullptr ? file->fd : fd;
+    };
+    const int first = directory(request.file, request.fd);
+    const int second = directory(request.second_file, request.second_fd);
+    lock.unlock();
+    std::array<std::uint64_t, 2> devices{};
+    if (paths.first != nullptr) {
+        devices[0] = find_cached_device(first, paths.first);
+    }
+    if (paths.second != nullptr) {
+        devices[1] = find_cached_device(second, paths.second);
+    }
+    lock.lock();
+    // of two, that which more wait for
+    const bool is_second =
+        devices[1] != 0 && working_.at_work(devices[1]) > working_.at_work(devices[0]);
+    request.path_device = is_second || devices[0] == 0 ? devices[1] : devices[0];
+    if (request.path_device == 0 || is_cancelled(request)) {
+        return true;
+    }
+    give_place_back(working_, std::exchange(place, DeviceQueues::none));
+    if (!queue_.empty()) {  // this one may not come to what has the place now
+        call_for_worker();
+        start_wanted_workers(lock);
+    }
+    if (!working_.enter(request, request.path_device)) {
+        request.stage = Stage::behind_device;
+        return false;
+    }
+    place = std::exchange(request.device_place, DeviceQueues::none);
+    return true;
 }
 
 void WorkerPool::work_on_call(Request& request, Lock& lock) noexcept {

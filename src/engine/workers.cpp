@@ -30,8 +30,11 @@ void WorkerPool::leave_to_workers(Request& request) noexcept {
     call_for_worker();
 }
 
-// Paths count as one device: whose they are is not known before somebody has looked.
+// Paths count as one device until a worker has looked whose they are.
 std::uint64_t WorkerPool::device_of(const Request& request) noexcept {
+    if (request.path_device != 0) {
+        return request.path_device;
+    }
     return request.file != nullptr ? request.file->device : 0;
 }
 
@@ -187,7 +190,7 @@ void WorkerPool::run_worker() noexcept {
         }
         auto* request = queue_.pop_front();
         const bool is_over = request->stage == Stage::over;
-        const auto place = std::exchange(request->device_place, DeviceQueues::none);
+        auto place = std::exchange(request->device_place, DeviceQueues::none);
         request->stage = Stage::in_worker;
         const bool is_brief = request->is_brief;
         brief_ += is_brief ? 1 : 0;
@@ -202,12 +205,12 @@ void WorkerPool::run_worker() noexcept {
         }
         if (is_over) {
             finish_in_worker(*request, request->result, lock);
-        } else if (request->opcode == Opcode::call) {
-            work_on_call(*request, lock);
-        } else {
+        } else if (request->opcode != Opcode::call) {
             work_on(*request, worker, lock);
+        } else if (counts_for_its_device(*request, place, lock)) {
+            work_on_call(*request, lock);
         }
-        give_place_back(is_over ? closing_ : working_, place);
+        give_place_back(is_over ? closing_ : working_, place);  // none: it waits for one
         brief_ -= is_brief && stalls == brief_stalls_ ? 1 : 0;
         last_place = is_over ? DeviceQueues::none : place;
     }

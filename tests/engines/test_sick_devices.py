@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import linux_aio
+import linux_aio.fs
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.fusefs import HoldingFS, mounted
 from support.operations import wait_done
@@ -149,3 +152,35 @@ def test_a_signal_does_not_wait_for_another_device(fs: HoldingFS, healthy: Path)
     os.close(good)
     os.close(sick)
     assert sorted(times)[2] < 0.05, "it waits until somebody looks whether something hangs"
+
+
+@pytest.mark.parametrize("hanging_paths", [40, 200])
+def test_paths_go_on_beside_a_server_that_hangs(
+    fs: HoldingFS, tmp_path: Path, hanging_paths: int
+) -> None:
+    """Whose paths hang is asked of the kernel's cache, so those of other devices don't wait."""
+
+    async def work_on(number: int) -> None:
+        await linux_aio.fs.mkdir(tmp_path / f"folder {number}")
+        path = tmp_path / f"folder {number}" / "file"
+        async with linux_aio.open(path, "wb") as file:
+            await file.write(DATA)
+        assert await linux_aio.read_bytes(path) == DATA
+        await linux_aio.fs.rename(path, tmp_path / f"file {number}")
+        assert await linux_aio.fs.listdir(tmp_path / f"folder {number}") == []
+
+    async def body() -> None:
+        os.kill(fs.server_pid, signal.SIGSTOP)
+        names = [fs.path(f"name {number}") for number in range(hanging_paths)]
+        hanging = [asyncio.create_task(linux_aio.fs.stat(name)) for name in names]
+        try:
+            await asyncio.sleep(0.2)  # until they have taken all the threads that they get
+            for number in range(5):
+                await asyncio.wait_for(work_on(number), 20)
+            assert not any(task.done() for task in hanging)
+        finally:
+            os.kill(fs.server_pid, signal.SIGCONT)
+        outcomes = await asyncio.gather(*hanging, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {FileNotFoundError}
+
+    asyncio.run(body())

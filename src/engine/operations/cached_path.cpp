@@ -3,11 +3,15 @@
 
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstdint>
+#include <string_view>
 
 #include "engine/local_mounts.hpp"
 
@@ -42,7 +46,40 @@ bool says_nothing(int error) noexcept {
            error == EFAULT || error == E2BIG;
 }
 
+// Shortens the path to what it begins from. False if that is nothing more.
+bool remove_last_part(std::string_view& path) noexcept {
+    const auto end = path.find_last_not_of('/');
+    if (end == std::string_view::npos) {
+        return false;
+    }
+    const auto slash = path.find_last_of('/', end);
+    path = path.substr(0, slash == std::string_view::npos ? 0 : slash + 1);
+    return true;
+}
+
 }  // namespace
+
+std::uint64_t find_cached_device(int dir_fd, const char* path) noexcept {
+    std::string_view known(path);
+    std::array<char, PATH_MAX> text;
+    if (known.size() >= text.size()) {
+        return 0;
+    }
+    do {
+        const auto end = known.copy(text.data(), known.size());
+        text[end] = '\0';
+        const UniqueFd file(open_cached(dir_fd, end != 0 ? text.data() : ".", O_PATH | O_CLOEXEC));
+        struct statx status{};
+        if (file.is_open() &&
+            statx(file.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) == 0) {
+            return makedev(status.stx_dev_major, status.stx_dev_minor);
+        }
+        if (!file.is_open() && (errno == ENOSYS || errno == EPERM || errno == EINVAL)) {
+            return 0;
+        }
+    } while (remove_last_part(known));
+    return 0;
+}
 
 CachedPath find_cached(int dir_fd, const char* path, bool follows) noexcept {
     CachedPath found;

@@ -27,6 +27,7 @@ public:
     std::optional<std::int64_t> read_at_once() noexcept;
     std::int64_t read() noexcept;
 
+    const char* path() const noexcept { return path_; }
     const char* data() const noexcept { return data_.get(); }
     std::size_t size() const noexcept { return size_; }
 
@@ -56,6 +57,7 @@ public:
     ReadPartCall(const char* path, std::int64_t offset, std::int64_t length) noexcept
         : part_(path, offset, length) {}
 
+    Paths paths() const noexcept override { return {.first = part_.path()}; }
     std::optional<std::int64_t> try_at_once() noexcept override { return part_.read_at_once(); }
     std::int64_t run(const CallFiles& /*files*/) noexcept override { return part_.read(); }
 
@@ -77,6 +79,9 @@ public:
     explicit ReadPartsCall(std::size_t count) noexcept
         : items_(new (std::nothrow) Item[count]), count_(items_ != nullptr ? count : 0) {}
 
+    Paths paths() const noexcept override {  // of many files, the first
+        return {.first = count_ != 0 ? items_[0].part.path() : nullptr};
+    }
     std::int64_t run(const CallFiles& files) noexcept override;  // 0
 
     std::span<Item> items() noexcept { return {items_.get(), count_}; }

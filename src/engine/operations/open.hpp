@@ -23,6 +23,7 @@ public:
           describes_(describes) {}
     ~OpenCall() override;  // closes a file that nobody took
 
+    Paths paths() const noexcept override { return {.first = path_}; }
     std::optional<std::int64_t> try_at_once() noexcept override;
     std::int64_t run(const CallFiles& files) noexcept override;
     void abandon() noexcept override { fifo_ = {}; }

@@ -17,6 +17,12 @@
 
 namespace engine {
 
+// The first path of symlink(2) is no more than a text.
+Call::Paths PathCall::paths() const noexcept {
+    const bool is_text = function_ == path_functions::symlink;
+    return {.first = is_text ? nullptr : arguments_.path, .second = arguments_.other_path};
+}
+
 std::int64_t PathCall::run(const CallFiles& files) noexcept {
     std::int64_t result = 0;
     do {

@@ -33,6 +33,7 @@ public:
     Needs needs() const noexcept override {
         return arguments_.path != nullptr ? Needs::rights : Needs::files;
     }
+    Paths paths() const noexcept override;
     std::int64_t run(const CallFiles& files) noexcept override;
 
 private:

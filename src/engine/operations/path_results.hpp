@@ -16,6 +16,7 @@ class ReadlinkCall final : public Call {
 public:
     explicit ReadlinkCall(const char* path) noexcept : path_(path) {}
 
+    Paths paths() const noexcept override { return {.first = path_}; }
     std::int64_t run(const CallFiles& files) noexcept override;
 
     std::string_view target() const noexcept { return {target_.data(), length_}; }
@@ -34,6 +35,7 @@ public:
     Needs needs() const noexcept override {
         return path_ != nullptr ? Needs::rights : Needs::files;
     }
+    Paths paths() const noexcept override { return {.first = path_}; }
     std::int64_t run(const CallFiles& files) noexcept override;
 
     const struct statvfs& status() const noexcept { return status_; }

@@ -23,6 +23,7 @@ public:
         : dir_fd_(dir_fd), path_(path), memory_(memory), is_direct_(is_direct) {}
 
     // The result is a number of bytes, as `found()` says.
+    Paths paths() const noexcept override { return {.first = path_}; }
     std::optional<std::int64_t> try_at_once() noexcept override;
     std::int64_t run(const CallFiles& files) noexcept override;
 

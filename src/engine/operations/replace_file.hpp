@@ -21,6 +21,7 @@ public:
                     const Options& options) noexcept
         : path_(path), data_(data), size_(size), options_(options) {}
 
+    Paths paths() const noexcept override { return {.first = path_}; }
     std::int64_t run(const CallFiles& files) noexcept override;  // bytes
 
 private:

@@ -43,6 +43,7 @@ public:
     Needs needs() const noexcept override {
         return path_ != nullptr ? Needs::rights : Needs::files;
     }
+    Paths paths() const noexcept override { return {.first = path_}; }
     std::int64_t run(const CallFiles& files) noexcept override;
 
     const std::vector<ScannedEntry>& entries() const noexcept { return entries_; }

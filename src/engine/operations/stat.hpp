@@ -18,6 +18,7 @@ public:
     Needs needs() const noexcept override {
         return path_ != nullptr ? Needs::rights : Needs::files;
     }
+    Paths paths() const noexcept override { return {.first = path_}; }
     std::optional<std::int64_t> try_at_once() noexcept override;
     std::int64_t run(const CallFiles& files) noexcept override;
 

@@ -19,6 +19,7 @@ public:
     WriteFileCall(const char* path, const void* data, std::size_t size, Options options) noexcept
         : path_(path), data_(static_cast<const char*>(data)), size_(size), options_(options) {}
 
+    Paths paths() const noexcept override { return {.first = path_}; }
     std::int64_t run(const CallFiles& files) noexcept override;  // bytes
 
     // Whether the path leads to no regular file, of which nothing was opened. Not if atomic: then
