@@ -22,6 +22,7 @@ import pytest
 
 from linux_aio.bulk import acopy, checksum, copy, load_into
 from support.direct import direct_reason
+from support.files import let_others_pass
 from support.forked import in_child
 from support.fusefs import fs_available, mounted
 from support.loops import LOOP_FACTORIES, LoopFactory, run
@@ -280,8 +281,8 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("durable", [True, False])
 def test_into_a_folder_that_may_not_be_read(tmp_path: Path, durable: bool) -> None:
     """As `cp` does: to make a file asks for the rights to write and to search."""
-    for above in (tmp_path, *tmp_path.parents[:2]):
-        above.chmod(0o755)
+    let_others_pass(tmp_path)
+    tmp_path.chmod(0o755)
     folder = tmp_path / "folder"
     folder.mkdir()
     source = tmp_path / "source"

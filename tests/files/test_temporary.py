@@ -17,6 +17,7 @@ import pytest
 
 from linux_aio import fs
 from support import any_loop as loops
+from support.files import let_others_pass
 from support.forked import in_child
 from support.loops import run as run_asyncio
 from support.loops import until
@@ -42,9 +43,9 @@ def run(use: Callable[[], Any]) -> Any:
         {"prefix": "begin-", "suffix": ".end"},
         {"prefix": b"begin-"},
         {"suffix": b""},
-        {"dir_as": os.fsencode},
-        {"dir_as": Path},
-        {"dir_as": os.path.relpath},
+        {"dir": "bytes"},
+        {"dir": "path"},
+        {"dir": "relative"},
         {"mode": "x+b"},
         {"mode": "a"},
     ],
@@ -52,7 +53,9 @@ def run(use: Callable[[], Any]) -> Any:
 )
 def test_a_named_file_is_as_the_standard_librarys(tmp_path: Path, options: dict[str, Any]) -> None:
     options = dict(options)
-    options["dir"] = options.pop("dir_as", str)(str(tmp_path))
+    forms: dict[str, Any] = {"bytes": os.fsencode(tmp_path), "relative": os.path.relpath(tmp_path)}
+    form = options.pop("dir", "text")
+    options["dir"] = {**forms, "path": tmp_path, "text": str(tmp_path)}[form]
     if isinstance(options.get("prefix", options.get("suffix")), bytes):
         options["dir"] = os.fsencode(tmp_path)
     data: Any = b"data" if "b" in options.get("mode", "b") else "data"
@@ -251,8 +254,7 @@ def test_a_directory_that_can_not_be_read_is_removed(tmp_path: Path) -> None:
         run_asyncio(main())
 
     tmp_path.chmod(0o777)
-    for above in tmp_path.parents[:2]:
-        above.chmod(0o755)
+    let_others_pass(tmp_path)
     in_child(remove_there)
     assert os.listdir(tmp_path) == []
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import errno
 import os
@@ -16,6 +15,7 @@ import pytest
 from linux_aio import AIOContext
 from linux_aio import open as aio_open
 from support import seccomp
+from support.files import let_others_pass
 from support.forked import in_child
 from support.mount_calls import MS_PRIVATE, MS_REC, mount
 
@@ -149,10 +149,7 @@ async def read_ours(path: Path, context: AIOContext) -> Outcome:
 def test_paths_after_a_restriction(restrict: Callable[[Path], None], tmp_path: Path) -> None:
     if restrict is have_calls_refused and seccomp.reason_unavailable():
         pytest.skip(str(seccomp.reason_unavailable()))
-    for parent in tmp_path.parents:
-        with contextlib.suppress(OSError):
-            if parent.name.startswith(("pytest-", "popen-")):
-                parent.chmod(0o755)
+    let_others_pass(tmp_path)
     paths = make_tree(tmp_path)
 
     async def compare() -> tuple[list[Outcome], list[Outcome]] | None:
