@@ -146,36 +146,67 @@ os.register_at_fork(after_in_child=_forget_all)
 _tasks: set[asyncio.Task[None]] = set()
 
 
-def spawn(function: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-    """Have the running loop carry out a coroutine that nobody waits for. False if none runs."""
+def _nothing() -> None:
+    pass
+
+
+def _create_task(
+    function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], None]
+) -> asyncio.Task[None]:
+    """Make a task of the running loop's, which asyncio.run() may cancel before its first step."""
+
+    def note_end(task: asyncio.Task[None]) -> None:
+        _tasks.discard(task)
+        if task.cancelled():
+            otherwise()
+
+    task = asyncio.get_running_loop().create_task(function())
+    _tasks.add(task)
+    task.add_done_callback(note_end)
+    return task
+
+
+def spawn(
+    function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], None] = _nothing
+) -> bool:
+    """Have the running loop carry out a coroutine that nobody waits for. False if none runs.
+
+    A loop that ends cancels what it has not carried out: otherwise() is called then, which may wait
+    for the disk.
+    """
     loop: Any = asyncio._get_running_loop()
     if loop is not None:
         if loop.is_closed():
             return False
-        task = loop.create_task(function())
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+        _create_task(function, otherwise)
         return True
-    if _trio_run() is not None:
-        sys.modules["trio"].lowlevel.spawn_system_task(function)
-        return True
-    return False
+    if _trio_run() is None:
+        return False
+
+    async def carry_out() -> None:
+        try:
+            await function()
+        except sys.modules["trio"].Cancelled:
+            otherwise()
+            raise
+
+    sys.modules["trio"].lowlevel.spawn_system_task(carry_out)
+    return True
 
 
-async def complete(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def complete(
+    function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], None] = _nothing
+) -> None:
     """Await what is to be done also for a task that is cancelled, as removing a temporary file.
 
     Trio and anyio cancel each call of such a task. In Trio, the task waits for the end all the
-    same; in asyncio it does not, and a task of the loop's goes on.
+    same; in asyncio it does not, and a task of the loop's goes on. `otherwise` is as in spawn().
     """
     if asyncio._get_running_loop() is None:
         with sys.modules["trio"].CancelScope(shield=True):
             await function()
         return
-    task = asyncio.get_running_loop().create_task(function())
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-    await asyncio.shield(task)
+    await asyncio.shield(_create_task(function, otherwise))
 
 
 async def pause(seconds: float) -> None:

@@ -82,7 +82,7 @@ async def _temporary_directory(context: AIOContext) -> str | bytes:
     ctx: Any = context
     names = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
     for name in [*names, "/tmp", "/var/tmp", "/usr/tmp", "."]:
-        if name and await ctx._access(name, os.W_OK | os.X_OK, None, False, True):
+        if name and await ctx._access(f"{name}/", os.W_OK | os.X_OK, None, False, True):
             return os.path.abspath(name)  # noqa: ASYNC240
     msg = "No usable temporary directory found"
     raise FileNotFoundError(errno.ENOENT, msg)
@@ -143,7 +143,7 @@ class _Removal:
         """Remove it, also for a task that is cancelled."""
         if not self._is_done:
             self._is_done = True
-            await complete(self._remove)
+            await complete(self._remove, self._unlink)
 
     async def _remove(self) -> None:
         context: Any = loop_context() if self._context.closed else self._context
@@ -154,18 +154,20 @@ class _Removal:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             await self._remove()
 
+    def _unlink(self, unlink: Callable[[Any], None] = os.unlink) -> None:
+        with contextlib.suppress(OSError):
+            unlink(self._path)
+
     def remove_soon(
         self,
-        unlink: Callable[[Any], None] = os.unlink,
         getpid: Callable[[], int] = os.getpid,
     ) -> None:
         """Remove it without waiting; in a child process, which has a copy of this object, don't."""
         if self._is_done or self._pid != getpid():
             return
         self._is_done = True
-        if not spawn(self._remove_quietly):
-            with contextlib.suppress(OSError):
-                unlink(self._path)
+        if not spawn(self._remove_quietly, self._unlink):
+            self._unlink()
 
     __del__ = remove_soon
 
@@ -430,7 +432,7 @@ class _TemporaryDirectory:
         traceback: TracebackType | None,
     ) -> None:
         if self._delete:
-            await complete(self.cleanup)
+            await complete(self.cleanup, lambda: shutil.rmtree(self.name, True))
 
     async def cleanup(self) -> None:
         """Remove the directory and what is in it."""
@@ -453,7 +455,7 @@ class _TemporaryDirectory:
         name = self.name
         other = _TemporaryDirectory(self._names, True, True, self._given)
         other._context, other.name = self._context, name
-        if not spawn(other._cleanup_quietly):
+        if not spawn(other._cleanup_quietly, lambda: rmtree(name, True)):
             rmtree(name, True)
         warnings.warn(
             f"Implicitly cleaning up <TemporaryDirectory {name!r}>",
@@ -494,7 +496,7 @@ async def _remove_stubborn(context: Any, name: Any, ignore_errors: bool) -> None
                 with contextlib.suppress(OSError):
                     status = await context._stat(folder, None, False)
                     if stat.S_ISDIR(status.st_mode):
-                        await context._chmod(folder, 0o700)
+                        await context._chmod(folder, 0o700, None, False)
 
 
 def TemporaryDirectory(  # noqa: N802

@@ -923,7 +923,7 @@ async def _move_by_copying(
             await copy_function(source, real)
         else:
             await copyfile(source, real, context=context)
-            await context._copy_status(source, real)
+            await context._copy_status(source, real, None, None, True)
         await unlink(source, context=context)
 
 

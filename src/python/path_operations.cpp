@@ -587,7 +587,11 @@ PyObject* make_symlink(PyObject* context, Arguments arguments) {
 }
 
 PyObject* copy_file_status(PyObject* context, Arguments arguments) {
-    return two_paths(context, "copystat", engine::path_functions::copy_status, arguments, true);
+    bool follows = false;
+    return to_bool(arguments, 4, follows)
+               ? two_paths(context, "copystat", engine::path_functions::copy_status, arguments,
+                           follows)
+               : nullptr;
 }
 
 PyObject* read_symlink(PyObject* context, Arguments arguments) {
@@ -870,7 +874,7 @@ const PyMethodDef* path_methods() {
         entry<write_file, 2, 4>("_write_file"),
         entry<send_file, 4, 4>("_sendfile"),
         entry<copy_file, 2, 2>("_copy"),
-        entry<copy_file_status, 2, 4>("_copy_status"),
+        entry<copy_file_status, 2, 5>("_copy_status"),
         entry<read_part, 1, 3>("_read_part"),
         entry<read_parts, 3, 3>("_read_parts"),
         entry<replace_file, 2, 5>("_replace_file"),

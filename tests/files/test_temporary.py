@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import stat
@@ -269,3 +270,46 @@ def test_a_directory_that_is_dropped_is_removed(tmp_path: Path) -> None:
         await until(lambda: not os.listdir(tmp_path))
 
     run_asyncio(main())
+
+
+def test_what_the_end_of_the_loop_leaves_is_removed(tmp_path: Path) -> None:
+    """A loop that ends cancels what was to remove them."""
+
+    async def drop_a_file() -> None:
+        await fs.NamedTemporaryFile(dir=tmp_path)
+
+    async def drop_a_directory() -> None:
+        directory: Any = fs.TemporaryDirectory(dir=tmp_path)
+        name = await directory.__aenter__()
+        for number in range(50):
+            Path(name, f"file {number}").touch()
+
+    for drop in (drop_a_file, drop_a_directory):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            run(drop)
+            gc.collect()
+        assert os.listdir(tmp_path) == []
+
+
+def test_a_loop_that_ends_while_they_are_removed(tmp_path: Path) -> None:
+    async def use(entered: asyncio.Event) -> None:
+        async with (
+            fs.NamedTemporaryFile(dir=tmp_path),
+            fs.TemporaryDirectory(dir=tmp_path) as name,
+        ):
+            for number in range(300):
+                Path(name, f"file {number}").touch()
+            entered.set()
+
+    async def main(turns: int) -> None:
+        entered = asyncio.Event()
+        task = asyncio.create_task(use(entered))
+        await entered.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert not task.cancelled()
+
+    for turns in (0, 1, 2, 5, 20, 100):
+        run_asyncio(main(turns))
+        assert os.listdir(tmp_path) == []

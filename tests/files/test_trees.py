@@ -246,3 +246,21 @@ def test_making_deep_directories(tmp_path: Path) -> None:
     run(partial(fs.makedirs, name, exist_ok=True))
     run(partial(fs.removedirs, name + "/"))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("is_dangling", [False, True])
+def test_a_file_is_moved_through_a_link(tmp_path: Path, elsewhere: Path, is_dangling: bool) -> None:
+    """Its times and mode go where its contents go: to what the link leads to."""
+    source, link, target = elsewhere / "source", tmp_path / "link", tmp_path / "target"
+    source.write_bytes(b"contents")
+    source.chmod(0o640)
+    os.utime(source, (1_000_000_000, 1_100_000_000))
+    if not is_dangling:
+        target.write_bytes(b"old")
+    link.symlink_to(target)
+    run(partial(fs.move, source, link))
+    assert link.is_symlink()
+    assert target.read_bytes() == b"contents"
+    assert target.stat().st_mtime == 1_100_000_000
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert not source.exists()

@@ -39,7 +39,8 @@ bool is_left_out(int error) noexcept {
     return std::find(errors.begin(), errors.end(), error) != errors.end();
 }
 
-int copy_attributes(const char* source, const char* target) noexcept {
+int copy_attributes(const char* source, const char* target, bool follows) noexcept {
+    const auto set = follows ? setxattr : lsetxattr;
     ExtendedAttributes attributes(source);
     if (attributes.error() != 0) {
         return is_left_out(attributes.error()) ? 0 : attributes.error();
@@ -48,7 +49,7 @@ int copy_attributes(const char* source, const char* target) noexcept {
         int error = attributes.read();
         if (error == 0) {
             const auto value = attributes.value();
-            const int result = lsetxattr(target, attributes.name(), value.data(), value.size(), 0);
+            const int result = set(target, attributes.name(), value.data(), value.size(), 0);
             error = result == 0 ? 0 : errno;
         }
         if (error != 0 && !is_left_out(error)) {
@@ -66,18 +67,24 @@ std::int64_t copy_status(const CallFiles& files, const PathArguments& arguments)
         return -errno;
     }
     const std::array<timespec, 2> times{status.st_atim, status.st_mtim};
-    if (utimensat(files.second, arguments.other_path, times.data(), AT_SYMLINK_NOFOLLOW) != 0) {
+    const int flags = arguments.follows ? 0 : AT_SYMLINK_NOFOLLOW;
+    if (utimensat(files.second, arguments.other_path, times.data(), flags) != 0) {
         return -errno;
     }
     const Spelled source(files.first, arguments.path);
     const Spelled target(files.second, arguments.other_path);
-    if (const int error = copy_attributes(source.get(), target.get()); error != 0) {
+    if (const int error = copy_attributes(source.get(), target.get(), arguments.follows);
+        error != 0) {
         return -error;
     }
     // last: without the right to write to it a file takes no attributes
-    return S_ISLNK(status.st_mode) ? 0
-                                   : result_of(fchmodat(files.second, arguments.other_path,
-                                                        status.st_mode & 07777U, 0));
+    if (S_ISLNK(status.st_mode)) {
+        return 0;
+    }
+    const CallFiles of_target{.first = files.second};
+    return chmod(of_target, {.path = arguments.other_path,
+                             .follows = arguments.follows,
+                             .first = status.st_mode & 07777U});
 }
 
 }  // namespace engine::path_functions

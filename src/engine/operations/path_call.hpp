@@ -64,7 +64,8 @@ std::int64_t access(const CallFiles& files, const PathArguments& arguments) noex
 std::int64_t sendfile(const CallFiles& files, const PathArguments& arguments) noexcept;
 // to fd from second_fd, all that is left: shares blocks, or copies
 std::int64_t copy(const CallFiles& files, const PathArguments& arguments) noexcept;
-// of `path` to `other_path`: times, extended attributes, mode; a symbolic link is not followed
+// of `path` to `other_path`: times, extended attributes, mode. A symbolic link is not followed, but
+// at `other_path` where `follows` says so.
 std::int64_t copy_status(const CallFiles& files, const PathArguments& arguments) noexcept;
 
 }  // namespace path_functions
