@@ -158,10 +158,7 @@ class _Removal:
         with contextlib.suppress(OSError):
             unlink(self._path)
 
-    def remove_soon(
-        self,
-        getpid: Callable[[], int] = os.getpid,
-    ) -> None:
+    def remove_soon(self, getpid: Callable[[], int] = os.getpid) -> None:
         """Remove it without waiting; in a child process, which has a copy of this object, don't."""
         if self._is_done or self._pid != getpid():
             return

@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <new>
 #include <span>
-#include <utility>
 
 #include "engine/descriptor_table.hpp"
 #include "engine/file_type.hpp"
@@ -114,10 +113,7 @@ int EpollReactor::watch(Request& request) noexcept {
         if (made == nullptr) {
             return ENOMEM;
         }
-        made->next = std::exchange(watches_, made);
-        if (made->next != nullptr) {
-            made->next->previous = made;
-        }
+        watches_.push_front(*made);
         request.file->watch = made;
     }
     auto* watch = watch_of(request);
@@ -154,10 +150,7 @@ int EpollReactor::update(Watch& watch) noexcept {
 
 void EpollReactor::drop_if_unused(Watch& watch) noexcept {
     if (watch.is_unused()) {
-        (watch.previous != nullptr ? watch.previous->next : watches_) = watch.next;
-        if (watch.next != nullptr) {
-            watch.next->previous = watch.previous;
-        }
+        watches_.remove(watch);
         watch.file->watch = nullptr;
         delete &watch;
     }
@@ -275,7 +268,7 @@ void EpollReactor::serve(Watch* watch, std::uint32_t events) noexcept {
 
 void EpollReactor::look_for_unread() noexcept {
     Watch* next = nullptr;
-    for (auto* watch = watches_; watch != nullptr; watch = next) {
+    for (auto* watch = watches_.front(); watch != nullptr; watch = next) {
         next = watch->next;
         if (has_unread(watch->file->fd)) {
             serve(watch, EPOLLIN);

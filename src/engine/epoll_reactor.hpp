@@ -9,6 +9,7 @@
 #pragma once
 
 #include "engine/clofork_fd.hpp"
+#include "engine/intrusive_list.hpp"
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
 
@@ -81,7 +82,7 @@ private:
     ReactorOwner& owner_;
     int wake_fd_;
     CloforkFd epoll_;
-    Watch* watches_ = nullptr;
+    IntrusiveList<Watch, &Watch::previous, &Watch::next> watches_;
     RequestList fresh_;        // not begun
     RequestList over_;         // with their results
     RequestList for_workers_;  // to be given to the owner

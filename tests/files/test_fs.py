@@ -15,6 +15,7 @@ import pytest
 
 from linux_aio import AIOContext, fs
 from support import any_loop as loops
+from support.outcomes import awaited_outcome, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,22 +39,6 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 def run(use: Callable[[], Any]) -> Any:
     return loops.current.run(use)
-
-
-def outcome(function: Callable[[], Any]) -> Any:
-    try:
-        return function()
-    except Exception as error:
-        names = (getattr(error, "filename", None), getattr(error, "filename2", None))
-        return type(error), str(error), names
-
-
-async def awaited_outcome(function: Callable[[], Any]) -> Any:
-    try:
-        return await function()
-    except Exception as error:
-        names = (getattr(error, "filename", None), getattr(error, "filename2", None))
-        return type(error), str(error), names
 
 
 def populate(folder: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from linux_aio import fs
 from support import any_loop as loops
+from support.outcomes import awaited_outcome, outcome
 
 pytest_plugins = ["support.fixtures"]
 
@@ -38,22 +39,6 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("/dev/shm is no other file system")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         yield Path(name)
-
-
-def outcome(function: Callable[[], Any]) -> Any:
-    try:
-        return function()
-    except Exception as error:
-        names = (getattr(error, "filename", None), getattr(error, "filename2", None))
-        return type(error), str(error), names
-
-
-async def awaited_outcome(function: Callable[[], Any]) -> Any:
-    try:
-        return await function()
-    except Exception as error:
-        names = (getattr(error, "filename", None), getattr(error, "filename2", None))
-        return type(error), str(error), names
 
 
 def set_attribute(path: Path, name: str, value: bytes) -> None:

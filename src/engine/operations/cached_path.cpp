@@ -30,13 +30,18 @@ constexpr std::uint64_t resolve_cached = 0x20;
 std::atomic<bool> is_refused = false;
 
 int open_cached(int dir_fd, const char* path, std::uint64_t flags) noexcept {
-#ifdef __NR_openat2
-    OpenHow how{.flags = flags, .mode = 0, .resolve = resolve_cached};
-    return static_cast<int>(syscall(__NR_openat2, dir_fd, path, &how, sizeof how));
-#else
     errno = ENOSYS;
-    return -1;
+    int fd = -1;
+#ifdef __NR_openat2
+    if (!is_refused.load(std::memory_order_relaxed)) {
+        OpenHow how{.flags = flags, .mode = 0, .resolve = resolve_cached};
+        fd = static_cast<int>(syscall(__NR_openat2, dir_fd, path, &how, sizeof how));
+    }
 #endif
+    if (fd < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL)) {
+        is_refused.store(true, std::memory_order_relaxed);
+    }
+    return fd;
 }
 
 // These may be the sandbox's and not the file's, or a matter of the moment.
@@ -74,24 +79,15 @@ std::uint64_t find_cached_device(int dir_fd, const char* path) noexcept {
             statx(file.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) == 0) {
             return makedev(status.stx_dev_major, status.stx_dev_minor);
         }
-        if (!file.is_open() && (errno == ENOSYS || errno == EPERM || errno == EINVAL)) {
-            return 0;
-        }
-    } while (remove_last_part(known));
+    } while (!is_refused.load(std::memory_order_relaxed) && remove_last_part(known));
     return 0;
 }
 
 CachedPath find_cached(int dir_fd, const char* path, bool follows) noexcept {
     CachedPath found;
-    if (is_refused.load(std::memory_order_relaxed)) {
-        return found;
-    }
     const auto flags = static_cast<unsigned>(O_PATH | O_CLOEXEC | (follows ? 0 : O_NOFOLLOW));
     UniqueFd file(open_cached(dir_fd, path, flags));
     if (!file.is_open()) {
-        if (errno == ENOSYS || errno == EPERM || errno == EINVAL) {
-            is_refused.store(true, std::memory_order_relaxed);
-        }
         found.error = says_nothing(errno) ? 0 : errno;
         return found;
     }
