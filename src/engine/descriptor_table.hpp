@@ -60,6 +60,7 @@ struct FileRef {
 
     // What may hang together with it: its device; or, if it has none, all others that have none.
     std::uint64_t device = 0;
+    unsigned turn = 0;  // among those that wait for one device; 0: it never had to
     // Whether the kernel has to ask somebody for it, as a server; known once somebody asked.
     enum class Place : std::uint8_t { unknown, local, remote };
     Place place = Place::unknown;

@@ -2,7 +2,10 @@
 #include "engine/device_queues.hpp"
 
 #include <algorithm>
-#include <utility>
+#include <bit>
+
+#include "engine/descriptor_table.hpp"
+#include "engine/pool_client.hpp"
 
 namespace engine {
 
@@ -42,14 +45,56 @@ bool DeviceQueues::enter(Request& request, std::uint64_t device) noexcept {
         return true;
     }
     request.device_queues = this;
-    found.waiting.push_back(request);
+    request.turn = turn_of(request);
+    found.waiting[request.turn].push_back(request);
+    found.filled |= 1U << request.turn;
     return false;
+}
+
+// What has no file has a path, and the turn of the client's file 0.
+std::uint8_t DeviceQueues::turn_of(const Request& request) noexcept {
+    const auto number = [](unsigned& place, unsigned& seen) {
+        if (place == 0) {
+            place = ++seen;
+        }
+        return place;
+    };
+    const unsigned client = number(request.client->turn, clients_seen_) % clients;
+    const unsigned file =
+        request.file != nullptr ? number(request.file->turn, files_seen_) % files : 0;
+    return static_cast<std::uint8_t>(client * files + file);
+}
+
+// Null if nobody waits.
+Request* DeviceQueues::take_next(Device& device) noexcept {
+    if (device.filled == 0) {
+        return nullptr;
+    }
+    const auto files_of = [&](unsigned client) {
+        return device.filled >> (client * files) & ((1U << files) - 1);
+    };
+    do {
+        device.client = (device.client + 1) % clients;
+    } while (files_of(device.client) == 0);
+    // the next file after the last, of those that have something
+    auto& file = device.file[device.client];
+    const unsigned filled = files_of(device.client);
+    const unsigned after_last = filled >> (file + 1U);
+    file = static_cast<std::uint8_t>(after_last != 0 ? file + 1 + std::countr_zero(after_last)
+                                                     : std::countr_zero(filled));
+    const unsigned turn = device.client * files + file;
+    auto& waiting = device.waiting[turn];
+    auto* next = waiting.pop_front();
+    if (waiting.empty()) {
+        device.filled &= ~(1U << turn);
+    }
+    return next;
 }
 
 // A device has requests that wait only while others are at work.
 Request* DeviceQueues::leave(int place) noexcept {
     auto& device = devices_[static_cast<std::size_t>(place)];
-    auto* next = device.waiting.pop_front();
+    auto* next = take_next(device);
     if (next == nullptr) {
         --device.at_work;
         return nullptr;
@@ -60,7 +105,12 @@ Request* DeviceQueues::leave(int place) noexcept {
 }
 
 void DeviceQueues::remove(Request& request) noexcept {
-    devices_[static_cast<std::size_t>(request.device_place)].waiting.remove(request);
+    auto& device = devices_[static_cast<std::size_t>(request.device_place)];
+    auto& waiting = device.waiting[request.turn];
+    waiting.remove(request);
+    if (waiting.empty()) {
+        device.filled &= ~(1U << request.turn);
+    }
     request.device_queues = nullptr;
     request.device_place = none;
 }

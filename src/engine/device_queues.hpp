@@ -3,6 +3,10 @@
 // those of other devices do not wait behind them. So a server or a disk that does not answer holds
 // up no more than its share of the workers.
 //
+// Those that wait for one device take turns: one of each client, and of a client one of each file.
+// So a context with thousands of requests does not hold up another's first. Clients are told apart
+// modulo 8, files modulo 4: more than these share turns, so that nothing need be allocated here.
+//
 // All of it is behind the pool's lock.
 #pragma once
 
@@ -33,18 +37,32 @@ public:
     void remove(Request& request) noexcept;
 
 private:
+    static constexpr unsigned clients = 8;
+    static constexpr unsigned files = 4;  // of each client
+
     struct Device {
         std::uint64_t number = 0;
         unsigned at_work = 0;
-        RequestList waiting;
+        std::array<RequestList, std::size_t{clients} * files> waiting;  // by Request::turn
+        std::uint32_t filled = 0;  // a bit for each of these lists that is not empty
+        // Whose turn it was last.
+        unsigned client = 0;
+        std::array<std::uint8_t, clients> file{};
     };
 
     Device& find(std::uint64_t device) noexcept;
+    std::uint8_t turn_of(const Request& request) noexcept;
+    static Request* take_next(Device& device) noexcept;
 
     const unsigned most_;
     // More devices than these at a time share places.
     std::array<Device, 64> devices_{};
     std::size_t used_ = 0;  // the others were never needed
+
+    // How many clients and files had to wait here. Each is numbered when it first does: those that
+    // wait at the same time are told apart as well as can be.
+    unsigned clients_seen_ = 0;
+    unsigned files_seen_ = 0;
 };
 
 }  // namespace engine

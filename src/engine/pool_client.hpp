@@ -18,6 +18,7 @@ struct PoolClient {
     // What follows is behind the pool's lock.
     std::size_t in_flight = 0;  // a thread of the pool may still be posting the completion
     bool ends_streams = false;  // what turns out to wait for a stream is cancelled
+    unsigned turn = 0;          // among those that wait for one device; 0: it never had to
     bool has_left = false;      // the engine is gone: the last request to end deletes this
 };
 

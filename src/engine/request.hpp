@@ -185,6 +185,7 @@ struct Request : OperationData, RequestState {
     Worker* worker = nullptr;               // that carries it out, and may be interrupted
     DeviceQueues* device_queues = nullptr;  // where it waits
     int device_place = -1;                  // among those of its device that are at work, or wait
+    std::uint8_t turn = 0;                  // among those that wait for one device
     std::uint64_t path_device = 0;          // of a call, once a worker has found it; 0: not known
     PoolClient* client = nullptr;           // the engine's whose threads' it is
 };

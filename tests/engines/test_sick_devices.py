@@ -184,3 +184,25 @@ def test_paths_go_on_beside_a_server_that_hangs(
         assert {type(outcome) for outcome in outcomes} == {FileNotFoundError}
 
     asyncio.run(body())
+
+
+def test_contexts_and_files_of_one_device_take_turns(fs: HoldingFS) -> None:
+    """Who asks for one thing does not wait for all that somebody else asked for before."""
+    busy, other, third = (os.open(fs.create(name, DATA), os.O_RDWR) for name in "abc")
+    fs.delay(0.002)
+    try:
+        with AIOContext(1000) as ctx, AIOContext(16) as another:
+            many = [AIOOperation.fsync(busy) for _ in range(400)]
+            assert ctx.submit(*many) == len(many)
+            for context, fd in ((another, busy), (another, other), (ctx, third)):
+                operation = AIOOperation.fsync(fd)
+                context.submit(operation)
+                wait_done(operation)
+                assert sum(not one.done for one in many) > 100
+            fs.delay(0)
+            for one in many:
+                wait_done(one)
+    finally:
+        fs.delay(0)
+        for fd in (busy, other, third):
+            os.close(fd)
