@@ -498,7 +498,7 @@ AutoEngine::Chance AutoEngine::chance_of(Request& request, bool is_late) noexcep
         case FileFacts::Advice::reads_at_once:
             return is_late ? leave_to_workers(request) : Chance::sure;
         case FileFacts::Advice::misses:
-            if (!is_late && readahead_probe_.is_needed()) {
+            if (!is_late && readahead_probe_.is_needed(pool_.completions().size())) {
                 return Chance::slight;
             }
             route_blocking(request, Reason::uncached);

@@ -30,6 +30,9 @@ public:
 
     std::size_t reap(std::span<Completion> completions) noexcept;
 
+    // How many nobody has reaped yet. May be old.
+    std::size_t size() const noexcept { return count_.load(std::memory_order_relaxed); }
+
     // See Engine::ticket() and Engine::wait().
     Engine::Ticket ticket() const noexcept { return changes_.load(std::memory_order_acquire); }
     int wait(Engine::Ticket ticket, Timeout timeout) noexcept;

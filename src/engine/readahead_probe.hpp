@@ -3,20 +3,25 @@
 // (RWF_NOWAIT): before the kernel refuses it (from Linux 5.12 on) it begins to read ahead. So the
 // disk is at work while the read goes to a thread of ours, which has to wake up first.
 //
-// This is worth its price where several reads follow each other, and the disk has little to do.
+// This is worth its price where several reads follow each other, the disk has little to do, and the
+// submitting thread would wait for it: not where completions wait for that thread.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 
 namespace engine {
 
 class ReadaheadProbe {
 public:
-    // Counts as one read.
-    bool is_needed() noexcept {
+    // Counts as one read. `unreaped`: completions that nobody has taken yet.
+    bool is_needed(std::size_t unreaped) noexcept {
+        if (unreaped > few) {
+            return false;
+        }
         const auto now = in_flight_.load(std::memory_order_relaxed);
         const auto most = most_.load(std::memory_order_relaxed);
         const auto before = most_before_.load(std::memory_order_relaxed);
@@ -52,6 +57,7 @@ public:
 private:
     static constexpr std::uint32_t enough = 32;
     static constexpr std::uint32_t several = 4;
+    static constexpr std::size_t few = 4;
     static constexpr std::chrono::microseconds longest{100};
     static constexpr std::uint32_t long_rest = 256;
 
