@@ -454,7 +454,7 @@ def test_a_foreign_thread_that_reaps(look: str, factory: LoopFactory, ctx: AIOCo
             reaper = Reaper(take)
             try:
                 async with asyncio.timeout(30):
-                    for _ in range(20):
+                    for _ in range(5):
                         waiting = [poll(ctx, gate) for _ in range(10)]
                         await turns(2)
                         gate.open()
