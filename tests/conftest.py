@@ -93,7 +93,15 @@ ENGINE_INDEPENDENT = {
 }
 
 # Of these folders and files all tests are.
-ABOVE_ENGINES = {"bulk", "filesystems", "project", "test_against_io.py", "test_standard_streams.py"}
+ABOVE_ENGINES = {
+    "bulk",
+    "filesystems",
+    "project",
+    "test_against_io.py",
+    "test_standard_streams.py",
+    "test_temporary.py",
+    "test_trees.py",
+}
 
 
 def belongs_here(item: pytest.Item) -> bool:

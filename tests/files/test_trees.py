@@ -198,6 +198,7 @@ def few_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("few_files")
 def test_a_deep_tree_is_moved_and_removed(tmp_path: Path, elsewhere: Path) -> None:
     make_deep(tmp_path / "deep")
@@ -208,6 +209,7 @@ def test_a_deep_tree_is_moved_and_removed(tmp_path: Path, elsewhere: Path) -> No
     assert os.listdir(elsewhere) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("topdown", [True, False])
 def test_walking_a_deep_tree(tmp_path: Path, topdown: bool) -> None:
     make_deep(tmp_path / "deep")
@@ -224,6 +226,7 @@ def test_walking_a_deep_tree(tmp_path: Path, topdown: bool) -> None:
     run(partial(fs.rmtree, tmp_path / "deep"))
 
 
+@pytest.mark.long
 def test_making_deep_directories(tmp_path: Path) -> None:
     name = str(tmp_path / "new") + "/d" * 1500
     run(partial(fs.makedirs, name))
