@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ._core import AIOContext, _close_soon, _FileBase
 from ._direct import DirectRoute, open_route
-from ._loop_context import put_off_cancellation, spawn
+from ._loop_context import loop_context, put_off_cancellation, spawn
 from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -71,24 +71,50 @@ class _Leftover:
         self.is_appending = file._is_appending
         self.is_seekable = file._is_seekable
         self.offset = file._offset - self.nbytes
+        self.is_over = False
+        self.pid = os.getpid()
 
     async def finish(self) -> None:
-        """Write what is left, in order, and close the descriptor. Errors are lost."""
+        """Write what is left, in order, and close the descriptor. Errors are lost.
+
+        A loop that ends cancels it: finish_now() goes on from there.
+        """
         try:
             while self.pieces:
                 if self.request is None:
-                    offset = self.offset if self.is_seekable else 0
-                    self.request = start_writing(
-                        self.context, self.pieces, self.fd, offset, self.direct
-                    )
-                count = await self.request
-                self.request = None
-                self.offset += count
-                leave_out(self.pieces, count)
-        except (OSError, ValueError, RuntimeError):
+                    self.request = self._start_request()
+                await self._finish_request()
+        except OSError:
             pass
-        finally:
-            self.close()
+        except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
+            self.finish_now()
+            return
+        self.close()
+
+    def _start_request(self) -> _Awaitable[int]:
+        offset = self.offset if self.is_seekable else 0
+        try:
+            return start_writing(self.context, self.pieces, self.fd, offset, self.direct)
+        except (ValueError, RuntimeError):  # the context is closed, or serves another loop
+            fd = self.fd if self.direct is None else self.direct.cached_fd
+            return start_writing(loop_context(), self.pieces, fd, offset, None)
+
+    async def _finish_request(self) -> None:
+        request: Any = self.request
+        try:
+            if self.is_seekable:
+                await put_off_cancellation(request, self._note)
+            else:
+                self._note(await request)
+        except (ValueError, RuntimeError):
+            if self.is_appending or not self.is_seekable:
+                raise  # it may be written
+            self.request = None
+
+    def _note(self, count: int) -> None:
+        self.request = None
+        self.offset += count
+        leave_out(self.pieces, count)
 
     def finish_now(self) -> bool:
         """Do the same without a loop, which would have been blocked. False: something is lost."""
@@ -113,10 +139,16 @@ class _Leftover:
         return True
 
     def close(self) -> None:
+        self.is_over = True
         if self.direct is not None:
             self.direct.close_soon()
         if self.closefd:
             _close_soon(self.fd)
+
+    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:
+        """Finish what no task has: its loop was closed. In a child process it is the parent's."""
+        if not self.is_over and self.pid == getpid():
+            self.finish_now()
 
 
 def start_writing(
@@ -1021,7 +1053,7 @@ class File(_FileBase):
     def _let_go(self, leftover: _Leftover) -> None:
         self._fd = self._data_fd = -1
         if leftover.pieces:
-            spawn(leftover.finish)
+            spawn(leftover.finish, leftover.finish_now)
         else:
             leftover.close()
 
@@ -1041,7 +1073,7 @@ class File(_FileBase):
         fate = ""
         if not leftover.pieces:
             leftover.close()
-        elif spawn(leftover.finish):
+        elif spawn(leftover.finish, leftover.finish_now):
             fate = f"; {leftover.nbytes} bytes are being written"
         elif not leftover.finish_now():
             fate = f"; {leftover.nbytes} bytes or fewer that were written to it are lost"

@@ -62,6 +62,9 @@ class _Keeper:
         with contextlib.suppress(OSError, AttributeError):
             close(self.fd)
         end_context(self._context)
+        for task in list(_tasks or ()):
+            if task.get_loop().is_closed():
+                _tasks.discard(task)  # it will never go on: what it has is finished at its end
 
 
 def end_context(context: AIOContext) -> None:
@@ -151,7 +154,7 @@ def _nothing() -> None:
 
 
 def _create_task(
-    function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], None]
+    function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], object]
 ) -> asyncio.Task[None]:
     """Make a task of the running loop's, which asyncio.run() may cancel before its first step."""
 
@@ -167,7 +170,7 @@ def _create_task(
 
 
 def spawn(
-    function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], None] = _nothing
+    function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], object] = _nothing
 ) -> bool:
     """Have the running loop carry out a coroutine that nobody waits for. False if none runs.
 
@@ -195,7 +198,7 @@ def spawn(
 
 
 async def complete(
-    function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], None] = _nothing
+    function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], object] = _nothing
 ) -> None:
     """Await what is to be done also for a task that is cancelled, as removing a temporary file.
 

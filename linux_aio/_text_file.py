@@ -148,7 +148,8 @@ class TextFile(_TextBase):
             if size < 0:
                 data = await self._file._read_all()
                 decoder = self._decoder or self._make_decoder()
-                result: str = self._take(-1) + decoder.decode(data, True)
+                text: str = decoder.decode(data, True)  # first: if it fails, what is there stays
+                result: str = self._take(-1) + text
                 self._fill(None)
                 self._snapshot = None
                 return result

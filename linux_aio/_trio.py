@@ -53,23 +53,27 @@ class Run:
         task, and the program may wait for the readability of any of its own.
         """
         try:
-            await self._watch(lambda: True)
+            while True:
+                await self._wait_and_call()
         finally:
             # Trio ends system tasks last. Others of these may wait for memory that the kernel
             # still writes to: they are woken here.
             with self._trio.CancelScope(shield=True):
-                await self._watch(self._is_awaited)
+                while self._is_awaited():
+                    # who is woken by a context that closes, or cancelled, makes nothing readable
+                    await self._trio.lowlevel.checkpoint()
+                    if self._is_awaited():
+                        with self._trio.move_on_after(0.01):
+                            await self._wait_and_call()
             self._close()
 
-    async def _watch(self, goes_on: Callable[[], bool]) -> None:
-        wait_readable = self._trio.lowlevel.wait_readable
+    async def _wait_and_call(self) -> None:
         epoll = self._epoll
-        while goes_on():
-            await wait_readable(epoll)
-            for fd, _ in epoll.poll(0):
-                watcher = self._readers.get(fd)
-                if watcher is not None:
-                    watcher()
+        await self._trio.lowlevel.wait_readable(epoll)
+        for fd, _ in epoll.poll(0):
+            watcher = self._readers.get(fd)
+            if watcher is not None:
+                watcher()
 
     def _is_awaited(self) -> bool:
         return any(watcher.is_awaited for watcher in self._readers.values())

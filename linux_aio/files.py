@@ -7,6 +7,7 @@ import codecs
 import inspect
 import io
 import locale
+import operator
 import os
 import sys
 import warnings
@@ -280,6 +281,10 @@ def open(  # noqa: A001
     if direct and "a" in mode:
         msg = "can't append with direct=True"
         raise ValueError(msg)
+    buffering = operator.index(buffering)
+    if not -(1 << 31) <= buffering < 1 << 31:
+        msg = "Python int too large to convert to C int"
+        raise OverflowError(msg)
     text: tuple[str, str, str | None] | None = None
     if parsed.is_text:
         text = _text_arguments(encoding, errors, newline)

@@ -395,3 +395,97 @@ def test_in_trio(tmp_path: Path) -> None:
     before = descriptors()
     trio.run(main)
     assert descriptors() <= before
+
+
+def plain_run(main: Any) -> None:
+    """A loop that is closed without its tasks being cancelled."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # it complains of the tasks
+    try:
+        loop.run_until_complete(main)
+    finally:
+        loop.close()
+
+
+def trio_run(main: Any) -> None:
+    async def awaited() -> None:
+        await main
+
+    pytest.importorskip("trio").run(awaited)
+
+
+@pytest.mark.parametrize("runner", [run, plain_run, trio_run])
+@pytest.mark.parametrize("how", ["dropped", "after its context"])
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+@pytest.mark.parametrize("count", [1, 10])
+def test_a_file_that_the_loops_end_leaves_open_is_written(
+    tmp_path: Path, runner: Any, how: str, mode: str, count: int
+) -> None:
+    if runner is not run and mode == "ab":
+        return  # what is on its way then may be written: it is not written again
+    path = tmp_path / "file"
+    piece = b"gathered" if count == 1 else b"x" * 300_000
+
+    async def main() -> None:
+        async with linux_aio.AIOContext() as context:
+            file: Any = await linux_aio.open(
+                path, mode, context=context if how == "after its context" else None
+            )
+            for _ in range(count):
+                await file.write(piece)
+            if how == "dropped":
+                del file
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the file, and of a task that never began
+        runner(main())
+        gc.collect()
+    assert path.read_bytes() == piece * count
+    run(settle_below(tmp_path))
+
+
+def test_a_close_that_is_cancelled_by_the_loops_end_writes(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    async def main(turns: int) -> None:
+        file = await linux_aio.open(path, "wb")
+        await file.write(b"gathered")
+        closing = asyncio.ensure_future(file.close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing.cancel()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # one never came to its first step
+        for turns in range(5):
+            run(main(turns))
+            gc.collect()
+            assert path.read_bytes() == b"gathered"
+            path.unlink()
+
+
+@pytest.mark.parametrize("wrong", [4096.5, "1", None, 1 << 31, -(1 << 31) - 1])
+def test_a_size_of_the_buffer_that_is_none(tmp_path: Path, wrong: Any) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises((TypeError, OverflowError)) as wanted:
+        open(tmp_path / "file", "rb", buffering=wrong).close()
+    with pytest.raises(wanted.type):
+        linux_aio.open(tmp_path / "file", "rb", buffering=wrong)
+
+
+def test_text_before_what_is_no_text_is_there_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abcdefgh\xe3\x81")
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file", encoding="utf-8") as file:
+            assert await file.read(3) == "abc"
+            with pytest.raises(UnicodeDecodeError):
+                await file.read()
+            assert await file.read(4) == "defg"
+
+    with open(tmp_path / "file", encoding="utf-8") as file:
+        assert file.read(3) == "abc"
+        with pytest.raises(UnicodeDecodeError):
+            file.read()
+        assert file.read(4) == "defg"
+    run(main())

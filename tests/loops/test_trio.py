@@ -10,10 +10,12 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
+import linux_aio
 from linux_aio import AIOContext, AIOOperation
 from support.fusefs import HoldingFS
 from support.measure import soon
@@ -468,3 +470,19 @@ def test_a_deadline_of_the_testing_clock(file: IO[bytes], pipe: tuple[int, int])
             assert await ctx.read(1, file, BLOCK) == b"\1"
 
     trio.run(main, clock=testing.MockClock(autojump_threshold=0.01))
+
+
+def test_a_run_ends_though_a_file_outlives_its_context(tmp_path: Path) -> None:
+    """Who waits for what a context gives up as it closes is woken without an event."""
+
+    async def main() -> None:
+        async with AIOContext() as context:
+            file: Any = await linux_aio.open(tmp_path / "file", "wb", context=context)
+            for _ in range(10):
+                await file.write(b"x" * 300_000)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        for _ in range(30):
+            trio.run(main)
+    assert (tmp_path / "file").stat().st_size == 3_000_000
