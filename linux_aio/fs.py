@@ -185,7 +185,11 @@ async def _mode(path: Any, context: AIOContext | None, *, follow_symlinks: bool 
     """Return st_mode, or 0 if there is no such file."""
     try:
         return (await stat(path, follow_symlinks=follow_symlinks, context=context)).st_mode
-    except (OSError, ValueError):
+    except OSError:
+        return 0
+    except ValueError:  # of a path that no file can have
+        if context is not None and context.closed:
+            raise
         return 0
 
 
@@ -243,7 +247,11 @@ async def ismount(path: Path, *, context: AIOContext | None = None) -> bool:
         above: Any = b".." if isinstance(spelled, bytes) else ".."
         parent = os.path.join(spelled, above)
         other = await lstat(parent, context=context)
-    except (OSError, ValueError):
+    except OSError:
+        return False
+    except ValueError:  # of a path that no file can have
+        if context is not None and context.closed:
+            raise
         return False
     return own.st_dev != other.st_dev or own.st_ino == other.st_ino
 
@@ -452,8 +460,9 @@ async def link(
     `src` is the file, `dst` the new name. FileExistsError if there is such a name, OSError with
     EXDEV on another file system.
     """
-    # os.link calls link(2), which does not follow, unless it is told otherwise or given an fd
-    follows = follow_symlinks and (src_dir_fd is not None or dst_dir_fd is not None)
+    # up to Python 3.13 os.link calls link(2), which does not follow, unless it is given an fd
+    has_fd = src_dir_fd is not None or dst_dir_fd is not None
+    follows = follow_symlinks and (has_fd or sys.version_info >= (3, 14))
     await _of(context)._link(src, dst, src_dir_fd, dst_dir_fd, follows)
 
 
@@ -567,8 +576,9 @@ async def utime(
             raise OverflowError(msg)
         else:
             # rounded down, as os.utime does
-            seconds = value // 1
-            parts += (int(seconds), int((value - seconds) * 1e9))
+            fraction, seconds = math.modf(value)
+            less, nanoseconds = divmod(math.floor(fraction * 1e9), 1_000_000_000)
+            parts += (int(seconds) + less, nanoseconds)
     await _set_times(context, path, *parts, dir_fd, follow_symlinks)
 
 
@@ -886,7 +896,10 @@ async def move(
     separator: Any = b"/" if isinstance(source, bytes) else "/"
     real: Any = dst
     if await isdir(target, context=context):
-        if await _are_same(source, target, context):
+        if await _are_same(source, target, context) and not (
+            # up to Python 3.12 a link to the directory is not moved into it
+            sys.version_info >= (3, 13) and await islink(source, context=context)
+        ):
             await rename(source, target, context=context)
             return None
         real = os.path.join(target, os.path.basename(source.rstrip(separator)))
@@ -950,6 +963,8 @@ async def sendfile(
     is 0 at the end of the file. See sendfile(2).
     """
     ctx = _of(context)
+    if offset is not None and offset < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     place = -1 if offset is None else offset
     while True:
         with contextlib.suppress(OSError):

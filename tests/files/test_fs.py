@@ -586,3 +586,64 @@ def test_a_directory_that_is_not_looked_at(folder: Path) -> None:
                 assert got == outcome(partial(os.unlink, name, dir_fd=wrong))
 
     run(use)
+
+
+def test_what_a_closed_context_knows(folder: Path) -> None:
+    questions = (fs.exists, fs.lexists, fs.isfile, fs.isdir, fs.islink, fs.ismount)
+
+    async def use() -> None:
+        async with AIOContext() as context:
+            assert await fs.exists(folder, context=context)
+        for question in questions:
+            with pytest.raises(ValueError, match="closed"):
+                await question(folder, context=context)
+
+    run(use)
+
+
+@pytest.mark.parametrize("offset", [-1, -5, 1 << 70, "a", 1.5])
+def test_sendfile_from_nowhere(tmp_path: Path, offset: Any) -> None:
+    (tmp_path / "file").write_bytes(b"contents")
+    source = os.open(tmp_path / "file", os.O_RDONLY)
+    target = os.open(tmp_path / "target", os.O_WRONLY | os.O_CREAT)
+    with pytest.raises((OSError, OverflowError, TypeError)) as wanted:
+        os.sendfile(target, source, offset, 5)
+
+    async def use() -> None:
+        with pytest.raises(wanted.type) as got:
+            await fs.sendfile(target, source, offset, 5)
+        assert getattr(got.value, "errno", None) == getattr(wanted.value, "errno", None)
+
+    run(use)
+    assert (tmp_path / "target").read_bytes() == b""
+    os.close(source)
+    os.close(target)
+
+
+def test_move_of_a_link_to_the_directory_that_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    populate(tmp_path / "ours")
+    populate(tmp_path / "theirs")
+    monkeypatch.chdir(tmp_path / "theirs")
+    wanted = outcome(lambda: shutil.move("to-sub", "sub"))
+    monkeypatch.chdir(tmp_path / "ours")
+
+    async def use() -> Any:
+        return await awaited_outcome(lambda: fs.move("to-sub", "sub"))
+
+    assert run(use) == wanted
+    assert picture(tmp_path / "ours") == picture(tmp_path / "theirs")
+
+
+@pytest.mark.parametrize("times", [(-1e-20, -1e-20), (-1e-10, -0.1), (1e9 + 0.7, -1.5)])
+def test_times_before_1970(tmp_path: Path, times: tuple[float, float]) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.touch()
+    theirs.touch()
+    os.utime(theirs, times)
+    run(lambda: fs.utime(ours, times))
+    assert (ours.stat().st_atime_ns, ours.stat().st_mtime_ns) == (
+        theirs.stat().st_atime_ns,
+        theirs.stat().st_mtime_ns,
+    )
