@@ -30,6 +30,10 @@ RANGE_BYTES = 1 << 25
 # Writes in flight: each has a thread, since a write that extends or allocates waits for others.
 WRITERS = 4
 
+# Attributes that describe the contents; and the access control list.
+_OF_CONTENTS = frozenset({"security.capability", "security.ima", "security.evm"})
+_ACCESS_LIST = "system.posix_acl_access"
+
 # What direct writes need at most.
 _BLOCK = 4096
 
@@ -128,9 +132,22 @@ class NewFile:
         try:
             mode = stat.S_IMODE(os.stat(self._target).st_mode)
         except FileNotFoundError:
-            mode = 0o666 & ~_umask()
+            os.fchmod(self.fd, 0o666 & ~_umask())
+            return
         self.take_owner()
+        self._take_attributes()
         os.fchmod(self.fd, mode)
+
+    def _take_attributes(self) -> None:
+        """Give it the extended attributes, access control lists among them, as far as allowed."""
+        with contextlib.suppress(OSError):
+            names = os.listxattr(self._target)
+            for name in names:
+                if name not in _OF_CONTENTS:
+                    with contextlib.suppress(OSError):
+                        os.setxattr(self.fd, name, os.getxattr(self._target, name))
+            if _ACCESS_LIST not in names:
+                os.removexattr(self.fd, _ACCESS_LIST)  # that the folder has given it
 
     def take_name(self, durable: bool) -> None:
         """Give the file the target's name, or raise FileExistsError if another file has it."""

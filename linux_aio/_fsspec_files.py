@@ -127,10 +127,12 @@ class OpenFile(io.IOBase):
     def close(self) -> None:
         if self.closed:
             return
-        if self.fs.durable and self.mode != "rb":
-            self.f.flush()
-            os.fsync(self.f.fileno())
-        self.f.close()
+        try:
+            if self.fs.durable and self.mode != "rb":
+                self.f.flush()
+                os.fsync(self.f.fileno())
+        finally:
+            self.f.close()
 
     def read(self, size: int | None = -1, /) -> bytes:
         data: bytes = self.f.read(size)

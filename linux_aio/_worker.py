@@ -7,6 +7,7 @@ awaitables of the extension are used, so that every kind of loop will do that th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import select
@@ -27,8 +28,12 @@ class Stopped(Exception):  # noqa: N818 - no error: the caller gave up
 class Worker(Generic[_T]):
     """A thread that runs `function(worker)`, which calls `worker.check()` now and then."""
 
-    def __init__(self, function: Callable[[Worker[_T]], _T]) -> None:
+    def __init__(
+        self, function: Callable[[Worker[_T]], _T], stop: Callable[[], None] | None = None
+    ) -> None:
         self._function = function
+        self._tell = stop  # told by stop(), beside check()
+        self._loop: Any = asyncio._get_running_loop()
         self._result: _T | None = None
         self._error: BaseException | None = None
         self._stop = threading.Event()
@@ -64,6 +69,13 @@ class Worker(Generic[_T]):
     def stop(self) -> None:
         """Ask the thread to end soon."""
         self._stop.set()
+        if self._tell is not None:
+            self._tell()
+
+    def stop_for_nobody(self) -> None:
+        """The same if the loop, in which somebody would take what it brings, runs no more."""
+        if self._loop is not None and not self._loop.is_running():
+            self.stop()
 
     def check(self) -> None:
         """For the thread: Stopped if it is to end."""
@@ -121,6 +133,17 @@ def _close_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_close_in_child)
+
+
+def _stop_for_nobody() -> None:
+    """At the end of the interpreter, which waits for threads."""
+    for worker in list(_workers):
+        worker.stop_for_nobody()
+
+
+# concurrent.futures ends its threads by this as well
+with contextlib.suppress(AttributeError, RuntimeError):
+    threading._register_atexit(_stop_for_nobody)  # type: ignore[attr-defined]
 
 
 def _runs_trio() -> bool:

@@ -86,6 +86,10 @@ class ShortFileError(EOFError):
         super().__init__(message)
         self.transfer = transfer
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle: the arguments."""
+        return type(self), (*self.args, self.transfer)
+
 
 def load_into(
     file: FileOrPath,
@@ -330,6 +334,17 @@ async def acopy(
     return await run_in_thread(work, progress)
 
 
+async def copy_contents(source: str, target: str, *, direct: Direct, durable: bool) -> Transfer:
+    """As acopy, without modes, times and attributes, as shutil.copyfile. For linux_aio.fsspec."""
+    options = _Options(direct, None, None)
+
+    def work(check: Callable[[], None], _: Progress | None) -> Transfer:
+        clock = _Clock(None, check)
+        return _copy(source, target, options, durable, None, clock, only_contents=True)
+
+    return await run_in_thread(work, None)
+
+
 def _copy(
     source: StrOrBytesPath,
     target: StrOrBytesPath,
@@ -337,6 +352,8 @@ def _copy(
     durable: bool,
     verify: str | None,
     clock: _Clock,
+    *,
+    only_contents: bool = False,
 ) -> Transfer:
     if verify is not None and hashlib.new(verify).digest_size == 0:
         raise ValueError(f"{verify} has no digest of a fixed size")
@@ -350,8 +367,11 @@ def _copy(
             transfer = _copy_data(opened, new, target_path, options, durable, clock)
             if verify is not None:
                 _verify(opened, new, verify, clock)
-            new.take_owner()
-            shutil.copystat(f"/proc/self/fd/{opened.buffered}", new.path)
+            if only_contents:
+                new.take_mode()
+            else:
+                new.take_owner()
+                shutil.copystat(f"/proc/self/fd/{opened.buffered}", new.path)
             if durable:
                 os.fsync(new.fd)
             clock.tick(transfer.nbytes)  # the last chance to give up
@@ -461,7 +481,7 @@ async def read_many(
             answer = reader.run(*arguments)
             return clock.transfer(answer, source)[0], source.name
 
-    async with Worker(work) as worker:
+    async with Worker(work, reader.stop) as worker:
         try:
             finished = False
             short: _Group | None = None
@@ -531,8 +551,9 @@ def _merge(
         raise ValueError("max_gap and max_merge must not be negative")
     if memory <= 0:
         raise ValueError("memory must be positive")
-    for given_offset, given_length in ranges:
-        offset, length = operator.index(given_offset), operator.index(given_length)
+    # Python's own integers: those of NumPy have their limits
+    ranges = [(operator.index(offset), operator.index(length)) for offset, length in ranges]
+    for offset, length in ranges:
         if offset < 0 or length < 0:
             raise ValueError(f"a range must not be negative: ({offset}, {length})")
         if offset + length > _LARGEST_OFFSET:

@@ -436,7 +436,9 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
             await replace_file(target, data, exclusive=exclusive, durable=self.durable)
             callback.absolute_update(len(data))
             return
-        transfer = await bulk.acopy(source, target, direct=self.direct, durable=self.durable)
+        transfer = await bulk.copy_contents(
+            source, target, direct=self.direct, durable=self.durable
+        )
         callback.absolute_update(transfer.nbytes)
 
     # --- open files

@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import operator
 import os
+import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -92,7 +94,9 @@ def _picked_rows(rows: slice | range | Sequence[int], shape: tuple[int, ...]) ->
     count = shape[0]
     if isinstance(rows, slice):
         return range(count)[rows]
-    picked: Sequence[int] = rows if isinstance(rows, range) else [int(row) for row in rows]
+    picked: Sequence[int] = (
+        rows if isinstance(rows, range) else [operator.index(row) for row in rows]
+    )
     for row in picked:
         if not -count <= row < count:
             raise IndexError(f"row {row} of an array of {count} rows")
@@ -160,6 +164,10 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
     if array.dtype.hasobject:
         raise ValueError("an array of Python objects can't be saved: it would be a pickle")
     target = os.path.realpath(os.fsdecode(path))
+    if not _is_to_be_replaced(target):
+        with open(target, "wb") as file:
+            np.lib.format.write_array(file, array, allow_pickle=False)
+        return
     with contextlib.closing(_copying.NewFile(target)) as new:
         new.take_mode()
         with open(new.fd, "wb", closefd=False) as file:
@@ -167,3 +175,11 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
         if durable:
             os.fsync(new.fd)
         new.replace_target(durable)
+
+
+def _is_to_be_replaced(target: str) -> bool:
+    """Whether it is a regular file, or will be one; a device, FIFO or socket stays what it is."""
+    try:
+        return stat.S_ISREG(os.stat(target).st_mode)
+    except FileNotFoundError:
+        return True

@@ -29,6 +29,9 @@ _MOST_HEADER_BYTES = 100_000_000
 
 _FIELDS = ("dtype", "shape", "data_offsets")
 
+# How many seconds a thread waits before it looks whether the program is at its end.
+_PATIENCE = 0.2
+
 # Bits of an element; what it is called in NumPy, if it is there; and in PyTorch.
 _TYPES: dict[str, tuple[int, str | None, str | None]] = {
     "BOOL": (8, "bool", "bool"),
@@ -123,17 +126,19 @@ def iter_file(
     arrived: queue.SimpleQueue[list[tuple[str, Any]] | BaseException | None] = queue.SimpleQueue()
     room = threading.Semaphore(2)  # groups: one that is read, one that the program has
     given_up = threading.Event()
+    takers = [threading.current_thread()]  # the last one
 
-    def check(done: int, total: int) -> None:
-        if given_up.is_set():
+    def check(done: int = 0, total: int = 0) -> None:
+        # The interpreter's end waits for this thread: it must not wait for the main thread then.
+        if given_up.is_set() or not (takers[0].is_alive() or takers[0] is not main_thread):
             raise InterruptedError
 
     def read() -> None:
         try:
             for group in _groups(parts, max(memory // 2, 1)):
-                room.acquire()
-                if given_up.is_set():
-                    return
+                while not room.acquire(timeout=_PATIENCE):
+                    check()
+                check()
                 made = [(part, *make(part)) for part in group]
                 load_into(
                     path,
@@ -147,6 +152,7 @@ def iter_file(
         except BaseException as error:
             arrived.put(error)
 
+    main_thread = threading.main_thread()
     thread = threading.Thread(target=read, name="linux_aio safetensors")
     thread.start()
     try:
@@ -155,6 +161,7 @@ def iter_file(
                 raise item
             while item:
                 yield item.pop(0)
+                takers[0] = threading.current_thread()
             room.release()
     finally:
         given_up.set()

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import gc
 import os
+import pickle
 import random
 import signal
 import threading
@@ -654,3 +655,61 @@ def test_ranges_that_are_too_far_behind_the_end(tmp_path: Path, start: int) -> N
                 pass
 
     run(main())
+
+
+def test_an_error_can_be_pickled() -> None:
+    error = ShortFileError("it ended", Transfer(1, 2.0, "threads", False, 3, 4))
+    copied = pickle.loads(pickle.dumps(error))
+    assert (type(copied), str(copied), copied.transfer) == (
+        ShortFileError,
+        "it ended",
+        error.transfer,
+    )
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64"])
+def test_ranges_of_numpys_numbers(path: Path, kind: str) -> None:
+    numpy = pytest.importorskip("numpy")
+    largest = min(numpy.iinfo(kind).max, SIZE - 200)
+    starts = numpy.array([0, largest // 3, largest // 2, largest - 5], kind)
+    lengths = numpy.array([3, 5, min(100, largest), 5], kind)
+    ranges = list(zip(starts, lengths, strict=True))
+
+    async def main(ordered: bool) -> dict[int, bytes]:
+        return {
+            index: bytes(data) async for index, data in read_many(path, ranges, ordered=ordered)
+        }
+
+    wanted = {
+        index: DATA[int(start) : int(start) + int(length)]
+        for index, (start, length) in enumerate(ranges)
+    }
+    for ordered in (False, True):
+        assert run(main(ordered)) == wanted
+
+
+@pytest.mark.parametrize("ending", ["dropped", "kept"])
+def test_a_program_ends_though_nobody_takes_the_rest(tmp_path: Path, ending: str) -> None:
+    (tmp_path / "file").write_bytes(bytes(20 << 20))
+    program = """
+        import asyncio, sys
+        from linux_aio.bulk import read_many
+
+        kept = []
+
+        async def main():
+            ranges = [(i << 20, 1 << 20) for i in range(20)]
+            reading = read_many(sys.argv[1], ranges, memory=1 << 20, max_gap=0, max_merge=0)
+            if sys.argv[2] == "kept":
+                kept.append(reading)
+            async for _ in reading:
+                break
+
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)
+        loop.run_until_complete(main())
+        loop.close()
+    """
+    process = start_program(program, tmp_path / "file", ending)
+    process.communicate(timeout=60)
+    assert process.returncode == 0

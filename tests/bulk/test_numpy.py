@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -156,3 +158,26 @@ def test_arrays_of_many_threads(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(load_and_drop, range(8)))
+
+
+def test_what_is_no_regular_file_stays_what_it_is(tmp_path: Path) -> None:
+    device = tmp_path / "device"
+    device.symlink_to("/dev/null")
+    fast.save(device, np.zeros(3))
+    assert stat.S_ISCHR(device.stat().st_mode)
+    os.mkfifo(tmp_path / "fifo")
+    end = os.open(tmp_path / "fifo", os.O_RDWR)
+    with contextlib.suppress(OSError):  # NumPy itself can't write to one
+        fast.save(tmp_path / "fifo", np.zeros(3))
+    os.close(end)
+    assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
+    with pytest.raises(IsADirectoryError):
+        fast.save(tmp_path, np.zeros(3))
+    assert sorted(os.listdir(tmp_path)) == ["device", "fifo"]
+
+
+@pytest.mark.parametrize("rows", [[1.0], ["1"], [np.True_]])
+def test_rows_that_are_no_numbers_of_rows(tmp_path: Path, rows: Any) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((4, 3)))
+    with pytest.raises(TypeError):
+        fast.load(tmp_path / "a.npy", rows=rows)

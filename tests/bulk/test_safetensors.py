@@ -26,6 +26,7 @@ from linux_aio.safetensors import (  # noqa: E402
     load_file,
     read_header,
 )
+from support.programs import run_program  # noqa: E402
 
 pytestmark = pytest.mark.engine_independent
 
@@ -254,3 +255,18 @@ def test_headers_that_are_nearly_right(
     order.shuffle(entries)
     with TemporaryDirectory() as folder:
         agrees(build(dict(entries), bytes(end)), Path(folder, "file"))
+
+
+def test_a_program_ends_though_nobody_takes_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "file.safetensors"
+    oracle.save_file({f"t{i}": np.zeros(1 << 20, "u1") for i in range(20)}, path)
+    run_program(
+        """
+        import sys
+        from linux_aio.safetensors import iter_file
+
+        kept = iter_file(sys.argv[1], memory=2 << 20)
+        next(kept)
+        """,
+        path,
+    )

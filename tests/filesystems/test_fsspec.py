@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import io
 import os
@@ -528,3 +529,52 @@ def test_parts_that_can_not_be_read(aio: AioFileSystem, tmp_path: Path) -> None:
         assert [type(part) for part in found] == [OSError] * 20
         with pytest.raises(OSError, match="Input/output"):
             aio.cat_ranges([str(path)] * 20, [0] * 20, [5] * 20, on_error="raise")
+
+
+@pytest.mark.parametrize("size", [100, (1 << 20) + 1])
+@pytest.mark.parametrize("method", ["cp_file", "get_file", "put_file"])
+def test_a_copy_has_a_mode_and_times_of_its_own(
+    aio: AioFileSystem, tmp_path: Path, method: str, size: int
+) -> None:
+    source, new, old = tmp_path / "source", tmp_path / "new", tmp_path / "old"
+    source.write_bytes(b"x" * size)
+    source.chmod(0o600)
+    os.utime(source, (1, 1))
+    modes = []
+    for fs in (LOCAL, aio):
+        old.write_bytes(b"")
+        old.chmod(0o604)
+        for target in (new, old):
+            getattr(fs, method)(str(source), str(target))
+            assert target.stat().st_size == size
+            assert target.stat().st_mtime > 1
+            modes.append(stat.S_IMODE(target.stat().st_mode))
+            target.unlink()
+    assert modes[:2] == modes[2:]
+
+
+def test_a_new_content_keeps_attributes(aio: AioFileSystem, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    attributes = {}
+    with contextlib.suppress(OSError):  # a file system without them
+        os.setxattr(path, "user.note", b"kept")
+        attributes["user.note"] = b"kept"
+    with aio.open(str(path), "wb") as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    for name, value in attributes.items():
+        assert os.getxattr(path, name) == value
+    aio.pipe_file(str(path), b"newer")
+    for name, value in attributes.items():
+        assert os.getxattr(path, name) == value
+
+
+@pytest.mark.parametrize("mode", ["ab", "r+b", "wb"])
+def test_a_close_that_fails_closes(tmp_path: Path, mode: str) -> None:
+    durable = AioFileSystem(durable=True)
+    file = durable.open("/dev/full", mode)
+    file.write(b"x")
+    with pytest.raises(OSError, match="No space"):
+        file.close()
+    assert file.closed
