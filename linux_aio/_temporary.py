@@ -49,8 +49,7 @@ async def _carry_out(
         except Exception as error:
             errors.append(error)
         if is_given_up and results:
-            with contextlib.suppress(OSError):
-                await undo(results.pop())
+            await _quietly(undo(results.pop()))
         gate.set()
 
     spawn(work)
@@ -68,8 +67,14 @@ async def _carry_out(
 
 
 async def _quietly(undoing: Awaitable[None]) -> None:
-    with contextlib.suppress(OSError):
+    # an exception that leaves a system task of Trio's ends the run
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
         await undoing
+
+
+def _usable(context: Any) -> Any:
+    """Return the context, or the loop's if the program has closed it meanwhile."""
+    return loop_context() if context.closed else context
 
 
 # --- names
@@ -146,9 +151,8 @@ class _Removal:
             await complete(self._remove, self._unlink)
 
     async def _remove(self) -> None:
-        context: Any = loop_context() if self._context.closed else self._context
         with contextlib.suppress(FileNotFoundError):
-            await context._unlink(self._path)
+            await _usable(self._context)._unlink(self._path)
 
     async def _remove_quietly(self) -> None:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
@@ -290,7 +294,7 @@ class _TemporaryFile:
         fd, path = made
         _close_soon(fd)
         if self._has_name:
-            await self._context._unlink(path)
+            await _usable(self._context)._unlink(path)
 
     async def _open(self) -> Any:
         opening, self._opening = self._opening, None  # which refers to this object
@@ -420,7 +424,7 @@ class _TemporaryDirectory:
         await self._context._mkdir(path, 0o700)
 
     async def _undo(self, made: tuple[None, Any]) -> None:
-        await self._context._rmdir(made[1])
+        await _usable(self._context)._rmdir(made[1])
 
     async def __aexit__(
         self,
@@ -434,8 +438,7 @@ class _TemporaryDirectory:
     async def cleanup(self) -> None:
         """Remove the directory and what is in it."""
         self._pid = 0
-        context = loop_context() if self._context.closed else self._context
-        await _remove_stubborn(context, self.name, self._ignore_errors)
+        await _remove_stubborn(_usable(self._context), self.name, self._ignore_errors)
 
     async def _cleanup_quietly(self) -> None:
         with contextlib.suppress(OSError, ValueError, RuntimeError):

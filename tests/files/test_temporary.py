@@ -11,12 +11,13 @@ import os
 import stat
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from linux_aio import fs
+from linux_aio import AIOContext, fs
 from support import any_loop as loops
 from support.files import let_others_pass
 from support.forked import in_child
@@ -313,3 +314,27 @@ def test_a_loop_that_ends_while_they_are_removed(tmp_path: Path) -> None:
     for turns in (0, 1, 2, 5, 20, 100):
         run_asyncio(main(turns))
         assert os.listdir(tmp_path) == []
+
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "file": fs.NamedTemporaryFile,
+    "file without a name": fs.TemporaryFile,
+    "directory": fs.TemporaryDirectory,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_context_that_is_closed_while_they_are_made(tmp_path: Path, kind: str) -> None:
+    async def use(context: AIOContext) -> None:
+        async with KINDS[kind](dir=tmp_path, context=context):
+            await loops.current.sleep(60)
+
+    async def main(turns: int) -> None:
+        async with AIOContext() as context, loops.current.group() as group:
+            group.start(use, context)
+            await loops.current.turns(turns)
+            group.cancel()
+        await loops.current.until(lambda: not os.listdir(tmp_path))
+
+    for turns in range(12):
+        run(partial(main, turns))
