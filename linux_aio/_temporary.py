@@ -11,11 +11,11 @@ import shutil
 import stat
 import tempfile as _tempfile
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._core import _close_soon
 from ._file import File, new_gate
-from ._loop_context import complete, loop_context, spawn
+from ._loop_context import complete, loop_context, put_off_cancellation, spawn
 from ._text_file import TextFile
 from ._trees import remove_tree
 from .files import _Opening
@@ -34,12 +34,39 @@ __all__ = ["NamedTemporaryFile", "TemporaryDirectory", "TemporaryFile"]
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_"
 
 
+# What a file or directory was made with (its descriptor, or None), and its path, or None.
+_Made: TypeAlias = tuple[Any, Any]
+
+
+async def _undo(context: Any, made: _Made, remove: str, remove_now: Callable[[Any], None]) -> None:
+    """Close and remove what nobody gets, also for a task that is cancelled."""
+    fd, path = made
+    if fd is not None:
+        _close_soon(fd)
+    if path is None:
+        return
+
+    def carry_out_now() -> None:
+        with contextlib.suppress(OSError):
+            remove_now(path)
+
+    async def carry_out() -> None:
+        try:
+            await getattr(loop_context() if context.closed else context, remove)(path)
+        except OSError:
+            pass
+        except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
+            carry_out_now()
+
+    await complete(carry_out, carry_out_now)
+
+
 async def _carry_out(
-    function: Callable[[], Awaitable[Any]], undo: Callable[[Any], Awaitable[None]]
-) -> Any:
-    """Return what function() gives. Cancelled meanwhile, what it has made is undone in the end."""
+    function: Callable[[], Awaitable[_Made]], undo: Callable[[_Made], Awaitable[None]]
+) -> _Made:
+    """Return what function() has made. Cancelled meanwhile, that is undone in the end."""
     gate = new_gate()
-    results: list[Any] = []
+    results: list[_Made] = []
     errors: list[Exception] = []
     is_given_up = False
 
@@ -49,7 +76,7 @@ async def _carry_out(
         except Exception as error:
             errors.append(error)
         if is_given_up and results:
-            await _quietly(undo(results.pop()))
+            await undo(results.pop())
         gate.set()
 
     spawn(work)
@@ -58,23 +85,11 @@ async def _carry_out(
     except BaseException:
         is_given_up = True
         if results:
-            result = results.pop()
-            spawn(lambda: _quietly(undo(result)))
+            await undo(results.pop())
         raise
     if errors:
         raise errors.pop()
     return results.pop()
-
-
-async def _quietly(undoing: Awaitable[None]) -> None:
-    # an exception that leaves a system task of Trio's ends the run
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
-        await undoing
-
-
-def _usable(context: Any) -> Any:
-    """Return the context, or the loop's if the program has closed it meanwhile."""
-    return loop_context() if context.closed else context
 
 
 # --- names
@@ -118,16 +133,33 @@ class _Names:
             found = await _temporary_directory(context)
         return os.path.abspath(self._convert(found))  # noqa: ASYNC240
 
-    async def make(self, context: AIOContext, make: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Return make(path) of a path that nobody has, and the path."""
+    async def make(
+        self,
+        context: AIOContext,
+        make: Callable[[Any], Any],
+        undo: Callable[[_Made], Awaitable[None]],
+    ) -> _Made:
+        """Return what make(path), a call of the context's, gives of a new path, and the path.
+
+        The loop's end cancels this. What has begun is waited for then, and undone.
+        """
         directory = await self.directory(context)
         convert = self._convert
         for _ in range(_tempfile.TMP_MAX):
             middle = "".join(random.SystemRandom().choices(_CHARACTERS, k=8))
             name = convert(self._prefix) + convert(middle) + convert(self._suffix)
             path = os.path.join(directory, name)
-            with contextlib.suppress(FileExistsError):
-                return await make(path), path
+            made: list[Any] = []
+            try:
+                started = make(path)
+                started._start()
+                return await put_off_cancellation(started, made.append), path
+            except FileExistsError:
+                continue
+            except BaseException:
+                for one in made:
+                    await undo((one, path))
+                raise
         msg = "No usable temporary file name found"
         raise FileExistsError(errno.EEXIST, msg)
 
@@ -151,12 +183,17 @@ class _Removal:
             await complete(self._remove, self._unlink)
 
     async def _remove(self) -> None:
+        context: Any = loop_context() if self._context.closed else self._context
         with contextlib.suppress(FileNotFoundError):
-            await _usable(self._context)._unlink(self._path)
+            await context._unlink(self._path)
 
     async def _remove_quietly(self) -> None:
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
+        try:
             await self._remove()
+        except OSError:
+            pass
+        except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
+            self._unlink()
 
     def _unlink(self, unlink: Callable[[Any], None] = os.unlink) -> None:
         with contextlib.suppress(OSError):
@@ -274,27 +311,26 @@ class _TemporaryFile:
                 directory = await self._names.directory(self._context)
                 fd: int = await self._context._open(directory, os.O_RDWR | os.O_TMPFILE, 0o600)
                 return fd
-        fd, self._path = await _carry_out(
-            lambda: self._names.make(self._context, self._create), self._undo
-        )
-        return fd
+        fd, self._path = await _carry_out(self._create, self._undo)
+        return int(fd)
 
-    async def _create(self, path: Any) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        fd: int = await self._context._open(path, flags, 0o600)
-        if not self._has_name:
-            try:
-                await self._context._unlink(path)
-            except BaseException:
-                _close_soon(fd)
-                raise
-        return fd
-
-    async def _undo(self, made: tuple[int, Any]) -> None:
-        fd, path = made
-        _close_soon(fd)
+    async def _create(self) -> _Made:
+        fd, path = await self._names.make(self._context, self._open_new, self._undo)
         if self._has_name:
-            await _usable(self._context)._unlink(path)
+            return fd, path
+        try:
+            await self._context._unlink(path)
+        except BaseException:
+            await self._undo((fd, path))
+            raise
+        return fd, None
+
+    def _open_new(self, path: Any) -> Any:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        return self._context._open(path, flags, 0o600)
+
+    async def _undo(self, made: _Made) -> None:
+        await _undo(self._context, made, "_unlink", os.unlink)
 
     async def _open(self) -> Any:
         opening, self._opening = self._opening, None  # which refers to this object
@@ -415,16 +451,16 @@ class _TemporaryDirectory:
     async def __aenter__(self) -> Any:
         self._context = loop_context() if self._given is None else self._given
         _, self.name = await _carry_out(
-            lambda: self._names.make(self._context, self._make), self._undo
+            lambda: self._names.make(self._context, self._make, self._undo), self._undo
         )
         self._pid = os.getpid() if self._delete else 0
         return self.name
 
-    async def _make(self, path: Any) -> None:
-        await self._context._mkdir(path, 0o700)
+    def _make(self, path: Any) -> Any:
+        return self._context._mkdir(path, 0o700)
 
-    async def _undo(self, made: tuple[None, Any]) -> None:
-        await _usable(self._context)._rmdir(made[1])
+    async def _undo(self, made: _Made) -> None:
+        await _undo(self._context, made, "_rmdir", os.rmdir)
 
     async def __aexit__(
         self,
@@ -438,7 +474,8 @@ class _TemporaryDirectory:
     async def cleanup(self) -> None:
         """Remove the directory and what is in it."""
         self._pid = 0
-        await _remove_stubborn(_usable(self._context), self.name, self._ignore_errors)
+        context = loop_context() if self._context.closed else self._context
+        await _remove_stubborn(context, self.name, self._ignore_errors)
 
     async def _cleanup_quietly(self) -> None:
         with contextlib.suppress(OSError, ValueError, RuntimeError):

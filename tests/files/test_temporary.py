@@ -338,3 +338,20 @@ def test_a_context_that_is_closed_while_they_are_made(tmp_path: Path, kind: str)
 
     for turns in range(12):
         run(partial(main, turns))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loop_that_ends_while_they_are_made(tmp_path: Path, kind: str) -> None:
+    async def use() -> None:
+        async with KINDS[kind](dir=tmp_path):
+            await loops.current.sleep(60)
+
+    async def main(turns: int) -> None:
+        async with loops.current.group() as group:
+            group.start(use)
+            await loops.current.turns(turns)
+            group.cancel()
+
+    for turns in range(12):
+        run(partial(main, turns))
+        assert os.listdir(tmp_path) == []
