@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "engine/call.hpp"
+#include "engine/device_queues.hpp"
 #include "engine/empty_table.hpp"
 #include "engine/eventfd_check.hpp"
 #include "engine/file_status.hpp"
@@ -41,10 +42,10 @@ std::uint64_t device_of(int fd) noexcept {
         return 0;
     }
     if (S_ISREG(status.stx_mode) || S_ISDIR(status.stx_mode)) {
-        return (std::uint64_t{status.stx_dev_major} << 32U | status.stx_dev_minor) << 1U;
+        return device_number(status.stx_dev_major, status.stx_dev_minor);
     }
     if (S_ISBLK(status.stx_mode)) {
-        return (std::uint64_t{status.stx_rdev_major} << 32U | status.stx_rdev_minor) << 1U;
+        return device_number(status.stx_rdev_major, status.stx_rdev_minor);
     }
     return of_streams;
 }

@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "check.hpp"
+#include "engine/operations/cached_path.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
 #include "few_numbers.hpp"
@@ -262,6 +263,39 @@ void release_all(Files& files, std::span<Request> requests) {
             }
         }
     }
+}
+
+// --- whose it is
+
+void test_a_path_and_a_file_of_one_device() {
+    Files files;
+    const UniqueFd folder(fixtures::succeeded(open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+    auto request = request_of(folder.get());
+    check::equal(files.hold(request), 0);
+    const auto of_path = engine::find_cached_device(AT_FDCWD, "/proc");
+    if (of_path != 0) {  // else the kernel has no openat2(2) that asks its cache
+        check::equal(of_path, request.file->device);
+    }
+    check::is_true(of_path % 2 == 0, "no stream's");
+    files.receive();
+    files.release(request.file);
+}
+
+// What is refused of one file is asked of others all the same.
+void test_a_path_that_is_refused() {
+    if (engine::find_cached_device(AT_FDCWD, "/proc") == 0) {
+        throw check::Skipped("no openat2(2) here that asks the kernel's cache");
+    }
+    std::uint64_t of_refused = 1;
+    std::uint64_t of_other = 0;
+    std::thread([&] {
+        const UniqueFd folder(fixtures::succeeded(open("/", O_PATH | O_CLOEXEC)));
+        sandbox::refuse_if(__NR_openat2, 0, static_cast<std::uint32_t>(folder.get()), EPERM);
+        of_refused = engine::find_cached_device(folder.get(), "proc");
+        of_other = engine::find_cached_device(AT_FDCWD, "/proc");
+    }).join();
+    check::equal(of_refused, 0);
+    check::is_true(of_other != 0, "it is asked");
 }
 
 // --- the right file
@@ -929,6 +963,8 @@ void test_a_program_without_standard_files() {
 
 int main() {
     return check::run({
+        {"a path and a file of one device", test_a_path_and_a_file_of_one_device},
+        {"a path that is refused", test_a_path_that_is_refused},
         {"a number that is reused on the way", test_a_number_that_is_reused_on_the_way},
         {"a number that is reused later", test_a_number_that_is_reused_later},
         {"a number that is closed", test_a_number_that_is_closed},

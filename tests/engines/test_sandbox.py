@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import subprocess
@@ -12,9 +13,12 @@ from typing import NamedTuple
 
 import pytest
 
+import linux_aio
+import linux_aio.fs
+from support.forked import in_child
 from support.paths import TESTS
 from support.programs import run_program
-from support.seccomp import Call, reason_unavailable
+from support.seccomp import Call, reason_unavailable, refuse
 
 pytestmark = [
     pytest.mark.engine("auto"),
@@ -272,3 +276,27 @@ print(found)
     path = tmp_path / "data"
     output = run_program(ENTER_LATER + source, "statx+fstat+fstatat", errno.EPERM, path)
     assert output == f"{[errno.EPERM] * 4}\n"
+
+
+@pytest.mark.engine("auto", "aio", "uring", "threads")
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM, errno.EINVAL])
+def test_paths_without_a_look_at_the_cache(error: int, tmp_path: Path) -> None:
+    """Whose a path is can't be asked then; and where the call has no RESOLVE_CACHED, as well."""
+
+    async def work() -> None:
+        async def work_on(number: int) -> bytes:
+            path = tmp_path / f"file {number}"
+            await linux_aio.write_bytes(path, b"data")
+            await linux_aio.fs.rename(path, tmp_path / f"renamed {number}")
+            return await linux_aio.read_bytes(tmp_path / f"renamed {number}")
+
+        assert await asyncio.gather(*map(work_on, range(100))) == [b"data"] * 100
+        with pytest.raises(FileNotFoundError):
+            await linux_aio.fs.stat(tmp_path / "file 1")
+
+    def in_the_sandbox() -> bool:
+        refuse(["openat2"], error)
+        asyncio.run(asyncio.wait_for(work(), 60))
+        return True
+
+    assert in_child(in_the_sandbox)

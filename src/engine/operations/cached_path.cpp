@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <array>
@@ -13,6 +12,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "engine/device_queues.hpp"
 #include "engine/local_mounts.hpp"
 
 namespace engine {
@@ -29,18 +29,37 @@ constexpr std::uint64_t resolve_cached = 0x20;
 // The kernel, or a sandbox, has no openat2(2), or none with RESOLVE_CACHED (Linux 5.12).
 std::atomic<bool> is_refused = false;
 
-int open_cached(int dir_fd, const char* path, std::uint64_t flags) noexcept {
-    errno = ENOSYS;
-    int fd = -1;
+int call_openat2(int dir_fd, const char* path, std::uint64_t flags) noexcept {
 #ifdef __NR_openat2
-    if (!is_refused.load(std::memory_order_relaxed)) {
-        OpenHow how{.flags = flags, .mode = 0, .resolve = resolve_cached};
-        fd = static_cast<int>(syscall(__NR_openat2, dir_fd, path, &how, sizeof how));
-    }
+    OpenHow how{.flags = flags, .mode = 0, .resolve = resolve_cached};
+    return static_cast<int>(syscall(__NR_openat2, dir_fd, path, &how, sizeof how));
+#else
+    errno = ENOSYS;
+    return -1;
 #endif
-    if (fd < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL)) {
+}
+
+// A file system may say so of a name, as exFAT of one that is no UTF-8. Then the root can be
+// opened.
+bool refuses_all(int error) noexcept {
+    if (error != EPERM && error != EINVAL) {
+        return error == ENOSYS;
+    }
+    const UniqueFd root(call_openat2(AT_FDCWD, "/", O_PATH | O_CLOEXEC));
+    return !root.is_open() && errno == error;
+}
+
+int open_cached(int dir_fd, const char* path, std::uint64_t flags) noexcept {
+    if (is_refused.load(std::memory_order_relaxed)) {
+        errno = ENOSYS;
+        return -1;
+    }
+    const int fd = call_openat2(dir_fd, path, flags);
+    const int error = errno;
+    if (fd < 0 && refuses_all(error)) {
         is_refused.store(true, std::memory_order_relaxed);
     }
+    errno = error;
     return fd;
 }
 
@@ -77,7 +96,7 @@ std::uint64_t find_cached_device(int dir_fd, const char* path) noexcept {
         struct statx status{};
         if (file.is_open() &&
             statx(file.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) == 0) {
-            return makedev(status.stx_dev_major, status.stx_dev_minor);
+            return device_number(status.stx_dev_major, status.stx_dev_minor);
         }
     } while (!is_refused.load(std::memory_order_relaxed) && remove_last_part(known));
     return 0;
