@@ -676,8 +676,15 @@ void AutoEngine::take_refusals() noexcept {
             refused = all.first(count - others.size());
         }
         for (auto& completion : refused) {
-            if (!goes_another_way(completion)) {
-                pool_.completions().push(*completion.request, completion.result);
+            if (goes_another_way(completion)) {
+                continue;
+            }
+            auto& request = *completion.request;
+            if (request.eventfd >= 0) {
+                // who heard of the refusal may have looked in vain
+                pool_.completions().push_and_signal(request, completion.result);
+            } else {
+                pool_.completions().push(request, completion.result);
             }
         }
     } while (count != 0);

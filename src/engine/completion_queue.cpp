@@ -4,12 +4,24 @@
 #include <utility>
 
 #include "engine/brief_lock.hpp"
+#include "engine/eventfd_signal.hpp"
 #include "engine/futex.hpp"
 
 namespace engine {
 
 void CompletionQueue::push(Request& request, std::int64_t result) noexcept {
     const std::lock_guard lock(mutex_);
+    add(request, result);
+}
+
+void CompletionQueue::push_and_signal(Request& request, std::int64_t result) noexcept {
+    const std::lock_guard lock(mutex_);
+    add(request, result);
+    signal_any_eventfd(request.eventfd, 1, request.eventfd_may_block);
+}
+
+// With the lock held.
+void CompletionQueue::add(Request& request, std::int64_t result) noexcept {
     request.result = result;
     request.next = nullptr;
     (last_ != nullptr ? last_->next : first_) = &request;

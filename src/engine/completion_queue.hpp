@@ -28,6 +28,9 @@ public:
     // The request is over: from now on it is the reaper's.
     void push(Request& request, std::int64_t result) noexcept;
 
+    // The same, and adds to the counter of the request's eventfd before anybody can reap it.
+    void push_and_signal(Request& request, std::int64_t result) noexcept;
+
     std::size_t reap(std::span<Completion> completions) noexcept;
 
     // How many nobody has reaped yet. May be old.
@@ -46,6 +49,7 @@ public:
     void wake_waiters() noexcept;
 
 private:
+    void add(Request& request, std::int64_t result) noexcept;
     void note_change() noexcept;
 
     std::mutex mutex_;

@@ -2,6 +2,9 @@
 // Completions that threads of ours push: each is reaped once, and nobody sleeps on.
 #include "engine/completion_queue.hpp"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -11,6 +14,9 @@
 #include <vector>
 
 #include "check.hpp"
+#include "engine/finish_inside.hpp"
+#include "engine/unique_fd.hpp"
+#include "fixtures.hpp"
 
 namespace {
 
@@ -116,6 +122,38 @@ void test_each_comes_once() {
                    "each was reaped once");
 }
 
+// Whoever has reaped a request may give the number of its eventfd to another file.
+void test_the_eventfd_is_not_used_afterwards() {
+    constexpr int rounds = 20'000;
+    CompletionQueue queue;
+    const auto file = fixtures::memory_file("");
+    const engine::UniqueFd signal(fixtures::succeeded(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
+    const engine::UniqueFd number(fixtures::succeeded(dup(signal.get())));
+    std::atomic<int> reaped = 0;
+    std::thread reaper([&] {
+        Completion completion;
+        for (int count = 0; count < rounds; ++count) {
+            while (queue.reap({&completion, 1}) == 0) {
+            }
+            dup2(file.get(), number.get());
+            reaped = count + 1;
+        }
+    });
+    for (int count = 0; count < rounds; ++count) {
+        dup2(signal.get(), number.get());
+        Request request{{.eventfd = number.get()}};
+        engine::finish_inside(queue, request, 0);
+        while (reaped != count + 1) {
+            std::this_thread::yield();
+        }
+    }
+    reaper.join();
+    eventfd_t signals = 0;
+    check::equal(eventfd_read(signal.get(), &signals), 0);
+    check::equal(signals, rounds);
+    check::equal(lseek(file.get(), 0, SEEK_END), 0);
+}
+
 }  // namespace
 
 int main() {
@@ -124,5 +162,6 @@ int main() {
         {"waiting", test_waiting},
         {"a waker", test_waker},
         {"each comes once", test_each_comes_once},
+        {"the eventfd is not used afterwards", test_the_eventfd_is_not_used_afterwards},
     });
 }
