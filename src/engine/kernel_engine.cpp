@@ -38,7 +38,7 @@ bool may_be_interrupted(const Request& request) noexcept {
 bool is_interrupted(const Completion& completion) noexcept {
     const auto& request = *completion.request;
     return completion.result == -EINTR && !is_cancelled(request) &&
-           (request.eventfd < 0 || request.signals_only_later);
+           (request.eventfd < 0 || !request.eventfd_may_block);
 }
 
 // Most go to kernel AIO, which can't do these: a transfer at the file's position; a transfer of a

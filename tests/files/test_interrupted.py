@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -91,6 +92,19 @@ def test_eventfd(operation: AIOOperation[Any]) -> None:
                 operation.get_result()
         else:
             check(operation.get_result())
+
+
+def test_fileno_of_the_context(operation: AIOOperation[Any]) -> None:
+    """The context's own may be signalled once more: who looks then finds nothing, or all."""
+    with AIOContext() as ctx:
+        number = ctx.fileno
+        assert operation.submit(ctx) == 1
+        found: list[AIOOperation[Any]] = []
+        while not found:
+            assert select.select([number], [], [], 20)[0]
+            found = ctx.getevents(0)
+        assert found == [operation]
+        check(operation.get_result())
 
 
 @pytest.mark.engine("aio")
