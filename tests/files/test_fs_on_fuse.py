@@ -244,3 +244,22 @@ def test_a_hung_server_holds_nobody_else(fuse: HoldingFS, tmp_path: Path) -> Non
         await until(lambda: path.stat().st_size == 3)
 
     run(main())
+
+
+def test_nobody_reads_a_new_file_who_could_not_read_the_old(fuse: HoldingFS) -> None:
+    """A file system without O_TMPFILE: the new file has a name while it is written."""
+    path = fuse.create("secret", b"old")
+    os.chmod(path, 0o600)
+
+    async def main() -> None:
+        fuse.hold()
+        writing = asyncio.create_task(linux_aio.write_bytes(path, b"new", atomic=True))
+        await asyncio.to_thread(fuse.wait_held, 1)
+        modes = {entry.name: entry.stat().st_mode & 0o777 for entry in os.scandir(fuse.mountpoint)}
+        fuse.unhold()
+        assert await writing == 3
+        assert len(modes) == 2
+        assert set(modes.values()) == {0o600}
+
+    run(main())
+    assert fuse.contents("secret") == b"new"

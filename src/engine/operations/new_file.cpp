@@ -95,12 +95,14 @@ int NewFile::create() noexcept {
     return is_unknown ? create_with_name() : -errno;
 }
 
+// Others may open it by that name: nobody may who could not read the old file.
 int NewFile::create_with_name() noexcept {
+    const mode_t mode = target_.exists ? S_IRUSR | S_IWUSR : new_mode;
     remove();
     for (int tries = 0; tries < most_tries; ++tries) {
         make_name();
         file_ = UniqueFd(openat(target_.folder.get(), name_.data(),
-                                O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, new_mode));
+                                O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, mode));
         if (file_.is_open()) {
             has_name_ = true;
             return 0;
