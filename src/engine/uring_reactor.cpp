@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <ctime>
@@ -32,6 +34,16 @@ constexpr unsigned most_kernel_workers = 128;
 // The kernel destroys a closed ring later, within some ten milliseconds. Until then its memory
 // counts against the limit of a user who may not lock as much as he likes (RLIMIT_MEMLOCK).
 constexpr std::chrono::milliseconds patience_for_memory{250};
+
+// Under a lower limit there is no room for a ring, now or later.
+constexpr rlim_t memory_of_ring =
+    entries * sizeof(io_uring_sqe) + completions * sizeof(io_uring_cqe);
+
+// Whether that is so for users whom the limit binds.
+bool is_limit_too_low() noexcept {
+    rlimit limit{};
+    return getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur < memory_of_ring;
+}
 
 // What completions carry: the address of a request, marked if it is the closing of its file that is
 // over; the place of a cancellation, marked; or one of these.
@@ -90,11 +102,14 @@ UringReactor::~UringReactor() {
 }
 
 int UringReactor::probe() noexcept {
+    // a ring of the size that is used tells whether the limit binds this user
+    const bool is_tight = is_limit_too_low();
     const ForkBarrier barrier;
     io_uring ring{};
-    if (const int status = set_up(&ring, 2, 4); status < 0) {
+    const int status = set_up(&ring, is_tight ? entries : 2, is_tight ? completions : 4);
+    if (status < 0) {
         // there are rings, and too many of them for the moment: open() waits for memory
-        return status == -ENOMEM ? 0 : -status;
+        return status == -ENOMEM && !is_tight ? 0 : -status;
     }
     // what came last of all that is used: waiting with a time-out (Linux 5.11)
     const bool does_all = (ring.features & IORING_FEAT_EXT_ARG) != 0;
@@ -116,12 +131,16 @@ int UringReactor::open_ring() noexcept {
 }
 
 int UringReactor::open() noexcept {
-    const auto deadline = std::chrono::steady_clock::now() + patience_for_memory;
+    // less each time that it was in vain: others of the user's may have the memory for long
+    static std::atomic<std::chrono::milliseconds> patience = patience_for_memory;
+    const auto longest = is_limit_too_low() ? std::chrono::milliseconds(0) : patience.load();
+    const auto deadline = std::chrono::steady_clock::now() + longest;
     int error = open_ring();
     while (error == ENOMEM && std::chrono::steady_clock::now() < deadline) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
         error = open_ring();
     }
+    patience.store(error == ENOMEM ? longest / 2 : patience_for_memory);
     return error != 0 ? error : streams_.open();
 }
 
