@@ -58,7 +58,7 @@ union Storage {
 };
 constinit Storage storage;
 
-thread_local bool has_own_table = false;
+thread_local bool is_table_own = false;
 
 void before_fork() noexcept { storage.list.mutex.lock(); }
 void after_fork_in_parent() noexcept { storage.list.mutex.unlock(); }
@@ -100,7 +100,7 @@ void CloforkFd::take(CloforkFd& other) noexcept {
 
 void CloforkFd::adopt(int fd, const ForkBarrier& /*barrier*/) noexcept {
     fd_ = fd;
-    if (fd >= 0 && !has_own_table) {
+    if (fd >= 0 && !is_table_own) {
         storage.list.add(*this);
     }
 }
@@ -119,7 +119,9 @@ int CloforkFd::release(const ForkBarrier& /*barrier*/) noexcept {
     return std::exchange(fd_, -1);
 }
 
-void CloforkFd::use_own_table() noexcept { has_own_table = true; }
+void CloforkFd::use_own_table() noexcept { is_table_own = true; }
+
+bool CloforkFd::has_own_table() noexcept { return is_table_own; }
 
 CloforkFd make_clofork_eventfd(int flags) noexcept {
     CloforkFd made;

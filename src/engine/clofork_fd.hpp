@@ -48,6 +48,7 @@ public:
 
     // The calling thread has a descriptor table of its own from now on.
     static void use_own_table() noexcept;
+    static bool has_own_table() noexcept;
 
 private:
     friend struct CloforkList;

@@ -7,13 +7,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <optional>
 #include <utility>
 
 #include "engine/file_type.hpp"
 #include "engine/interruption.hpp"
 #include "engine/stream_transfer.hpp"
-#include "engine/unread_bytes.hpp"
 #include "engine/worker_pool.hpp"
 
 namespace engine {
@@ -22,12 +20,14 @@ void WorkerPool::run_io_thread() noexcept {
     pthread_setname_np(pthread_self(), "aio-io");
     open_table();
     open_reactor();
-    std::optional<UnreadListener> unread(std::in_place, table_.wake_number());
     Lock lock(mutex_);
+    if (!is_retired_) {
+        unread_.emplace(table_.wake_number());
+    }
     auto idle_since = Clock::now();
     bool was_busy = false;
     for (;;) {
-        if (unread->take_news() && reactor_error_ == 0) {
+        if (unread_ && unread_->take_news() && reactor_error_ == 0) {
             reactor_->look_for_unread();
         }
         table_.receive();
@@ -38,8 +38,9 @@ void WorkerPool::run_io_thread() noexcept {
         start_wanted_workers(lock);
         send_signals(lock);
         send_held(lock);  // the request that its worker has gone on to may take long
-        if (!inbox_.empty() || !cancellations_.empty() || workers_wanted_ != 0) {
-            continue;  // they came while the signals were sent
+        if (!inbox_.empty() || !cancellations_.empty() || workers_wanted_ != 0 ||
+            (unread_ && unread_->has_news())) {
+            continue;  // they came while the signals were sent, or this thread has kept bytes
         }
         if (in_flight_ != 0 || std::exchange(was_busy, false)) {
             idle_since = Clock::now();
@@ -58,7 +59,7 @@ void WorkerPool::run_io_thread() noexcept {
             reactor_->handle();
         }
     }
-    unread.reset();  // before the number that wakes this thread is given back
+    unread_.reset();
     reactor_.reset();
     if (is_retired_ && !table_.is_private()) {
         table_.close();
@@ -90,7 +91,7 @@ void WorkerPool::hide_far_end() noexcept {
     state_changed_.wait(lock,
                         [this] { return has_table_ || reactor_state_ == ReactorState::none; });
     if (is_retired_ && (table_.is_private() || reactor_state_ == ReactorState::none)) {
-        table_.close();
+        close_table();
     } else {
         table_.hide_far_end();
     }
@@ -128,9 +129,10 @@ void WorkerPool::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
     }
 }
 
-// Whether it waits for its files, for which our threads' table has no room.
+// Whether it waits for its files, for which our threads' table has no room. What a thread with the
+// program's table has carried out needs them no more.
 bool WorkerPool::wait_for_files(Request& request) noexcept {
-    if (table_.settle(request)) {
+    if (table_.settle(request) || request.stage == Stage::over) {
         return false;
     }
     request.stage = Stage::without_files;
@@ -303,7 +305,8 @@ void WorkerPool::finish(Request& request, std::int64_t result) noexcept {
         table_.note_closing();
         release_file(std::exchange(request.file, nullptr));
     } else {
-        request.may_be_given_back = closing == Closing::waits && request.source.has_value();
+        request.may_be_given_back =
+            closing == Closing::waits && result > 0 && request.source.has_value();
         not_closed(request);
     }
 }

@@ -31,6 +31,8 @@ constexpr std::size_t stack_size = std::size_t{256} * 1024;
 constexpr std::chrono::milliseconds linger{100};
 constexpr unsigned most_threads = 32;
 
+struct Thread;
+
 struct Task {
     int fd = -1;  // to be closed, if there is no request
     Request* request = nullptr;
@@ -38,8 +40,20 @@ struct Task {
     UniqueFd first;  // duplicates of what the request names
     UniqueFd second;
     std::optional<Rights> rights;  // none: any thread will do
+    // One that will do. It stays for the task, whose submitter may end, and then can't be compared
+    // with anybody any more.
+    const Thread* thread = nullptr;
     Task* previous = nullptr;
     Task* next = nullptr;
+};
+
+class Pool;
+
+struct Thread {
+    Pool* pool;
+    Rights rights;
+    Thread* previous = nullptr;
+    Thread* next = nullptr;
 };
 
 class Pool {
@@ -50,19 +64,16 @@ public:
 private:
     using Lock = std::unique_lock<std::mutex>;
 
-    struct Thread {
-        Pool* pool;
-        Rights rights;
-    };
-
-    void run(const Rights& rights) noexcept;
-    Task* take(const Rights& rights) noexcept;
+    void run(Thread& self) noexcept;
+    Task* take(const Thread& thread) noexcept;
     bool start_thread(const Rights& rights) noexcept;
+    const Thread* find_thread_for(const Task& task) const noexcept;
     static void carry_out(Task& task) noexcept;
 
     std::mutex mutex_;
     std::condition_variable work_came_;
     IntrusiveList<Task, &Task::previous, &Task::next> tasks_;
+    IntrusiveList<Thread, &Thread::previous, &Thread::next> running_;
     unsigned queued_ = 0;
     unsigned threads_ = 0;
     unsigned idle_ = 0;
@@ -93,8 +104,9 @@ int Pool::submit(std::unique_ptr<Task>& task) noexcept {
     if (!is_enough && threads_ < most_threads + (task->rights ? most_threads : 0)) {
         threads_ += start_thread(rights) ? 1 : 0;
     }
-    if (threads_ == 0) {
-        return EAGAIN;
+    task->thread = find_thread_for(*task);
+    if (task->thread == nullptr) {
+        return EUSERS;
     }
     tasks_.push_back(*task.release());
     ++queued_;
@@ -102,8 +114,17 @@ int Pool::submit(std::unique_ptr<Task>& task) noexcept {
     return 0;
 }
 
+// The last that was started, if it will do. Null if all have other rights.
+const Thread* Pool::find_thread_for(const Task& task) const noexcept {
+    const auto* thread = running_.front();
+    while (thread != nullptr && task.rights && !thread->rights.allow_the_same(*task.rights)) {
+        thread = thread->next;
+    }
+    return thread;
+}
+
 bool Pool::start_thread(const Rights& rights) noexcept {
-    auto start = std::unique_ptr<Thread>(new (std::nothrow) Thread{this, rights});
+    auto start = std::unique_ptr<Thread>(new (std::nothrow) Thread{.pool = this, .rights = rights});
     if (start == nullptr) {
         return false;
     }
@@ -112,21 +133,21 @@ bool Pool::start_thread(const Rights& rights) noexcept {
         [](void* argument) -> void* {
             pthread_setname_np(pthread_self(), "aio-program");
             const auto begun = std::unique_ptr<Thread>(static_cast<Thread*>(argument));
-            begun->rights.thread = Rights::of_this_thread().thread;
-            begun->pool->run(begun->rights);
+            begun->pool->run(*begun);
             return nullptr;
         },
         start.get());
     if (error == 0) {
-        [[maybe_unused]] const auto* handed_over = start.release();
+        running_.push_front(*start.release());
     }
     return error == 0;
 }
 
-// The first task that a thread with these rights may carry out; null if there is none.
-Task* Pool::take(const Rights& rights) noexcept {
+// The first task that the thread may carry out; null if there is none.
+Task* Pool::take(const Thread& thread) noexcept {
     for (auto* task = tasks_.front(); task != nullptr; task = task->next) {
-        if (!task->rights || rights.allow_the_same(*task->rights)) {
+        if (!task->rights || task->thread == &thread ||
+            thread.rights.allow_the_same(*task->rights)) {
             tasks_.remove(*task);
             --queued_;
             return task;
@@ -135,11 +156,12 @@ Task* Pool::take(const Rights& rights) noexcept {
     return nullptr;
 }
 
-void Pool::run(const Rights& rights) noexcept {
+void Pool::run(Thread& self) noexcept {
     Lock lock(mutex_);
+    self.rights.thread = Rights::of_this_thread().thread;
     auto idle_since = std::chrono::steady_clock::now();
     for (;;) {
-        if (auto task = std::unique_ptr<Task>(take(rights))) {
+        if (auto task = std::unique_ptr<Task>(take(self))) {
             lock.unlock();
             carry_out(*task);
             task.reset();
@@ -154,6 +176,7 @@ void Pool::run(const Rights& rights) noexcept {
         work_came_.wait_for(lock, linger);
         --idle_;
     }
+    running_.remove(self);
     --threads_;
 }
 

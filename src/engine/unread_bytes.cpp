@@ -8,13 +8,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
-#include <cstring>
 #include <list>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
+#include "engine/clofork_fd.hpp"
 #include "engine/eventfd_signal.hpp"
 #include "engine/per_process.hpp"
 
@@ -31,6 +33,7 @@ struct Kept {
     std::list<Entry> entries;
     std::vector<UnreadListener*> listeners;  // behind the mutex, too
     std::atomic<bool> has_any = false;
+    std::atomic<bool> is_untold = false;  // to those listeners
 };
 
 // A child process has nothing of what its parent kept.
@@ -60,6 +63,25 @@ std::list<Entry>::iterator find(Kept& kept, const StreamKey& key) noexcept {
     return std::ranges::find(kept.entries, key, &Entry::key);
 }
 
+void append(Kept& kept, const StreamKey& key, std::span<const std::byte> bytes) {
+    auto found = find(kept, key);
+    if (found == kept.entries.end()) {
+        found = kept.entries.insert(found, {.key = key, .bytes = {}});
+    }
+    found->bytes.insert(found->bytes.end(), bytes.begin(), bytes.end());
+    kept.has_any.store(true, std::memory_order_release);
+}
+
+// In a table of our threads' own, the numbers of other threads' eventfds may be anybody's files.
+void tell(Kept& kept) noexcept {
+    std::ranges::for_each(kept.listeners, &UnreadListener::note);
+    if (CloforkFd::has_own_table()) {
+        kept.is_untold.store(!kept.listeners.empty(), std::memory_order_release);
+    } else {
+        std::ranges::for_each(kept.listeners, &UnreadListener::wake);
+    }
+}
+
 }  // namespace
 
 std::optional<StreamKey> stream_key_of(int fd) noexcept {
@@ -87,29 +109,32 @@ std::optional<StreamKey> stream_key_of(int fd) noexcept {
 }
 
 void keep_unread(const StreamKey& key, std::span<const std::byte> bytes) noexcept {
-    auto* kept = kept_bytes.get();
-    if (kept == nullptr) {
-        return;
-    }
-    try {
-        const std::lock_guard lock(kept->mutex);
-        auto found = find(*kept, key);
-        if (found == kept->entries.end()) {
-            found = kept->entries.insert(found, {.key = key, .bytes = {}});
+    if (auto* kept = kept_bytes.get()) {
+        try {
+            const std::lock_guard lock(kept->mutex);
+            append(*kept, key, bytes);
+            tell(*kept);
+        } catch (const std::bad_alloc&) {
+            return;
         }
-        found->bytes.insert(found->bytes.end(), bytes.begin(), bytes.end());
-        kept->has_any.store(true, std::memory_order_release);
-        std::ranges::for_each(kept->listeners, &UnreadListener::tell);
-    } catch (const std::bad_alloc&) {
-        return;
     }
 }
 
 void keep_unread(const StreamKey& key, const OperationData& read, std::int64_t result) noexcept {
-    for_each_part(read, static_cast<std::size_t>(result),
-                  [&](std::span<std::byte> part) { keep_unread(key, part); });
+    if (auto* kept = kept_bytes.get()) {
+        try {
+            const std::lock_guard lock(kept->mutex);
+            for_each_part(read, static_cast<std::size_t>(result),
+                          [&](std::span<std::byte> part) { append(*kept, key, part); });
+            tell(*kept);
+        } catch (const std::bad_alloc&) {
+            return;
+        }
+    }
 }
 
+// The memory is written to without the lock: a page of it may have to come from a disk or a server
+// first.
 std::int64_t take_unread(const OperationData& read, int fd) noexcept {
     auto* kept = kept_if_any();
     if (kept == nullptr) {
@@ -119,23 +144,35 @@ std::int64_t take_unread(const OperationData& read, int fd) noexcept {
     if (!key) {
         return 0;
     }
-    const std::lock_guard lock(kept->mutex);
-    const auto found = find(*kept, *key);
-    if (found == kept->entries.end()) {
-        return 0;
+    std::vector<std::byte> all;
+    std::array<std::byte, 4096> some;
+    std::span<const std::byte> taken;
+    {
+        const std::lock_guard lock(kept->mutex);
+        const auto found = find(*kept, *key);
+        if (found == kept->entries.end()) {
+            return 0;
+        }
+        auto& bytes = found->bytes;
+        if (const auto wanted = size_of(read); wanted < bytes.size()) {
+            const auto count = std::min(wanted, some.size());
+            const auto end = bytes.begin() + static_cast<std::ptrdiff_t>(count);
+            std::copy(bytes.begin(), end, some.begin());
+            bytes.erase(bytes.begin(), end);
+            taken = std::span(some).first(count);
+        } else {
+            all = std::move(bytes);
+            kept->entries.erase(found);
+            taken = all;
+        }
+        kept->has_any.store(!kept->entries.empty(), std::memory_order_release);
     }
-    auto& bytes = found->bytes;
-    std::size_t taken = 0;
-    for_each_part(read, bytes.size(), [&](std::span<std::byte> part) {
-        std::memcpy(part.data(), bytes.data() + taken, part.size());
-        taken += part.size();
+    std::size_t done = 0;
+    for_each_part(read, taken.size(), [&](std::span<std::byte> part) {
+        std::ranges::copy(taken.subspan(done, part.size()), part.begin());
+        done += part.size();
     });
-    bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));
-    if (bytes.empty()) {
-        kept->entries.erase(found);
-    }
-    kept->has_any.store(!kept->entries.empty(), std::memory_order_release);
-    return static_cast<std::int64_t>(taken);
+    return static_cast<std::int64_t>(done);
 }
 
 bool has_unread(int fd) noexcept {
@@ -146,6 +183,14 @@ bool has_unread(int fd) noexcept {
     const auto key = stream_key_of(fd);
     const std::lock_guard lock(kept->mutex);
     return key && find(*kept, *key) != kept->entries.end();
+}
+
+void tell_of_unread() noexcept {
+    auto* kept = kept_bytes.get_if_made();
+    if (kept != nullptr && kept->is_untold.exchange(false, std::memory_order_acq_rel)) {
+        const std::lock_guard lock(kept->mutex);
+        tell(*kept);
+    }
 }
 
 // Without memory for it, a read that waits already is not told.
@@ -168,9 +213,6 @@ UnreadListener::~UnreadListener() {
     }
 }
 
-void UnreadListener::tell() noexcept {
-    has_news_.store(true, std::memory_order_release);
-    signal_eventfd(wake_number_.load());
-}
+void UnreadListener::wake() noexcept { signal_eventfd(wake_number_.load()); }
 
 }  // namespace engine

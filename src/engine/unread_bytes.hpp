@@ -30,20 +30,28 @@ std::int64_t take_unread(const OperationData& read, int fd) noexcept;
 
 bool has_unread(int fd) noexcept;
 
+// Wakes who listens, if a thread has kept bytes that could not. For a thread that has the program's
+// table of descriptors, when a read was cancelled.
+void tell_of_unread() noexcept;
+
 // Tells a thread that waits for streams to become ready whenever bytes were kept, which a read may
-// wait for that began before. Made and destroyed by that thread.
+// wait for that began before.
 class UnreadListener {
 public:
-    // `wake_number`: that of the eventfd that wakes the thread.
+    // `wake_number`: that of the eventfd that wakes the thread, in the program's table of
+    // descriptors, where it stays as long as the listener. A thread with another table wakes
+    // nobody.
     explicit UnreadListener(const std::atomic<int>& wake_number) noexcept;
     ~UnreadListener();
     UnreadListener(const UnreadListener&) = delete;
     UnreadListener& operator=(const UnreadListener&) = delete;
 
-    // Whether bytes were kept since it was last asked.
+    // Whether bytes were kept since they were last taken note of.
+    bool has_news() const noexcept { return has_news_.load(std::memory_order_acquire); }
     bool take_news() noexcept { return has_news_.exchange(false, std::memory_order_acq_rel); }
 
-    void tell() noexcept;
+    void note() noexcept { has_news_.store(true, std::memory_order_release); }
+    void wake() noexcept;
 
 private:
     const std::atomic<int>& wake_number_;

@@ -15,7 +15,6 @@
 #include "engine/brief_lock.hpp"
 #include "engine/detached_thread.hpp"
 #include "engine/interruption.hpp"
-#include "engine/unread_bytes.hpp"
 
 namespace engine {
 namespace {
@@ -207,7 +206,7 @@ CancelAnswer WorkerPool::post(Request& request, bool only_if_stream) noexcept {
 CancelAnswer WorkerPool::cancel_outside_reactor(Request& request) noexcept {
     if (std::exchange(request.may_be_given_back, false)) {
         // Only its file is still to be closed. The next read may come before that.
-        keep_unread(*request.source, request, request.result);
+        keep_for_next_read(request, request.result);
         request.result = -ECANCELED;
         return CancelAnswer::yes;
     }
@@ -311,8 +310,14 @@ void WorkerPool::retire() noexcept {
     }
     state_changed_.wait(lock, is_settled);  // only where no thread could be started
     if (table_.is_private() || reactor_state_ == ReactorState::none) {
-        table_.close();
+        close_table();
     }
+}
+
+// Nobody is to write to the numbers any more.
+void WorkerPool::close_table() noexcept {
+    unread_.reset();
+    table_.close();
 }
 
 void WorkerPool::close() noexcept {

@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 
 #include "engine/descriptor_table.hpp"
@@ -29,6 +30,7 @@
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
 #include "engine/rights.hpp"
+#include "engine/unread_bytes.hpp"
 
 namespace engine {
 
@@ -151,6 +153,7 @@ private:
     void answer(Request& request, CancelAnswer answer) noexcept;
     void end_cancellation(Request& request, std::int64_t result) noexcept;
     int start_io_thread() noexcept;
+    void close_table() noexcept;
     void end_flight(PoolClient& client) noexcept;
 
     // workers.cpp: the queue
@@ -172,6 +175,7 @@ private:
     void work_on_call(Request& request, Lock& lock) noexcept;
     void delay(Request& request) noexcept;
     bool wait_for_delayed(Lock& lock) noexcept;
+    void enqueue_delayed() noexcept;
     void finish_call(Request& request) noexcept;
     CancelAnswer cancel_waiting_call(Request& request) noexcept;
 
@@ -206,7 +210,8 @@ private:
     void work_on(Request& request, Worker& worker, Lock& lock) noexcept;
     std::int64_t carry_out_interruptibly(Request& request, Worker& worker, Lock& lock) noexcept;
     static void note_source(Request& request) noexcept;
-    static void give_back_bytes(Request& request, std::int64_t& result) noexcept;
+    void give_back_bytes(Request& request, std::int64_t& result) noexcept;
+    void keep_for_next_read(const Request& request, std::int64_t result) noexcept;
     void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
     void send_held(Lock& lock) noexcept;
 
@@ -229,6 +234,7 @@ private:
     int first_choice_error_ = 0;
     std::atomic<bool> has_second_choice_ = false;
     bool reactor_sleeps_ = false;
+    std::optional<UnreadListener> unread_;  // as long as the reactor's thread may be woken
     RequestList inbox_;
     RequestList without_files_;   // until our threads' table has room
     bool has_table_ = false;      // our threads know which

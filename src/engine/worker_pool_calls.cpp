@@ -165,11 +165,15 @@ bool WorkerPool::wait_for_delayed(Lock& lock) noexcept {
     delayed_are_watched_ = false;
     if (status == std::cv_status::timeout) {
         delay_ = std::min(delay_ * 2, longest_delay);
-        while (auto* request = delayed_.pop_front()) {
-            enqueue(*request);
-        }
+        enqueue_delayed();
     }
     return true;
+}
+
+void WorkerPool::enqueue_delayed() noexcept {
+    while (auto* request = delayed_.pop_front()) {
+        enqueue(*request);
+    }
 }
 
 // In the reactor's thread: one that was cancelled before a worker had it, or that a thread with the

@@ -10,7 +10,6 @@
 
 #include "engine/blocking_call.hpp"
 #include "engine/interruption.hpp"
-#include "engine/unread_bytes.hpp"
 #include "engine/worker_pool.hpp"
 
 namespace engine {
@@ -107,6 +106,7 @@ void WorkerPool::start_wanted_workers(Lock& lock) noexcept {
         workers_ += start_thread(&WorkerPool::run_worker) == 0 ? 1 : 0;
     }
     if (workers_ == 0) {
+        enqueue_delayed();
         while (auto* request = queue_.pop_front()) {
             finish_without_worker(*request, lock);
         }
@@ -119,12 +119,16 @@ void WorkerPool::finish_without_worker(Request& request, Lock& lock) noexcept {
     if (request.stage == Stage::over) {
         finish_in_worker(request, request.result, lock);
         give_place_back(closing_, place);
+        return;
+    }
+    request.stage = Stage::in_worker;
+    if (request.opcode == Opcode::call) {
+        work_on_call(request, lock);
     } else {
-        request.stage = Stage::in_worker;
         Worker worker{.thread = pthread_self()};
         work_on(request, worker, lock);
-        give_place_back(working_, place);
     }
+    give_place_back(working_, place);
 }
 
 // One worker is enough for requests that are a matter of microseconds, unless it got stuck.
@@ -153,7 +157,7 @@ bool WorkerPool::wait_for_work(Lock& lock) noexcept {
             continue;
         }
         const auto* front = queue_.front();
-        const bool watches = front != nullptr && !stall_is_watched_;
+        const bool watches = (front != nullptr || held_.file != nullptr) && !stall_is_watched_;
         stall_is_watched_ = stall_is_watched_ || watches;
         ++idle_;
         const auto status = work_came_.wait_for(lock, watches ? stall : linger);
@@ -163,11 +167,15 @@ bool WorkerPool::wait_for_work(Lock& lock) noexcept {
             if (queue_.empty() && !watches && !delayed_are_alone()) {
                 return false;
             }
-            is_stalled = watches && front == queue_.front();
+            is_stalled = watches && front != nullptr && front == queue_.front();
             if (is_stalled && brief_ != 0) {
                 // they hang, maybe for long: what comes next does not wait behind them again
                 brief_ = 0;
                 ++brief_stalls_;
+            }
+            if (watches) {
+                send_held(lock);
+                is_stalled = is_stalled && front == queue_.front();
             }
         }
     }
@@ -198,8 +206,9 @@ void WorkerPool::run_worker() noexcept {
         if (!queue_.empty()) {
             call_for_worker();
             start_wanted_workers(lock);
-        } else if (delayed_are_alone()) {
-            // this one may now wait for what only a delayed call brings
+        } else if (delayed_are_alone() || (held_.file != nullptr && !stall_is_watched_)) {
+            // this one may now wait for what only a delayed call brings, or hang while a signal
+            // waits for it
             call_for_watcher();
             start_wanted_workers(lock);
         }
@@ -258,13 +267,12 @@ void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept 
         lock.lock();
     }
     file->kind = kind;
+    request.result = result;
+    note_source(request);
     if (request.is_reactors) {  // which looks at what it has brought
-        request.result = result;
         give_to_reactor(request, Stage::over);
         return;
     }
-    request.result = result;
-    note_source(request);
     give_back_bytes(request, result);
     finish_in_worker(request, result, lock);
 }
@@ -280,10 +288,16 @@ void WorkerPool::note_source(Request& request) noexcept {
 // What a read of a stream brings after its cancellation is the next read's, which comes only now:
 // the bytes stay in order.
 void WorkerPool::give_back_bytes(Request& request, std::int64_t& result) noexcept {
-    if (request.source && is_cancelled(request)) {
-        keep_unread(*request.source, request, result);
+    if (result > 0 && request.source && is_cancelled(request)) {
+        keep_for_next_read(request, result);
         result = -ECANCELED;
     }
+}
+
+// Reads that the reactor has may wait for them.
+void WorkerPool::keep_for_next_read(const Request& request, std::int64_t result) noexcept {
+    keep_unread(*request.source, request, result);
+    wake_reactor();
 }
 
 // A transfer that may wait for ever, even though a stream was ready a moment ago: somebody else may

@@ -95,6 +95,8 @@ void OperationLife::complete(ContextObject* context, OperationObject* operation,
                              (operation->awaiter == nullptr || operation->awaiter->deferred);
     if (is_unwanted && result > 0 && operation->request.source) {
         engine::keep_unread(*operation->request.source, operation->request, result);
+    } else if (result == -ECANCELED) {
+        engine::tell_of_unread();  // our thread may have kept what it brought
     }
     store_result(operation, result);
     change(operation, OperationState::in_flight, OperationState::completed);

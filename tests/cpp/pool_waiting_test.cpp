@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <future>
 #include <span>
 #include <string>
@@ -21,10 +22,13 @@
 #include <vector>
 
 #include "check.hpp"
+#include "engine/call.hpp"
 #include "engine/request.hpp"
 #include "engine/unique_fd.hpp"
+#include "few_numbers.hpp"
 #include "fixtures.hpp"
 #include "pool_fixtures.hpp"
+#include "sandbox.hpp"
 
 namespace {
 
@@ -224,6 +228,90 @@ void test_submissions_wait_for_the_reactor_to_receive() {
     }
 }
 
+// --- calls
+
+class CountedCall final : public engine::Call {
+public:
+    explicit CountedCall(const char* path = nullptr) : path_(path) {}
+
+    Paths paths() const noexcept override { return {.first = path_}; }
+    std::int64_t run(const engine::CallFiles& /*files*/) noexcept override { return ++runs; }
+    std::atomic<int> runs = 0;
+
+private:
+    const char* path_;
+};
+
+Request call_request(CountedCall& call, int folder = AT_FDCWD) {
+    return {{.opcode = engine::Opcode::call, .fd = folder, .call = &call}};
+}
+
+// A worker that asks whose a path is has the request, and a place of its device, all the time.
+void test_cancel_while_a_path_is_looked_up() {
+    constexpr std::size_t at_work = 32;  // of one device
+    constexpr std::size_t count = 40;
+    StickyMemory memory(count);
+    const auto engine = open();
+    std::deque<CountedCall> calls;
+    std::vector<Request> requests;
+    for (std::size_t i = 0; i < count; ++i) {
+        requests.push_back(call_request(calls.emplace_back(memory.page(i).data())));
+    }
+    check::equal(submit_all(*engine, requests).taken, count);
+    memory.await(at_work);
+    std::size_t cancelled = 0;
+    for (auto& request : requests) {
+        cancelled += engine->cancel(request) ? 1 : 0;
+    }
+    check::equal(cancelled, count - at_work);
+    memory.let_go();
+    std::size_t done = 0;
+    for (const auto& [request, result] : results_of(*engine, count)) {
+        check::is_true(result == 1 || result == -ECANCELED, "done once, or not at all");
+        done += result == 1 ? 1 : 0;
+    }
+    check::equal(done, at_work);
+    // the places have all been given back
+    std::vector<Request> more;
+    std::deque<CountedCall> more_calls;
+    for (std::size_t i = 0; i < 2 * count; ++i) {
+        more.push_back(call_request(more_calls.emplace_back(".")));
+    }
+    check::equal(submit_all(*engine, more).taken, more.size());
+    results_of(*engine, more.size());
+}
+
+// A thread with other rights than ours has another carry it out, and no worker does after that,
+// even where our threads' table has no room for its file.
+void test_a_call_of_another_thread_is_done_once() {
+    constexpr int limit = 64;
+    const auto engine = open();
+    std::vector<UniqueFd> signals;
+    std::vector<Request> polls;
+    for (int i = 0; i < limit - 32; ++i) {
+        signals.push_back(pool_fixtures::make_eventfd());
+        polls.push_back(fixtures::poll_request(signals.back().get()));
+    }
+    const UniqueFd folder(fixtures::succeeded(::open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+    check::equal(submit_all(*engine, polls).taken, polls.size());
+    go_through_reactor(*engine);
+    CountedCall call;
+    auto request = call_request(call, folder.get());
+    {
+        const FewNumbers few(limit);
+        std::thread([&] {
+            sandbox::refuse(__NR_acct, EPERM);
+            check::equal(fixtures::submit(*engine, request).taken, 1);
+        }).join();
+        check::equal(result_of(*engine, request), 1);
+    }
+    for (const auto& signal : signals) {
+        check::equal(eventfd_write(signal.get(), 1), 0);
+    }
+    results_of(*engine, polls.size());
+    check::equal(call.runs.load(), 1);
+}
+
 }  // namespace
 
 int main() {
@@ -231,6 +319,8 @@ int main() {
         {"streams that wait", test_streams_that_wait},
         {"a brief request that is stuck", test_a_brief_request_that_is_stuck},
         {"more stuck requests than workers", test_more_stuck_requests_than_workers},
+        {"cancel while a path is looked up", test_cancel_while_a_path_is_looked_up},
+        {"a call of another thread is done once", test_a_call_of_another_thread_is_done_once},
         {"submissions wait for the reactor to receive",
          test_submissions_wait_for_the_reactor_to_receive},
     });

@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ctypes
 import errno
 import os
 import resource
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import linux_aio
+import linux_aio.fs
 from linux_aio import AIOContext, AIOOperation
 from support.forked import in_child
 from support.operations import perform
@@ -60,3 +68,74 @@ def test_no_thread_but_one(threads: int) -> None:
         return True
 
     assert in_child(use)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("threads", [2, 3])
+def test_paths_with_no_thread_but_one(threads: int) -> None:
+    async def work_in(folder: Path) -> bytes:
+        file, fifo = folder / "file", folder / "fifo"
+        assert await linux_aio.write_bytes(file, b"data") == 4
+        await linux_aio.fs.rename(file, folder / "renamed")
+        assert await linux_aio.fs.listdir(folder) == ["renamed"]
+        os.mkfifo(fifo)
+        opening = asyncio.create_task(open_fifo(fifo))
+        await asyncio.sleep(0.1)  # it most likely waits for the other side by then
+        writer = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        os.write(writer, b"piped")
+        file = await opening
+        assert await file.read(5) == b"piped"
+        with contextlib.suppress(OSError):  # only a thread may close it, for that may wait
+            await file.close()
+        os.close(writer)
+        return await linux_aio.read_bytes(folder / "renamed")
+
+    async def open_fifo(fifo: Path) -> Any:
+        return await linux_aio.open(fifo, "rb", buffering=0)
+
+    def use() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o777)
+            resource.setrlimit(resource.RLIMIT_NPROC, (threads, threads))
+            os.setresuid(NOBODY_ELSE + 1, NOBODY_ELSE + 1, 0)
+            try:
+                return asyncio.run(asyncio.wait_for(work_in(Path(folder)), 60))
+            finally:
+                os.setresuid(0, 0, 0)
+
+    assert in_child(use) == b"data"
+
+
+@pytest.mark.engine("auto", "aio", "uring", "threads")
+def test_no_thread_with_the_rights_of_the_caller() -> None:
+    """Threads with other rights, which there may be by then, do nothing for it."""
+
+    async def make(path: str) -> int | None:
+        try:
+            await asyncio.wait_for(linux_aio.fs.mkdir(path), 20)
+        except OSError as error:
+            return error.errno
+        return None
+
+    # Both have other rights than our threads, and each has them alone.
+    def make_without_privileges() -> int | None:
+        assert ctypes.CDLL(None).prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS, of this thread
+        return asyncio.run(make("/proc/no folder"))
+
+    def make_without_threads() -> int | None:
+        refuse(["clone", "clone3"], errno.EAGAIN)
+        return asyncio.run(make("/proc/no folder"))
+
+    def attempt() -> list[int | None]:
+        async def both() -> list[int | None]:
+            await make("/proc/no folder")
+            loop = asyncio.get_running_loop()
+            with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+                return [
+                    await loop.run_in_executor(first, make_without_privileges),
+                    await loop.run_in_executor(second, make_without_threads),
+                ]
+
+        return asyncio.run(both())
+
+    assert in_child(attempt) == [errno.ENOENT, errno.EUSERS]

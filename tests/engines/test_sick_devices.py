@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import mmap
 import os
 import select
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,40 @@ def test_a_signal_does_not_wait_for_another_device(fs: HoldingFS, healthy: Path)
                 wait_done(second)
     os.close(good)
     os.close(sick)
+    assert sorted(times)[2] < 0.05, "it waits until somebody looks whether something hangs"
+
+
+def test_a_signal_does_not_wait_for_another_file(
+    fs: HoldingFS, healthy: Path, tmp_path: Path
+) -> None:
+    """One worker does both writes of a device. The second waits for a lock of its file, which a
+    thread has whose data comes from a server that hangs.
+    """
+    locked = tmp_path / "locked"
+    locked.write_bytes(DATA)
+    first_fd, second_fd = os.open(healthy, os.O_RDWR), os.open(locked, os.O_RDWR)
+    times = []
+    with AIOContext(16) as ctx, ThreadPoolExecutor() as pool:
+        for number in range(5):
+            with open(fs.create(f"sick {number}", DATA), "rb") as sick, EventFD() as eventfd:
+                memory = mmap.mmap(sick.fileno(), 4096, prot=mmap.PROT_READ)
+                fs.hold()
+                holder = pool.submit(os.pwrite, second_fd, memory, 0)
+                fs.wait_held(1)
+                first = AIOOperation.write(b"first", first_fd)
+                first.prepare(eventfd)
+                second = AIOOperation.write(b"second", second_fd)
+                begin = time.monotonic()
+                assert ctx.submit(first, second) == 2
+                assert select.select([eventfd.fileno], [], [], 20)[0]
+                times.append(time.monotonic() - begin)
+                assert first.get_result() == 5
+                fs.unhold()
+                assert holder.result() == 4096
+                wait_done(second)
+                memory.close()
+    os.close(first_fd)
+    os.close(second_fd)
     assert sorted(times)[2] < 0.05, "it waits until somebody looks whether something hangs"
 
 
