@@ -100,6 +100,15 @@ def free_memory() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
+def touch_memory(size: int) -> None:
+    """Use as much memory, and give it back. A virtual machine's host may have taken what was free:
+    whoever came first would wait for it, several times as long as for all the rest."""
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        for offset in range(0, size, mmap.PAGESIZE):
+            memory[offset] = 1
+
+
 def use_up_bursts(path: str, seconds: float = 0.5) -> None:
     """Read past the cache for a while: disks of virtual machines are fast for a while after a rest,
     and whoever comes first would look best."""

@@ -119,6 +119,8 @@ def run(
                 earlier = results.samples.get((case.name, contender), [])
                 if any(sample.error for sample in earlier):
                     continue  # it can't
+                if case.storage is Storage.CACHED and case.access is Access.WHOLE:
+                    files.touch_memory(2 * os.path.getsize(paths[key_of(case)]))
                 job = Job(case, contender, number, paths[key_of(case)], seconds * case.longer)
                 results.add(case.name, contender, take_turn(job))
     progress.end()
