@@ -19,7 +19,7 @@
 #include <utility>
 
 #include "engine/call.hpp"
-#include "engine/device_queues.hpp"
+#include "engine/device_number.hpp"
 #include "engine/empty_table.hpp"
 #include "engine/eventfd_check.hpp"
 #include "engine/file_status.hpp"

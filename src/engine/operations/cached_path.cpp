@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "engine/device_queues.hpp"
+#include "engine/device_number.hpp"
 #include "engine/local_mounts.hpp"
 
 namespace engine {
