@@ -53,8 +53,9 @@ async def _undo(context: Any, made: _Made, remove: str, remove_now: Callable[[An
     async def carry_out() -> None:
         try:
             await getattr(loop_context() if context.closed else context, remove)(path)
-        except OSError:
-            pass
+        except OSError as error:
+            if error.errno == errno.ECANCELED:  # by the context, which goes with the loop
+                carry_out_now()
         except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
             carry_out_now()
 
@@ -190,8 +191,9 @@ class _Removal:
     async def _remove_quietly(self) -> None:
         try:
             await self._remove()
-        except OSError:
-            pass
+        except OSError as error:
+            if error.errno == errno.ECANCELED:  # by the context, which goes with the loop
+                self._unlink()
         except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
             self._unlink()
 
@@ -478,8 +480,13 @@ class _TemporaryDirectory:
         await _remove_stubborn(context, self.name, self._ignore_errors)
 
     async def _cleanup_quietly(self) -> None:
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
+        try:
             await self.cleanup()
+        except OSError as error:
+            if error.errno == errno.ECANCELED:  # by the context, which goes with the loop
+                shutil.rmtree(self.name, ignore_errors=True)
+        except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
+            shutil.rmtree(self.name, ignore_errors=True)
 
     def __del__(
         self,
@@ -490,7 +497,7 @@ class _TemporaryDirectory:
         if self._pid != getpid():
             return
         name = self.name
-        other = _TemporaryDirectory(self._names, True, True, self._given)
+        other = _TemporaryDirectory(self._names, False, True, self._given)
         other._context, other.name = self._context, name
         if not spawn(other._cleanup_quietly, lambda: rmtree(name, True)):
             rmtree(name, True)

@@ -354,5 +354,4 @@ def test_a_loop_that_ends_while_they_are_made(tmp_path: Path, kind: str) -> None
 
     for turns in range(12):
         run(partial(main, turns))
-        if loops.current.name != "trio":  # whose end may still leave one, seldom
-            assert os.listdir(tmp_path) == []
+        assert os.listdir(tmp_path) == []
