@@ -98,9 +98,13 @@ ABOVE_ENGINES = {
     "filesystems",
     "project",
     "test_against_io.py",
+    "test_fs.py",
+    "test_odd_files.py",
+    "test_read_ahead.py",
     "test_standard_streams.py",
     "test_temporary.py",
     "test_trees.py",
+    "test_whole_files.py",
 }
 
 

@@ -462,7 +462,10 @@ def test_a_queued_file_object_closes_the_context(fd: int, gate: Gate) -> None:
         async with asyncio.timeout(5):
             results = await asyncio.gather(*reads, return_exceptions=True)
         assert all(isinstance(result, ValueError) for result in results)
-        await asyncio.gather(*polls)
+        # the close may come before the end of some, which it cancels
+        for result in await asyncio.gather(*polls, return_exceptions=True):
+            is_cancelled = isinstance(result, OSError) and result.errno == errno.ECANCELED
+            assert is_cancelled or result == select.POLLIN
 
     run(main())
 
