@@ -432,7 +432,7 @@ class File(_FileBase):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _read_some(self, size: int) -> bytes:
-        """What the buffer has, or else what one request brings."""
+        """Return up to `size` bytes: from the buffer or, if it is empty, by one request."""
         if self._buffered():
             return self._take(size)
         data = await self._read_raw(size)

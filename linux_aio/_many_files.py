@@ -34,7 +34,8 @@ _WAITED = 60e-6
 _MOST_MERGED = 1 << 20
 _MEMORY = 1 << 24
 
-# Less is read in vain than another request would cost.
+# Parts of a file with at most so many bytes between them are read by one request: to read the gap
+# in vain costs less than another request.
 _MAX_GAP = 1 << 12
 
 # Data that can change, as an array's, is copied up to this size, so that the task can be cancelled

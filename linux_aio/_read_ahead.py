@@ -26,7 +26,7 @@ BUSY = 128
 
 
 class _Budget:
-    """The bytes that are read ahead of all files."""
+    """Counts and limits the bytes that are read ahead, of all files of the process together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -34,7 +34,8 @@ __all__ = ["NamedTemporaryFile", "TemporaryDirectory", "TemporaryFile"]
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_"
 
 
-# What a file or directory was made with (its descriptor, or None), and its path, or None.
+# A new file or directory: its descriptor (None of a directory), and its path (None if it has no
+# name any more).
 _Made: TypeAlias = tuple[Any, Any]
 
 

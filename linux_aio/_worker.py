@@ -92,7 +92,8 @@ class Worker(Generic[_T]):
         """Wait until the thread notifies, or has finished."""
         if not self.finished:
             await loop_context().poll(self._fd, select.POLLIN)
-        # the loop's thread is the only reader
+        # Without the lock, because only this thread reads and closes the eventfd. There may be
+        # nothing to read once the worker has finished.
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._fd)
 

@@ -401,7 +401,7 @@ async def makedirs(
         try:
             await mkdir(path, mode if is_last else 0o777, context=context)
         except FileExistsError:
-            # of one above, somebody else was faster
+            # a parent may have been made by another program meanwhile
             if is_last and not (exist_ok and await isdir(path, context=context)):
                 raise
         except OSError:

@@ -418,7 +418,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         *,
         exclusive: bool = False,
     ) -> None:
-        callback = callback or DEFAULT_CALLBACK  # None is what LocalFileSystem takes
+        callback = callback or DEFAULT_CALLBACK  # None is allowed, as in LocalFileSystem
         status = await fs.stat(source)
         await self._make_parent(target)
         if stat.S_ISDIR(status.st_mode):

@@ -246,7 +246,8 @@ void AioEngine::wake() noexcept {
     fill_control_block(waker_);
     iocb* block = &waker_.control_block;
     if (libaio::calls.submit(context_, 1, &block) != 1) {
-        // There is no room for its event: then there are others, and nobody sleeps.
+        // The queue has no place for the poll: then events that were not taken yet fill it, and no
+        // thread can sleep in io_getevents.
         wake_is_pending_.store(false);
     }
 }

@@ -25,7 +25,8 @@
 namespace engine {
 namespace {
 
-// What is done inside one submission may take so long; then the rest is left to threads of ours.
+// For how long one submission may try requests in the submitting thread. After that, requests that
+// it would have tried go to threads of ours, except those of Pace::at_once.
 constexpr std::chrono::microseconds longest_tries(200);
 
 // A call that took longer has waited, or was interrupted.
@@ -477,10 +478,10 @@ bool AutoEngine::hand_over_waiting(Progress& progress) noexcept {
     return progress.taken == progress.end;
 }
 
-// There is none for what goes elsewhere: also, as it turns out, what missed the page cache a moment
-// ago.
+// Returns the chance that the submitting thread can carry out the request without waiting. Returns
+// none for requests that go another way, and reroutes those that would miss the page cache.
 //
-// `is_late`: much was done at once already, so that what else could be is left to workers.
+// `is_late`: the time for tries is over, and only requests of Pace::at_once are carried out here.
 AutoEngine::Chance AutoEngine::chance_of(Request& request, bool is_late) noexcept {
     if (request.route != Route::inside) {
         return Chance::none;

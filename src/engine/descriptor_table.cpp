@@ -365,9 +365,9 @@ int DescriptorTable::send(const Parcel& parcel) noexcept {
     header->cmsg_len = CMSG_LEN(size);
     std::memcpy(CMSG_DATA(header), parcel.numbers.data(), size);
     if (sendmsg(near_end_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-        // There may be too many that our threads have not received yet. If there are none, but
-        // strangers', there is nothing to wait for: ETOOMANYREFS also counts what else the user has
-        // in sockets.
+        // Files that our threads have not received yet may fill the socket: then the request waits
+        // until they have. If no file of ours is underway, a wait would be in vain: ETOOMANYREFS
+        // also counts files that the user's other programs have in sockets.
         const int error = errno;
         const bool is_full = error == ENOBUFS || error == ETOOMANYREFS;
         if (error == EAGAIN || (is_full && first_underway_ != nullptr)) {

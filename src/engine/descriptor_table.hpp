@@ -107,7 +107,8 @@ public:
     // From then on, in a thread that has the program's table: closes the receiving end there.
     void hide_far_end() noexcept;
 
-    // For the others, which have the table from the first one.
+    // In each later thread of ours, which has inherited the first one's table: notes that for
+    // CloforkFd, as open_private_table() did in the first.
     void share_private_table() const noexcept;
 
     // When there are no threads left that have the table: it is gone, with all that is in it.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a read that is going to miss the page cache is tried all the same, told not to wait
-// (RWF_NOWAIT): before the kernel refuses it (from Linux 5.12 on) it begins to read ahead. So the
-// disk is at work while the read goes to a thread of ours, which has to wake up first.
+// Decides whether to try a read that will miss the page cache, told not to wait (RWF_NOWAIT). The
+// kernel refuses the read, but (from Linux 5.12 on) begins to read ahead before that. So the disk
+// is already at work while the read goes to a thread of ours, which has to wake up first.
 //
-// This is worth its price where several reads follow each other, the disk has little to do, and the
-// submitting thread would wait for it: not where completions wait for that thread.
+// A try is worth its price if several reads follow each other, the disk has little to do, and the
+// submitting thread would only wait for it, because it has no completions to take.
 #pragma once
 
 #include <algorithm>

@@ -64,9 +64,9 @@ void WorkerPool::note_rights() noexcept {
     }
 }
 
-// In a worker that is to carry out a call: has it count among those of the device that its paths
-// lead to, which a worker may ask the kernel's cache for without waiting behind that device. False
-// if as many of the device are at work as may be: then the request waits, and has no place.
+// Called in a worker before it carries out a call: counts the call as one of the device that its
+// paths lead to. The kernel's cache tells which that is, without a wait for the device. Returns
+// false if the device has its limit of requests at work: then the request waits, and has no place.
 bool WorkerPool::counts_for_its_device(Request& request, int& place, Lock& lock) noexcept {
     const auto paths = request.call->paths();
     const bool has_paths = paths.first != nullptr || paths.second != nullptr;
@@ -96,7 +96,9 @@ bool WorkerPool::counts_for_its_device(Request& request, int& place, Lock& lock)
         return true;
     }
     give_place_back(working_, std::exchange(place, DeviceQueues::none));
-    if (!queue_.empty()) {  // this one may not come to what has the place now
+    if (!queue_.empty()) {
+        // Another worker has to take up the request that got the place, for this one may go on
+        // with its own call, which may hang.
         call_for_worker();
         start_wanted_workers(lock);
     }

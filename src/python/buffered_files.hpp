@@ -17,14 +17,16 @@ struct IoTypes {
 // False with an exception set.
 bool import_io_types(IoTypes& types);
 
-// The buffered or text object that an object is, or that a temporary file's wrapper has; null if it
-// is neither. Borrowed. Runs no Python code of the program's.
+// Returns `object` if it is a buffered or text file. If it is a temporary file's wrapper, returns
+// the buffered or text file inside. Else returns null. The reference is borrowed. Runs no Python
+// code of the program's.
 PyObject* find_buffered_file(const IoTypes& types, PyObject* object);
 
-// False with a ValueError that says what to do, if the object is in text mode.
+// Returns false if the file is in text mode, with a ValueError that says what to do.
 bool check_not_text(const IoTypes& types, PyObject* buffered);
 
-// The same if it holds data of its own. `fd` is its number. Of pipes and the like it can't be seen.
+// The same if the file object holds data back: if its position is not that of its descriptor `fd`.
+// Pipes and the like have no position, so the function can't tell, and returns true.
 bool check_holds_nothing(PyObject* buffered, int fd);
 
 }  // namespace python

@@ -23,7 +23,7 @@ void tell_of_room(const ContextObject* context) noexcept;
 // Takes a completed operation out of what getevents will hand out. The caller has a reference.
 void forget(ContextObject* context, OperationObject* operation) noexcept;
 
-// Makes an eventfd readable, or not. Neither waits.
+// signal_eventfd() makes an eventfd readable, empty_eventfd() unreadable. Neither waits.
 using engine::signal_eventfd;
 void empty_eventfd(int fd) noexcept;
 

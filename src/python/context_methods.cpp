@@ -277,7 +277,8 @@ PyObject* context_submit(PyObject* object, PyObject* const* arguments, Py_ssize_
     return taken < 0 ? nullptr : PyLong_FromSsize_t(taken);
 }
 
-// AIOContext.read and its like: an awaitable for what the class method of AIOOperation makes.
+// Implements AIOContext.read and its like: makes an operation, as the class method of AIOOperation
+// with that name does, and returns an awaitable for it.
 template <auto make_operation, const char* name>
 PyObject* make_awaited(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
                        PyObject* names) {

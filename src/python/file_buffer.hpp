@@ -55,7 +55,7 @@ private:
     bool close_block();
 
     Ref pieces_;  // a list, or null
-    Ref block_;   // bytes of which `used_` are filled and nobody else knows, or null
+    Ref block_;   // bytes, or null: the first `used_` are filled; no other code has a reference
     Py_ssize_t used_ = 0;
     Py_ssize_t size_ = 0;
 };

@@ -78,7 +78,7 @@ struct ModuleState {
     PyTypeObject* wake_future_type = nullptr;
     PyTypeObject* trio_wake_type = nullptr;
 
-    IoTypes io;  // constant
+    IoTypes io;  // constant once the module is loaded
 
     AsyncioApi asyncio;  // constant once it is imported
     std::atomic<bool> asyncio_is_imported = false;

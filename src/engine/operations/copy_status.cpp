@@ -77,7 +77,7 @@ std::int64_t copy_status(const CallFiles& files, const PathArguments& arguments)
         error != 0) {
         return -error;
     }
-    // last: without the right to write to it a file takes no attributes
+    // The mode comes last: it may take away the right to write, which setting attributes needs.
     if (S_ISLNK(status.st_mode)) {
         return 0;
     }
