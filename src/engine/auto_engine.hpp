@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `auto` engine: never blocks the caller, whatever the file, and takes the shortest way there
-// is.
+// The `auto` engine: takes the shortest route that does not block the caller, whatever the file.
 //
-//  - What is in memory, in tmpfs or the page cache, the submitting thread reads itself: preadv2(2)
-//    costs less than io_submit(2). A page cache is asked not to wait (RWF_NOWAIT), and what would
-//    have waited goes another way: whole, so that a read that was partly cached is one read all the
-//    same.
-//  - Direct reads of local disks, syncs and polls go to kernel AIO, which does not wait for those:
-//    but for reads whose metadata is not in memory (file_facts.hpp), and what is refused because it
-//    would have waited. Each submission is timed: a file on which one waited goes another way for a
-//    while.
-//  - All else goes to threads of ours: to io_uring what has to wait for a disk and can do so there,
-//    to workers what is a long copy, writes to the page cache, which may have to make room for
-//    them, and files of which nothing is known.
-//  - Where kernel AIO or io_uring are refused, the others do their work.
+//  - Data in memory (tmpfs or the page cache) is read by the submitting thread itself: preadv2(2)
+//    costs less than io_submit(2). A read through the page cache is told not to wait (RWF_NOWAIT).
+//    If it would have waited, the whole read takes another route, even if a part of it was cached:
+//    so it is still one read.
+//  - Direct reads of local disks, syncs and polls go to kernel AIO, whose submission does not wait
+//    for those. Direct reads whose metadata is not in memory (file_facts.hpp), or that kernel AIO
+//    refuses because they would wait, take another route. Each submission is timed: after one that
+//    waited, the requests of its file take another route for a while.
+//  - All other requests go to our threads. io_uring gets those that wait for a disk and can do so
+//    there. Workers get long copies, writes to the page cache (which may have to make room for
+//    them), and requests for files of which nothing is known.
+//  - If the system refuses kernel AIO or io_uring, the other routes take over their requests.
 #pragma once
 
 #include <array>
@@ -75,24 +74,25 @@ private:
 
     using Clock = std::chrono::steady_clock;
 
-    // Whether the submitting thread does a request itself.
+    // The chance that the submitting thread can carry out a request itself.
     enum class Chance : std::uint8_t {
         none,
-        slight,  // to try starts the disk
+        slight,  // the read will miss, but the try makes the disk begin (readahead_probe.hpp)
         fair,
-        sure,  // whatever comes of it is the result
+        sure,  // the result of the try is the request's result
     };
     struct Attempt {
         enum class Verdict : std::uint8_t {
             elsewhere,
             over,
             refused,
-            out_of_turn,  // since one before it was not taken
+            out_of_turn,  // not tried, because a request before it was not taken
         };
         Verdict verdict = Verdict::elsewhere;
         std::int64_t result = 0;  // or an errno, if refused
     };
-    // On its way: the first are taken; those from there to `end` are to be handed over together.
+    // A submission on its way: the first `taken` requests are taken; those from there to `end` are
+    // to be handed over together.
     struct Progress {
         std::span<Request* const> requests;
         std::size_t taken = 0;
@@ -129,11 +129,11 @@ private:
     std::atomic<AioEngine*> aio_ = nullptr;  // null before its first use, or where it is refused
     PoolAccess pool_;
 
-    // Whoever has taken a completion of kernel AIO's from its ring holds this until others find it
-    // in the queue, where they look with this held as well.
+    // Held by a thread from when it takes a completion from kernel AIO's ring until the completion
+    // is in the queue. Other threads look into the queue with this lock held, too.
     std::mutex reaping_;
 
-    std::mutex mutex_;  // for what follows
+    std::mutex mutex_;  // guards the members that follow
     FileFacts facts_;
     std::optional<bool> has_uring_;
     bool has_tried_aio_ = false;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every engine does: take requests, give back completions, wait for them, cancel.
+// The interface of every engine: submit requests, reap their completions, wait, and cancel.
 //
-// Engines are safe to use from any number of threads at once. They don't count: that no more than
-// max_requests are in flight is the caller's to keep.
+// Engines are safe to use from any number of threads at once. They don't count requests: the caller
+// sees to it that no more than max_requests are in flight.
 #pragma once
 
 #include <array>
@@ -18,8 +18,8 @@
 
 namespace engine {
 
-// How far a submission came: `taken` requests, from the front, are in flight. Where it stopped
-// before the first, `error` is the errno; where it stopped later, the kernel does not say why.
+// The result of a submission: the first `taken` requests are in flight. If none was taken, `error`
+// is the errno; if some were, the kernel does not say why it refused the next.
 struct Submission {
     std::size_t taken = 0;
     int error = 0;
@@ -27,26 +27,26 @@ struct Submission {
 
 struct Completion {
     Request* request = nullptr;
-    std::int64_t result = 0;  // what the system call would return, or a negative errno
+    std::int64_t result = 0;  // as the system call returns it, or a negative errno
 };
 
-// How many requests went which way, in engines that have several; and of those that did not go the
-// shortest, why.
+// How many requests an engine sent by each of its routes; and for the requests that could not take
+// the shortest route, how many there were for each reason.
 struct RouteCounts {
-    std::uint64_t inside = 0;  // done by the submitting thread, without waiting
+    std::uint64_t inside = 0;  // carried out by the submitting thread, without waiting
     std::uint64_t aio = 0;
     std::uint64_t uring = 0;
     std::uint64_t threads = 0;
 
     std::uint64_t uncached = 0;     // a read that would have waited for the disk
-    std::uint64_t unsupported = 0;  // a file that can't tell whether it would wait
-    std::uint64_t large = 0;        // so large that copying it takes long
+    std::uint64_t unsupported = 0;  // a file whose reads can't be told not to wait
+    std::uint64_t large = 0;        // so many bytes that to copy them takes long
     std::uint64_t write = 0;        // a write that might wait
     std::uint64_t stream = 0;       // a pipe, socket or terminal
     std::uint64_t other = 0;
 };
 
-// No value: without end.
+// No value: no limit.
 using Timeout = std::optional<std::chrono::nanoseconds>;
 
 class Engine {
@@ -55,91 +55,96 @@ public:
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
-    // Nothing may be in flight, and no thread inside a call, except in a child process after
-    // fork(2): there it lets go of what is the child's own and touches nothing of the parent's.
+    // No request may be in flight, and no thread may be in a call of the engine. A child process is
+    // an exception: there the destructor frees what belongs to the child, and leaves alone what the
+    // parent still uses.
     virtual ~Engine() = default;
 
     virtual const char* name() const noexcept = 0;
 
-    // What to expect of submit() of this request, by what is known of its number: costs nothing,
-    // but the number may be another file's by now.
+    // Guesses the pace of a request from what is known of its file descriptor. This makes no system
+    // call, so the guess may be stale: the number may belong to another file by now.
     virtual Pace guess(const Request& request) noexcept = 0;
 
-    // Sets `pace`, and for reads `is_direct`, of requests that are about to be submitted: no other
-    // code of the program's comes between. Given what guess() said of all of them, it need not look
-    // again where looking costs more than being wrong.
+    // Sets `pace`, and for reads `is_direct`, of requests. The caller submits them next, before any
+    // other code of the program runs. `guessed` is what guess() said of all of them: the engine may
+    // trust it where to check costs more than to be wrong.
     virtual void plan(std::span<Request* const> requests, std::optional<Pace> guessed) noexcept = 0;
 
-    // Whether a request that was not planned is likely to be carried out by try_at_once(): whoever
-    // asks then makes its memory ready.
+    // Whether try_at_once() is likely to carry out this request, which was not planned. If so, the
+    // caller prepares the request's memory before the try.
     virtual bool is_worth_trying(const Request& /*request*/) noexcept { return false; }
 
     // Carries out a request that was not planned, if that does not wait, and returns its result:
-    // it is over, no completion follows, and no eventfd is signalled. No value: nothing was done,
-    // and the request is to be planned and submitted. `now` is the time before, then the time
-    // after.
+    // the request is over, no completion follows, and no eventfd is signalled. No value: nothing
+    // was done, and the caller has to plan and submit the request. `now` is the time at the call,
+    // and is set to the time of the return.
     virtual std::optional<std::int64_t> try_at_once(
         Request& /*request*/, std::chrono::steady_clock::time_point& /*now*/) noexcept {
         return std::nullopt;
     }
 
-    // Of requests that were planned.
+    // Submits requests that were planned.
     virtual Submission submit(std::span<Request* const> requests) noexcept = 0;
 
-    // Completions not given out so far. Never blocks; each comes out exactly once.
+    // Takes completions, each exactly once, and returns how many. Never blocks.
     virtual std::size_t reap(std::span<Completion> completions) noexcept = 0;
 
-    // Drawn by a thread that has reaped, found too little and means to wait.
+    // A thread that wants to wait draws a ticket, then reaps, and waits with the ticket if it found
+    // too few completions.
     using Ticket = std::uint64_t;
     virtual Ticket ticket() noexcept = 0;
 
-    // Blocks until there is something to reap, or something was reaped (by whomever) since the
-    // ticket was drawn: so no thread sleeps on what another one took. Returns 0 then, ETIMEDOUT,
-    // EINTR after a signal, or the errno of a wait that failed. May return 0 too early.
+    // Blocks until there are completions to reap, or any thread has reaped some since the ticket
+    // was drawn: so no thread sleeps on because another took the completion it waited for. Returns
+    // 0 then, ETIMEDOUT, EINTR after a signal, or the errno of a wait that failed. May return 0 too
+    // early.
     virtual int wait(Ticket ticket, Timeout timeout) noexcept = 0;
 
-    // Asks for the cancellation of a request in flight, and waits for nobody. The request completes
-    // once, through reap(), whatever the answer; with -ECANCELED if that is `yes`.
+    // Asks for the cancellation of a request in flight, and does not wait for the answer. Whatever
+    // the answer, the request completes once, through reap(); after `yes` with -ECANCELED.
     virtual CancelAnswer post_cancellation(Request& request) noexcept = 0;
 
-    // For closing: the same for requests that may never end by themselves, such as polls and reads
-    // of pipes. Writes go on. A request may turn out to be of that sort later; it is cancelled
-    // then.
+    // For the end of a context: cancels the request only if it may never end by itself, as a poll
+    // or a read of a pipe. Writes go on. If the request turns out later to be of that sort, it is
+    // cancelled then.
     virtual CancelAnswer post_cancellation_if_endless(Request& request) noexcept {
         return post_cancellation(request);
     }
 
-    // Waits for the answer to a cancellation that is pending since the request's `flight` was this,
-    // or until the time is over. The memory of the request must stay; it may be submitted again.
+    // Waits, for at most `time`, for the answer to a pending cancellation. `flight` is the value of
+    // Request::flight when the cancellation was asked for: the request may be submitted again
+    // meanwhile, but its memory must stay.
     virtual CancelAnswer wait_for_answer(Request& /*request*/, std::uint32_t /*flight*/,
                                          std::chrono::nanoseconds /*time*/) noexcept {
         return CancelAnswer::no;
     }
 
-    // Waits until the eventfds of what was reaped are signalled, where that may come later.
+    // Waits until the eventfds of all reaped requests are signalled. An engine may signal an
+    // eventfd after the completion can be reaped.
     virtual void wait_for_signals() noexcept {}
 
-    // Cancels, waits for the answer, and returns whether the request ends with -ECANCELED.
+    // Cancels the request, waits for the answer, and returns whether it ends with -ECANCELED.
     bool cancel(Request& request) noexcept;
 
-    // Which ways requests took.
+    // How many requests took each route.
     virtual RouteCounts routes() const noexcept { return {}; }
 };
 
-// The engine of that name for at least `max_requests` in flight; null if there is none of that
-// name, or, with its errno in `error`, if the system refuses it.
+// Makes the engine of that name, for at least `max_requests` in flight. Null if no engine has that
+// name, or if the system refuses it: `error` is the errno then.
 std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests,
                                     int& error) noexcept;
 
-// All there are, and what AIOContext() uses.
+// The names of all engines, and the one that AIOContext() uses by default.
 inline constexpr std::array<std::string_view, 4> engine_names{"auto", "aio", "uring", "threads"};
 inline constexpr std::string_view default_engine = "auto";
 
-// 0 if the engine can be used here and now, or the errno for which not; ENOTSUP if it was not built
-// in.
+// 0 if the engine can be used here and now, else the errno that says why not: ENOTSUP if the engine
+// was not built in.
 int probe_engine(std::string_view name) noexcept;
 
-// Why, in a few words for people.
+// Writes into `text`, in a few words for people, why the engine was refused with this error.
 void explain_refusal(std::string_view name, int error, std::span<char> text) noexcept;
 
 }  // namespace engine

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the `auto` engine has learnt of files, and of the devices that they are on, from the reads
-// that it made.
+// Facts about files and their devices, which the `auto` engine learns from the reads that it makes.
 //
-// A number may have been closed and be another file's by now. So what would do harm if it were
-// stale is asked anew each time, by calls that cost a tenth of a read: whether the file is in
-// memory (F_GET_SEALS, which only tmpfs and hugetlbfs know) and whether it is open for direct I/O
-// (F_GETFL). What was learnt of a file is held against its identity before it is used, or is a
-// guess that costs little if it is wrong.
+// The facts are stored by file descriptor, and a number may belong to another file by now. So
+// facts that would do harm if stale are asked of the kernel each time, by calls that cost a tenth
+// of a read: whether the file is in memory (F_GET_SEALS, which only tmpfs and hugetlbfs know) and
+// whether it is open for direct I/O (F_GETFL). All other facts are either checked against the
+// file's identity before use, or cost little if they are wrong.
 //
-// Nothing here waits, nor asks a server (file_status.hpp, page_cache.hpp).
+// No function here waits or asks a server (file_status.hpp, page_cache.hpp).
 #pragma once
 
 #include <array>
@@ -24,46 +23,47 @@ public:
     enum class Access : std::uint8_t {
         bad,         // no file at all
         memory,      // never waits for a disk
-        buffered,    // through the page cache, if it is a file that has one
+        buffered,    // through the page cache, if the file has one
         direct,      // O_DIRECT, on a disk of this machine
-        direct_far,  // O_DIRECT, on what may be anything
+        direct_far,  // O_DIRECT, on a disk, a server or anything else
     };
 
     struct Look {
         int fd = -1;
         Access access = Access::bad;
-        FileStatus status;  // of what is open for direct I/O
+        FileStatus status;  // only of files that are open for direct I/O
         FileSystem file_system = FileSystem::unknown;
     };
 
     static Look look_at(int fd) noexcept;
 
-    // What to do with a read through the page cache.
+    // Advice on a read through the page cache.
     enum class Advice : std::uint8_t {
-        try_it,         // told not to wait
-        reads_at_once,  // it can't be told not to wait, but the data is in memory
-        misses,         // it would wait
-        unsupported,    // it can't be told not to wait, and may
+        try_it,         // try the read, told not to wait (RWF_NOWAIT)
+        reads_at_once,  // the read can't be told not to wait, but its data is in memory
+        misses,         // the read would wait
+        unsupported,    // the read can't be told not to wait, and may wait
     };
     Advice advise(int fd, std::uint64_t offset, std::size_t length) noexcept;
 
-    // What came of trying. Of a hit, returns whether the file's reads always hit lately.
+    // Store the result of a try. note_hit() returns whether all recent reads of the file hit.
     bool note_hit(int fd) noexcept;
     void note_miss(int fd) noexcept;
     void note_unsupported(int fd) noexcept;
-    // A try took so long that it seems to have waited, all the same: for a while, reads are only
-    // tried if the kernel says that the data is there.
+    // Notes that a try took so long that it seems to have waited in spite of RWF_NOWAIT. For a
+    // while, reads are then tried only if the kernel says that their data is in memory.
     void note_wait() noexcept { careful_ = careful_reads; }
 
-    // Whether a direct read may be submitted in the caller's thread: the file did not wait lately,
-    // and its metadata is in memory.
+    // Whether a direct read may be submitted in the caller's thread: no submission for the file
+    // waited lately, and the metadata that the read needs is in memory.
     bool may_submit_direct(const Look& look, std::uint64_t offset, std::size_t length) noexcept;
 
-    // A submission of a direct read waited, or would have had to.
+    // Notes that the submission of a direct read of the file waited, or would have had to wait.
     void note_direct_wait(int fd) noexcept;
 
 private:
-    // Reads that are not tried after a miss: ever more of them, until one hits.
+    // After a miss, a number of reads are not tried. The number grows with each miss, until a read
+    // hits.
     struct Pause {
         std::uint16_t length = 0;
         std::uint16_t left = 0;
@@ -80,7 +80,7 @@ private:
         Pause pause;
         Pause direct_pause;
         std::uint16_t known_extents = 0;  // direct reads in a row whose metadata was in memory
-        std::uint16_t unasked = 0;        // direct reads for which that need not be asked
+        std::uint16_t unasked = 0;        // direct reads for which this need not be asked again
     };
     struct Device {
         std::uint64_t number = 0;
@@ -101,7 +101,7 @@ private:
     std::array<File, 256> files_{};  // by fd modulo its size
     std::array<Device, 16> devices_{};
     std::size_t next_device_ = 0;
-    std::uint16_t careful_ = 0;  // so many reads are asked about first
+    std::uint16_t careful_ = 0;  // for so many reads, the kernel is asked before they are tried
 };
 
 }  // namespace engine

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads of ours that carry out requests: a reactor, which waits for many at once, and workers,
-// which each wait for one. They are started when there is work, and end when there was none for a
-// while.
+// Our threads that carry out requests: the I/O thread, whose reactor waits for many requests at
+// once, and workers, each of which waits for one. The pool starts threads when there is work, and
+// a thread ends when it had none for a while.
 //
-// All that they share is behind one lock, which is never held across a call that waits.
+// One lock guards all that the threads share. No thread holds it across a call that waits.
 #pragma once
 
 #include <pthread.h>
@@ -34,7 +34,7 @@
 
 namespace engine {
 
-// One of the workers, while it is in a call that may wait for ever.
+// A worker that is in a call that may wait for ever.
 struct Worker {
     pthread_t thread{};
     Request* request = nullptr;
@@ -49,50 +49,53 @@ public:
     // Makes a reactor, which is opened later; null for lack of memory.
     using MakeReactor = std::unique_ptr<Reactor> (*)(ReactorOwner& owner, int wake_fd) noexcept;
 
-    // `second_choice` is made if the reactor can't be opened; null: its requests fail then. Throws
-    // std::system_error if there are no file descriptors for it.
+    // `second_choice` makes another reactor if the first can't be opened; null: the reactor's
+    // requests fail then. Throws std::system_error if there is no file descriptor for the pool.
     WorkerPool(MakeReactor make_reactor, MakeReactor second_choice);
     ~WorkerPool() = default;
     WorkerPool(const WorkerPool&) = delete;
     WorkerPool& operator=(const WorkerPool&) = delete;
 
-    // By each request's route: reactor or workers. `note` is called for each that is taken.
+    // Gives each request to the reactor or to the workers, as its `route` says. Calls `note` for
+    // each request that is taken.
     Submission submit(PoolClient& client, std::span<Request* const> requests,
                       const std::function<void(const Request&)>& note = {}) noexcept;
 
-    // How many of the requests, from the front, have numbers that are open. To be asked before
-    // descriptors of ours are opened, which would be taken for theirs.
+    // For how many requests, from the front, all numbers are open. The caller asks before it opens
+    // descriptors of its own: these could get the numbers of requests whose files are not open.
     static std::size_t count_open(std::span<Request* const> requests) noexcept;
 
-    // Of these, none waits for a thread of ours. See Engine.
+    // See Engine. Neither post_cancellation() nor post_cancellation_if_endless() waits for one of
+    // our threads.
     CancelAnswer post_cancellation(Request& request) noexcept;
 
-    // From the client's first of these on, what turns out to wait for a stream is cancelled.
+    // After the client's first call of this, its requests that turn out later to wait for a stream
+    // are cancelled, too.
     CancelAnswer post_cancellation_if_endless(PoolClient& client, Request& request) noexcept;
 
     CancelAnswer wait_for_answer(Request& request, std::uint32_t flight,
                                  std::chrono::nanoseconds time) noexcept;
 
-    // Until the eventfds of what has completed so far are signalled: for a close that waits anyway.
+    // Waits until the eventfds of all requests that have completed so far are signalled.
     void wait_for_signals() noexcept;
 
-    // The client has nothing in flight that was not reaped. A thread that is about to post its
-    // last completion frees it.
+    // The client leaves the pool: all its requests were reaped. If one of our threads is still
+    // posting the client's last completion, that thread frees the client.
     void leave(std::unique_ptr<PoolClient> client) noexcept;
 
-    // After the last client has left: the threads end, and the program's table of descriptors has
-    // none of the pool's any more. Waits for no thread.
+    // Called after the last client has left: tells the threads to end, and closes the pool's
+    // descriptors in the program's table. Does not wait for the threads.
     void retire() noexcept;
 
-    // The same, but waits until the threads are gone.
+    // As retire(), but waits until the threads have ended.
     void close() noexcept;
 
     // For a child process. The threads do not exist there, and one of them may have held the lock
     // when the process forked. So nothing of the pool is used or freed any more.
     void abandon() noexcept;
 
-    // The number of the eventfd that wakes the reactor. It is the same in the program's table of
-    // descriptors and in our threads'.
+    // The number of the eventfd that wakes the reactor. It is the same in the program's and in our
+    // threads' descriptor table.
     const std::atomic<int>& wake_number() const noexcept { return table_.wake_number(); }
 
     // Whether the reactor is of the second choice.
@@ -117,14 +120,15 @@ private:
     using Lock = std::unique_lock<std::mutex>;
     using Clock = std::chrono::steady_clock;
 
-    // How long a thread stays that has nothing to do.
+    // After so long without work a thread ends.
     static constexpr std::chrono::milliseconds linger{100};
 
-    // What requests fail with for which no thread can be started. Not EAGAIN, which is a full
-    // queue's, nor ENOMEM.
+    // The errno of requests for which no thread can be started. EAGAIN would mean a full queue, and
+    // ENOMEM a lack of memory.
     static constexpr int no_thread = EUSERS;
 
-    // How often a worker is interrupted until it hears of it: once may be just before its call.
+    // The first and the longest time between two signals that interrupt a worker. One signal is not
+    // enough: it may arrive just before the worker's system call.
     static constexpr std::chrono::milliseconds first_interruption{1};
     static constexpr std::chrono::milliseconds last_interruption{64};
 
@@ -222,11 +226,11 @@ private:
     std::condition_variable state_changed_;  // for those who submit, cancel and close
     std::condition_variable work_came_;      // for workers
     DescriptorTable table_;
-    std::shared_ptr<WorkerPool> kept_;  // in a child process: by itself
+    std::shared_ptr<WorkerPool> kept_;  // in a child process: this pool, so that it is never freed
     bool is_closing_ = false;
-    bool is_retired_ = false;  // nobody waits for the threads
+    bool is_retired_ = false;  // retire() was called: no thread waits for the pool's threads to end
     std::size_t in_flight_ = 0;
-    unsigned submitting_ = 0;  // threads in submit(): the reactor stays for them
+    unsigned submitting_ = 0;  // threads in submit(): while there are any, the I/O thread stays
 
     ReactorState reactor_state_ = ReactorState::none;
     std::unique_ptr<Reactor> reactor_;
@@ -234,11 +238,11 @@ private:
     int first_choice_error_ = 0;
     std::atomic<bool> has_second_choice_ = false;
     bool reactor_sleeps_ = false;
-    std::optional<UnreadListener> unread_;  // as long as the reactor's thread may be woken
+    std::optional<UnreadListener> unread_;  // exists as long as the I/O thread may be woken
     RequestList inbox_;
-    RequestList without_files_;   // until our threads' table has room
-    bool has_table_ = false;      // our threads know which
-    bool has_no_helper_ = false;  // no thread that has the program's table could be started
+    RequestList without_files_;   // requests that wait for room in our threads' table
+    bool has_table_ = false;      // it is decided which descriptor table our threads use
+    bool has_no_helper_ = false;  // no thread with the program's table could be started
     PostedList cancellations_;
     std::array<Signal, 64> signals_{};
     std::size_t signal_count_ = 0;
@@ -246,18 +250,19 @@ private:
     std::uint64_t signals_sent_ = 0;
     unsigned signal_waiters_ = 0;
 
-    // Of the reactor's thread, whose rights the workers have. To be found again: when a thread of
-    // the program's was seen to have others, as after setuid(2), which changes all threads'.
+    // The rights of the I/O thread, which the workers share. They are looked up again
+    // (`rights_are_old_`) when a thread of the program was seen to have other rights: setuid(2),
+    // for one, changes the rights of all threads.
     Rights rights_;
     bool rights_are_old_ = false;
 
-    // Calls to be run again after `delay_`.
+    // Calls that are run again after `delay_`.
     RequestList delayed_;
     std::chrono::milliseconds delay_{1};
     bool delayed_are_watched_ = false;
 
-    // A quarter of the workers for one device; likewise of the threads that close files, and of the
-    // kernel's own (uring_reactor.cpp has their number).
+    // One device gets at most a quarter of the workers, of the threads that close files, and of the
+    // kernel's threads (uring_reactor.cpp sets the number of these).
     static constexpr unsigned most_workers = 128;
     static constexpr unsigned most_closers = 32;
     static constexpr unsigned most_kernel_threads = 128;
@@ -269,13 +274,13 @@ private:
     // Workers in a call that may wait for ever.
     IntrusiveList<Worker, &Worker::previous, &Worker::next> interruptible_;
     std::chrono::nanoseconds next_interruption_{};
-    unsigned workers_wanted_ = 0;  // to be started by a thread that has the private table
+    unsigned workers_wanted_ = 0;  // to be started by a thread that has our threads' table
     unsigned idle_ = 0;
-    // Of brief requests that follow each other, which would wake a thread of the program's for
-    // each.
+    // The signal that workers hold back while brief requests follow each other: one for each
+    // request would wake a thread of the program each time.
     Signal held_;
-    unsigned brief_ = 0;         // workers on a brief request, but for those that were stuck
-    unsigned brief_stalls_ = 0;  // how often those were taken to be stuck
+    unsigned brief_ = 0;         // workers on a brief request, except those taken to be stuck
+    unsigned brief_stalls_ = 0;  // how often such workers were taken to be stuck
     bool stall_is_watched_ = false;
 };
 
