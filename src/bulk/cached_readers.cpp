@@ -84,7 +84,7 @@ bool CachedReaders::has_backlog() noexcept {
     return waiting_ > thread_count_;
 }
 
-// With the lock, which is released meanwhile.
+// The caller holds the lock. It is released while the part is read.
 void CachedReaders::run(Slot& slot, std::unique_lock<std::mutex>& lock) noexcept {
     slot.state = State::running;
     --waiting_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies parts of a file from the page cache to memory, by several threads: one alone gets only a
-// part of the memory's bandwidth, and less where new memory is to be cleared first.
+// Copies parts of a file from the page cache to memory, with several threads. One thread alone uses
+// only a part of the memory's bandwidth, and even less where the kernel must clear new memory
+// first.
 #pragma once
 
 #include <pthread.h>
@@ -25,35 +26,36 @@ struct CachedPart {
     int error = 0;         // an errno
 };
 
-// Reads until the part is full, the file ends, or an error.
+// Reads until the part is full, the file ends, or a read fails.
 void read_part(int fd, CachedPart& part) noexcept;
 
-// All functions are for the thread that made it, which does parts of the work itself: it depends on
-// no helper that the scheduler holds back, but for the parts that this one has begun.
+// Only the thread that made a CachedReaders calls its functions. That thread reads parts, too, so
+// it only waits for a helper that the scheduler holds back if the helper has already begun a part.
 class CachedReaders {
 public:
     explicit CachedReaders(int fd) noexcept : fd_(fd) {}
     CachedReaders(const CachedReaders&) = delete;
     CachedReaders& operator=(const CachedReaders&) = delete;
-    // Waits for the threads. In a child process, which has none, it must not be destroyed.
+    // Waits for the helper threads. Must not run in a child process, where they do not exist.
     ~CachedReaders();
 
-    // Starts up to `helpers` threads. Fewer are no error: the caller does more of the work then.
+    // Starts up to `helpers` threads. If fewer start, that is no error: the caller then reads more
+    // of the parts itself.
     void start(unsigned helpers) noexcept;
 
-    // False if there is no slot: run_one() or take_done() makes one.
+    // Queues a part. Returns false if no slot is free; take_done() frees one.
     bool add(const CachedPart& part) noexcept;
 
-    // More parts wait than the helpers can begin with.
+    // Whether more parts are waiting than there are helpers.
     bool has_backlog() noexcept;
 
-    // Reads one of the parts that wait, in this thread. False if there is none.
+    // Reads one waiting part in the calling thread. Returns false if no part is waiting.
     bool run_one() noexcept;
 
-    // A part that was read, which makes its slot free. False if none is before the time is up.
+    // Returns a part that was read, and frees its slot. False if no part is read within `timeout`.
     bool take_done(CachedPart& part, std::chrono::nanoseconds timeout) noexcept;
 
-    // Forgets the parts that wait, and waits for those that a helper has begun.
+    // Drops the waiting parts, and blocks until the helpers have finished the parts they began.
     void stop() noexcept;
 
 private:
@@ -70,7 +72,7 @@ private:
     void help() noexcept;
 
     int fd_;
-    std::mutex mutex_;  // for what follows
+    std::mutex mutex_;  // guards the members from here to is_closing_
     std::condition_variable part_came_;
     std::condition_variable part_done_;
     std::array<Slot, 16> slots_;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A queue on an engine, where there is no io_uring or another engine was asked for.
+// A queue that submits to an engine. Used where the system has no io_uring, or where the program
+// asked for another engine.
 #include <algorithm>
 #include <array>
 #include <cerrno>

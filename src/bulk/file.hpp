@@ -16,10 +16,10 @@ struct File {
     bool can_be_direct() const noexcept { return direct_fd >= 0; }
 };
 
-// When reads and writes go past the page cache.
+// When reads and writes use O_DIRECT.
 enum class DirectMode : std::uint8_t {
     never,
-    where_it_pays,  // reads of what is not in the page cache
+    where_it_pays,  // for reads of data that is not in the page cache
     always,
 };
 

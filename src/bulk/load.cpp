@@ -26,51 +26,51 @@ namespace {
 
 using Clock = Pacer::Clock;
 
-// Segments so close to each other are read by one request.
+// One request can read several segments if at most so many bytes lie between them.
 constexpr std::size_t most_gap = 4096;
 
-// A part that is smaller than this is copied rather than read by requests of its own for its
-// unaligned ends.
+// A smaller part with unaligned ends is read into the slot's bounce memory and copied from there:
+// that costs less than separate requests for the ends.
 constexpr std::size_t least_straight = 65536;
 
-// As many segments as one request serves.
+// How many segments one request can have bytes for.
 constexpr std::size_t most_targets = 64;
 
-// What is copied from the page cache is cut into parts of a few requests' size, and of this at
-// most.
+// Cached data is copied in parts, each as large as so many requests, but at most most_cached_part.
 constexpr std::size_t cached_chunks = 4;
 constexpr std::size_t most_cached_part = std::size_t{4} << 20U;
 
-// For a smaller part, waking another thread costs more than it gains.
+// Smaller parts are copied by the calling thread: waking another one would take longer.
 constexpr std::size_t least_shared = std::size_t{512} << 10U;
 
-// As many threads as memory has bandwidth for.
+// More threads do not copy faster: the memory's bandwidth is used up.
 constexpr unsigned most_readers = 4;
 
-// How long it waits for another thread while requests are in flight as well.
+// How long the loader waits for a helper thread while requests are in flight, too.
 constexpr std::chrono::milliseconds brief_wait{1};
 
 constexpr std::size_t huge_page = std::size_t{2} << 20U;
 
-// Memory that direct reads can go to begins at a multiple of at least this.
+// The least alignment of the bounce memory, which direct reads go to.
 constexpr std::size_t bounce_alignment = 4096;
 
-// Those that this thread may run on.
+// The number of processors that this thread may run on.
 unsigned processors() noexcept {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? static_cast<unsigned>(CPU_COUNT(&set))
                                                         : 1;
 }
 
-// What of a request's bytes goes where.
+// A part of a request's bytes, and the place in a segment where it belongs.
 struct Target {
     Segment* segment;
-    std::size_t place;  // in the segment
+    std::size_t place;  // the part's offset in the segment
     std::uint64_t offset;
     std::size_t length;
 };
 
-// A request, and the memory that it needs besides the program's.
+// A request, its targets, and the bounce memory that it is read to if the program's memory or the
+// offset is not aligned.
 struct Slot {
     Transfer transfer;
     bool is_busy = false;
@@ -106,7 +106,7 @@ public:
     Loader& operator=(const Loader&) = delete;
     ~Loader() {
         if (report_.forked) {
-            // The ring and the threads are the parent's, and so is what the kernel writes to.
+            // The ring, the threads and the requests belong to the parent: free none of them here.
             static_cast<void>(queue_.release());
             static_cast<void>(cached_readers_.release());
         }
@@ -135,7 +135,7 @@ private:
     bool send(Slot& slot) noexcept;
     bool open_queue_once() noexcept;
 
-    // --- what became of it
+    // --- completions
     void reap_cached(std::chrono::nanoseconds timeout) noexcept;
     void deliver_cached(const CachedPart& part) noexcept;
     void reap(bool wait) noexcept;
@@ -159,16 +159,16 @@ private:
     Pacer pacer_;
     std::unique_ptr<CachedReaders> cached_readers_;
     bool has_tried_readers_ = false;
-    unsigned parts_in_flight_ = 0;  // given to them
+    unsigned parts_in_flight_ = 0;  // given to cached_readers_
     Clock::time_point last_tick_;
     engine::ForkGuard fork_guard_;
     LoadReport report_;
 
-    Segment* current_ = nullptr;  // the one of which pieces are made
-    std::size_t place_ = 0;       // how much of it is taken
+    Segment* current_ = nullptr;  // the segment that is being read
+    std::size_t place_ = 0;       // how much of it was requested or copied
     bool has_more_ = true;
     unsigned in_flight_ = 0;
-    // Beyond this the file had nothing, when a read found that.
+    // Where a read found the end of the file.
     std::uint64_t end_of_file_ = UINT64_MAX;
 };
 
@@ -203,7 +203,7 @@ LoadReport Loader::run() noexcept {
     return report_;
 }
 
-// The first error is the one to report.
+// Keeps the first error for the report.
 void Loader::fail(int error, std::uint64_t offset) noexcept {
     if (report_.error == 0) {
         report_.error = error;
@@ -211,7 +211,8 @@ void Loader::fail(int error, std::uint64_t offset) noexcept {
     }
 }
 
-// In a child process nothing will complete: the ring and the threads are the parent's.
+// In a child process, stops the load: requests never complete there, because the ring and the
+// threads belong to the parent.
 void Loader::give_up_in_child() noexcept {
     if (fork_guard_.is_inherited()) {
         report_.forked = true;
@@ -229,7 +230,8 @@ void Loader::tick_if_due(Clock::time_point now) noexcept {
     }
 }
 
-// Makes sure that there is something left of the current segment. False: not now.
+// Takes the next segment from the source if the current one has nothing left. Returns false if
+// there is none now.
 bool Loader::advance(bool may_wait) noexcept {
     while (current_ == nullptr || place_ == current_->length) {
         current_ = nullptr;
@@ -261,7 +263,8 @@ bool Loader::advance(bool may_wait) noexcept {
     return true;
 }
 
-// Reads a piece of the current segment, or sends a request for it. False: nothing more for now.
+// Copies the next piece of the current segment from the page cache, or sends a request for it.
+// Returns false if the loader can't go on now.
 bool Loader::issue() noexcept {
     const auto offset = current_->offset + place_;
     const auto left = current_->length - place_;
@@ -309,14 +312,14 @@ bool Loader::open_queue_once() noexcept {
     return true;
 }
 
-// Copies a piece from the page cache, which needs no request. Other threads help with large ones.
+// Copies the next piece from the page cache, without a request. Helper threads copy large pieces.
 bool Loader::read_cached() noexcept {
     const auto usual = std::min(chunk_ * cached_chunks, most_cached_part);
-    const auto most = is_cached(usual) ? usual : chunk_;  // of which the caller knows
+    const auto most = is_cached(usual) ? usual : chunk_;  // the caller knows that a chunk is
     auto* const address = current_->address + place_;
     auto length = std::min(current_->length - place_, most);
     if (length > huge_page && length < current_->length - place_) {
-        // Two threads that fill the same new huge page would both clear it.
+        // The part ends at a huge page, since two threads that fill a new huge page both clear it.
         length -= (reinterpret_cast<std::uintptr_t>(address) + length) % huge_page;
     }
     CachedPart part{.segment = current_,
@@ -349,7 +352,7 @@ bool Loader::is_cached(std::size_t most) noexcept {
            Residency::all;
 }
 
-// Null if there is one processor, or no memory for them.
+// Starts the helper threads at the first call. Null if there is one processor, or no memory.
 CachedReaders* Loader::cached_readers() noexcept {
     if (!has_tried_readers_) {
         has_tried_readers_ = true;
@@ -364,7 +367,8 @@ CachedReaders* Loader::cached_readers() noexcept {
     return cached_readers_.get();
 }
 
-// Reads a part that no other thread has begun, or waits for one; then takes what was read.
+// Reads a waiting part or, if there is none, waits for a helper to finish one; then takes all parts
+// that were read.
 void Loader::reap_cached(std::chrono::nanoseconds timeout) noexcept {
     CachedPart part;
     if (cached_readers_->run_one()) {
@@ -425,8 +429,9 @@ void Loader::plan_direct(Slot& slot) noexcept {
     take(slot, length);
 }
 
-// An aligned range of the file goes to memory of ours. From there it is copied to all segments that
-// it holds parts of, but for what can go straight to where it belongs.
+// Reads an aligned range of the file into the slot's bounce memory. When it has arrived, its parts
+// are copied to their segments. The range ends before a large part that a direct read can put
+// straight into its segment.
 void Loader::plan_bounced(Slot& slot, std::uint64_t start) noexcept {
     if (slot.bounce.size() == 0) {
         slot.bounce = engine::AlignedMemory(
@@ -447,7 +452,7 @@ void Loader::plan_bounced(Slot& slot, std::uint64_t start) noexcept {
         if (before < length && left - before >= least_straight &&
             goes_straight(aligned, current_->address + place_ + before)) {
             if (before == 0) {
-                break;  // a later segment that needs no bouncing
+                break;  // this later segment needs no bounce memory
             }
             length = before;
         }
@@ -460,7 +465,7 @@ void Loader::plan_bounced(Slot& slot, std::uint64_t start) noexcept {
     slot.transfer.length = static_cast<std::size_t>(round_up(end, transfer_alignment_) - start);
 }
 
-// Whether the next bytes wanted are so close behind `end` that the same request can read them.
+// Whether the next bytes to be read are so close behind `end` that the same request can read them.
 bool Loader::peek_next(std::uint64_t end, std::uint64_t limit) noexcept {
     if (!advance(false)) {
         return false;
@@ -528,7 +533,7 @@ void Loader::complete(Slot& slot) noexcept {
     const bool was_direct = slot.transfer.fd == file_.direct_fd;
     if (result == -EINVAL && was_direct && mode_ == DirectMode::where_it_pays &&
         file_.buffered_fd >= 0) {
-        // The file system takes no direct I/O here, whatever it said when the file was opened.
+        // The file system refuses direct I/O here, though it opened the file with O_DIRECT.
         mode_ = DirectMode::never;
         continue_buffered(slot, 0);
         return;
@@ -548,15 +553,15 @@ void Loader::complete(Slot& slot) noexcept {
     }
 }
 
-// The rest of a request that brought less than was asked for: the end of the file, or a device that
-// had enough. One read after the other tells.
+// Reads the rest of a request that returned fewer bytes than it asked for. Either the file ends
+// there or the read was cut short; blocking reads, one after the other, find out which.
 void Loader::continue_buffered(Slot& slot, std::size_t done) noexcept {
     auto& transfer = slot.transfer;
     done += read_rest(transfer.offset + done, transfer.address + done, transfer.length - done);
     deliver(slot, done);
 }
 
-// How much there was until the end of the file, or an error.
+// Returns how many bytes were read before the end of the file or an error.
 std::size_t Loader::read_rest(std::uint64_t offset, std::byte* address,
                               std::size_t length) noexcept {
     std::size_t done = 0;
@@ -568,7 +573,7 @@ std::size_t Loader::read_rest(std::uint64_t offset, std::byte* address,
         } else if (at % transfer_alignment_ == 0 &&
                    reinterpret_cast<std::uintptr_t>(address + done) % memory_alignment_ == 0) {
             count = pread(file_.direct_fd, address + done, length - done, static_cast<off_t>(at));
-        }  // else: a direct read that ends in the middle of a block is at the end of the file
+        }  // else: a direct read that ended in the middle of a block met the end of the file
         if (count < 0 && errno != EINTR) {
             fail(errno, at);
         }
@@ -581,7 +586,8 @@ std::size_t Loader::read_rest(std::uint64_t offset, std::byte* address,
     return done;
 }
 
-// `length` bytes of the request have arrived.
+// Takes the first `length` bytes of the request: copies bounced ones, and counts all in their
+// segments. A shorter length than the request's is the end of the file.
 void Loader::deliver(Slot& slot, std::size_t length) noexcept {
     const auto end = slot.transfer.offset + length;
     if (length < slot.transfer.length && !is_over()) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads any number of parts of a file into memory, with many requests in flight.
 //
-// The calling thread does all of it and blocks until the kernel has let go of all memory, also
-// after an error, or when it is told to stop.
+// The calling thread submits and collects all requests. load() returns only when the kernel writes
+// to none of the memory any more, even after an error or when the source told it to stop.
 #pragma once
 
 #include <cstddef>
@@ -16,20 +16,20 @@ namespace bulk {
 
 struct LoadOptions {
     DirectMode direct = DirectMode::where_it_pays;
-    std::size_t chunk = 0;    // bytes in one request; 0: what suits most disks
-    unsigned depth = 0;       // requests in flight; 0: likewise
+    std::size_t chunk = 0;    // bytes in one request; 0: the default
+    unsigned depth = 0;       // requests in flight; 0: the default
     std::string_view engine;  // one of engine::engine_names
 };
 
 struct LoadReport {
-    int error = 0;                   // an errno, of the request at:
-    std::uint64_t error_offset = 0;  //
-    bool stopped = false;            // the source said so
-    bool forked = false;             // this is a child process of the one that began
+    int error = 0;                   // an errno
+    std::uint64_t error_offset = 0;  // the offset in the file at which it occurred
+    bool stopped = false;            // the source told the load to stop
+    bool forked = false;             // the load began in a parent process of this one
     bool met_end = false;            // a segment goes beyond the end of the file
     std::uint64_t loaded = 0;        // bytes, in all segments
-    std::uint64_t direct = 0;        // bytes of these that were read past the page cache
-    std::uint64_t cached = 0;        // bytes of these that were copied from the page cache
+    std::uint64_t direct = 0;        // how many of them were read with O_DIRECT
+    std::uint64_t cached = 0;        // how many of them were copied from the page cache
     const char* engine = "";
     std::size_t chunk = 0;
     unsigned depth = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// In place of uring_queue.cpp where there is no liburing.
+// Compiled in place of uring_queue.cpp if the build has no liburing.
 #include <cerrno>
 
 #include "bulk/queue.hpp"

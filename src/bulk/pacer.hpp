@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Limits how many requests are in flight by the speed of the disk. A program that is interrupted by
-// Ctrl-C waits for those, which must not take long on a slow disk.
+// Limits the number of requests in flight: fewer on a slow disk. A program that is interrupted by
+// Ctrl-C has to wait for the requests in flight, and that wait must be short on a slow disk, too.
 #pragma once
 
 #include <algorithm>

@@ -19,7 +19,7 @@
 namespace bulk {
 namespace {
 
-// Newer than some systems' headers; the number is the same on every machine.
+// Some systems' headers lack this call. Its number is the same on every architecture.
 constexpr long cachestat_number = 451;
 
 struct CachestatRange {
@@ -54,7 +54,7 @@ Residency judge(std::uint64_t cached, std::uint64_t pages) noexcept {
     return cached * 2 >= pages ? Residency::most : Residency::little;
 }
 
-// mincore(2) tells others that all pages are there.
+// mincore(2) answers users who neither own the file nor may write to it that all pages are cached.
 bool may_ask_mincore(int fd, const struct stat& status) noexcept {
     const auto user = geteuid();
     return user == 0 || user == status.st_uid ||
@@ -90,7 +90,7 @@ PageCache::Method PageCache::choose() noexcept {
         return Method::memory;
     }
     Cachestat answer{};
-    // an overlayfs has the pages in the file below
+    // overlayfs caches the pages of the underlying file, which cachestat(2) does not see
     if (file_system != engine::FileSystem::overlay &&
         cachestat(fd_, {.offset = 0, .length = 1}, answer) == 0) {
         return Method::cachestat;
@@ -98,7 +98,8 @@ PageCache::Method PageCache::choose() noexcept {
     return may_ask_mincore(fd_, status) && map() ? Method::mincore : Method::nowait;
 }
 
-// Nothing is read through the mapping, so a file that shrinks does no harm.
+// Only mincore(2) uses the mapping. Nothing reads through it, so there is no SIGBUS if the file
+// shrinks.
 bool PageCache::map() noexcept {
     if (size_ == 0 || size_ > SIZE_MAX / 2) {
         return false;
@@ -160,7 +161,7 @@ Residency PageCache::ask_mincore(std::uint64_t offset, std::uint64_t end) noexce
     return judge(static_cast<std::uint64_t>(cached), count);
 }
 
-// One byte stands for the range.
+// Tries to read the range's first byte, and takes the answer for the whole range.
 Residency PageCache::try_to_read(std::uint64_t offset) const noexcept {
     std::byte byte{};
     iovec vector{.iov_base = &byte, .iov_len = 1};

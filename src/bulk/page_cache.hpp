@@ -10,23 +10,23 @@ namespace bulk {
 
 enum class Residency : std::uint8_t {
     all,   // a buffered read would not wait for the disk
-    most,  // at least half of it
+    most,  // at least half of the pages
     little,
     unknown,
 };
 
-// The kernel has three ways to tell, and none works everywhere: cachestat(2), from Linux 6.5 on and
-// not for overlayfs; mincore(2), only for owners and writers of the file; and a read with
-// RWF_NOWAIT, which starts to read ahead where it fails.
+// There are three ways to ask the kernel, and none works everywhere: cachestat(2) needs Linux 6.5
+// and does not work on overlayfs; mincore(2) answers only users who own the file or may write to
+// it; and a read with RWF_NOWAIT makes the kernel read ahead where the data is not cached.
 class PageCache {
 public:
-    // `fd` is open for reading without O_DIRECT; it must stay open. -1: nothing is known.
+    // `fd` is open for reading without O_DIRECT; it must stay open. -1: all is `unknown`.
     explicit PageCache(int fd) noexcept;
     PageCache(const PageCache&) = delete;
     PageCache& operator=(const PageCache&) = delete;
     ~PageCache();
 
-    // Beyond the end of the file there is nothing to wait for.
+    // A range beyond the end of the file counts as `all`: reading it does not wait for the disk.
     Residency residency(std::uint64_t offset, std::size_t length) noexcept;
 
 private:
@@ -39,7 +39,7 @@ private:
     Residency try_to_read(std::uint64_t offset) const noexcept;
 
     int fd_;
-    std::uint64_t size_ = 0;  // when it was opened
+    std::uint64_t size_ = 0;  // when the PageCache was made
     Method method_ = Method::none;
     void* mapping_ = nullptr;
     std::unique_ptr<unsigned char[]> pages_;

@@ -53,7 +53,7 @@ LoadReport PieceReader::run(const File& file, const LoadOptions& options, int wa
     return report;
 }
 
-// A place for the piece. The caller has the lock.
+// Reserves room for the next piece: a place of the pool, or memory. The caller holds the lock.
 bool PieceReader::find_room(const Range& range, std::size_t length, std::size_t& place) noexcept {
     if (has_pool()) {
         if (free_count_ == 0) {
@@ -137,7 +137,7 @@ void PieceReader::signal() noexcept {
     piece_came_.notify_one();
     if (wake_.is_open()) {
         const std::uint64_t one = 1;
-        // It fails only if the counter is full: then the eventfd is readable already.
+        // The write fails only if the counter is full; the eventfd is readable then anyway.
         [[maybe_unused]] const auto count = write(wake_.get(), &one, sizeof(one));
     }
 }
@@ -175,7 +175,7 @@ void PieceReader::set_window(std::uint64_t window) noexcept {
 void PieceReader::stop() noexcept {
     is_stopped_ = true;
     {
-        const std::scoped_lock lock(mutex_);  // or the thread would miss it before it waits
+        const std::scoped_lock lock(mutex_);  // else a thread about to wait could miss it
     }
     room_came_.notify_all();
     piece_came_.notify_all();

@@ -9,8 +9,8 @@
 namespace bulk {
 namespace {
 
-// Whether the system allows io_uring: asked once, since asking sets up a ring. A sandbox that is
-// entered later is met when the queue is opened.
+// Whether the system allows io_uring. The answer is kept, because finding out sets up a ring. If
+// the process enters a sandbox later, open_queue() sees the refusal.
 bool has_uring() noexcept {
     static const bool is_allowed = engine::probe_engine("uring") == 0;
     return is_allowed;

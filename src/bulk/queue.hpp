@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads and writes in flight for one call that blocks: the calling thread submits them and waits.
+// The reads and writes in flight of one blocking call: the calling thread submits them and waits.
 //
-// A queue belongs to the thread that opened it. It must be empty when it is destroyed: the kernel
-// writes to the buffers of what is in flight.
+// Only the thread that opened a queue uses it. No request may be in flight when the queue is
+// destroyed, because the kernel still uses that request's buffer.
 #pragma once
 
 #include <chrono>
@@ -23,8 +23,8 @@ struct Transfer {
     std::uint64_t offset = 0;
     std::byte* address = nullptr;
     std::size_t length = 0;
-    bool may_wait = false;    // the submission would: better left to a thread
-    std::int64_t result = 0;  // bytes, or a negative errno: set when wait() returns it
+    bool may_wait = false;    // submitting may block for the disk: io_uring gives it to a thread
+    std::int64_t result = 0;  // bytes or a negative errno, set by wait()
 };
 
 class Queue {
@@ -37,29 +37,29 @@ public:
     // One of engine::engine_names.
     virtual const char* name() const noexcept = 0;
 
-    // Takes the request, which reaches the kernel by the next wait() at the latest. Returns 0 or an
-    // errno: the request was not taken then.
+    // Takes the request. The kernel gets it in the next wait() at the latest. Returns 0, or an
+    // errno if the request was not taken.
     virtual int submit(Transfer& transfer) noexcept = 0;
 
     // Waits until a request has completed, at most for `timeout`, or until a signal arrives.
-    // Returns how many of `completed` it filled in.
+    // Returns how many completed requests it stored in `completed`.
     virtual std::size_t wait(std::span<Transfer*> completed,
                              std::chrono::nanoseconds timeout) noexcept = 0;
 };
 
-// A queue for `depth` requests. `engine` is "auto" or the name of another engine: "auto" takes the
-// first that the system allows of io_uring, kernel AIO (only if the reads are direct: others would
-// wait one by one in io_submit(2)) and worker threads. Null with an errno in `error`.
+// Opens a queue for `depth` requests. `engine` is the name of an engine, or "auto" for the first
+// that the system allows of io_uring, kernel AIO (only with direct reads: io_submit(2) would carry
+// out buffered ones one by one) and worker threads. On failure null, with an errno in `error`.
 std::unique_ptr<Queue> open_queue(std::string_view engine, unsigned depth, bool is_direct,
                                   int& error) noexcept;
 
-// The name of the queue that open_queue() would most likely open.
+// The name of the queue that open_queue() would most likely open. Opens none.
 const char* likely_queue(std::string_view engine, bool is_direct) noexcept;
 
-// Null with an errno in `error`; ENOTSUP if io_uring was not built in.
+// On failure null, with an errno in `error`: ENOTSUP if the build has no liburing.
 std::unique_ptr<Queue> open_uring_queue(unsigned depth, int& error) noexcept;
 
-// On an engine of that name.
+// Opens a queue that submits to a new engine of that name.
 std::unique_ptr<Queue> open_engine_queue(std::string_view engine, unsigned depth,
                                          int& error) noexcept;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much is asked for at a time.
+// The sizes and numbers of requests: defaults and limits.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 namespace bulk {
 
-// A disk gives nearly all that it can with this much in flight, and a request of this size costs
-// little more processor time per byte than a larger one.
+// With these, a disk gives nearly its full speed, and a request costs little more processor time
+// per byte than a larger one.
 inline constexpr std::size_t default_chunk = std::size_t{1} << 20U;
 inline constexpr unsigned default_depth = 16;
 
@@ -18,11 +18,11 @@ inline constexpr unsigned default_depth = 16;
 inline constexpr std::size_t most_chunk = std::size_t{1} << 30U;
 inline constexpr unsigned most_depth = 1024;
 
-// Lengths and offsets of direct requests are multiples of at least this: file systems split what is
-// smaller than their blocks.
+// The offsets and lengths of direct requests are multiples of at least this, because file systems
+// split requests that are not whole blocks.
 inline constexpr std::uint32_t least_transfer_alignment = 4096;
 
-// How often a source hears of the progress.
+// How often the loader tells a source its progress.
 inline constexpr std::chrono::milliseconds tick_interval{40};
 
 inline std::uint64_t round_down(std::uint64_t value, std::uint64_t multiple) noexcept {

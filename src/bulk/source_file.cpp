@@ -17,7 +17,8 @@
 namespace bulk {
 namespace {
 
-// Those whose servers copy. From <linux/magic.h> and the kernel's sources.
+// The file systems whose servers copy files. The numbers are from <linux/magic.h> and the kernel's
+// sources.
 constexpr std::uint32_t nfs_magic = 0x6969;
 constexpr std::uint32_t fuse_magic = 0x65735546;
 constexpr std::uint32_t cifs_magic = 0xff534d42;
@@ -25,8 +26,8 @@ constexpr std::uint32_t smb2_magic = 0xfe534d42;
 constexpr std::uint32_t ceph_magic = 0x00c36400;
 
 // A line of /proc/locks:
-// "1: POSIX  ADVISORY  WRITE 1234 fd:01:5678 0 EOF", or "1: -> POSIX ..." for one that waits.
-// Devices are not compared: of some file systems they are not those of stat(2).
+// "1: POSIX  ADVISORY  WRITE 1234 fd:01:5678 0 EOF", or "1: -> POSIX ..." for a lock that a process
+// waits for. The device numbers are not compared: some file systems have others in stat(2).
 bool is_lock_of(const char* line, long process, unsigned long long inode) noexcept {
     long holder = 0;
     unsigned long long number = 0;

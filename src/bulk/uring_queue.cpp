@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A queue on an io_uring of the calling thread's own, which lives only for the call. The thread
-// blocks until all is done, so requests may wait inside the submission, and none outlives it.
+// A queue on a private io_uring of the calling thread, which exists only during the call. The
+// thread blocks until all requests have completed, so a submission may block, and no request
+// outlives the ring.
 #include <liburing.h>
 
 #include <algorithm>
@@ -20,8 +21,8 @@ namespace {
 using engine::uring_calls;
 using std::chrono::nanoseconds;
 
-// Requests that reach the kernel together. It plugs the disk's queue during a submission, and the
-// disk is to begin with the first while we prepare the next.
+// How many requests one submission has at most. The kernel holds back requests from the disk until
+// the submission ends; with small ones the disk is busy while the next requests are prepared.
 constexpr unsigned batch_size = 8;
 
 int set_up(io_uring* ring, unsigned entries) noexcept {
@@ -64,7 +65,7 @@ public:
         }
         is_open_ = true;
         fd_.adopt(ring_.ring_fd, barrier);
-        // A child process must not see, let alone write, entries of this ring.
+        // A child process must not share the memory of this ring.
         io_uring_ring_dontfork(&ring_);
         return (ring_.features & IORING_FEAT_EXT_ARG) != 0 ? 0 : ENOSYS;
     }
@@ -106,7 +107,7 @@ public:
         const int status = uring_calls.submit_and_wait_timeout(&ring_, &entry, 1, &time, nullptr);
         const auto count = take(completed);
         if (count == 0 && status < 0 && status != -ETIME && status != -EINTR) {
-            // The kernel lacks memory for now: what it did not take stays in the ring.
+            // The kernel is short of memory. Requests that it did not take stay in the ring.
             const timespec pause{.tv_sec = 0, .tv_nsec = 100'000};
             nanosleep(&pause, nullptr);
         }
@@ -114,7 +115,7 @@ public:
     }
 
 private:
-    // What the kernel does not take now stays in the ring until the next call.
+    // Requests that the kernel does not take now stay in the ring until the next call.
     void flush() noexcept {
         if (io_uring_sq_ready(&ring_) != 0) {
             uring_calls.submit(&ring_);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whichever <libaio.h> is chosen, the kernel must find each field where it looks for it. Nothing
-// here runs.
+// Checks at compile time that the structs of <libaio.h>, the system's or ours, have each field
+// where the kernel expects it. Nothing here runs.
 
 #include <libaio.h>
 
 #include <bit>
 #include <cstddef>
 
-// Its own includes must have been made outside of the namespace that keeps its names from
-// colliding with those of <libaio.h>.
+// <linux/aio_abi.h> is included in a namespace, since its names are also those of <libaio.h>. The
+// headers that it includes must be included before, outside of the namespace.
 #include <asm/byteorder.h>
 #include <linux/fs.h>
 #include <linux/types.h>
@@ -23,7 +23,8 @@ struct Field {
     std::size_t size;
 };
 
-// A pointer of 32 bits has to lie in the half of the kernel's field that has the low-order bits.
+// Whether our field is the kernel's or, if it is narrower, as a 32-bit pointer is, the part of it
+// that has the low-order bits.
 constexpr bool is_low_part(Field ours, Field kernels) {
     const std::size_t low_part = std::endian::native == std::endian::big
                                      ? kernels.offset + kernels.size - ours.size
@@ -35,7 +36,7 @@ constexpr bool is_same(int ours, int kernels) { return ours == kernels; }
 
 }  // namespace
 
-// A macro because the language has no other way to name a member for offsetof.
+// A macro, because offsetof needs the member's name.
 #define FIELD(type, member) \
     Field { offsetof(type, member), sizeof(type::member) }
 

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel shares with us beyond <libaio.h>: the ring of completed requests.
-// abi.cpp checks <libaio.h> itself against the kernel's layouts.
+// The layout of the ring of completed requests, which the kernel shares with us and <libaio.h> does
+// not have. abi.cpp compares the structs of <libaio.h> with the kernel's.
 #pragma once
 
 #include <atomic>
 
 namespace kernel {
 
-// The io_events follow it. No header file has it, but it has not changed since Linux 2.6, and
-// libaio, fio and others depend on it.
+// The head of the ring; the io_events follow it. No header file declares it, but it has not changed
+// since Linux 2.6, and libaio, fio and others depend on it.
 struct RingHeader {
     unsigned id;
-    unsigned nr;    // of places; one always stays free
-    unsigned head;  // the next event to take, moved by whoever takes it
+    unsigned nr;    // the number of places; one always stays free
+    unsigned head;  // the next event to take; moved by who takes events, the kernel or us
     unsigned tail;  // where the kernel will put the next one
     unsigned magic;
     unsigned compat_features;
@@ -22,7 +22,8 @@ struct RingHeader {
 
 static_assert(sizeof(RingHeader) == 32);
 
-// The ring of a context, whose identifier is the ring's address; null if it is not what we know.
+// The ring of a context, whose identifier is the ring's address. Null if it has not the layout that
+// we know.
 inline RingHeader* ring_at(void* address) {
     auto* ring = static_cast<RingHeader*>(address);
     const bool known = ring != nullptr && ring->magic == 0xa10a10a1 &&
@@ -30,10 +31,11 @@ inline RingHeader* ring_at(void* address) {
     return known ? ring : nullptr;
 }
 
-// Whether all events that were there at the time of the call have been taken, by whomever.
+// Whether all events that were in the ring at the time of the call have been taken, by any thread.
 inline bool is_empty(RingHeader& ring) {
-    // The tail is read first, and acquire keeps it so. The other way round, others could take
-    // everything and the kernel fill the ring in between, until its tail meets our stale head.
+    // Read the tail first; acquire keeps that order. If the head was read first, other threads
+    // could take all events and the kernel add new ones until the tail equals our old head: the
+    // ring would look empty and be full.
     const unsigned tail = std::atomic_ref(ring.tail).load(std::memory_order_acquire);
     const unsigned head = std::atomic_ref(ring.head).load(std::memory_order_acquire);
     return head == tail;

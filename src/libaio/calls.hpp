@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The five calls of the libaio API that the engines make, in a table that a test can put faults
-// into.
+// The table of the five libaio calls that the engines make. Tests replace calls in it to cause
+// errors.
 #pragma once
 
 #include <libaio.h>
@@ -19,10 +19,10 @@ struct Calls {
                      timespec* timeout);
 };
 
-// What everything above this layer calls. Only tests write to it.
+// All code above this layer calls libaio through this table. Only tests write to it.
 extern Calls calls;
 
-// Which libaio was chosen at configure time, in words for build_info().
+// Which libaio was chosen when the build was configured, as build_info() names it.
 const char* implementation() noexcept;
 
 }  // namespace libaio

@@ -16,9 +16,9 @@ static_assert(sizeof(RingEvent) == 32);
 void keep_from_children(void* context) noexcept {
     const auto* header = kernel::ring_at(context);
     if (header == nullptr) {
-        return;  // what is not the kernel's ring is not shared memory either
+        return;  // emulated AIO has no ring that a child process could share
     }
-    // The kernel gives its events all that there is of the last page.
+    // The ring's memory ends with a page: the kernel rounds its size up.
     const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     const auto size = sizeof *header + header->nr * sizeof(RingEvent);
     madvise(context, (size + page - 1) / page * page, MADV_DONTFORK);
@@ -31,12 +31,12 @@ Ring::Ring(void* address) noexcept {
     }
     header_ = header;
     size_ = header->nr;
-    // atomic, for ThreadSanitizer, which doesn't see that the kernel has put this ring where there
-    // was another before
+    // The load is atomic for ThreadSanitizer, which does not know that the kernel mapped this ring
+    // at the address of an earlier one.
     seen_ = std::atomic_ref(header->head).load(std::memory_order_relaxed) % size_;
 }
 
-// A tail outside the ring can only be garbage; to be safe it counts as "nothing new".
+// A tail outside of the ring can only be garbage. It is taken for "no new events", to be safe.
 std::uint32_t Ring::tail() const noexcept {
     // acquire: the kernel orders its write of the event before that of the tail
     const auto tail = std::atomic_ref(header_->tail).load(std::memory_order_acquire);
@@ -56,7 +56,7 @@ std::size_t Ring::peek(std::span<RingEvent> events) noexcept {
     const auto end = tail();
     std::size_t count = 0;
     while (seen_ != end && count < events.size()) {
-        // up to the end of the ring or of what is new, whichever comes first
+        // copy up to the end of the ring or of the new events, whichever comes first
         const auto stop = seen_ < end ? end : size_;
         const auto run = std::min<std::size_t>(stop - seen_, events.size() - count);
         std::copy_n(this->events() + seen_, run, events.begin() + static_cast<long>(count));
@@ -71,7 +71,7 @@ void Ring::release() noexcept {
     if (!unreleased_) {
         return;
     }
-    // release: our reads of the events come before the kernel may write over them
+    // release: our reads of the events are done before the kernel may overwrite them
     std::atomic_ref(header_->head).store(seen_, std::memory_order_release);
     unreleased_ = false;
 }

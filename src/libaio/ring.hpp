@@ -3,18 +3,18 @@
 //
 // Some facts about the ring:
 //  - io_setup(2) maps it into the process; the context's identifier is its address.
-//  - The kernel writes an event, then moves `tail`, then signals the request's eventfd: whoever was
-//    told by an eventfd finds the event here.
+//  - The kernel writes an event, then moves `tail`, then signals the request's eventfd. A thread
+//    that was woken by the eventfd therefore finds the event here.
 //  - The place of an event is free again when `head` has passed it. User space may move `head`,
 //    but not while a thread is inside io_getevents(2), which reads and writes it too.
-//  - The layout is no documented ABI, but `magic` and `incompat_features` tell whether it is the
-//    one that we know. A kernel that emulates AIO (gVisor, valgrind's view) may have no ring at
-//    all.
-//  - After fork(2) the child would have it mapped, shared with the parent: what it wrote there, the
-//    parent would take for events. Hence keep_from_children().
+//  - The layout is not a documented ABI, but `magic` and `incompat_features` say whether it is the
+//    one that we know. Where AIO is emulated (gVisor, valgrind), there may be no ring at all.
+//  - After fork(2) a child process would share the ring with its parent, and the parent would take
+//    what the child writes there for events. keep_from_children() prevents that.
 //
-// Hence the two steps: peek() looks at events without freeing their places, release() frees the
-// places of all that were looked at. An engine calls release() when nobody is inside io_getevents.
+// Because `head` may not move at any time, events are taken in two steps: peek() copies events
+// without freeing their places, and release() frees the places of all copied events. An engine
+// calls release() when no thread is inside io_getevents(2).
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ struct RingHeader;
 
 namespace libaio {
 
-// One io_event as the kernel lays it out: the same on every machine, 32-bit ones too.
+// One io_event in the kernel's layout, which is the same on every machine, 32-bit ones included.
 struct RingEvent {
     std::uint64_t data;
     std::uint64_t obj;
@@ -35,13 +35,13 @@ struct RingEvent {
     std::int64_t res2;
 };
 
-// Keeps the ring of a context from child processes: it is not mapped there. While forks are held
-// off from io_setup(2) on, no child has it.
+// Has the ring of a context not be mapped in child processes. The caller prevents forks from
+// io_setup(2) until this returns, so that no child process ever has the ring.
 void keep_from_children(void* context) noexcept;
 
 class Ring {
 public:
-    // An empty view, that of a context whose ring can't be read in user space.
+    // A view without a ring, for a context whose ring can't be read in user space.
     Ring() = default;
 
     // The ring at `address`; not usable() unless it has the layout that we know.
@@ -52,13 +52,13 @@ public:
     // Whether there are events that peek() has not returned yet.
     bool has_unseen() const noexcept;
 
-    // Copies events not seen so far, in the order of completion, and returns how many.
+    // Copies events not copied before, in the order of completion, and returns how many.
     std::size_t peek(std::span<RingEvent> events) noexcept;
 
-    // Whether events that were seen still hold their places.
+    // Whether places of copied events have not been given back to the kernel.
     bool has_unreleased() const noexcept { return unreleased_; }
 
-    // Gives the places of all events seen so far back to the kernel.
+    // Gives the places of all events copied so far back to the kernel.
     void release() noexcept;
 
 private:
@@ -66,7 +66,7 @@ private:
     const RingEvent* events() const noexcept;
 
     kernel::RingHeader* header_ = nullptr;
-    std::uint32_t size_ = 0;  // in events; read once, so that it can't change under us
+    std::uint32_t size_ = 0;  // in events; read only once, so that it can't change later
     std::uint32_t seen_ = 0;  // the index that `head` takes at the next release
     bool unreleased_ = false;
 };

@@ -18,7 +18,7 @@
 
 namespace {
 
-// Not every architecture has every call. The kernel answers ENOSYS to this number.
+// Stands for a call that this architecture lacks. The kernel answers ENOSYS to this number.
 constexpr long no_such_call = -1;
 
 #ifdef __NR_io_getevents
@@ -39,12 +39,12 @@ constexpr long nr_io_pgetevents_time64 = __NR_io_pgetevents_time64;
 constexpr long nr_io_pgetevents_time64 = no_such_call;
 #endif
 
-// Where time_t is wider than long, only the call made for that takes our timespec. x32 is no such
-// case: it doesn't have the call, and the others take 64 bits there.
+// Where time_t is wider than long, only io_pgetevents_time64 takes our timespec. On x32, time_t is
+// wider than long, too, but that call does not exist: the other calls take 64-bit times there.
 constexpr bool needs_time64 = nr_io_pgetevents_time64 != no_such_call &&
                               sizeof(time_t) > sizeof(long);
 
-// In libaio's manner: an error is its negative number, and errno stays as it was.
+// Makes a system call as libaio does: returns an error as a negative errno, and leaves errno alone.
 template <typename... Arguments>
 int system_call(long number, Arguments... arguments) {
     const int callers_errno = errno;
@@ -58,15 +58,16 @@ struct OldTimespec {
     long tv_nsec;
 };
 
-// Seconds beyond its range become the nearest there are: 68 years.
-// not covered: only where 32 bits have a time_t of 64, whose tests ./dev time64 runs
+// Seconds beyond the range of OldTimespec become its limit, 68 years.
+// not covered: used only on 32-bit machines with a 64-bit time_t, whose tests ./dev time64 runs
 OldTimespec to_old(const timespec& time) {
     using Range = std::numeric_limits<long>;
     const time_t seconds = std::clamp<time_t>(time.tv_sec, Range::min(), Range::max());
     return {static_cast<long>(seconds), static_cast<long>(time.tv_nsec)};
 }
 
-// What io_pgetevents takes for a signal mask: words of the kernel's size, 64 bits even on x32.
+// The signal mask argument of io_pgetevents. Its fields are the kernel's words: 64 bits even on
+// x32.
 struct SignalMask {
     __kernel_ulong_t address;
     __kernel_ulong_t size;
@@ -81,7 +82,7 @@ bool has_nothing_to_reap(io_context_t ctx) {
     return ring != nullptr && kernel::is_empty(*ring);
 }
 
-// `number` is io_getevents, which ignores the mask, or io_pgetevents.
+// `number` is the call: io_getevents, which ignores the mask, or io_pgetevents.
 int getevents(long number, io_context_t ctx, long min_nr, long nr, io_event* events,
               const timespec* timeout, const SignalMask* mask) {
     if (is_zero(timeout) && has_nothing_to_reap(ctx)) {
@@ -138,7 +139,8 @@ int io_queue_init(int maxevents, io_context_t* ctxp) {
 
 int io_queue_release(io_context_t ctx) { return io_destroy(ctx); }
 
-// Not in <libaio.h>, but libaio.so.1 exports it. There too it asks for no events: it doesn't wait.
+// <libaio.h> does not declare this function, but libaio.so.1 exports it. As there, it asks for zero
+// events and so does not wait.
 extern "C" int io_queue_wait(io_context_t ctx, timespec* timeout);
 
 int io_queue_wait(io_context_t ctx, timespec* timeout) {
@@ -149,7 +151,8 @@ int io_queue_run(io_context_t ctx) {
     timespec no_wait{};
     io_event event;
     int count;
-    // One at a time: a callback may itself take events, by io_queue_run for one.
+    // Take one event at a time, because a callback may take events, too, for example by
+    // io_queue_run.
     while ((count = io_getevents(ctx, 0, 1, &event, &no_wait)) == 1) {
         const auto callback = reinterpret_cast<io_callback_t>(event.data);
         callback(ctx, event.obj, static_cast<long>(event.res), static_cast<long>(event.res2));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The libaio API, for systems without libaio: the same names, layouts and conventions as the
-// <libaio.h> of libaio 0.3.113. Functions return what the kernel does, an error as its negative
-// number, and leave errno alone. See docs/libaio.rst.
+// <libaio.h> of libaio 0.3.113. Functions return the kernel's result, or an error as a negative
+// errno, and leave errno alone. See docs/libaio.rst.
 #ifndef LIBAIO_H
 #define LIBAIO_H
 
@@ -31,8 +31,8 @@ typedef enum io_iocb_cmd {
     IO_CMD_PWRITEV = 8,
 } io_iocb_cmd_t;
 
-// The kernel's fields are as wide on every machine. A narrower one of ours takes the half with the
-// low-order bits; the other half has a name so that initialising a struct clears it.
+// The kernel's fields have the same width on every machine. A narrower field of ours is the half
+// with the low-order bits. The other half has a name so that initialising a struct clears it.
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define LIBAIO_HALVES(low, high) \
     low;                         \
@@ -43,7 +43,7 @@ typedef enum io_iocb_cmd {
     low
 #endif
 
-// A pointer or a long: these are of one size on every Linux, x32 included.
+// A field that is a pointer or a long. Both have the same size on every Linux, x32 included.
 #if __SIZEOF_POINTER__ == 8
 #define LIBAIO_WORD(field, high) field
 #else
@@ -123,7 +123,8 @@ int io_queue_init(int maxevents, io_context_t* ctxp);
 int io_queue_release(io_context_t ctx);
 int io_queue_run(io_context_t ctx);
 
-// ISO C has no cast from a function to a data pointer, but POSIX has them of one size.
+// memcpy, because ISO C has no cast from a function pointer to a data pointer. On POSIX systems
+// both have the same size.
 static inline void io_set_callback(struct iocb* request, io_callback_t callback) {
     memcpy(&request->data, &callback, sizeof(request->data));
 }
@@ -133,7 +134,7 @@ static inline void io_set_eventfd(struct iocb* request, int eventfd) {
     request->u.c.resfd = (unsigned)eventfd;
 }
 
-// The libaio_ functions are ours: what the io_ ones have in common.
+// The libaio_ functions are not libaio's: they are what the io_ functions here have in common.
 
 static inline void libaio_prep_command(struct iocb* request, short opcode, int fd) {
     memset(request, 0, sizeof(*request));
