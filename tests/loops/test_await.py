@@ -479,10 +479,13 @@ def test_eager_tasks(ctx: AIOContext, fd: int, gate: Gate) -> None:
     async def main() -> None:
         factory: Any = asyncio.eager_task_factory  # type: ignore[attr-defined,unused-ignore]
         asyncio.get_running_loop().set_task_factory(factory)
-        task = asyncio.create_task(ctx.read(4, fd))
+        were_done = []
+        for _ in range(20):
+            task = asyncio.create_task(ctx.read(4, fd))
+            were_done.append(task.done())
+            assert await task == DATA[:4]
         if ctx.engine in ("auto", "aio"):
-            assert task.done()  # without a turn of the loop
-        assert await task == DATA[:4]
+            assert any(were_done)  # without a turn of the loop: if the machine is slow, not each
         polls = [asyncio.create_task(ctx.poll(gate, select.POLLIN)) for _ in range(100)]
         assert ctx.in_flight <= ctx.max_requests  # what the turn's budget was enough for
         polls[3].cancel()
