@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `aio` engine: kernel AIO exactly as the kernel does it, through the libaio API.
+// Kernel AIO exactly as the kernel does it, through the libaio API.
 //
 // Completions are taken from the ring in user space. To wait, a thread calls io_getevents(2) with
 // an address that can't be written to: the call sleeps until the ring holds an event, answers
 // EFAULT and takes nothing. So every event is taken in one place, under one lock, and several
-// threads may sleep at once. Two rules keep them from sleeping on:
-//  - While a thread is inside io_getevents, the places of seen events are not given back: the ring
-//    is not empty, the kernel has woken the sleeper, and it can't go to sleep again.
-//  - Who finds that events were seen since it drew its ticket does not go to sleep at all.
-// Where the ring can't be read in user space, io_getevents takes the events without waiting, and
-// waiting is polling in growing steps: slow, but never wrong.
+// threads may sleep at once. Two rules make sure that no thread misses its event and sleeps on:
+//  - While a thread is inside io_getevents, the ring keeps the places of the events that were
+//    taken. So the ring is not empty: the kernel has woken the thread and does not let it sleep
+//    again.
+//  - A thread does not go to sleep if events were taken since it drew its ticket.
+// Where the ring can't be read in user space, io_getevents takes the events without waiting, and a
+// thread that waits polls, at growing intervals. This is slow, but never wrong.
 #pragma once
 
 #include <atomic>
@@ -43,10 +44,11 @@ public:
     int wait(Ticket ticket, Timeout timeout) noexcept override;
     CancelAnswer post_cancellation(Request& request) noexcept override;
 
-    // For an engine that has completions from elsewhere, too: ends the wait() of all threads that
-    // drew their tickets before. The waker is the event of a poll that completes at once, of which
-    // nobody hears. It takes a request more than the others, and an eventfd, to be known by that
-    // number in the descriptor table of whoever wakes it.
+    // For an engine that also has completions from elsewhere: wake() ends the wait() of all threads
+    // that drew their tickets before. It submits a poll of `eventfd`, which completes at once; the
+    // event of this poll is not given out as a completion. The queue needs one place more for it.
+    // `eventfd` has to be the same eventfd in the descriptor tables of all threads that call
+    // wake().
     void set_waker(const std::atomic<int>& eventfd) noexcept { waker_number_.store(&eventfd); }
     void wake() noexcept override;
 
@@ -68,17 +70,17 @@ private:
     SubmitClassifier classifier_;
 
     std::mutex
-        mutex_;  // for all that follows; held for short, never across a system call that waits
+        mutex_;  // guards the members below; held briefly, never across a system call that waits
     libaio::Ring ring_;
-    Ticket seen_ = 0;                          // events, ever
+    Ticket seen_ = 0;                          // events taken so far
     int sleepers_ = 0;                         // threads inside io_getevents
-    std::atomic<std::uint64_t> released_ = 0;  // times that places were given back
+    std::atomic<std::uint64_t> released_ = 0;  // how often places were given back to the ring
 
     std::atomic<const std::atomic<int>*> waker_number_ = nullptr;
     Request waker_;
-    std::atomic<bool> wake_is_pending_ = false;  // its event has not been taken yet
+    std::atomic<bool> wake_is_pending_ = false;  // the waker's event has not been taken yet
 
-    // Found by a thread that polled, for the next reap.
+    // Taken by a thread that polled in wait(), and given out by the next reap().
     Completion polled_{};
 };
 

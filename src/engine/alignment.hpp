@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What O_DIRECT asks of memory, offsets and lengths.
+// The alignment of memory, offsets and lengths that O_DIRECT demands.
 #pragma once
 
 #include <cstddef>
@@ -13,14 +13,15 @@ struct Alignment {
     std::uint32_t transfer = 1;  // offset and length
 };
 
-// What direct I/O on the file needs, whether or not it was opened for it. Returns an errno, 0 if
-// all is well.
+// Finds the alignment that direct I/O on the file needs, whether or not the file was opened for
+// direct I/O. Returns 0 or an errno.
 int find_alignment(int fd, Alignment& alignment) noexcept;
 
-// Whether the file was opened with O_DIRECT; false too if it is not open.
+// Whether the file was opened with O_DIRECT. False if `fd` is not open.
 bool is_direct(int fd) noexcept;
 
-// The same, asked once for files that follow each other, while no other code runs.
+// Answers is_direct() for several requests in a row, and asks the kernel only when the number
+// differs from the one before. To be used only as long as no other code of the program runs.
 class DirectFiles {
 public:
     bool is_direct(int fd) noexcept;
@@ -30,16 +31,17 @@ private:
     bool last_answer_ = false;
 };
 
-// An aligned range around `length` bytes at `offset`, or at the end of all offsets as much of it as
-// there can be. Around nothing there is nothing.
+// The bytes from `offset` to `offset + length`. widen() returns the smallest aligned range around a
+// range, cut off at the largest offset. The result is empty for an empty range.
 struct Range {
     std::uint64_t offset = 0;
     std::size_t length = 0;
 };
 Range widen(Range range, std::uint32_t alignment) noexcept;
 
-// How much of an aligned range is worth reading at once: where the kernel knows the end of the file
-// by itself, no more than up to that. Of small ranges all of it, without asking.
+// How many bytes of an aligned range to read at once: no more than up to the end of the file, if
+// the kernel knows that without asking a server. For a small range all of it, without asking the
+// kernel.
 std::size_t clip_to_file(int fd, Range range, std::uint32_t alignment) noexcept;
 
 }  // namespace engine

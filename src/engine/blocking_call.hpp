@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests as plain system calls of the calling thread.
+// Carries out requests by plain system calls of the calling thread.
 #pragma once
 
 #include <cstdint>
@@ -8,15 +8,15 @@
 
 namespace engine {
 
-// Carries out a read, write or sync with preadv2(2), pwritev2(2), fsync(2) or fdatasync(2) on this
-// fd. Returns what the call did, or a negative errno.
+// Carries out a read, write or sync with preadv2(2), pwritev2(2), fsync(2) or fdatasync(2) on `fd`.
+// Returns the result of the system call, or a negative errno.
 //
-// `is_stream`: the file has no offsets. `extra_flags` are RWF_* beside the operation's own. A call
-// that is interrupted is made again; once `cancelled` is set, the result is -ECANCELED.
+// `is_stream`: the file has no offsets. `extra_flags`: RWF_* in addition to the operation's own. An
+// interrupted system call is made again, unless `cancelled` is set: then the result is -ECANCELED.
 std::int64_t carry_out(const OperationData& operation, int fd, bool is_stream, int extra_flags,
                        const bool* cancelled = nullptr) noexcept;
 
-// The same in a thread that has the operation's I/O priority for its time.
+// As carry_out(), but meanwhile the thread has the operation's I/O priority.
 std::int64_t carry_out_with_priority(const OperationData& operation, int fd, bool is_stream,
                                      const bool* cancelled = nullptr) noexcept;
 

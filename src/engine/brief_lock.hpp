@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Taking a lock that is only ever held for a few microseconds: to sleep, and be woken, would take
-// longer.
+// How to take a lock that is only ever held for a few microseconds: to sleep and be woken would
+// take longer.
 #pragma once
 
 #include <sched.h>
@@ -9,8 +9,9 @@
 
 namespace engine {
 
-// Takes a lock that is never held for long, in a thread of the program's. Tries again and again,
-// lets other threads run if the owner of the lock seems to have no processor, and sleeps last.
+// Takes such a lock in a thread of the program. First tries again and again. Then yields the
+// processor between tries, because the thread with the lock may not be running. Sleeps only if all
+// of this fails.
 inline std::unique_lock<std::mutex> lock_briefly(std::mutex& mutex) noexcept {
     constexpr int tries_at_once = 64;
     constexpr int most_tries = tries_at_once + 256;

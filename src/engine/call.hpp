@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// An operation that threads of ours carry out by system calls of their own: of a path, or of
-// several system calls in one.
+// An operation that our threads carry out by plain system calls: an operation on a path, or several
+// system calls in one.
 //
-// A call is an object with its arguments and its results. What its pointers name, as paths and
-// buffers, the submitter keeps alive until the request has completed.
+// A call is an object with the arguments and the results of the operation. The submitter keeps the
+// paths and buffers that it points to alive until the request has completed.
 #pragma once
 
 #include <cstdint>
@@ -17,17 +17,18 @@ namespace engine {
 
 class FileReturn;
 
-// What a call may use where it runs.
+// The descriptors that a call may use in the thread that runs it.
 struct CallFiles {
-    // The request's fd and second_fd in the table of the calling thread; as given where they name
-    // no file (AT_FDCWD).
+    // The numbers of the request's fd and second_fd in the descriptor table of the calling thread;
+    // unchanged if they are no files (AT_FDCWD).
     int first = -1;
     int second = -1;
-    // Whether the calling thread has a table of its own; and by which way opened files then reach
-    // the program: null for lack of numbers or memory.
+    // Whether the calling thread has our threads' table instead of the program's. `returns` then
+    // sends opened files to the program; it is null if there was no number or memory for it.
     bool is_private = false;
     std::shared_ptr<FileReturn> returns;
-    // Set when the request is cancelled: what takes long looks at it, and returns -ECANCELED.
+    // Set when the request is cancelled. A call that takes long looks at it, and returns
+    // -ECANCELED.
     const bool* cancelled = nullptr;
 
     bool is_cancelled() const noexcept { return cancelled != nullptr && is_set(*cancelled); }
@@ -40,31 +41,33 @@ public:
     Call& operator=(const Call&) = delete;
     virtual ~Call() = default;
 
-    // Which threads may carry it out.
+    // Which threads may carry out the call.
     enum class Needs : std::uint8_t {
-        files,          // any thread of ours: it uses no path
-        rights,         // one with the submitting thread's rights, root and working directory
-        programs_table  // one that shares the program's table of descriptors
+        files,          // any thread of ours: the call uses no path
+        rights,         // a thread with the submitting thread's rights, root and working directory
+        programs_table  // a thread that shares the program's descriptor table
     };
     virtual Needs needs() const noexcept { return Needs::rights; }
 
-    // The paths that it looks up, from CallFiles::first and ::second; null: none. What is known of
-    // them without waiting tells which device it may wait for.
+    // The paths that the call looks up, relative to CallFiles::first and ::second; null: none. They
+    // tell for which device the call may wait, as far as that is known without waiting.
     struct Paths {
         const char* first = nullptr;
         const char* second = nullptr;
     };
     virtual Paths paths() const noexcept { return {}; }
 
-    // In the submitting thread: carries it out if that can't wait. No value: it may.
+    // Called in the submitting thread: carries out the call if that can't wait. No value: the call
+    // may wait, and nothing was done.
     virtual std::optional<std::int64_t> try_at_once() noexcept { return std::nullopt; }
 
-    // In a thread that may wait. Returns 0 or more, a negative errno, or `not_yet`: to be run again
-    // after a while.
+    // Called in a thread that may wait: carries out the call. Returns 0 or more, a negative errno,
+    // or `not_yet` if it is to be run again after a while.
     virtual std::int64_t run(const CallFiles& files) noexcept = 0;
     static constexpr std::int64_t not_yet = std::numeric_limits<std::int64_t>::min();
 
-    // Instead of run(), in a thread of the same table: gives up what an earlier run() keeps open.
+    // Called instead of another run(), in a thread with the same descriptor table: closes the files
+    // that an earlier run() keeps open.
     virtual void abandon() noexcept {}
 };
 

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// File descriptors that no child process gets: what FD_CLOFORK of POSIX.1-2024 does, which Linux
-// does not have.
+// File descriptors that no child process gets, as with FD_CLOFORK of POSIX.1-2024, which Linux does
+// not have.
 //
 // Close-on-exec does not help against a child that runs on without execve(2): it could read, write
-// and empty the sockets and eventfds by which our threads talk. So these descriptors are listed. In
-// a child, a handler of pthread_atfork(3) closes the listed ones before fork(2) returns, and clears
-// their owners, so that nothing later closes a number that the child has given to something else.
-// A raw fork system call and _Fork(3) run no handlers.
+// and empty the sockets and eventfds by which our threads talk. So these descriptors are in a list.
+// In a child, a handler of pthread_atfork(3) closes them before fork(2) returns. It also clears the
+// objects that own them, so that none of these later closes a number that the child has given to
+// another file. A raw fork system call and _Fork(3) run no handlers.
 //
-// The list is of the program's table of descriptors. A thread with a table of its own
-// (use_own_table()) lists nothing: no fork copies its table.
+// The list has descriptors of the program's table only. A thread with a table of its own
+// (use_own_table()) adds nothing to the list: no fork copies its table.
 #pragma once
 
 namespace engine {
 
-// While there is one, no fork(2) begins in this process: a descriptor that is opened and listed, or
-// memory that is mapped and excluded from children, is so in one step. For a few system calls that
-// don't wait. Not to be nested.
+// As long as a ForkBarrier exists, no fork(2) begins in this process. So no fork comes between two
+// steps, such as to open a descriptor and to list it, or to map memory and to exclude it from
+// children. Hold it only for a few system calls that don't wait, and don't nest it.
 class ForkBarrier {
 public:
     ForkBarrier() noexcept;
@@ -25,7 +25,7 @@ public:
     ~ForkBarrier();
 };
 
-// A descriptor that is closed with this object, and in a child process. A thread that holds a
+// Owns a descriptor: closes it in the destructor, and in each child process. A thread that holds a
 // ForkBarrier may call only the functions that take it as an argument: the others wait for it.
 class CloforkFd {
 public:
@@ -34,11 +34,11 @@ public:
     CloforkFd& operator=(CloforkFd&& other) noexcept;
     ~CloforkFd() { reset(); }
 
-    // Takes over a descriptor that was opened under the barrier; -1 stays none. There must be none
-    // before.
+    // Takes over a descriptor that was opened under the barrier; -1: none. The object must not own
+    // one before.
     void adopt(int fd, const ForkBarrier& barrier) noexcept;
 
-    // For who closes it under the barrier.
+    // Gives up the descriptor without closing it: the caller owns it.
     int release(const ForkBarrier& barrier) noexcept;
 
     void reset() noexcept;
@@ -60,7 +60,7 @@ private:
     CloforkFd* next_ = nullptr;
 };
 
-// An eventfd(2); not open, with errno set, if there is none to be had.
+// Makes an eventfd(2). On failure the result is not open, and errno is set.
 CloforkFd make_clofork_eventfd(int flags) noexcept;
 
 }  // namespace engine

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Completions that don't come from the kernel's ring of events: of requests that threads of ours,
-// or the submitting thread itself, have carried out. Any thread may push, reap and wait.
+// A queue of the completions that don't come from kernel AIO's ring: those of requests that our
+// threads or the submitting thread have carried out. Any thread may push, reap and wait.
 #pragma once
 
 #include <atomic>
@@ -11,7 +11,7 @@
 
 namespace engine {
 
-// Wakes a thread that waits somewhere else than in the queue.
+// Wakes a thread that waits elsewhere than in CompletionQueue::wait().
 class Waker {
 public:
     Waker() = default;
@@ -25,27 +25,28 @@ protected:
 
 class CompletionQueue {
 public:
-    // The request is over: from now on it is the reaper's.
+    // Adds the completion of a request. From then on the request belongs to the thread that reaps
+    // it.
     void push(Request& request, std::int64_t result) noexcept;
 
-    // The same, and adds to the counter of the request's eventfd before anybody can reap it.
+    // As push(), but signals the request's eventfd before any thread can reap the completion.
     void push_and_signal(Request& request, std::int64_t result) noexcept;
 
     std::size_t reap(std::span<Completion> completions) noexcept;
 
-    // How many nobody has reaped yet. May be old.
+    // How many completions were not reaped yet. The number may be out of date.
     std::size_t size() const noexcept { return count_.load(std::memory_order_relaxed); }
 
     // See Engine::ticket() and Engine::wait().
     Engine::Ticket ticket() const noexcept { return changes_.load(std::memory_order_acquire); }
     int wait(Engine::Ticket ticket, Timeout timeout) noexcept;
 
-    // For one who is about to sleep elsewhere. False if completions were pushed or reaped since the
-    // ticket was drawn; else the waker wakes at each push, until stop_listening().
+    // For a thread that is about to sleep elsewhere. False if completions were pushed or reaped
+    // since the ticket was drawn. Else each push calls the waker, until stop_listening().
     bool listen(Engine::Ticket ticket, Waker& waker) noexcept;
     void stop_listening() noexcept;
 
-    // Has all threads look again that drew their tickets before and wait in the queue.
+    // Ends the wait() of all threads that drew their tickets before.
     void wake_waiters() noexcept;
 
 private:
@@ -58,7 +59,7 @@ private:
     Waker* waker_ = nullptr;
     unsigned listeners_ = 0;
 
-    std::atomic<std::size_t> count_ = 0;      // spares a look from taking the lock
+    std::atomic<std::size_t> count_ = 0;      // atomic, so that size() need not take the lock
     std::atomic<std::uint32_t> changes_ = 0;  // pushes and reaps
     std::atomic<std::uint32_t> sleepers_ = 0;
 };

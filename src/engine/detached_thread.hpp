@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Starts threads of ours.
+// Starts our threads.
 #pragma once
 
 #include <csignal>
@@ -7,8 +7,8 @@
 
 namespace engine {
 
-// While it lives, this thread takes no signals, nor does a thread that it starts: signals are for
-// the program's threads.
+// As long as this object exists, the thread that made it takes no signals, and neither does a
+// thread that it starts: signals are for the program's threads.
 class SignalsBlocked {
 public:
     SignalsBlocked() noexcept;
@@ -20,7 +20,7 @@ private:
     sigset_t before_{};
 };
 
-// Starts a thread that nobody joins and that takes no signals. Returns 0 or an errno.
+// Starts a detached thread that takes no signals. Returns 0 or an errno.
 int start_detached_thread(std::size_t stack_size, void* (*body)(void*), void* argument) noexcept;
 
 }  // namespace engine

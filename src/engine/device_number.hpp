@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Devices, as those who count what is at work for each tell them apart.
+// Numbers of devices, by which requests are counted for each device.
 #pragma once
 
 #include <cstdint>
 
 namespace engine {
 
-// The number of a device, of files and paths alike. Even: an odd one is that of no device.
+// The number of a device, the same for its files and its paths. It is always even: odd numbers are
+// free for requests without a device.
 constexpr std::uint64_t device_number(std::uint32_t device_major,
                                       std::uint32_t device_minor) noexcept {
     return (std::uint64_t{device_major} << 32U | device_minor) << 1U;

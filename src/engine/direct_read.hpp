@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Direct reads of any range into any memory, by a thread that may wait.
+// Direct reads of any range into any memory, in a thread that may wait.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +8,10 @@
 
 namespace engine {
 
-// Reads aligned parts into memory of its own and copies from there. Stops at the end of the file,
-// so that a read far beyond it takes neither time nor memory. `read_part` carries out one aligned
-// read. Returns the bytes read or a negative errno.
+// Reads aligned parts into aligned memory that it allocates, and copies the bytes to the
+// operation's memory. Stops at the end of the file, so that a read far beyond it takes neither time
+// nor memory. `read_part` carries out one aligned read. Returns the number of bytes read, or a
+// negative errno.
 std::int64_t read_through_aligned_memory(const OperationData& operation, const Target& target,
                                          CarryOut read_part) noexcept;
 

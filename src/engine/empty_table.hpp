@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A descriptor table of a thread's own.
+// Gives a thread a descriptor table of its own.
 #pragma once
 
 #include <span>
 
 namespace engine {
 
-// Gives the calling thread a table of descriptors that has nothing but those to keep, under the
-// numbers that they have. Waits for nobody, and does nothing that the program could see: false,
-// with nothing changed, where that can't be had. Other threads may be using the old table.
+// Gives the calling thread a descriptor table of its own that has only the `kept` descriptors,
+// under the same numbers. Does not wait, and does nothing that the program could notice. Returns
+// false, with nothing changed, if that is impossible. Other threads may be using the old table.
 bool enter_empty_table(std::span<const int> kept) noexcept;
 
 }  // namespace engine

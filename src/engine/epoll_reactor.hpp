@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A reactor on epoll(7): polls, and transfers of pipes, sockets and terminals, which it tries once
-// their file is ready. What can't be tried without waiting is left to a worker then.
+// A reactor on epoll(7), for polls, and for transfers of pipes, sockets and terminals. It tries a
+// transfer when its file is ready. If the transfer can't be told not to wait, a worker makes it
+// then.
 //
-// It also does this part of a reactor on io_uring. There a transfer of a file that has no
-// IOCB_NOWAIT (terminals; FIFOs, or on older kernels all pipes) may wait inside io_uring_enter(2).
+// The reactor on io_uring leaves its transfers of streams to an EpollReactor, too: in io_uring, a
+// transfer of a file without IOCB_NOWAIT (terminals; FIFOs, or on older kernels all pipes) may wait
+// inside io_uring_enter(2).
 //
-// Its lists belong to its thread. The owner's lock is held, and needed, only to give requests back.
+// The lists belong to the I/O thread. The owner's lock is needed only to give requests back.
 #pragma once
 
 #include "engine/clofork_fd.hpp"
@@ -17,7 +19,7 @@ namespace engine {
 
 class EpollReactor final : public Reactor {
 public:
-    // `wake_fd` may be -1: then somebody else watches for it, and calls go_on().
+    // `wake_fd` may be -1: then another reactor waits for the wake-up, and calls go_on().
     EpollReactor(ReactorOwner& owner, int wake_fd) noexcept : owner_(owner), wake_fd_(wake_fd) {}
 
     int open() noexcept override;
@@ -29,20 +31,21 @@ public:
     bool close_file(Request& /*request*/) noexcept override { return false; }
     void look_for_unread() noexcept override;
 
-    // For a reactor that has this one do a part: begins with what was started, and goes on with
-    // what has become ready, if something has. Never sleeps. Without the lock.
+    // For a reactor that uses this one for a part of its requests: begins the requests that were
+    // started and, if `is_ready`, tries those whose files have become ready. Never sleeps. Without
+    // the lock.
     void go_on(bool is_ready) noexcept;
 
-    // Whether handle() has something to do.
+    // Whether handle() has work.
     bool has_news() const noexcept { return !over_.empty() || !for_workers_.empty(); }
 
     // Readable when go_on() has something to do.
     int fd() const noexcept { return epoll_.get(); }
 
 private:
-    // The requests that wait for one file, and those that workers do. Of these one reads and one
-    // writes, and the others stand behind it: of two that were told of the same bytes, one would
-    // wait.
+    // The requests for one file: those that wait until it is ready, and those that were left to
+    // workers. Of the latter only one reads and one writes at a time, and the others wait in line:
+    // if two workers were sent for the same bytes, one of them would wait.
     struct Watch {
         FileRef* file = nullptr;
         std::uint32_t events = 0;  // registered; 0: not registered
@@ -83,9 +86,9 @@ private:
     int wake_fd_;
     CloforkFd epoll_;
     IntrusiveList<Watch, &Watch::previous, &Watch::next> watches_;
-    RequestList fresh_;        // not begun
-    RequestList over_;         // with their results
-    RequestList for_workers_;  // to be given to the owner
+    RequestList fresh_;        // not begun yet
+    RequestList over_;         // over, with their results
+    RequestList for_workers_;  // to be left to workers
 };
 
 }  // namespace engine

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a number is that of an eventfd, for those who write to it themselves. The kernel checks
-// for itself, but tells nobody in another way than by io_submit(2).
+// Checks whether a number is an eventfd, for code that writes to it itself. The kernel has such a
+// check, but only io_submit(2) tells its result.
 #pragma once
 
 namespace engine {
 
-// 0, EBADF for a number that is not open, or EINVAL for what is surely no eventfd.
+// Returns 0, EBADF if the number is not open, or EINVAL if it surely is no eventfd.
 int check_eventfd(int number) noexcept;
 
 }  // namespace engine

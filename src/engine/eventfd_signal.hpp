@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adding to an eventfd's counter, as the kernel does: without ever waiting.
+// Adds to an eventfd's counter without ever waiting, as the kernel does.
 #pragma once
 
 #include <poll.h>
@@ -9,13 +9,13 @@
 
 namespace engine {
 
-// One that does not block, or that nobody else adds to.
+// For an eventfd that does not block, or that only we add to.
 inline void signal_eventfd(int fd, std::uint64_t count = 1) noexcept {
-    // It fails only where the counter is so high that it is readable anyway.
+    // The write fails only if the counter is so high that the eventfd is readable anyway.
     [[maybe_unused]] const auto written = write(fd, &count, sizeof count);
 }
 
-// Any one: where writing to it may block, what its counter has no room for is left out.
+// For any eventfd. If a write to it may block, adds only as much as its counter has room for.
 inline void signal_any_eventfd(int fd, std::uint64_t count, bool may_block) noexcept {
     if (!may_block) {
         signal_eventfd(fd, count);
@@ -23,7 +23,7 @@ inline void signal_any_eventfd(int fd, std::uint64_t count, bool may_block) noex
     }
     pollfd look{.fd = fd, .events = POLLIN | POLLOUT, .revents = 0};
     while (count != 0 && poll(&look, 1, 0) == 1 && (look.revents & POLLOUT) != 0) {
-        // how much more fits is known of an empty one only
+        // only of an empty counter is it known how much it has room for
         const auto part = (look.revents & POLLIN) != 0 ? std::uint64_t{1} : count;
         signal_eventfd(fd, part);
         count -= part;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// How files that threads of ours opened reach the program's table of descriptors.
+// Brings files that our threads opened into the program's descriptor table.
 //
 // Our threads have a table of their own (descriptor_table.hpp). They send an opened file through a
-// socket, and the program's thread receives it in the step that returns its number: a file that
-// nobody takes never has a number that a child process could inherit.
+// socket, and a thread of the program receives it at the moment when it returns its number to the
+// program. So a file whose number nobody asks for never has one that a child process could inherit.
 #pragma once
 
 #include <atomic>
@@ -18,7 +18,7 @@ namespace engine {
 
 class FileReturn {
 public:
-    // `far_number`: the number in our threads' table of the socket's end that they send to.
+    // `far_number`: the number, in our threads' table, of the socket that they send files to.
     explicit FileReturn(int far_number) noexcept;
     FileReturn(const FileReturn&) = delete;
     FileReturn& operator=(const FileReturn&) = delete;
@@ -30,13 +30,15 @@ public:
     }
     bool is_open() const noexcept { return near_end_.is_open(); }
 
-    // What names one file underway: strangers can't guess it.
+    // Identifies one file underway. It can't be guessed by others.
     using Ticket = std::uint64_t;
 
-    // In one of our threads: sends its file `fd`, which stays open. Returns 0 or an errno.
+    // Called in one of our threads: sends the file `fd`, which stays open there. Returns 0 or an
+    // errno.
     int send(int fd, Ticket& ticket) noexcept;
 
-    // In a thread of the program's: the number of the file, or a negative errno.
+    // Called in a thread of the program: receives the file. Returns its number, or a negative
+    // errno.
     int receive(Ticket ticket) noexcept;
 
 private:
@@ -51,7 +53,7 @@ private:
     std::atomic<Ticket> last_ticket_ = 0;
 
     std::mutex mutex_;
-    std::vector<Arrived> arrived_;  // before those that they were sent after
+    std::vector<Arrived> arrived_;  // received while another file was awaited
 };
 
 }  // namespace engine

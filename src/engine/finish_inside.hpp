@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of a request that the submitting thread has carried out itself.
+// Completes a request that the submitting thread has carried out itself.
 #pragma once
 
 #include "engine/completion_queue.hpp"
 
 namespace engine {
 
-// Completes the request, and signals its eventfd. Whoever reads that finds the completion; and
-// nobody sees the completion, and closes the eventfd, before it is signalled.
+// Completes the request, and signals its eventfd. A thread that reads the eventfd finds the
+// completion; and no thread can reap the completion, and then close the eventfd, before the signal.
 inline void finish_inside(CompletionQueue& completions, Request& request,
                           std::int64_t result) noexcept {
     if (request.eventfd >= 0 && !request.signals_only_later) {

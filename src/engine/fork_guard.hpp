@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Knows whether the process that made an object is still the one that runs.
+// Tells whether an object was made in this process, or in the parent before fork(2).
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ class ForkGuard {
 public:
     ForkGuard() noexcept;
 
-    // True in a child process, for what was made before the fork(2).
+    // True in a child process, if the guard was made before the fork(2).
     bool is_inherited() const noexcept;
 
 private:

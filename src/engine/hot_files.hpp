@@ -2,8 +2,9 @@
 // Numbers of files whose last reads all came from memory. Reads of such a file are tried first and
 // planned only if that fails.
 //
-// A number may be another file's by now, so that whoever uses a number asks the kernel what would
-// do harm if it were stale. Safe for any number of threads, without a lock.
+// A number may belong to another file by now. So before code relies on an answer of this class, it
+// asks the kernel for the facts that would do harm if they were stale. Safe for any number of
+// threads, without a lock.
 #pragma once
 
 #include <array>
@@ -17,7 +18,7 @@ class HotFiles {
 public:
     enum class Memory : std::uint8_t { none, page_cache, file_system };
 
-    // Where the file's data is; none if it is not hot.
+    // Where in memory the file's data is; none if the file is not hot.
     Memory find(int fd) const noexcept {
         if (fd < 0) {
             return Memory::none;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends a system call of a thread of ours that may wait for ever, as a write to a terminal that
-// nobody reads: by a signal whose handler does nothing. The call returns EINTR, or what it has
-// transferred by then.
+// Ends a system call of one of our threads that may wait for ever, such as a write to a terminal
+// that nobody reads. It does so by a signal whose handler does nothing: the system call fails with
+// EINTR, or returns the number of bytes transferred so far.
 //
-// The signal is the last real-time signal that the program leaves at its default. Its disposition
-// is changed when a thread of ours first makes such a call, and only threads of ours get it.
+// The signal is the last real-time signal that the program leaves at its default. The library sets
+// its handler before one of our threads first makes such a call, and sends it only to our threads.
 #pragma once
 
 #include <pthread.h>
@@ -12,7 +12,8 @@
 
 namespace engine {
 
-// Lets the calling thread be interrupted. Every other signal stays blocked.
+// As long as this object exists, the thread that made it can be interrupted. All other signals stay
+// blocked.
 class Interruptible {
 public:
     Interruptible() noexcept;
@@ -24,8 +25,8 @@ private:
     int number_;
 };
 
-// A thread that is between the construction and the destruction of an Interruptible. The signal may
-// reach it just before its call: repeat it for as long as the thread has not come back.
+// Interrupts a thread that has an Interruptible. The signal may arrive just before the thread's
+// system call: repeat it until the thread has returned from the call.
 void interrupt(pthread_t thread) noexcept;
 
 }  // namespace engine

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Objects in order, linked by members of their own: nothing is allocated, nor owned.
+// A list of objects that are linked by members of their own. It allocates and owns nothing.
 #pragma once
 
 namespace engine {
@@ -39,7 +39,7 @@ public:
         node.*next = nullptr;
     }
 
-    // Null if there is none.
+    // Null if the list is empty.
     Node* pop_front() noexcept {
         auto* node = first_;
         if (node != nullptr) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine that users know as `aio`: kernel AIO as it is (aio_engine.hpp), with threads of ours
-// for what the kernel's AIO does not have, as opening a file.
+// The engine that users know as `aio`: kernel AIO as it is (aio_engine.hpp), and our threads for
+// the operations that kernel AIO does not have, such as to open a file.
 #pragma once
 
 #include <atomic>

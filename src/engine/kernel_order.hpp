@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a thread did before it submitted a request comes before what another does after it took the
-// completion: so much is sure, for the kernel is in between. ThreadSanitizer doesn't see the
-// kernel, and has to be told. In all other builds these are nothing.
+// Everything that one thread does before it submits a request happens before everything that
+// another thread does after it took the completion: the kernel in between makes sure of that.
+// ThreadSanitizer doesn't see what the kernel does, so these functions tell it. In all other builds
+// they are empty.
 #pragma once
 
 #include <atomic>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which mounts are of a file system on a local disk or in memory: its inodes in memory are up to
-// date, and are found without asking anybody. To find out, fstatfs(2), may wait for a server: only
-// threads that may wait learn, for the whole process, and others look it up.
+// Remembers which mounts are local: of a file system on a disk of this machine or in memory. The
+// kernel's cached inodes of such a file system are up to date, and it asks no server for them.
+// fstatfs(2), which tells, may wait for a server. So only threads that may wait call learn(), for
+// the whole process, and other threads call is_local().
 #pragma once
 
 #include <sys/stat.h>
@@ -12,13 +13,13 @@ namespace engine {
 
 class LocalMounts {
 public:
-    // What statx(2) is to be asked for.
+    // The mask with which the caller has to call statx(2).
     static constexpr unsigned mask = 0x1000U | 0x4000U;  // STATX_MNT_ID and STATX_MNT_ID_UNIQUE
 
-    // For the file that `status` is of. May block.
+    // Learns about the mount of the file `fd`, whose status is `status`. May block.
     static void learn(int fd, const struct statx& status) noexcept;
 
-    // False also for those not learnt yet.
+    // Whether the mount of a file is local. False also for mounts that were not learnt yet.
     static bool is_local(const struct statx& status) noexcept;
 };
 

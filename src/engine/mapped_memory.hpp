@@ -6,9 +6,9 @@
 
 namespace engine {
 
-// Whether some of the memory is mapped from a file that is not itself in memory (tmpfs, memfd and
-// shared anonymous memory are). If it can't be found out: no. Asks the kernel, some microseconds;
-// what it says of a mapping is believed for a tenth of a second.
+// Whether a part of the memory is mapped from a file that is not itself in memory (as tmpfs, memfd
+// and shared anonymous memory are). False if that can't be found out. To ask the kernel takes some
+// microseconds; its answer for a mapping is reused for a tenth of a second.
 bool is_mapped_from_disk(const void* address, std::size_t length) noexcept;
 
 }  // namespace engine

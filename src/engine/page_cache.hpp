@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Questions to the kernel about what of a file is in memory. They start nothing and wait for
-// nothing.
+// Asks the kernel which parts of a file are in memory. The functions start no I/O and do not wait.
 #pragma once
 
 #include <cstddef>
@@ -12,18 +11,18 @@ namespace engine {
 
 enum class InMemory : std::uint8_t { unknown, no, yes };
 
-// Whether the page cache has all of these bytes, by cachestat(2), which came with Linux 6.5.
-// Unknown for others' files that were opened read-only. A file system on top of another one, as
-// overlayfs, has no pages itself: no. `status` is set if the answer is no.
+// Whether the page cache has all of these bytes, by cachestat(2) of Linux 6.5. The answer is
+// unknown for another user's file that was opened read-only, and no for a file system on top of
+// another one, such as overlayfs, which has no pages itself. `status` is set if the answer is no.
 InMemory is_cached(int fd, std::uint64_t offset, std::size_t length, FileStatus& status) noexcept;
 
-// The same by mincore(2) of a mapping of the file: also on overlayfs, but costs more. Of others'
-// files the kernel says nothing that is true: unknown.
+// As is_cached(), by mincore(2) of a mapping of the file: this also works on overlayfs, but costs
+// more. The answer is unknown for other users' files, of which the kernel does not tell the truth.
 InMemory is_cached_below(int fd, const FileStatus& status, std::uint64_t offset,
                          std::size_t length) noexcept;
 
-// Whether the kernel knows where on the disk these bytes of an ext4 file are. If not, each kind of
-// read, also one that is told not to wait, reads that from the disk first.
+// Whether the kernel has in memory where on the disk these bytes of an ext4 file are. If not, every
+// read, even one that is told not to wait, first reads this from the disk.
 InMemory are_extents_known(int fd, const FileStatus& status, std::uint64_t offset,
                            std::size_t length) noexcept;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// An object that each process makes for itself when it first asks for it.
+// An object that each process makes for itself when it first calls get().
 //
-// A child process has none of the parent's threads, and one of them may have held a lock of the
-// object: the child makes its own, and leaves the parent's as the fork(2) found it.
+// A thread of the parent may have held a lock of the object at the fork(2), and the child does not
+// have this thread. So the child makes an object of its own, and never touches the parent's.
 #pragma once
 
 #include <atomic>
@@ -42,7 +42,7 @@ private:
     struct Made {
         Object object;
         ForkGuard guard;
-        Made* inherited = nullptr;  // kept within reach, for the sake of leak checkers
+        Made* inherited = nullptr;  // the parent's; referred to, so that leak checkers are content
     };
 
     std::atomic<Made*> current_ = nullptr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An engine's way to a worker pool: joins when it is first used, and leaves at its end. Neither
-// waits for a thread of the pool.
+// An engine's access to a worker pool: joins the pool when it is first used, and leaves it in the
+// destructor. Neither waits for a thread of the pool.
 #pragma once
 
 #include <atomic>
@@ -16,21 +16,21 @@ namespace engine {
 
 class PoolAccess {
 public:
-    // To a pool of the process. Throws std::bad_alloc.
+    // Access to the process's pool of this kind. Throws std::bad_alloc.
     explicit PoolAccess(PoolKind kind, bool needs_first_choice = false);
 
-    // To a pool of this engine's alone. Its end waits for the pool's threads.
+    // Access to a pool that only this engine uses. The destructor waits for the pool's threads.
     explicit PoolAccess(std::shared_ptr<WorkerPool> own);
 
     PoolAccess(const PoolAccess&) = delete;
     PoolAccess& operator=(const PoolAccess&) = delete;
     ~PoolAccess();
 
-    // Joins, and submits: see WorkerPool.
+    // Joins the pool if need be, and submits: see WorkerPool.
     Submission submit(std::span<Request* const> requests,
                       const std::function<void(const Request&)>& note = {}) noexcept;
 
-    // Null, with an errno in `error`, if there is none to be had.
+    // Joins the pool. Null, with an errno in `error`, if no pool can be made.
     WorkerPool* join(int& error) noexcept;
 
     // Null before the first join().
@@ -47,13 +47,14 @@ public:
     CompletionQueue& completions() noexcept { return client_->completions; }
 
 private:
-    // Freed by the pool if a thread of it still posts a completion.
+    // If a thread of the pool is still posting a completion when the engine ends, the pool frees
+    // the client.
     std::unique_ptr<PoolClient> client_;
     const PoolKind kind_;
     const bool is_own_;
     ForkGuard fork_guard_;
 
-    std::mutex mutex_;  // for joining
+    std::mutex mutex_;  // held while joining
     std::shared_ptr<WorkerPool> pool_;
     std::atomic<WorkerPool*> joined_ = nullptr;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An engine, as a worker pool sees it: where its completions go, and how many requests it has
-// there.
+// The data that a worker pool keeps for an engine: where its completions go, and how many requests
+// it has in flight.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +12,14 @@ namespace engine {
 struct PoolClient {
     CompletionQueue completions;
 
-    // Requests fail if the pool's I/O thread could not have its first choice of a reactor.
+    // Whether requests fail if the pool could not open its first choice of a reactor.
     bool needs_first_choice = false;
 
-    // What follows is behind the pool's lock.
-    std::size_t in_flight = 0;  // a thread of the pool may still be posting the completion
-    bool ends_streams = false;  // what turns out to wait for a stream is cancelled
-    unsigned turn = 0;          // among those that wait for one device; 0: it never had to
-    bool has_left = false;      // the engine is gone: the last request to end deletes this
+    // The pool's lock guards these members.
+    std::size_t in_flight = 0;  // requests, until a thread of the pool has posted the completion
+    bool ends_streams = false;  // requests that turn out to wait for a stream are cancelled
+    unsigned turn = 0;          // among the clients that wait for one device; 0: never had to wait
+    bool has_left = false;      // the engine is gone: the last request to end frees the client
 };
 
 }  // namespace engine

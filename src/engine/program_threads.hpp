@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads of ours that share the program's table of descriptors, unlike the worker pool's: they
-// close the program's numbers, so that its record locks go and its files are flushed; and they
-// carry out operations on paths for threads that have other rights than the worker pool.
+// Our threads that share the program's descriptor table, unlike those of the worker pool. They
+// close the program's numbers, which drops its record locks and flushes its files. They also carry
+// out operations on paths for threads of the program whose rights differ from the worker pool's.
 //
-// A thread of these is started by the program's thread that needs it, and so has its rights. It
-// ends when it had nothing to do for a while.
+// Such a thread is started by the thread of the program that needs it, and so has the same rights.
+// It ends when it had no work for a while.
 #pragma once
 
 #include <cstdint>
@@ -15,28 +15,31 @@
 
 namespace engine {
 
-// The owner of requests: gives them to these threads, and gets them back.
+// The interface of the owner of requests, which gives them to these threads and gets them back.
 class ProgramThreadsOwner {
 public:
     ProgramThreadsOwner() = default;
     ProgramThreadsOwner(const ProgramThreadsOwner&) = delete;
     ProgramThreadsOwner& operator=(const ProgramThreadsOwner&) = delete;
 
-    // The request's call has been carried out, with this result. In the thread that did it.
+    // The request's call has been carried out, with this result. Called in the thread that carried
+    // it out.
     virtual void hand_back(Request& request, std::int64_t result) noexcept = 0;
 
 protected:
     ~ProgramThreadsOwner() = default;
 };
 
-// Closes the program's number in the background. At once where that can't wait: a file in memory or
-// on a local disk that is only read and still has a name. An error is lost.
+// Closes a number of the program in the background; or at once, if that can't wait: for a file in
+// memory, or one on a local disk that is open for reading only and still has a name. An error of
+// close(2) is lost.
 void close_soon(int fd) noexcept;
 
 // Whether closing the number can't wait.
 bool closes_at_once(int fd) noexcept;
 
-// Has a request's call carried out, and handed back to its owner. Returns 0 or an errno.
+// Has such a thread carry out the request's call, and then hand the request back to its owner.
+// Returns 0 or an errno.
 int run_in_program_thread(Request& request, std::shared_ptr<ProgramThreadsOwner> owner) noexcept;
 
 }  // namespace engine

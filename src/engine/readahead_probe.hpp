@@ -35,14 +35,16 @@ public:
         return rest == 0;
     }
 
-    // What is to be started may itself have to wait: for where the data of a file lies, say.
+    // Notes how long a try took. A try may have to wait in spite of RWF_NOWAIT, for instance for
+    // the metadata that says where on the disk the file's data is. After such a try, a number of
+    // reads are not tried.
     void note_time(std::chrono::nanoseconds time) noexcept {
         if (time > longest) {
             rest_.store(long_rest, std::memory_order_relaxed);
         }
     }
 
-    // A read that missed has gone to another thread, or come back.
+    // A read that missed was sent to another thread (note_sent()), or came back from it.
     void note_sent() noexcept {
         const auto before = in_flight_.fetch_add(1, std::memory_order_relaxed);
         if (before == 0) {
@@ -62,9 +64,9 @@ private:
     static constexpr std::uint32_t long_rest = 256;
 
     std::atomic<std::uint32_t> in_flight_ = 0;
-    std::atomic<std::uint32_t> most_ = 0;         // of these since there last was none
-    std::atomic<std::uint32_t> most_before_ = 0;  // the time before
-    std::atomic<std::uint32_t> rest_ = 0;         // so many reads are not tried
+    std::atomic<std::uint32_t> most_ = 0;         // the most in flight since there last were none
+    std::atomic<std::uint32_t> most_before_ = 0;  // the most in flight in the period before that
+    std::atomic<std::uint32_t> rest_ = 0;         // how many of the next reads are not tried
 };
 
 }  // namespace engine

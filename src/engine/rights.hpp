@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a thread may do with paths, and what they name for it, as far as it can be seen: a thread of
-// ours carries out operations on paths only for threads that have the same.
+// The rights of a thread: what it may do with paths, and which files paths name for it. A thread of
+// ours carries out operations on paths only for threads that have the same rights.
 //
-// A domain of Landlock can't be seen, but an unprivileged thread has to set no_new_privs before it
-// enters one.
+// The kernel does not tell all rights. A thread's Landlock domain can't be seen; but an
+// unprivileged thread has to set no_new_privs before it enters one, and that can be seen.
 #pragma once
 
 #include <linux/capability.h>
@@ -16,11 +16,11 @@
 namespace engine {
 
 struct Rights {
-    // Of the calling thread.
+    // The rights of the calling thread.
     static Rights of_this_thread() noexcept;
 
-    // The same credentials and restrictions, and the same root, working directory, umask and mount
-    // namespace. To be asked by one of the two threads.
+    // Whether two threads have the same credentials and restrictions, and the same root, working
+    // directory, umask and mount namespace. Must be called in one of the two threads.
     bool allow_the_same(const Rights& other) const noexcept;
 
     pid_t thread = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Transfers of streams (pipes, sockets, terminals) in a thread that must not wait.
+// Transfers data of streams (pipes, sockets, terminals) in a thread that must not wait.
 #pragma once
 
 #include <sys/uio.h>
@@ -10,12 +10,12 @@
 
 namespace engine {
 
-// Transfers what can be transferred at once. Returns the number of bytes or a negative errno:
-// -EAGAIN if the transfer would wait, -EOPNOTSUPP if the file can't be asked not to wait.
+// Transfers as many bytes as is possible without waiting. Returns their number, or a negative
+// errno: -EAGAIN if the transfer would wait, -EOPNOTSUPP if the file can't be told not to wait.
 std::int64_t try_stream_transfer(const OperationData& operation, int fd) noexcept;
 
-// Whether the operation is to fail with EAGAIN rather than wait. O_NONBLOCK of the file is not
-// asked: it is there for the program's own calls.
+// Whether the operation has to fail with EAGAIN rather than wait. The file's O_NONBLOCK does not
+// count: it is for the program's own system calls.
 inline bool never_waits(const OperationData& operation) noexcept {
     return (operation.rw_flags & RWF_NOWAIT) != 0;
 }
@@ -25,13 +25,14 @@ inline bool has_stream_offset(const OperationData& operation) noexcept {
     return operation.at_position || operation.offset == 0;
 }
 
-// Whether a read of a stream waits until there is something, and leaves it there.
+// Whether a read of a stream only waits until there are bytes, and leaves them in the stream.
 inline bool leaves_bytes(const OperationData& operation) noexcept {
     return is_read(operation.opcode) && operation.stream_read != StreamRead::by_anyone &&
            !never_waits(operation);
 }
 
-// For the thread that wants the bytes: what was kept for it, or what can be read at once. As
+// Called in the thread that wants the bytes: takes bytes that were kept (unread_bytes.hpp) or, if
+// there are none, reads what can be read without waiting. Returns the same as
 // try_stream_transfer().
 std::int64_t take_from_stream(const OperationData& read, int fd) noexcept;
 

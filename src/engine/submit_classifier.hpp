@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What to expect of io_submit(2): whether it waits, for a disk, a pipe or a server on the network,
-// and whether the request is over when it returns.
+// Predicts, for a request to kernel AIO, whether io_submit(2) waits (for a disk, a pipe or a
+// server), and whether the request is over when io_submit returns.
 //
 // Kernel AIO is asynchronous for direct I/O on a local file system, for syncs and for polls. Reads
-// and writes through the page cache are done inside io_submit, where only a file system in memory
-// never waits. The answer decides whether the GIL is kept and how a completion is told, not what is
-// right: if a number is closed and opened again as another file, it may be stale for `lifetime`.
+// and writes through the page cache are carried out inside io_submit, and there only a file system
+// in memory never waits. If a number is closed and opened again as another file, the answer may be
+// stale for `lifetime`. A stale answer makes no request go wrong: it decides only whether the GIL
+// is kept, and how the completion is announced.
 #pragma once
 
 #include <array>

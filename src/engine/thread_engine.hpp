@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engines `threads` and `uring`: all that is submitted goes to threads of ours.
+// The engines `threads` and `uring`, which give all requests to our threads.
 #pragma once
 
 #include "engine/engine.hpp"
@@ -12,7 +12,7 @@ public:
     // `transfers`: the route of reads, writes and syncs. Polls go to the reactor.
     ThreadEngine(const char* name, PoolKind kind, Route transfers);
 
-    // With a pool of its own.
+    // The same with a pool that only this engine uses.
     ThreadEngine(const char* name, WorkerPool::MakeReactor make_reactor, Route transfers);
 
     const char* name() const noexcept override { return name_; }
@@ -36,7 +36,7 @@ private:
     const Route transfers_;
     PoolAccess pool_;
     std::atomic<std::uint64_t> submitted_ = 0;
-    std::atomic<std::uint64_t> calls_ = 0;  // of these, which workers carry out
+    std::atomic<std::uint64_t> calls_ = 0;  // those of Opcode::call, which workers carry out
 };
 
 }  // namespace engine

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times as the kernel takes and gives them.
+// Converts times from and to the kernel's types.
 #pragma once
 
 #include <time.h>
@@ -9,7 +9,7 @@
 
 namespace engine {
 
-// As timespec, __kernel_timespec and the like. The seconds must fit.
+// Converts a time to timespec, __kernel_timespec or the like. The seconds must fit.
 template <class Timespec>
 Timespec to_timespec(std::chrono::nanoseconds time) noexcept {
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
@@ -19,7 +19,7 @@ Timespec to_timespec(std::chrono::nanoseconds time) noexcept {
     return result;
 }
 
-// The nanoseconds of CLOCK_MONOTONIC_COARSE: some ms behind, and cheap.
+// The time of CLOCK_MONOTONIC_COARSE in nanoseconds: cheap, but a few milliseconds late.
 inline std::int64_t coarse_now() noexcept {
     timespec time{};
     clock_gettime(CLOCK_MONOTONIC_COARSE, &time);

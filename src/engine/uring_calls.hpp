@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The calls of liburing that make system calls, in a table that a test can put faults into.
+// The functions of liburing that make system calls, in a table that tests can put faults into.
 #pragma once
 
 #include <liburing.h>
 
 namespace engine {
 
-// Every call returns a negative errno on failure, as liburing's do.
+// Every function returns a negative errno on failure, as liburing's functions do.
 struct UringCalls {
     int (*queue_init_params)(unsigned entries, io_uring* ring, io_uring_params* parameters);
     int (*submit)(io_uring* ring);
@@ -14,7 +14,7 @@ struct UringCalls {
                                    __kernel_timespec* timeout, sigset_t* signals);
 };
 
-// What the reactor calls. Only tests write to it.
+// The table that the reactor uses. Only tests write to it.
 extern UringCalls uring_calls;
 
 }  // namespace engine

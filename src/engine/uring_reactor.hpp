@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A reactor on io_uring(7).
 //
-// The ring belongs to the reactor's thread alone: the kernel cancels what a thread has in it when
-// the thread ends (io_uring_enter(2)), so no thread of the program's may submit to it, and ours
-// ends when there is nothing in it. It has one user, which lets the kernel leave work to the moment
-// when we wait for completions (IORING_SETUP_DEFER_TASKRUN).
+// Only the I/O thread uses the ring. When a thread ends, the kernel cancels the requests that it
+// has submitted (io_uring_enter(2)). So no thread of the program submits to the ring, and the I/O
+// thread ends only when it has no request in the ring. Because the ring has one user, the kernel
+// can put off work until we wait for completions (IORING_SETUP_DEFER_TASKRUN).
 //
-// Transfers of streams go to an EpollReactor, whose epoll(7) the ring polls.
+// Transfers of streams go to an EpollReactor, and the ring polls the epoll(7) of that.
 #pragma once
 
 #include <liburing.h>
@@ -37,7 +37,8 @@ public:
     void look_for_unread() noexcept override { streams_.look_for_unread(); }
     bool has_kernel_threads() const noexcept override { return true; }
 
-    // Whether a ring can be set up and does what is needed: 0, or the errno for which not.
+    // Returns 0 if a ring can be set up and has all that is needed, else the errno that says why
+    // not.
     static int probe() noexcept;
 
 private:
@@ -61,17 +62,17 @@ private:
     ReactorOwner& owner_;
     int wake_fd_;
     io_uring ring_{};
-    CloforkFd ring_fd_;          // of the ring, which closes it
-    bool is_full_ = false;       // and the kernel takes nothing
-    bool is_listening_ = false;  // to wake_fd_
-    std::uint64_t wakes_ = 0;    // what the kernel reads of the eventfd
-    RequestList waiting_;        // to go to the kernel with the next wait()
-    RequestList closing_;        // whose files are to be closed by it
-    RequestList cancelling_;     // to be cancelled by it
-    // Those for which the kernel has a cancellation; null once they are over.
+    CloforkFd ring_fd_;          // of `ring_`, which closes it
+    bool is_full_ = false;       // the ring is full, and the kernel takes no more requests
+    bool is_listening_ = false;  // the ring has a read of wake_fd_
+    std::uint64_t wakes_ = 0;    // the kernel reads the eventfd's counter into this
+    RequestList waiting_;        // go to the kernel with the next wait()
+    RequestList closing_;        // requests whose files the kernel is to close
+    RequestList cancelling_;     // requests that the kernel is to cancel
+    // The requests for which the kernel has a cancellation; null once a request is over.
     static constexpr std::size_t most_cancellations = 64;
     std::array<Request*, most_cancellations> cancelled_{};
-    std::bitset<most_cancellations> places_;  // that are taken
+    std::bitset<most_cancellations> places_;  // of `cancelled_`: which are taken
     EpollReactor streams_;
     bool has_streams_ = false;
     bool is_listening_to_streams_ = false;
