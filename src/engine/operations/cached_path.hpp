@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finding a file without waiting: its path is in the kernel's cache, and the file on a local mount.
+// Finds a file without waiting, if its path is in the kernel's cache and it is on a local mount.
 #pragma once
 
 #include <sys/stat.h>
@@ -11,17 +11,17 @@
 namespace engine {
 
 struct CachedPath {
-    UniqueFd file;  // opened with O_PATH; not open: it can't be told without waiting, or `error`
-    int error = 0;  // what the path leads to, beyond doubt
+    UniqueFd file;  // opened with O_PATH; not open if `error` is set, or if to look would wait
+    int error = 0;  // the errno to which the path leads for sure; 0: none
     struct statx status{};
 };
 
-// Looks a path up, if that needs nothing but the kernel's cache. `follows`: if the last part of the
-// path is a symbolic link, what it leads to. The status has the fields of STATX_BASIC_STATS.
+// Looks a path up, if that needs nothing but the kernel's cache. `follows`: follows a symbolic link
+// at the end of the path. The status has the fields of STATX_BASIC_STATS.
 CachedPath find_cached(int dir_fd, const char* path, bool follows) noexcept;
 
-// The number of the device that the path leads to, as far as the kernel's cache knows the way: the
-// rest most likely lies on the same one. 0: nothing is known.
+// The number of the device on which the path most likely lies: the device of the last part of the
+// path that is in the kernel's cache. 0: nothing is known.
 std::uint64_t find_cached_device(int dir_fd, const char* path) noexcept;
 
 }  // namespace engine

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads in the submitting thread of what is in the page cache.
+// Reads data from the page cache in the submitting thread, without waiting.
 #pragma once
 
 #include <cstddef>
@@ -11,10 +11,11 @@
 
 namespace engine {
 
-// Opens for reading a regular file that find_cached() found. Not open: that may wait.
+// Opens for reading a regular file that find_cached() found. The result is not open if to open the
+// file may wait.
 UniqueFd open_cached(const CachedPath& found) noexcept;
 
-// Reads up to `capacity` bytes from `offset` on, of which the first `size` are in the file. Returns
+// Reads up to `capacity` bytes from `offset` on; the file has `size` bytes from there on. Returns
 // how many were read; no value if that may wait.
 std::optional<std::size_t> read_cached(int fd, std::uint64_t offset, std::size_t size, char* data,
                                        std::size_t capacity) noexcept;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// close(2) of a number of the program's.
+// close(2) of a number of the program.
 #pragma once
 
 #include "engine/call.hpp"

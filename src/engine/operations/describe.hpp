@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What open() has to know of a file before it can be used, in one job; and lseek(2).
+// Finds in one job all that open() has to know of a file before the file can be used; and lseek(2).
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace engine {
 struct FileDescription {
     unsigned mode = 0;  // as st_mode
     std::int64_t size = 0;
-    std::int64_t position = 0;  // -1: it has none
+    std::int64_t position = 0;  // -1: the file has none
     bool is_terminal = false;
 };
 
@@ -30,7 +30,7 @@ private:
     FileDescription description_;
 };
 
-// lseek(2), which waits for others that use the position, and may ask the file's server.
+// lseek(2). It waits for transfers that use the file's position, and may ask the file's server.
 class SeekCall final : public Call {
 public:
     SeekCall(std::int64_t offset, int whence) noexcept : offset_(offset), whence_(whence) {}

@@ -9,14 +9,15 @@
 
 namespace engine {
 
-// The attributes one after the other. A symbolic link at the end of the path is not followed.
+// Lists and reads the attributes one by one. Does not follow a symbolic link at the end of the
+// path.
 class ExtendedAttributes {
 public:
     explicit ExtendedAttributes(const char* path) noexcept;
 
-    int error() const noexcept { return error_; }  // of listing them: 0 or an errno
+    int error() const noexcept { return error_; }  // 0, or the errno of llistxattr(2)
 
-    // Goes on to the next; false: there are no more.
+    // Goes on to the next attribute. False if there are no more.
     bool next() noexcept;
     const char* name() const noexcept { return name_; }
 

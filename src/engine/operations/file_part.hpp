@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parts of files in one job: open, read, close.
+// Reads parts of files, each in one job: open, read, close.
 #pragma once
 
 #include <cstddef>
@@ -14,16 +14,17 @@
 
 namespace engine {
 
-// A part of a file, and what was read of it.
+// A part of a file, and the bytes that were read of it.
 class FilePart {
 public:
-    // A negative `offset` counts from the end of the file, and stands for its beginning where the
-    // file is shorter. A negative `length`: all that follows.
+    // A negative `offset` counts from the end of the file; if the file is shorter than that, the
+    // part starts at its beginning. With a negative `length` the part goes to the end of the file.
     FilePart() = default;
     FilePart(const char* path, std::int64_t offset, std::int64_t length) noexcept
         : path_(path), offset_(offset), length_(length) {}
 
-    // Bytes, or a negative errno. Without waiting: no value if that is not possible.
+    // Read the part. Return the number of bytes, or a negative errno. read_at_once() does not wait:
+    // it returns no value if it would have to.
     std::optional<std::int64_t> read_at_once() noexcept;
     std::int64_t read() noexcept;
 
@@ -67,7 +68,7 @@ private:
     FilePart part_;
 };
 
-// Parts of any number of files, one after the other in one job.
+// Reads parts of any number of files, one after the other in one job.
 class ReadPartsCall final : public Call {
 public:
     struct Item {
@@ -75,11 +76,11 @@ public:
         std::int64_t result = 0;  // bytes, or a negative errno
     };
 
-    // Without items if there is no memory for them.
+    // There are no items if there is no memory for them.
     explicit ReadPartsCall(std::size_t count) noexcept
         : items_(new (std::nothrow) Item[count]), count_(items_ != nullptr ? count : 0) {}
 
-    Paths paths() const noexcept override {  // of many files, the first
+    Paths paths() const noexcept override {  // only of the first file
         return {.first = count_ != 0 ? items_[0].part.path() : nullptr};
     }
     std::int64_t run(const CallFiles& files) noexcept override;  // 0

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a path leads to if its last part is a symbolic link: the folder and the name there.
+// Finds the folder and the name to which a path leads, if its last part is a symbolic link.
 #pragma once
 
 #include <sys/stat.h>
@@ -15,18 +15,18 @@ struct LinkTarget {
     UniqueFd folder;  // opened with O_PATH
     std::array<char, 256> name{};
     bool exists = false;
-    struct statx status{};  // of what exists
+    struct statx status{};  // of the target, if it exists
 };
 
-// In a thread that may wait. An error, too, if the path can't be the name of a file, or leads to
-// what has no name.
+// Must be called in a thread that may wait. It is an error if the path can't be the name of a file,
+// or leads to a file that has no name.
 LinkTarget find_link_target(int dir_fd, const char* path) noexcept;
 
-// Whether open(2) would let the file be written, if there is one. Returns 0 or a negative errno.
+// Whether open(2) would open the target for writing, if it exists. Returns 0 or a negative errno.
 int may_write(const LinkTarget& target) noexcept;
 
-// Has the names of a folder on the disk. `file` is any open file on the same file system, which is
-// synced as a whole where the folder can't be. Returns 0 or a negative errno.
+// Syncs a folder, so that its names are on the disk. If the folder can't be synced, syncs the whole
+// file system, by `file`, which is any open file on it. Returns 0 or a negative errno.
 int sync_folder(int folder, int file) noexcept;
 
 }  // namespace engine

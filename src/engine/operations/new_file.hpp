@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file that gets its name when it is whole: whoever opens the name, and whatever happens, finds
-// the old file or the new one.
+// A file that gets its name when it is complete: a program that opens the name, even after a crash,
+// finds either the old file or the new one.
 #pragma once
 
 #include <array>
@@ -12,11 +12,11 @@
 
 namespace engine {
 
-// In a thread that may wait. Each function returns 0 or a negative errno.
+// To be used in a thread that may wait. Each function returns 0 or a negative errno.
 class NewFile {
 public:
-    // Names that the file may have before its own, and for ever if the process is killed in
-    // between.
+    // The form of the temporary name that the file may have at first. If the process is killed
+    // meanwhile, the file keeps this name.
     enum class Names : std::uint8_t {
         ours,       // .linux-aio-RANDOM
         of_target,  // .NAME.RANDOM.tmp
@@ -30,16 +30,16 @@ public:
     struct Contents {
         const char* data = nullptr;
         std::size_t size = 0;
-        bool is_synced = false;     // the data is on the disk before the file has its name
-        bool is_exclusive = false;  // EEXIST if there is such a name by then
+        bool is_synced = false;     // sync the data before the file gets its name
+        bool is_exclusive = false;  // fail with EEXIST if the name exists by then
     };
 
-    // Makes the file beside the target; write() fills it and gives it the name. An old file leaves
-    // its mode to it, and its owner and attributes as far as that is allowed.
+    // create() makes the file in the target's folder; write() fills it and gives it the name. The
+    // new file gets the mode of an old one, and its owner and attributes as far as that is allowed.
     int create() noexcept;
     int write(const Contents& contents) noexcept;
 
-    // Has the name on the disk; after a write() that was synced.
+    // Syncs the name to the disk. Called after a write() that synced the data.
     int sync_name() const noexcept { return sync_folder(target_.folder.get(), file_.get()); }
 
 private:

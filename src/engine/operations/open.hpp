@@ -28,14 +28,15 @@ public:
     std::int64_t run(const CallFiles& files) noexcept override;
     void abandon() noexcept override { fifo_ = {}; }
 
-    // After its success, in the program's thread: the file's number, now the caller's, or a
-    // negative errno.
+    // Called after the call's success, in a thread of the program: returns the file's number, which
+    // the caller then owns, or a negative errno.
     int take() noexcept;
 
-    // What is open, if it was to be described.
+    // The description of the file, if the constructor was told to describe it.
     const FileDescription& description() const noexcept { return description_; }
 
-    // For a call that opens a file otherwise: it is to be taken. In the thread that runs the call.
+    // For another call, which has opened the file `fd` itself: makes take() return it. Called in
+    // the thread that runs that call.
     std::int64_t hand_out(int fd, const CallFiles& files) noexcept;
 
 private:
@@ -50,11 +51,11 @@ private:
     const bool describes_;
     FileDescription description_;
 
-    // Of a FIFO whose other side is not there yet: the reading side, as a reader that waits is
-    // there for writers. In the table of the threads that run the call.
+    // Of a FIFO that is opened for reading while it has no writer: the reading side, open in the
+    // table of the threads that run the call. It stays open so that writers find a reader.
     UniqueFd fifo_;
     bool is_taken_ = false;
-    int number_ = -1;  // in the program's table; or the file is underway there:
+    int number_ = -1;  // in the program's table; -1: `returns_` and `ticket_` tell how to get it
     std::shared_ptr<FileReturn> returns_;
     FileReturn::Ticket ticket_ = 0;
 };

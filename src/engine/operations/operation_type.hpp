@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// How each operation is carried out: one file of this directory for each, and a line in table.cpp.
+// How each operation is carried out. Each operation has a file in this directory and a line in
+// table.cpp.
 //
-// An operation that kernel AIO or io_uring can't carry out leaves their function out: workers carry
-// it out.
+// If kernel AIO or io_uring can't carry out an operation, its function for them is null, and
+// workers carry it out.
 #pragma once
 
 #include <libaio.h>
@@ -15,14 +16,14 @@ struct io_uring_sqe;
 
 namespace engine {
 
-// The file that a worker acts on, and how.
+// The file that a worker transfers from or to, and in what way.
 struct Target {
     int fd = -1;             // in the calling thread's table
     bool is_stream = false;  // the file has no offsets
-    int extra_flags = 0;     // RWF_* beside the operation's own
+    int extra_flags = 0;     // RWF_* in addition to the operation's own
 };
 
-// Carries an operation out, in a thread that may wait: returns what the system call did, or a
+// Carries out an operation in a thread that may wait. Returns the result of the system call, or a
 // negative errno.
 using CarryOut = std::int64_t (*)(const OperationData& operation, const Target& target) noexcept;
 
@@ -33,7 +34,7 @@ struct OperationType {
     // For kernel AIO: fills in the fields that differ from operation to operation.
     void (*fill_iocb)(iocb& block, const OperationData& operation) noexcept = nullptr;
 
-    // For io_uring(7): the same, with this fd.
+    // For io_uring(7): fills in these fields, for the file `fd`.
     void (*fill_entry)(io_uring_sqe& entry, const OperationData& operation,
                        int fd) noexcept = nullptr;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All operations that there are.
+// All operations.
 #pragma once
 
 #include "engine/operations/operation_type.hpp"

@@ -14,9 +14,9 @@ namespace engine {
 
 struct PathArguments {
     const char* path = nullptr;        // null: the request's fd is the file
-    const char* other_path = nullptr;  // from second_fd, where that is a directory
-    bool follows = true;               // a symbolic link at the end
-    std::int64_t first = 0;            // as each function says
+    const char* other_path = nullptr;  // relative to second_fd, if that is a directory
+    bool follows = true;               // follow a symbolic link at the end
+    std::int64_t first = 0;            // what these numbers mean is said at each function
     std::int64_t second = 0;
     std::int64_t third = 0;
     std::array<timespec, 2> times{};
@@ -41,7 +41,8 @@ private:
     const PathArguments arguments_;
 };
 
-// Each is 0 or more, or a negative errno.
+// Each function returns 0 or more, or a negative errno. Its comment names the numbers that it
+// takes.
 namespace path_functions {
 
 std::int64_t mkdir(const CallFiles& files, const PathArguments& arguments) noexcept;  // mode
@@ -58,14 +59,14 @@ std::int64_t truncate(const CallFiles& files, const PathArguments& arguments) no
 // fallocate(2) of an open file: mode, offset, length
 std::int64_t allocate(const CallFiles& files, const PathArguments& arguments) noexcept;
 std::int64_t posix_allocate(const CallFiles& files, const PathArguments& arguments) noexcept;
-// 1: granted, 0: not; mode, and whether to ask for the effective user
+// mode, and whether to ask for the effective user. Returns 1 if access is granted, else 0
 std::int64_t access(const CallFiles& files, const PathArguments& arguments) noexcept;
-// sendfile(2) to fd from second_fd: offset (-1: where it stands), count
+// sendfile(2) from second_fd to fd: offset (-1: the file's position), count
 std::int64_t sendfile(const CallFiles& files, const PathArguments& arguments) noexcept;
-// to fd from second_fd, all that is left: shares blocks, or copies
+// copies the rest of second_fd to fd, or lets both share the blocks if the file system can
 std::int64_t copy(const CallFiles& files, const PathArguments& arguments) noexcept;
-// of `path` to `other_path`: times, extended attributes, mode. A symbolic link is not followed, but
-// at `other_path` where `follows` says so.
+// copies the times, extended attributes and mode of `path` to `other_path`. Follows no symbolic
+// link, except one at `other_path` if `follows` is set.
 std::int64_t copy_status(const CallFiles& files, const PathArguments& arguments) noexcept;
 
 }  // namespace path_functions

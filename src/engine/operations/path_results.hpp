@@ -29,7 +29,7 @@ private:
 
 class StatvfsCall final : public Call {
 public:
-    // With a null `path`: of the file system that the request's fd is on.
+    // `path` null: of the file system that the request's fd is on.
     explicit StatvfsCall(const char* path) noexcept : path_(path) {}
 
     Needs needs() const noexcept override {

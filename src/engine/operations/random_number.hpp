@@ -5,7 +5,7 @@
 
 namespace engine {
 
-// For names that nobody else has, as far as chance goes. Not for secrets. Never waits.
+// A number for names that most likely nobody else has. Not for secrets. Never waits.
 std::uint64_t random_number() noexcept;
 
 }  // namespace engine

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole regular file in one job: open, find its size, read to the end, close.
+// Reads a whole regular file in one job: open, find its size, read to the end, close.
 #pragma once
 
 #include <cstddef>
@@ -17,24 +17,24 @@ public:
         std::size_t size = 0;
     };
 
-    // `memory` is filled first. Without it, only a file that is small is read, to memory of the
-    // call's own. `is_direct`: past the page cache, O_DIRECT.
+    // The call fills `memory` first, and then memory that it allocates. If no memory is given, it
+    // reads only a small file. `is_direct`: reads past the page cache, by O_DIRECT.
     ReadFileCall(int dir_fd, const char* path, Memory memory, bool is_direct) noexcept
         : dir_fd_(dir_fd), path_(path), memory_(memory), is_direct_(is_direct) {}
 
-    // The result is a number of bytes, as `found()` says.
+    // The result of the call is a number of bytes; found() tells which.
     Paths paths() const noexcept override { return {.first = path_}; }
     std::optional<std::int64_t> try_at_once() noexcept override;
     std::int64_t run(const CallFiles& files) noexcept override;
 
     enum class Found : std::uint8_t {
-        all,    // was read
-        large,  // nothing was read, for lack of memory: the result is the file's size
-        stream  // no regular file; nothing was opened
+        all,    // the file was read: the result is the number of bytes read
+        large,  // nothing was read, because memory is needed: the result is the file's size
+        stream  // the path is no regular file, and was not opened
     };
     Found found() const noexcept { return found_; }
 
-    // Of what was read: how much of the given memory is filled, and what did not fit there.
+    // How many bytes of the given memory are filled, and the bytes that did not fit there.
     std::size_t filled() const noexcept { return filled_; }
     const char* rest() const noexcept { return rest_.get(); }
     std::size_t rest_size() const noexcept { return rest_size_; }

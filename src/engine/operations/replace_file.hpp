@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives a path a whole new content in one job: other programs, and those after a crash of this one,
-// find the old file or the new one, and never a part.
+// Replaces the contents of a path in one job. Other programs, even after a crash of this one, find
+// the old file or the new one, and never a part.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +12,9 @@ namespace engine {
 class ReplaceFileCall final : public Call {
 public:
     struct Options {
-        bool exclusive = false;      // EEXIST if the path is there
-        bool durable = false;        // the file and its name are on the disk at the end
-        bool makes_parents = false;  // the directories above it that are missing
+        bool exclusive = false;      // fail with EEXIST if the path exists
+        bool durable = false;        // at the end, the file and its name are on the disk
+        bool makes_parents = false;  // make the missing directories above the path
     };
 
     ReplaceFileCall(const char* path, const char* data, std::size_t size,

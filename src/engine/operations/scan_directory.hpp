@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The entries of a directory, many in one job, with their status where it is asked for.
+// Reads the entries of a directory, many in one job, and their status if that is asked for.
 #pragma once
 
 #include <sys/stat.h>
@@ -19,8 +19,8 @@ struct ScannedEntry {
     std::uint32_t name_offset = 0;
     std::uint16_t name_length = 0;
     std::uint8_t type = 0;    // DT_*
-    bool has_status = false;  // `status` was asked for: it is there, or `status_error`
-    bool has_target = false;  // of a symbolic link: the same of what it leads to
+    bool has_status = false;  // either `status` or `status_error` is set
+    bool has_target = false;  // a symbolic link: either `target` or `target_error` is set
     std::int32_t status_error = 0;
     std::int32_t target_error = 0;
     struct statx status{};
@@ -31,12 +31,13 @@ class ScanCall final : public Call {
 public:
     enum class Wants : std::uint8_t {
         names,
-        types,   // also of what symbolic links lead to
-        status,  // of the entries, and of what symbolic links lead to
+        types,   // of the entries, and of the targets of symbolic links
+        status,  // of the entries, and of the targets of symbolic links
     };
 
-    // `path` null: the request's fd is the directory, and is read on from where it stands. At most
-    // `most` entries, but for some that come with the last; 0: all of them.
+    // `path` null: the request's fd is the directory, and is read from its position on. The call
+    // stops after `most` entries or a few more, as the kernel gives several at a time; 0: it reads
+    // all of them.
     ScanCall(const char* path, Wants wants, std::size_t most) noexcept
         : path_(path), wants_(wants), most_(most), directory_(-1, nullptr, 0, 0) {}
 
@@ -51,8 +52,8 @@ public:
         return {names_.data() + entry.name_offset, entry.name_length};
     }
 
-    // Whether there are no more entries; else the directory, which was opened by its path, is to be
-    // taken, and read on from: as OpenCall::take().
+    // Whether there are no more entries. If there are, and the directory was opened by its path,
+    // take() returns its number, as OpenCall::take() does, and another call can read on.
     bool is_at_end() const noexcept { return is_at_end_; }
     int take() noexcept { return directory_.take(); }
 

@@ -10,8 +10,7 @@ namespace engine {
 
 class StatCall final : public Call {
 public:
-    // `path` null: of the request's fd. Else that is the directory that a relative path starts
-    // from.
+    // `path` null: the status of the request's fd. Else a relative path starts from that fd.
     StatCall(int fd, const char* path, bool follows) noexcept
         : fd_(fd), path_(path), follows_(follows) {}
 
@@ -31,8 +30,8 @@ private:
     struct statx status_{};
 };
 
-// The same for any call, in a thread that may wait: also where a sandbox has no statx(2). An empty
-// path: of the fd. Returns 0 or a negative errno.
+// statx(2) for any call, in a thread that may wait. It also works where a sandbox refuses statx(2).
+// With an empty path, finds the status of `fd`. Returns 0 or a negative errno.
 std::int64_t find_status(int fd, const char* path, int flags, struct statx& status) noexcept;
 
 }  // namespace engine

@@ -6,7 +6,7 @@
 
 namespace engine {
 
-// What a system call returned, or its negative errno.
+// The value that a system call returned or, if it failed, its negative errno.
 inline std::int64_t result_of(std::int64_t status) noexcept { return status < 0 ? -errno : status; }
 
 }  // namespace engine

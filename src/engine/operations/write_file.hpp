@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole regular file in one job: open, write, sync where that is asked for, close.
+// Writes a whole regular file in one job: open, write, sync if that is asked for, close.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@ namespace engine {
 class WriteFileCall final : public Call {
 public:
     struct Options {
-        bool is_durable = false;  // on the disk when the call is over, under its name
+        bool is_durable = false;  // when the call is over, the file and its name are on the disk
         bool is_atomic = false;   // the old file stays whole until the new one takes its name
     };
 
@@ -22,8 +22,8 @@ public:
     Paths paths() const noexcept override { return {.first = path_}; }
     std::int64_t run(const CallFiles& files) noexcept override;  // bytes
 
-    // Whether the path leads to no regular file, of which nothing was opened. Not if atomic: then
-    // that is an error.
+    // Whether the path leads to something else than a regular file, which was not opened. Never
+    // true if `is_atomic`: then the call fails instead.
     bool found_stream() const noexcept { return found_stream_; }
 
 private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// write(2): at the position of the open file, which others may share, as standard output is.
+// write(2) at the file's position, which other processes may share, as that of standard output.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@ public:
     WriteHereCall(const char* data, std::size_t size) noexcept : data_(data), size_(size) {}
 
     Needs needs() const noexcept override { return Needs::files; }
-    std::int64_t run(const CallFiles& files) noexcept override;  // bytes, fewer than asked for too
+    std::int64_t run(const CallFiles& files) noexcept
+        override;  // the bytes written, perhaps fewer than asked for
 
 private:
     const char* const data_;
