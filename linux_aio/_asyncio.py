@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The coroutines of AIOContext that are not worth writing in C++.
+"""The coroutines of AIOContext that are better written in Python than in C++.
 
-The package imports this module at once: a program may have changed its root directory by the time
-that it closes a context, and then nothing can be imported any more.
+`import linux_aio` imports this module, too. It can't be imported later: a program may change its
+root directory before it closes a context, and then Python no longer finds the module.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ async def aenter(context: AIOContext) -> AIOContext:
 async def aclose(context: AIOContext) -> None:
     """Close without blocking the loop.
 
-    With nothing in flight, close() does not wait. What can't be cancelled is waited for in a thread
-    of the call's own: the threads of the loop's executor may be busy, or gone. A cancelled call
-    closes all the same.
+    With nothing in flight, close() does not wait. Else a new thread waits for the operations that
+    can't be cancelled: the threads of the loop's executor may be busy, or gone. If the call is
+    cancelled, the context is closed nevertheless.
     """
     if context._start_closing():
         context.close()
@@ -39,7 +39,7 @@ async def aclose(context: AIOContext) -> None:
     if _in_trio():
         trio: Any = sys.modules["trio"]
         with trio.CancelScope(shield=True):
-            # a limiter of its own: all of Trio's threads may be busy
+            # a new limiter, because all of Trio's threads may be busy
             await trio.to_thread.run_sync(context.close, limiter=trio.CapacityLimiter(1))
     else:
         await _close_beside(context, sys.modules["asyncio"].get_running_loop())
@@ -62,7 +62,7 @@ async def _close_beside(context: AIOContext, loop: asyncio.AbstractEventLoop) ->
             context.close()
         except BaseException as raised:
             error = raised
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
             loop.call_soon_threadsafe(tell, error)
 
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a disk gives: blocking, by each engine, direct and buffered, with 1 to 256 in flight."""
+"""Measures a disk: blocking reads and each engine, direct and buffered, 1 to 256 in flight."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def measure(path: str, seconds: float, size: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _file(path: str, size: int) -> Iterator[tuple[str, int]]:
-    """The file, or one that is made in the folder, and removed."""
+    """Give the path and size of the file, or of a new one in the folder, removed at the end."""
     status = os.stat(path)
     if not stat.S_ISDIR(status.st_mode):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -82,12 +82,12 @@ def _measure_ways(fd: int, nbytes: int, direct: bool, seconds: float) -> list[di
             try:
                 add(engine, depth, _in_flight(fd, nbytes, engine, depth, seconds))
             except BlockingIOError:
-                continue  # the machine's limit of kernel AIO is used up
+                continue  # fs.aio-max-nr is used up
     return rows
 
 
 def _forget(fd: int) -> None:
-    """Buffered reads are measured cold."""
+    """Drop the file from the page cache: buffered reads are measured uncached."""
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
 
@@ -124,7 +124,7 @@ def _in_flight(fd: int, nbytes: int, engine: str, depth: int, seconds: float) ->
 
 
 def table(report: dict[str, Any]) -> str:
-    """The measurements as lines for people."""
+    """Return the measurements as lines of text."""
     depths = sorted({row["in_flight"] for row in report["rows"]})
     head = f"{'4 KiB random reads per second':32}" + "".join(f"{depth:>9}" for depth in depths)
     lines = [head + "  in flight"]

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # who reads our output had enough; Python would complain once more at its end
+        # the reader has closed the pipe; else Python would report it again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -43,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_by_signals() -> None:
-    """Let SIGTERM and SIGHUP end the program as exceptions do.
+    """Have SIGTERM and SIGHUP end the program by an exception.
 
-    Temporary files are removed then, and the terminal has its cursor back.
+    So temporary files are removed, and the terminal's cursor is shown again.
     """
 
     def end(number: int, _: object) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copying a file: by reference, by the file system, or by reads and writes that overlap."""
+"""Copies a file: by shared blocks, by copy_file_range(2), or by overlapping reads and writes."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from ._pieces import PieceThread, end_threads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# <linux/fs.h>'s
+# from <linux/fs.h>
 FICLONE = 0x40049409
 
-# How much one copy_file_range does before the program hears of it.
+# How much one copy_file_range(2) copies; after each, the program is told the progress.
 RANGE_BYTES = 1 << 25
 
-# Writes in flight: each has a thread, since a write that extends or allocates waits for others.
+# Writes in flight. Each has a thread, because writes that extend the file or allocate blocks block.
 WRITERS = 4
 
-# Attributes that describe the contents; and the access control list.
+# Extended attributes that describe the contents; and the access control list.
 _OF_CONTENTS = frozenset({"security.capability", "security.ima", "security.evm"})
 _ACCESS_LIST = "system.posix_acl_access"
 
-# What direct writes need at most.
+# The largest alignment that direct writes need.
 _BLOCK = 4096
 
 
@@ -52,7 +52,7 @@ class Source(Protocol):
 
 
 def resolved_target(source: str, target: str) -> str:
-    """Where the copy goes: into a folder, or where a symbolic link points; or raise."""
+    """Return the copy's path: in the target folder, or where a symbolic link points; or raise."""
     if os.path.isdir(target):
         target = os.path.join(target, os.path.basename(source))
     _check_file_name(target)
@@ -68,13 +68,13 @@ def resolved_target(source: str, target: str) -> str:
     if os.path.samestat(os.stat(source), status):
         raise shutil.SameFileError(f"{source!r} and {target!r} are the same file")
     if not os.access(target, os.W_OK, effective_ids=True):
-        # to replace it would ask the folder only
+        # replacing the file would only need write permission for its folder
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
     return target
 
 
 def _check_file_name(path: str) -> None:
-    """Raise what shutil.copy does for a name that only a folder may have, and no folder has."""
+    """Raise as shutil.copy does if the path can only name a folder, and no such folder exists."""
     if path.endswith("/"):
         raise FileNotFoundError(errno.ENOENT, "Directory does not exist", path)
     if os.path.basename(path) in (".", ".."):
@@ -82,8 +82,8 @@ def _check_file_name(path: str) -> None:
 
 
 def _umask() -> int:
-    """The process's umask, which only /proc tells without changing it."""
-    # by os: open() is gone when a file is dropped at the interpreter's end
+    """Return the process's umask from /proc: umask(2) would change it."""
+    # os.open, because the built-in open() may be gone when the interpreter ends
     with contextlib.suppress(OSError):
         fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -97,7 +97,7 @@ def _umask() -> int:
 
 
 class NewFile:
-    """A file without a name in the target's folder, which replaces the target when it is whole."""
+    """A file without a name in the target's folder. It replaces the target once it is complete."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -118,17 +118,17 @@ class NewFile:
 
     @property
     def path(self) -> str:
-        """A name for the open file, with or without one in a folder."""
+        """A path that leads to the open file, whether it has a name in a folder or not."""
         return f"/proc/self/fd/{self.fd}"
 
     def take_owner(self) -> None:
-        """Give it the owner of the file that it replaces, as far as that is allowed."""
+        """Give the new file the owner of the file that it replaces, if the system allows that."""
         with contextlib.suppress(OSError):
             old = os.stat(self._target)
             os.fchown(self.fd, old.st_uid, old.st_gid)
 
     def take_mode(self) -> None:
-        """Give it the mode of the file that it replaces, or that of a new file; and the owner."""
+        """Give it the owner and mode of the file that it replaces, or the mode of a new file."""
         try:
             mode = stat.S_IMODE(os.stat(self._target).st_mode)
         except FileNotFoundError:
@@ -139,7 +139,7 @@ class NewFile:
         os.fchmod(self.fd, mode)
 
     def _take_attributes(self) -> None:
-        """Give it the extended attributes, access control lists among them, as far as allowed."""
+        """Give it the old file's extended attributes and access control lists, if allowed."""
         with contextlib.suppress(OSError):
             names = os.listxattr(self._target)
             for name in names:
@@ -147,7 +147,7 @@ class NewFile:
                     with contextlib.suppress(OSError):
                         os.setxattr(self.fd, name, os.getxattr(self._target, name))
             if _ACCESS_LIST not in names:
-                os.removexattr(self.fd, _ACCESS_LIST)  # that the folder has given it
+                os.removexattr(self.fd, _ACCESS_LIST)  # inherited from the folder
 
     def take_name(self, durable: bool) -> None:
         """Give the file the target's name, or raise FileExistsError if another file has it."""
@@ -157,11 +157,11 @@ class NewFile:
                 _core._sync_folder(folder, self.fd)
 
     def replace_target(self, durable: bool) -> None:
-        """Give the file the target's name; with `durable` for good."""
+        """Give the file the target's name; with `durable`, the name is on the disk at the end."""
         with self._opened_folder() as folder:
             if self._name is None:
                 name = self._new_name()
-                # with a folder's number os.link() follows the link that stands for the file
+                # os.link() follows the link in /proc only if it is given a folder's descriptor
                 os.link(self.path, name, src_dir_fd=folder, follow_symlinks=True)
                 self._name = name
             os.rename(self._name, self._target)
@@ -171,7 +171,7 @@ class NewFile:
 
     @contextlib.contextmanager
     def _opened_folder(self) -> Iterator[int]:
-        """Open the folder, also one that may be written to and not be read."""
+        """Open the folder, even if the process may write to it but not read it."""
         folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             yield folder
@@ -190,14 +190,14 @@ def clone(source: int, target: int) -> bool:
     try:
         fcntl.ioctl(target, FICLONE, source)
     except OSError:
-        return False  # another file system, or one that can't
+        return False  # on another file system, or on one that can't share blocks
     return True
 
 
 def copy_by_file_system(
     source: Source, target: int, tick: Callable[[int], None], size: int
 ) -> bool:
-    """Let a server or a file system copy, if it does so itself: see copy_file_range(2)."""
+    """Copy by copy_file_range(2), if the file system or its server does the copying itself."""
     if not _core._bulk_copies_itself(source.buffered):
         return False
     if os.fstat(source.buffered).st_dev != os.fstat(target).st_dev:
@@ -212,14 +212,14 @@ def copy_by_file_system(
                 return False
             raise
         if count == 0:
-            return False  # some file systems say so of what they can't copy
+            return False  # some file systems return 0 if they can't copy the file
         done += count
         tick(done)
     return True
 
 
 def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where the file has data, as (start, end): the rest are holes. See SEEK_DATA of lseek(2)."""
+    """Yield the (start, end) of each part that is no hole. See SEEK_DATA of lseek(2)."""
     position = 0
     while position < size:
         try:
@@ -227,9 +227,9 @@ def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
             end = os.lseek(fd, start, os.SEEK_HOLE)
         except OSError as error:
             if error.errno == errno.ENXIO:
-                return  # nothing but a hole
+                return  # the rest is a hole
             if position == 0 and error.errno == errno.EINVAL:
-                yield 0, size  # the file system can't tell
+                yield 0, size  # the file system does not know holes
                 return
             raise
         start -= start % _BLOCK
@@ -241,16 +241,16 @@ def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def ranges(source: Source, target: int, allocate: bool) -> Iterator[tuple[int, int]]:
-    """What is to be copied, as (start, end); with `allocate` the target has blocks for it then."""
+    """Yield each (start, end) to copy; with `allocate`, reserve its blocks in the target first."""
     for start, end in extents(source.buffered, source.size):
         if allocate:
-            # Direct writes beyond the end of a file, or to a hole, wait for each other.
+            # Else direct writes to a hole or beyond the end of the file would wait for each other.
             os.posix_fallocate(target, start, end - start)
         yield start, end
 
 
 class Copier:
-    """Threads that write pieces as they come."""
+    """Threads that write the pieces of the copy as soon as they are read."""
 
     def __init__(self, target: int, direct_target: int) -> None:
         self._target = target
@@ -260,7 +260,7 @@ class Copier:
         self.wrote_direct = False
 
     def run(self, source: PieceThread, tick: Callable[[int], None]) -> None:
-        """Write what the other thread reads. Returns when all of it is written."""
+        """Write the pieces that `source` reads. Return when all are written."""
 
         def check(done: int) -> None:
             if self._error is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`linux-aio demo`: blocking calls, threads and linux_aio on this machine's disk, within a minute.
 
-The same 32 tasks of an asyncio loop read a file each way. A heartbeat on the same loop shows what
-the rest of a program has of it.
+32 tasks of an asyncio loop read the same file in each of the three ways. A heartbeat on the loop
+measures how late other tasks run meanwhile.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ Read = Callable[[int], Coroutine[None, None, bytes]]
 
 @dataclass
 class Place:
-    """What is read."""
+    """The file that is read."""
 
     fd: int
     blocks: int
-    name: str  # for people
+    name: str  # as it is shown
     file_system: str
-    is_new: bool  # a file of ours: each block begins with its own number
+    is_new: bool  # made by the demo: each block begins with its number
 
     @property
     def is_memory(self) -> bool:
@@ -50,12 +50,12 @@ class Place:
 
 @dataclass
 class Result:
-    """What one way of reading gave."""
+    """The figures of one way of reading."""
 
     name: str
     reads: int
     seconds: float
-    late: float  # of 100 beats 99 were no later, in seconds
+    late: float  # 99 of 100 heartbeats were at most so late, in seconds
 
     @property
     def rate(self) -> float:
@@ -63,7 +63,7 @@ class Result:
 
 
 def say(text: str) -> None:
-    """Tell how far it is, for whoever watches."""
+    """Show the progress."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -72,7 +72,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def opened(path: str | None, size: int) -> Iterator[Place]:
-    """The file, or a new one in the folder. It has no name, so that nothing of it can stay."""
+    """Open the file, or make one in the folder: without a name, so that it can't be left over."""
     folder = path or default_folder()
     status = os.stat(folder)
     if not stat.S_ISDIR(status.st_mode):
@@ -100,14 +100,14 @@ def opened(path: str | None, size: int) -> Iterator[Place]:
 
 
 def size_of(fd: int, status: os.stat_result) -> int:
-    """Of a file or a block device; 0 of what has no size."""
+    """Return the size of a file or a block device; 0 for others."""
     if stat.S_ISREG(status.st_mode):
         return status.st_size
     return os.lseek(fd, 0, os.SEEK_END) if stat.S_ISBLK(status.st_mode) else 0
 
 
 def default_folder() -> str:
-    """The working directory; if it can't be used, or is in memory, a folder for temporary files."""
+    """Return the working directory; if it is in memory or not usable, one for temporary files."""
     folders = [".", "/var/tmp", tempfile.gettempdir()]
     usable = [folder for folder in folders if os.access(folder, os.W_OK)]
     on_disk = [folder for folder in usable if file_system_of(folder).split(",")[0] not in MEMORY]
@@ -137,7 +137,7 @@ async def heartbeat(late: list[float]) -> None:
 
 
 async def measure(name: str, place: Place, seconds: float, read: Read) -> Result:
-    """Have the tasks read each block once at most, for so many seconds at most."""
+    """Have the tasks read for `seconds` at most, and each block once at most."""
     os.posix_fadvise(place.fd, 0, 0, os.POSIX_FADV_DONTNEED)
     os.posix_fadvise(place.fd, 0, 0, os.POSIX_FADV_RANDOM)
     numbers = list(range(place.blocks))
@@ -165,7 +165,7 @@ async def measure(name: str, place: Place, seconds: float, read: Read) -> Result
         tasks = [asyncio.create_task(work()) for _ in range(TASKS)]
         await asyncio.gather(*tasks)
         took = time.perf_counter() - began
-        await asyncio.sleep(2 * BEAT)  # a beat that could not come is noted
+        await asyncio.sleep(2 * BEAT)  # so that a heartbeat that is late now is counted
     finally:
         beating.cancel()
     late.sort()
@@ -177,7 +177,7 @@ async def compare(place: Place, seconds: float) -> list[Result]:
 
     async def block_the_loop(offset: int) -> bytes:
         data = os.pread(fd, BLOCK, offset)
-        await asyncio.sleep(0)  # the other tasks have a turn
+        await asyncio.sleep(0)  # let the other tasks run
         return data
 
     async def ask_a_thread(offset: int) -> bytes:
@@ -222,7 +222,7 @@ def bars(results: list[Result]) -> list[str]:
 
 
 def times(own: float, other: float) -> str:
-    """How much more the one is than the other, as people say it."""
+    """Return in words how many times `other` the number `own` is."""
     ratio = own / other
     if ratio >= 9.5:
         return f"{ratio:.0f} times as many reads as"

@@ -2,12 +2,12 @@
 """The two descriptors of a file that was opened with direct=True, and which bytes go through which.
 
 Whole pages are written past the page cache, by the descriptor with O_DIRECT, from aligned memory.
-A part of a page, at either end of what is written, goes through the second descriptor, without
-O_DIRECT. Direct and cached writes never share a page: the kernel writes cached pages back whole,
-and would undo a direct write beside a cached one.
+If a write begins or ends within a page, that part of a page is written by the second descriptor,
+without O_DIRECT. A page is never written both ways at once: the kernel writes a cached page back
+whole, and that would undo a direct write to the same page.
 
-Reads all go through the descriptor with O_DIRECT. AIOContext.read() reads the aligned range around
-what is asked for, and gives out that part.
+All reads use the descriptor with O_DIRECT. AIOContext.read() reads the aligned range around the
+bytes that were asked for, and returns those bytes.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
     from ._core import _Awaitable
 
-# How much is copied to aligned memory, and written, by one request.
+# How many bytes are copied to aligned memory for one write request.
 MOST_AT_ONCE = 1024 * 1024
 
 
 class DirectRoute:
-    """How the bytes of one file reach the disk, and come from there."""
+    """The two descriptors of one file, and the reads and writes that choose between them."""
 
     def __init__(self, context: AIOContext, direct_fd: int, cached_fd: int, second: int) -> None:
         self._context = context
         self.direct_fd = direct_fd
-        self.cached_fd = cached_fd  # -1 of a file that is not written
-        self._second = second  # the one of them that is ours, to be closed; or -1
+        self.cached_fd = cached_fd  # -1 if the file is not written to
+        self._second = second  # the one that close() closes; or -1
         self._unit = math.lcm(mmap.PAGESIZE, direct_alignment(direct_fd)[1])
         self._memory: memoryview | None = None
 
     def start_writing(self, pieces: Sequence[bytes | memoryview], offset: int) -> _Awaitable[int]:
-        """Begin to write the first of the pieces; see write(). One at a time."""
+        """Begin to write the first of the pieces; see write(). Only one write may be in flight."""
         if self._memory is None:
             self._memory = self.new_memory()
         request: Any = self.write(pieces, offset, self._memory)
@@ -53,9 +53,9 @@ class DirectRoute:
     def write(
         self, pieces: Sequence[bytes | memoryview], offset: int, memory: memoryview
     ) -> Coroutine[Any, Any, int]:
-        """Write the first of the pieces: whole pages, or else up to the next page.
+        """Write the first of the pieces: whole pages or, if that can't be, up to the next page.
 
-        They are copied to `memory`, which is in use until the request has completed.
+        The bytes are copied to `memory`, which must not change until the request has completed.
         """
         total = sum(map(len, pieces))
         before = -offset % self._unit
@@ -74,11 +74,11 @@ class DirectRoute:
         return self._context.write(memory[:count], fd, offset)
 
     def new_memory(self) -> memoryview:
-        """Return memory for one request. Pages of it that are not used cost nothing."""
+        """Return memory for one request. The kernel allocates its pages only when they are used."""
         return aligned_buffer(max(MOST_AT_ONCE, self._unit), self._unit & -self._unit)
 
     async def readinto(self, view: memoryview, offset: int) -> int:
-        """One request's bytes: into the caller's memory if that is aligned, else by a copy."""
+        """Read by one request: into `view` if its memory is aligned, else by a copy."""
         whole = len(view) - len(view) % self._unit
         if whole and offset % self._unit == 0:
             try:
@@ -127,7 +127,7 @@ async def open_route(
     else:
         access |= os.O_DIRECT
     try:
-        # by its number, so that it is the same file whatever has become of the name
+        # opened by descriptor, not by name: the name may be another file's by now
         second = await context._open(f"/proc/self/fd/{fd}", access)
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from None

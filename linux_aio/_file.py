@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File: a binary file with the habits of open()'s, none of whose calls blocks the event loop.
+"""File: a binary file that behaves as open()'s do, and never blocks the event loop.
 
-What the buffers have is given out by _FileBase, in C++. What is here moves bytes between the
-buffers and the file, by operations of an AIOContext.
+_FileBase, in C++, answers calls from the buffers. The code here moves bytes between the buffers and
+the file, by operations of an AIOContext.
 
-Calls that move the position have their turn one after the other (`_turn()`, `_leave()`). Written
-bytes are gathered, and handed to the kernel by one request at a time, which goes on while the
-program makes the next bytes. Bytes stay in `_unwritten` until a request has written them, so that
-what fails or is cut short is tried again by the next call.
+Calls that move the position run one after the other, each in its turn (`_turn()`, `_leave()`).
+Written bytes are gathered in a buffer. One request at a time writes them, while the program makes
+the next bytes. Bytes stay in `_unwritten` until a request has written them: if it fails or writes
+fewer, the next call tries again.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
     from ._core import _Awaitable
 
-# The kernel's limit for one request, and for the buffers of one.
+# The kernel's limits on the bytes of one request, and on the number of its buffers.
 MOST_BYTES = 0x7FFFF000
 MOST_BUFFERS = 1024
 
-# Whether a file may be so long is for its file system to say.
+# Offsets from here on may be too large for the file system, which then returns an error.
 _LARGE_OFFSET = 1 << 40
 
 READ_CHUNK = 64 * 1024
@@ -51,14 +51,14 @@ LARGEST_CHUNK = 1024 * 1024
 
 
 def new_gate() -> Any:
-    """Return an event of the kind of loop that runs: it has set() and wait()."""
+    """Return an event of the running kind of loop, asyncio or Trio, with set() and wait()."""
     if asyncio._get_running_loop() is not None:
         return asyncio.Event()
     return sys.modules["trio"].Event()
 
 
 class _Leftover:
-    """What is still to be done for a file whose File is gone: written bytes, and its descriptor."""
+    """The work left when a File is closed or dropped: bytes to write, a descriptor to close."""
 
     def __init__(self, file: File) -> None:
         self.context = file._context
@@ -75,9 +75,9 @@ class _Leftover:
         self.pid = os.getpid()
 
     async def finish(self) -> None:
-        """Write what is left, in order, and close the descriptor. Errors are lost.
+        """Write the remaining bytes, in order, and close the descriptor. Errors are not reported.
 
-        A loop that ends cancels it: finish_now() goes on from there.
+        If the loop ends, it cancels this coroutine; finish_now() then does the rest.
         """
         try:
             while self.pieces:
@@ -86,7 +86,7 @@ class _Leftover:
                 await self._finish_request()
         except OSError:
             pass
-        except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
+        except (ValueError, RuntimeError):  # the loop is ending, and accepts no more work
             self.finish_now()
             return
         self.close()
@@ -95,7 +95,7 @@ class _Leftover:
         offset = self.offset if self.is_seekable else 0
         try:
             return start_writing(self.context, self.pieces, self.fd, offset, self.direct)
-        except (ValueError, RuntimeError):  # the context is closed, or serves another loop
+        except (ValueError, RuntimeError):  # the context is closed, or belongs to another loop
             fd = self.fd if self.direct is None else self.direct.cached_fd
             return start_writing(loop_context(), self.pieces, fd, offset, None)
 
@@ -108,7 +108,7 @@ class _Leftover:
                 self._note(await request)
         except (ValueError, RuntimeError):
             if self.is_appending or not self.is_seekable:
-                raise  # it may be written
+                raise  # the bytes may have been written already
             self.request = None
 
     def _note(self, count: int) -> None:
@@ -117,9 +117,10 @@ class _Leftover:
         leave_out(self.pieces, count)
 
     def finish_now(self) -> bool:
-        """Do the same without a loop, which would have been blocked. False: something is lost."""
+        """Do the same as finish(), blocking, without a loop. Return False if bytes are lost."""
         try:
-            # What may be on its way is written again, to the same place, or it is lost.
+            # The bytes of a request in flight are written again, to the same place. Where that is
+            # not possible, in a stream or an appended file, they are given up.
             if self.request is not None and (self.is_appending or not self.is_seekable):
                 return False
             fd = self.fd if self.direct is None else self.direct.cached_fd
@@ -146,7 +147,7 @@ class _Leftover:
             _close_soon(self.fd)
 
     def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:
-        """Finish what no task has: its loop was closed. In a child process it is the parent's."""
+        """Finish now if the loop was closed before finish() was done; not in a child process."""
         if not self.is_over and self.pid == getpid():
             self.finish_now()
 
@@ -154,7 +155,7 @@ class _Leftover:
 def start_writing(
     context: AIOContext, pieces: list[bytes], fd: int, offset: int, direct: DirectRoute | None
 ) -> _Awaitable[int]:
-    """Begin to write the first of the pieces, as many as one request takes."""
+    """Begin to write the first pieces: as many as one request can take."""
     if direct is not None:
         return direct.start_writing(pieces, offset)
     some: list[bytes | memoryview] = []
@@ -176,7 +177,7 @@ def start_writing(
 
 
 def leave_out(pieces: list[bytes], count: int) -> None:
-    """Remove the first `count` bytes, which were written."""
+    """Remove the first `count` bytes from the pieces: they have been written."""
     if count == 0:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     whole = 0
@@ -191,11 +192,11 @@ def leave_out(pieces: list[bytes], count: int) -> None:
 
 
 class Mode(NamedTuple):
-    """What open()'s mode means."""
+    """The meaning of open()'s `mode`."""
 
     flags: int
     is_text: bool
-    binary: str  # as a binary file names it
+    binary: str  # the `mode` of a binary file
     is_readable: bool
     is_writable: bool
     is_appending: bool
@@ -210,24 +211,24 @@ class File(_FileBase):
     the OSError that the system reports.
     """
 
-    # Of most files, for as long as they live.
+    # Most files never change these defaults.
     _direct: DirectRoute | None = None
-    _size = 0  # of a regular file when it was opened
+    _size = 0  # the size of a regular file when it was opened
     _ahead: ReadAhead | None = None
     _is_seekable = True
     _is_terminal = False
-    _end_is_unknown = False  # something was appended, and the position is behind it
+    _end_is_unknown = False  # bytes were appended, and the position is after them
     _request: _Awaitable[int] | None = None
     _unwritten_size = 0
-    _queue: deque[Any] | None = None  # gates of calls that wait for their turn
+    _queue: deque[Any] | None = None  # the gates of calls that wait for their turn
     _closes_when_left = False
     _is_closing = False
-    _has_begun = False  # the last write: something of it may be in the file
-    _is_stale = False  # what the buffer has may be old: see pwrite()
-    _came_from_ahead = False  # what was read last
-    _beside = 0  # calls that use the descriptor without a turn
+    _has_begun = False  # a part of the last write may be in the file
+    _is_stale = False  # the buffer's bytes may be out of date: see pwrite()
+    _came_from_ahead = False  # whether the last bytes were read ahead
+    _beside = 0  # number of calls that use the descriptor without a turn
     _beside_gate: Any = None
-    _leftover: _Leftover | None = None  # for the last of them, once the file is closed
+    _leftover: _Leftover | None = None  # the last such call finishes it if the file is closed
 
     def __init__(
         self,
@@ -242,7 +243,7 @@ class File(_FileBase):
     ) -> None:
         self._context = context
         self._fd = fd
-        self._data_fd = fd  # what is read comes through this one
+        self._data_fd = fd  # the descriptor that reads use
         self._name = name
         self._mode = mode.binary
         self._closefd = closefd
@@ -259,7 +260,7 @@ class File(_FileBase):
         self._unwritten: list[bytes] = []
 
     def _learn(self, mode: int, size: int, position: int, is_terminal: int) -> None:
-        """Begin with this kind of file: see FileDescription. OSError if it is a directory."""
+        """Set up for this kind of file: see FileDescription. OSError if it is a directory."""
         kind = stat.S_IFMT(mode)
         if kind == stat.S_IFREG:
             self._size = size
@@ -278,7 +279,7 @@ class File(_FileBase):
         if is_large and self._is_readable and self._is_seekable and not self._goes_slowly:
             self._ahead = ReadAhead(self._context, self._data_fd, size, MOST_CACHED)
         if self._keeps_kernel_offset and self._is_writable:
-            # the kernel appends whatever the mode here says
+            # a descriptor with O_APPEND always appends, whatever `mode` says
             flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
             self._is_appending = self._is_appending or bool(flags & os.O_APPEND)
         self._is_open = True
@@ -346,7 +347,7 @@ class File(_FileBase):
     # --- reading, in a turn
 
     async def _settle(self) -> None:
-        """Before something is read: write what was gathered, and find the position."""
+        """Prepare for a read: write the gathered bytes, and find the position if it is unknown."""
         if self._gathered() or self._is_behind:
             await self._drain()
         if self._end_is_unknown:
@@ -354,9 +355,9 @@ class File(_FileBase):
             self._end_is_unknown = False
 
     async def _read_raw(self, size: int) -> bytes:
-        """One request's bytes, from where the file stands, which it moves.
+        """Return the bytes of one request at the position, and move the position.
 
-        They may be more than size, which were read ahead.
+        They may be more than size if they were read ahead.
         """
         if self._is_seekable:
             ahead = self._ahead
@@ -371,15 +372,15 @@ class File(_FileBase):
         return await self._context.read(min(size, MOST_BYTES), self._fd)
 
     def _is_at_end(self, data: bytes, asked: int) -> bool:
-        """Whether a read says by what it brought that nothing is behind it.
+        """Whether a read that returned `data` shows that the file ends there.
 
-        What was read ahead says nothing: the file may have grown since.
+        Data that was read ahead does not show that: the file may have grown since.
         """
         is_short = len(data) < asked and not self._came_from_ahead
         return not data or (is_short and self._size != 0 and self._offset == self._size)
 
     def _put_back(self, pieces: list[bytes]) -> None:
-        """What was taken for a call that failed is there for the next one."""
+        """Put back the bytes that a failed call has taken, for the next call."""
         if not pieces:
             return
         pieces.append(self._peek())
@@ -528,7 +529,7 @@ class File(_FileBase):
                 start = self._peek()[: len(view)]
                 done = len(start)
                 view[:done] = start
-                taken = 0  # of a stream, by requests before
+                taken = 0  # from a stream, by earlier requests
                 while done < len(view) and not (once and done):
                     offset = self._offset + done - len(start) if self._is_seekable else 0
                     try:
@@ -544,7 +545,7 @@ class File(_FileBase):
                         self._skip(len(start))
                         start = b""
                         taken = done
-                # only now, for a read that is cancelled has not moved
+                # not before, because a cancelled read must not move the position
                 self._skip(len(start))
                 if self._is_seekable:
                     self._offset += done - len(start)
@@ -616,7 +617,7 @@ class File(_FileBase):
     # --- writing, in a turn
 
     def _forget_read_bytes(self) -> None:
-        """Before the file is written: it stands where the program has read to."""
+        """Prepare for a write: drop the bytes read, and move the position back over them."""
         if self._ahead is not None:
             self._ahead.drop()
         if self._is_seekable:
@@ -624,7 +625,7 @@ class File(_FileBase):
             self._fill(b"")
 
     async def _finish_request(self) -> None:
-        """Wait for the request that is on its way. OSError if it failed."""
+        """Wait for the write request in flight. OSError if it failed."""
         request = self._request
         if request is None:
             return
@@ -642,7 +643,7 @@ class File(_FileBase):
         self._set_request(request)
 
     async def _begin_request(self) -> None:
-        """Begin to write what was gathered, once the request before it is through."""
+        """Begin to write the gathered bytes, once the previous request has completed."""
         await self._finish_request()
         if self._gathered():
             self._unwritten_size += self._gathered()
@@ -659,7 +660,7 @@ class File(_FileBase):
         return start_writing(self._context, self._unwritten, self._fd, offset, self._direct)
 
     async def _drain(self) -> None:
-        """Until the kernel has everything that was written so far."""
+        """Wait until the kernel has all bytes that were written so far."""
         while self._gathered() or self._is_behind:
             await self._begin_request()
 
@@ -686,9 +687,10 @@ class File(_FileBase):
         return count
 
     async def _write_at_once(self, data: bytes | memoryview) -> int:
-        """One request, with the bytes where they are.
+        """Write by one request, straight from the program's memory.
 
-        Cancelled, it waits until it is through, but for a stream, which may take nothing for ever.
+        If it is cancelled, it waits until the request has completed, except on a stream, which may
+        block for ever.
         """
         if not self._is_seekable:
             return await self._context.write(data[:MOST_BYTES], self._fd)
@@ -755,7 +757,7 @@ class File(_FileBase):
         await self._tell_kernel()
 
     async def _tell_kernel(self) -> None:
-        """Others may use a descriptor of the program's where we left it."""
+        """Set the kernel's offset of a descriptor of the program's, which others may use."""
         if self._keeps_kernel_offset and self._is_seekable:
             if self._end_is_unknown:
                 await self._settle()
@@ -942,11 +944,11 @@ class File(_FileBase):
             if self._is_busy:
                 self._is_stale = True
             else:
-                self._forget_read_bytes()  # they may be old
+                self._forget_read_bytes()  # they may be out of date
             return done
 
     async def _write_before(self) -> None:
-        """What was written first is in the file first."""
+        """Have bytes of earlier write() calls be in the file before a call beside the position."""
         if self._gathered() or self._is_behind:
             await self._turn()
             try:
@@ -997,8 +999,8 @@ class File(_FileBase):
             self._leave()
 
     async def _finish(self) -> None:
-        """All that close() may have to wait for before it closes. If that fails, it closes."""
-        self._is_closing = True  # no call begins to use the descriptor without a turn
+        """Do the work that close() waits for before it closes. If that fails, close the file here."""
+        self._is_closing = True  # no new call uses the descriptor without a turn
         try:
             while self._beside:
                 self._beside_gate = new_gate()
@@ -1042,11 +1044,11 @@ class File(_FileBase):
             self._note_request(None)
 
     def _give_up(self) -> None:
-        """Close without waiting: what is left is done by a task of the loop's."""
+        """Close without waiting: a task of the loop does the remaining work."""
         leftover = _Leftover(self)
         self._discard()
         if self._beside:
-            self._leftover = leftover  # they go on with the descriptor
+            self._leftover = leftover  # calls without a turn still use the descriptor
         else:
             self._let_go(leftover)
 
@@ -1169,7 +1171,7 @@ class File(_FileBase):
 
 
 class _Beside:
-    """For its life the descriptor is in use by a call that has no turn: close() waits."""
+    """Exists while a call without a turn uses the descriptor: close() waits for it."""
 
     def __init__(self, file: File) -> None:
         self._file = file

@@ -34,7 +34,7 @@ _MOST_IN_ONE_READ = 1 << 30
 
 
 class _DirectReader(io.RawIOBase):
-    """A file that is read past the page cache, in what pieces the buffer above asks for."""
+    """A file that is read with O_DIRECT, in the pieces that the buffered reader above asks for."""
 
     def __init__(self, path: str, direct: Direct) -> None:
         self._direct = direct
@@ -188,7 +188,7 @@ class OpenFile(io.IOBase):
 
 
 class NewFile(OpenFile):
-    """A file that takes the place of its path when it is closed, or committed. Private."""
+    """A new file that replaces the one at its path when it is closed or committed. Private."""
 
     _new: _copying.NewFile | None = None
 
@@ -223,7 +223,7 @@ class NewFile(OpenFile):
             self.f = open(self._new.fd, "wb", self.blocksize, closefd=False)  # noqa: SIM115
 
     def _new_file(self) -> _copying.NewFile | None:
-        """A file beside the target; None where only the target itself may be written."""
+        """Make a new file beside the target; None if only the target itself can be written to."""
         try:
             new = _copying.NewFile(self._target)
         except PermissionError:
@@ -258,7 +258,7 @@ class NewFile(OpenFile):
             self.commit()
 
     def commit(self) -> None:
-        """Give the file its name: for close(), and for the end of a transaction."""
+        """Give the file its name. close() calls this, or the end of a transaction."""
         self.f.close()
         new, self._new = self._new, None
         if new is None:
@@ -270,7 +270,7 @@ class NewFile(OpenFile):
                 new.replace_target(self.fs.durable)
 
     def discard(self) -> None:
-        """Leave the path as it was."""
+        """Drop the new file: whatever is at the path stays."""
         self._abandon()
 
     def _abandon(self) -> None:
@@ -301,7 +301,7 @@ class NewFile(OpenFile):
 
 
 def compressed(file: OpenFile, compressor: Any, mode: str) -> Any:
-    """Return what compresses or expands; when it is closed, the file is closed as well."""
+    """Return a file object that compresses or expands. Closing it closes `file`, too."""
     outer = compressor(file, mode=mode[0])
     close_outer = outer.close
 
@@ -315,7 +315,7 @@ def compressed(file: OpenFile, compressor: Any, mode: str) -> Any:
         finally:
             file.close()
 
-    with contextlib.suppress(AttributeError):  # of one that is written in C
+    with contextlib.suppress(AttributeError):  # an object written in C
         outer.close = close
     return outer
 
@@ -396,5 +396,5 @@ class StreamedWriter(AbstractAsyncStreamedFile):  # type: ignore[misc]
         await self.close()
 
     def __del__(self) -> None:
-        """Leave it to the file to warn, and to close itself."""
+        """Do nothing: the file itself warns and closes."""
         self.closed = True

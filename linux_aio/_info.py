@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What there is of asynchronous I/O on this machine: what `python -m linux_aio info` tells."""
+"""Finds out which asynchronous I/O this machine has, for `python -m linux_aio info`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Report: TypeAlias = "dict[str, str | int | Report]"
 
 
 def system_report(path: str | None = None) -> Report:
-    """All of it; of `path`, if one is given, also what its file system allows."""
+    """Return the whole report; with a `path`, also what its file system allows."""
     report: Report = {
         "linux_aio": __version__,
         "Python": sys.version.split()[0],
@@ -37,7 +37,7 @@ def system_report(path: str | None = None) -> Report:
 
 
 def setting(name: str) -> str | int:
-    """One of the kernel's, or "unknown"."""
+    """Return a setting of the kernel's, or "unknown"."""
     try:
         return int(Path(name).read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -45,7 +45,7 @@ def setting(name: str) -> str | int:
 
 
 def path_report(path: str) -> Report:
-    """Of a file, or of a directory for what would be a file in it."""
+    """Return the report on a file or, for a directory, on a new file in it."""
     report: Report = {"file system": file_system_of(path)}
     try:
         fd = open_file(path)
@@ -66,7 +66,7 @@ def path_report(path: str) -> Report:
 
 
 def open_file(path: str) -> int:
-    """Open the file, or one without a name in the directory."""
+    """Open the file or, for a directory, a new file without a name in it."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         return os.open(path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -82,7 +82,7 @@ def takes_direct_io(fd: int) -> bool:
 
 
 def takes_nowait(fd: int) -> str:
-    """Whether a buffered read can be told not to wait for the disk."""
+    """Return whether buffered reads can have RWF_NOWAIT, which doesn't wait for the disk."""
     try:
         os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)
     except BlockingIOError:
@@ -93,7 +93,7 @@ def takes_nowait(fd: int) -> str:
 
 
 def file_system_of(path: str) -> str:
-    """Its type and where it is mounted, by the mount that the path is below."""
+    """Return the type and mount point of the file system that the path is on."""
     found = "unknown"
     longest = -1
     real = os.path.realpath(path)
@@ -108,7 +108,7 @@ def file_system_of(path: str) -> str:
 
 
 def mounts() -> list[str]:
-    """The lines of proc(5)'s mountinfo, if there are any."""
+    """Return the lines of /proc/self/mountinfo; none if it can't be read."""
     try:
         text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -117,7 +117,7 @@ def mounts() -> list[str]:
 
 
 def unescape(point: str) -> str:
-    """proc(5) writes white space and backslashes as octal numbers."""
+    """Replace the octal numbers that proc(5) has for white space and backslashes."""
     for code in ("040", "011", "012", "134"):
         point = point.replace(f"\\{code}", chr(int(code, 8)))
     return point

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The context of the running event loop: one for each loop and process, gone with the loop.
+"""The context of the running event loop: one for each loop and process, closed with the loop.
 
-An event loop that is closed lets go of the callbacks that add_reader() gave it. A keeper is such a
-callback: it alone owns the context, and closes it when the loop lets go. Under Trio a system task
-owns the context, which Trio ends with the run.
+When an event loop is closed, it drops the callbacks that add_reader() gave it. A keeper is such a
+callback. It is the only owner of the context, and closes it when the loop drops the keeper. Under
+Trio a system task owns the context; Trio cancels the task when the run ends.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ._core import AIOContext
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-# The kernel's queue is a share of fs.aio-max-nr, which all processes use. What exceeds it queues
-# up in the context.
+# The size of the kernel's queue. It counts against fs.aio-max-nr, which all processes share.
+# Further requests wait in the context.
 MAX_REQUESTS = 256
 
-# Of asyncio's loops (and uvloop's), and of Trio's runs, each by the object that stands for it. A
-# context refers to its loop, so it is not referred to from here, or neither would ever go.
+# The context of each event loop (asyncio, uvloop) and each run of Trio. A context has a reference
+# to its loop. So the references to contexts here are weak: else neither would ever be freed.
 _contexts: weakref.WeakKeyDictionary[Any, weakref.ref[AIOContext]] = weakref.WeakKeyDictionary()
 
 
 class _OfThread(threading.local):
-    """The context that this thread asked for last, which is nearly always the one wanted again."""
+    """The context that this thread used last: nearly always the next call needs the same."""
 
     def __init__(self) -> None:
         self.loop: Callable[[], Any] = lambda: None
@@ -42,7 +42,7 @@ _of_thread = _OfThread()
 
 
 class _Keeper:
-    """Owns the context of a loop of asyncio's kind, and is itself owned by that loop alone."""
+    """Owns the context of an asyncio or uvloop loop. Only that loop owns the keeper."""
 
     def __init__(self, context: AIOContext) -> None:
         self._context = context
@@ -55,21 +55,21 @@ class _Keeper:
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         """Close the context.
 
-        What is in flight is cancelled if it might never end; nothing is waited for. The registry
-        of contexts closes the rest once it has completed.
+        Operations in flight that might never complete are cancelled. The call does not wait: the
+        registry of contexts closes the context once the operations have completed.
         """
-        # in a child process the eventfd is a copy, and the context lets go by itself
+        # in a child process this closes the child's copy of the eventfd; the context does nothing
         with contextlib.suppress(OSError, AttributeError):
             close(self.fd)
         end_context(self._context)
         for task in list(_tasks or ()):
             if task.get_loop().is_closed():
-                _tasks.discard(task)  # it will never go on: what it has is finished at its end
+                _tasks.discard(task)  # it never runs again; dropping it finishes its files
 
 
 def end_context(context: AIOContext) -> None:
     """Close a context whose loop is gone, without waiting for what is in flight."""
-    with contextlib.suppress(RuntimeError):  # inherited by a child process
+    with contextlib.suppress(RuntimeError):  # this is a child process
         context._start_closing()
         if context.in_flight == 0:
             context.close()
@@ -78,7 +78,7 @@ def end_context(context: AIOContext) -> None:
 def _make_for_asyncio(loop: asyncio.AbstractEventLoop) -> AIOContext:
     context = AIOContext(MAX_REQUESTS)
     keeper = _Keeper(context)
-    loop.remove_reader(keeper.fd)  # of one with this number that was closed without telling
+    loop.remove_reader(keeper.fd)  # a stale reader, whose fd was closed and had this number
     loop.add_reader(keeper.fd, keeper)
     return context
 
@@ -98,7 +98,7 @@ def _make_for_trio() -> AIOContext:
 
 
 def _trio_run() -> Any:
-    """Return what stands for the run of Trio's in this thread, or None."""
+    """Return the token of the Trio run in this thread, or None."""
     trio = sys.modules.get("trio")
     if trio is None:
         return None
@@ -109,9 +109,9 @@ def _trio_run() -> Any:
 
 
 def loop_context() -> AIOContext:
-    """Return the context of the event loop that runs in this thread, which is made if need be.
+    """Return the context of the event loop that runs in this thread; make it if there is none.
 
-    RuntimeError if none runs.
+    RuntimeError if no loop runs.
     """
     loop: Any = asyncio._get_running_loop()
     if loop is None:
@@ -137,7 +137,7 @@ def loop_context() -> AIOContext:
 
 
 def _forget_all() -> None:
-    """In a child process: none of the contexts is of use there."""
+    """In a child process, forget all contexts: they belong to the parent's loops."""
     _contexts.clear()
     _of_thread.__init__()  # type: ignore[misc]
 
@@ -145,7 +145,7 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-# Tasks that finish what a file left behind; asyncio itself refers to its tasks weakly.
+# The running tasks of spawn() and complete(). asyncio itself has only weak references to tasks.
 _tasks: set[asyncio.Task[None]] = set()
 
 
@@ -156,7 +156,7 @@ def _nothing() -> None:
 def _create_task(
     function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], object]
 ) -> asyncio.Task[None]:
-    """Make a task of the running loop's, which asyncio.run() may cancel before its first step."""
+    """Make a task of the running loop. asyncio.run() may cancel it before its first step."""
 
     def note_end(task: asyncio.Task[None]) -> None:
         _tasks.discard(task)
@@ -172,10 +172,9 @@ def _create_task(
 def spawn(
     function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], object] = _nothing
 ) -> bool:
-    """Have the running loop carry out a coroutine that nobody waits for. False if none runs.
+    """Have the running loop carry out a coroutine that nobody waits for. False if no loop runs.
 
-    A loop that ends cancels what it has not carried out: otherwise() is called then, which may wait
-    for the disk.
+    If the loop ends first, it cancels the coroutine. otherwise() is then called, and may block.
     """
     loop: Any = asyncio._get_running_loop()
     if loop is not None:
@@ -200,10 +199,10 @@ def spawn(
 async def complete(
     function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], object] = _nothing
 ) -> None:
-    """Await what is to be done also for a task that is cancelled, as removing a temporary file.
+    """Await work that must be done even if the task is cancelled, as removing a temporary file.
 
-    Trio and anyio cancel each call of such a task. In Trio, the task waits for the end all the
-    same; in asyncio it does not, and a task of the loop's goes on. `otherwise` is as in spawn().
+    Trio and anyio cancel every await of a cancelled task. In Trio, the task nevertheless waits for
+    the end. In asyncio it stops waiting, and another task does the work. `otherwise`: see spawn().
     """
     if asyncio._get_running_loop() is None:
         with sys.modules["trio"].CancelScope(shield=True):
@@ -213,7 +212,7 @@ async def complete(
 
 
 async def pause(seconds: float) -> None:
-    """Sleep, in the kind of loop that runs."""
+    """Sleep, in asyncio or in Trio."""
     if asyncio._get_running_loop() is not None:
         await asyncio.sleep(seconds)
     else:
@@ -223,9 +222,9 @@ async def pause(seconds: float) -> None:
 async def put_off_cancellation(
     started: Coroutine[Any, Any, int], then: Callable[[int], None]
 ) -> int:
-    """Await what was started (see `_start()`), and call `then` with the result.
+    """Await an operation that was started (see `_start()`), and call `then` with the result.
 
-    A cancellation meanwhile takes effect afterwards.
+    A cancellation meanwhile takes effect only after that.
     """
     if asyncio._get_running_loop() is None:
         with sys.modules["trio"].CancelScope(shield=True):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole files and parts of files, many at a time: for AioFileSystem and AioStore."""
+"""Reads many whole files and parts of files at a time, for AioFileSystem and AioStore."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
 
     from .bulk import Direct
 
-# Files that are read or written at the same time, where the program does not say.
+# How many files are read or written at the same time, by default.
 _FILES_AT_ONCE = 64
 
-# A file of which at least so many parts are wanted is read by requests that the parts share.
+# If so many parts of one file are wanted, or more, one request reads several parts.
 _MANY_PARTS = 8
 
-# Files that one job reads; how many jobs are in flight at most, and which time of a job, in seconds
-# for each file, says that it waited for a disk.
+# How many files one job reads; how many jobs are in flight at most; and how many seconds for each
+# file a job takes if it had to wait for a disk.
 _BATCH = 16
 _MOST_BATCHES = 32
 _WAITED = 60e-6
 
-# Parts that are read together have at most so many bytes, and so many are read before they are
-# handed out.
+# How many bytes one request for several parts has at most, and how many bytes are read before they
+# are handed out.
 _MOST_MERGED = 1 << 20
 _MEMORY = 1 << 24
 
-# Parts of a file with at most so many bytes between them are read by one request: to read the gap
-# in vain costs less than another request.
+# One request reads parts of a file with at most so many bytes between them: reading the gap, too,
+# costs less than a second request.
 _MAX_GAP = 1 << 12
 
-# Data that can change, as an array's, is copied up to this size, so that the task can be cancelled
-# at once. What is larger is written from where it is, and a cancellation waits for that.
+# Data that the program can change, such as an array, is copied up to this size, so that the task
+# can be cancelled at once. Larger data is not copied, and a cancellation waits until it is written.
 _COPIED = 1 << 17
 
 
 async def in_flight(
     function: Callable[[Any], Awaitable[Any]], arguments: Sequence[Any], limit: int | None
 ) -> list[Any]:
-    """Return the result or exception of function(argument) of each, some of them at a time.
+    """Return the result or exception of function(argument) for each, with some calls at a time.
 
-    What is in the page cache is read without suspending the task: one task for each file would cost
-    more than the reading.
+    Calls that find their file in the page cache don't suspend the task: a task for each file would
+    cost more than the reading.
     """
     results: list[Any] = [None] * len(arguments)
     left = iter(enumerate(arguments))
@@ -70,7 +70,7 @@ async def in_flight(
 
 
 async def read_part(path: str, start: int | None, end: int | None, direct: Direct = False) -> bytes:
-    """Return the bytes path's content[start:end] would be."""
+    """Return content[start:end] of the file at `path`."""
     start = start or 0
     if direct is not False or (start < 0 and end is not None and end >= 0):
         return await _load_part(path, start, end, direct)
@@ -159,8 +159,8 @@ async def _read_in_batches(
 ) -> None:
     """Read parts by jobs of several files each.
 
-    Few jobs are in flight while they find their files in the page cache, where more threads would
-    only be in each other's way, and more as soon as they wait for a disk.
+    Few jobs are in flight while they find their files in the page cache: there, more threads would
+    only hinder each other. When jobs have to wait for a disk, more are in flight.
     """
     context: Any = loop_context()
     time = asyncio.get_running_loop().time
@@ -186,7 +186,7 @@ async def _read_in_batches(
 
     tasks += [asyncio.create_task(work()) for _ in range(min(2, most))]
     try:
-        for task in tasks:  # which grows meanwhile
+        for task in tasks:  # the list grows meanwhile
             await task
     finally:
         for task in tasks:
@@ -196,7 +196,7 @@ async def _read_in_batches(
 def _offsets_and_lengths(
     batch: list[int], starts: Sequence[int | None], ends: Sequence[int | None]
 ) -> tuple[list[int], list[int], list[int]]:
-    """Return what _read_parts takes, and for which parts it reads all, to be sliced later."""
+    """Return _read_parts' arguments, and the parts whose whole file is read, to slice later."""
     offsets: list[int] = []
     lengths: list[int] = []
     later: list[int] = []
@@ -214,7 +214,7 @@ def _offsets_and_lengths(
     return offsets, lengths, later
 
 
-# Parts of a file that are read together: where they begin and end, and the indices of the parts.
+# Parts of a file that one request reads: where they begin and end, and the parts' indices.
 _Group: TypeAlias = tuple[int, int, list[int]]
 
 
@@ -228,7 +228,7 @@ def _load_parts(
     """Return many slices of one file, or their errors; neighbours are read together. Blocks."""
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        if size == 0:  # or it does not say, as in /proc
+        if size == 0:  # or the size is unknown, as in /proc
             data = file.readall()
             ranges = [_range_of(start, end, len(data)) for start, end in slices]
             return [data[offset : offset + length] for offset, length in ranges]
@@ -243,7 +243,7 @@ def _load_parts(
                     else:
                         offset, length = ranges[index]
                         offset -= start
-                        parts[index] = found[offset : offset + length]  # all: without a copy
+                        parts[index] = found[offset : offset + length]  # not a copy if it is all
     return parts
 
 
@@ -269,10 +269,10 @@ def _load_alone(
     direct: Direct,
     error: OSError | bulk.ShortFileError,
 ) -> Iterator[tuple[_Group, bytes | Exception]]:
-    """Yield what there is of a group that could not be read."""
+    """Read a group again after an error: up to the new end of the file, or part by part."""
     start, end, members = group
     if isinstance(error, bulk.ShortFileError):
-        # the file got shorter: up to its new end, which may move again
+        # the file got shorter: read up to its new end, which may move again
         while isinstance(error, bulk.ShortFileError):
             end = start + error.transfer.nbytes
             if end == start:
@@ -297,7 +297,7 @@ def _load_alone(
 
 
 def _load_groups(file: Any, groups: list[_Group], direct: Direct) -> list[bytes]:
-    """Read groups straight into the memory of the bytes that are returned."""
+    """Read groups straight into the memory of the bytes objects that it returns."""
     made, views = _core._new_bytes([end - start for start, end, _ in groups])
     starts = [start for start, _, _ in groups]
     try:
@@ -310,7 +310,7 @@ def _load_groups(file: Any, groups: list[_Group], direct: Direct) -> list[bytes]
 def _groups(ranges: list[tuple[int, int]], max_gap: int) -> list[_Group]:
     groups: list[_Group] = []
     members: list[int] = []
-    first = last = -1  # where the group begins and ends
+    first = last = -1  # where the current group begins and ends
     for index in sorted(range(len(ranges)), key=ranges.__getitem__):
         offset, length = ranges[index]
         if length == 0:
@@ -330,7 +330,7 @@ def _groups(ranges: list[tuple[int, int]], max_gap: int) -> list[_Group]:
 
 
 def _batches(groups: list[_Group]) -> Iterator[list[_Group]]:
-    """Groups that are in memory at the same time."""
+    """Yield lists of groups. The groups of one list are in memory at the same time."""
     batch: list[_Group] = []
     left = _MEMORY
     for group in groups:
@@ -365,10 +365,10 @@ async def replace_file(
     durable: bool = False,
     makes_parents: bool = False,
 ) -> int:
-    """Write a file that gets its name when it is whole, and return its length.
+    """Write a file that gets its name once it is complete; return its length.
 
-    exclusive: raise FileExistsError if there is such a path. durable: the data and the name are on
-    the disk at the end. makes_parents: make the directories above that are missing.
+    exclusive: raise FileExistsError if the path exists. durable: the data and the name are on the
+    disk at the end. makes_parents: make the missing parent directories.
     """
     context: Any = loop_context()
     if not isinstance(data, bytes):

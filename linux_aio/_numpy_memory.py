@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from . import _core
 
-# Below this a copy costs less than memory of its own.
+# Smaller arrays are copied: that costs less than a separate mapping.
 _LEAST_BYTES = 1 << 16
 
 
 @functools.cache
 def _api() -> Any:
-    """NumPy's table of functions; None if this NumPy has it elsewhere."""
+    """Return NumPy's C API table; None if this version has it under another name."""
     import numpy as np
 
     core = getattr(np, "_core", None) or getattr(np, "core", None)  # NumPy 2, NumPy 1
@@ -23,9 +23,10 @@ def _api() -> Any:
 
 
 def empty(shape: tuple[int, ...], dtype: Any, offset: int, order: Literal["C", "F"] = "C") -> Any:
-    """Like numpy.empty, for data that begins at this offset of a file.
+    """Like numpy.empty, for data that begins at `offset` of a file.
 
-    Each byte of the array has the place in its page that it has in the file.
+    Each byte has the same place within a memory page as within a page of the file, so that a direct
+    read needs no copy.
     """
     import numpy as np
 

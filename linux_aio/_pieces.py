@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file's pieces, read by a thread of the extension's that never needs the GIL."""
+"""Reads a file in pieces, by a thread of the extension that never needs the GIL."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from . import _core
 
 
 def whole_pages(nbytes: int) -> int:
-    """Round up."""
+    """Return nbytes, rounded up to whole pages."""
     return -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 def end_threads(threads: list[threading.Thread], tell: Callable[[], None]) -> None:
-    """Tell each thread to end and wait for it, also if a signal's handler raises meanwhile.
+    """Tell each thread to end, and wait for it, even if a signal handler raises meanwhile.
 
-    The threads use descriptors and memory that are given back afterwards.
+    The caller then closes the descriptors and frees the memory that the threads use.
     """
     interrupt: BaseException | None = None
     while True:
@@ -40,7 +40,7 @@ def end_threads(threads: list[threading.Thread], tell: Callable[[], None]) -> No
 class PieceThread:
     """Reads (start, end) ranges in pieces of `unit` bytes, into `count` places that are reused.
 
-    A context manager: the thread has ended when it is left.
+    A context manager: the thread has ended at the end of the `with` block.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class PieceThread:
         except BaseException as error:
             self._answer = error
         self._finished = True
-        self._reader.stop()  # wakes who waits
+        self._reader.stop()  # wakes a thread that waits for a piece
 
     def __enter__(self) -> PieceThread:
         self._thread.start()
@@ -98,11 +98,11 @@ class PieceThread:
             self._reader.wait(40)
 
     def give_back(self, place: int) -> None:
-        """Let the place be filled again. For any thread."""
+        """Let the place be reused. Any thread may call this."""
         self._reader.give_back(place)
 
     def answer(self) -> tuple[Any, ...]:
-        """What the extension says, once there are no more pieces; or raise its error."""
+        """Return the extension's report once there are no more pieces; or raise its error."""
         if isinstance(self._answer, BaseException):
             raise self._answer
         return self._answer

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read-ahead: requests in flight for the bytes in front of a program that reads a file in order."""
+"""Read-ahead: if a program reads a file in order, reads the next bytes before it asks for them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._core import AIOContext, _Awaitable
 
-# How many bytes are read ahead of a file: past the page cache, and through it, where the kernel
-# reads ahead as well; and of all files of the process.
+# How many bytes are read ahead at most: of one file by direct reads, of one file through the page
+# cache (where the kernel reads ahead, too), and of all files of the process.
 MOST_DIRECT = 8 * 1024 * 1024
 MOST_CACHED = 2 * 1024 * 1024
 MOST_OF_PROCESS = 64 * 1024 * 1024
@@ -21,12 +21,12 @@ LEAST_PIECE = 128 * 1024
 LARGEST_PIECE = 1024 * 1024
 PAGE = 4096
 
-# A context that is as busy as this has nothing read ahead: the program's own requests come first.
+# A context with so many requests in flight reads nothing ahead: the program's requests come first.
 BUSY = 128
 
 
 class _Budget:
-    """Counts and limits the bytes that are read ahead, of all files of the process together."""
+    """Counts and limits the bytes that are read ahead in all files of the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,12 +52,12 @@ budget = _Budget()
 
 
 class ReadAhead:
-    """Reads of one regular file, each of which is given where it begins.
+    """Reads one regular file at given offsets, and reads ahead.
 
-    A read that begins where the last one ended, and has to wait for the disk, has more requests
-    begun for what follows. Each such wait doubles the window, the bytes that are in flight ahead.
-    A read from elsewhere drops it. Nothing is asked for beyond the end that the file had when it
-    was opened, nor while reads find their bytes in the page cache.
+    If a read begins where the last one ended, and has to wait for the disk, requests for the bytes
+    after it are started. Each such wait doubles the window: how many bytes ahead are in flight. A
+    read at another offset drops the window. Nothing is read ahead beyond the end that the file had
+    when it was opened, nor while reads find their bytes in the page cache.
     """
 
     __slots__ = ("_context", "_end", "_fd", "_most", "_next", "_reserved", "_window", "requests")
@@ -69,12 +69,12 @@ class ReadAhead:
         self._most = most
         self._next = -1  # where the last read ended
         self._window = 0
-        self._reserved = 0  # of the budget
-        # in the order of their places: (where, how many bytes, bytes of the budget, request)
+        self._reserved = 0  # how many bytes of the budget it has taken
+        # ordered by offset: (offset, number of bytes, bytes of the budget, request)
         self.requests: deque[tuple[int, int, int, _Awaitable[bytes]]] = deque()
 
     def drop(self) -> None:
-        """Forget what was read ahead. What is in flight ends by itself, and is not looked at."""
+        """Forget what was read ahead. The results of requests in flight are not used."""
         self.requests.clear()
         self._window = 0
         self._next = -1
@@ -87,9 +87,9 @@ class ReadAhead:
         self.drop()
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Read from offset on: about size bytes, fewer at the end. At most one at a time.
+        """Read about size bytes from offset on, fewer at the end. Only one call at a time.
 
-        Cancelled, it leaves its request for the next read from there.
+        If the call is cancelled, the next read at this offset takes its request.
         """
         requests = self.requests
         if requests and requests[0][0] != offset:
@@ -131,7 +131,7 @@ class ReadAhead:
             budget.give_back(nbytes)
 
     def _begin_more(self, size: int, waits: bool) -> None:
-        """Have as much in flight as the window is large, in pieces like the program's reads."""
+        """Start requests until the window is in flight, in pieces about as large as the reads."""
         requests = self.requests
         first = requests[0]
         last = requests[-1]
@@ -148,6 +148,6 @@ class ReadAhead:
             request._start()
             if request._is_over():
                 if not waits:
-                    self._window = 0  # all is in the page cache, as what follows may be
-                break  # it is in the page cache
+                    self._window = 0  # the bytes are cached, and the next may be, too
+                break  # the bytes are in the page cache
             position += count

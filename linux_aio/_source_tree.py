@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `import linux_aio` does where the extension module is missing, as in a source tree.
 
-Python that is started at the top of the source tree finds the package there first, and it hides the
-one that `pip install .` has installed. The installed one is imported instead.
+If Python is started at the top of the source tree, it finds the package there first, not the one
+that `pip install .` has installed. This module then imports the installed package instead.
 """
 
 import importlib.util
@@ -15,13 +15,13 @@ _HERE = Path(__file__).resolve().parent
 
 
 def import_installed(name: str) -> None:
-    """Put the package that has an extension module into sys.modules; ImportError without one."""
+    """Put the installed package into sys.modules; ImportError if none has an extension module."""
     spec = next(_installed(name), None)
     if spec is None or spec.loader is None:
         raise ImportError(_advice(), name=name, path=str(_HERE))
     module = importlib.util.module_from_spec(spec)
-    del sys.modules[__name__]  # this one: the other package has its own
-    sys.modules[name] = module  # which is what `import` then gives
+    del sys.modules[__name__]  # the source tree's package
+    sys.modules[name] = module  # `import` returns what is here
     spec.loader.exec_module(module)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The standard streams: files of the descriptors 0, 1 and 2, for whichever loop runs.
+"""The standard streams: files of the descriptors 0, 1 and 2, usable in any event loop.
 
-They are the process's: what was read in one loop and not asked for yet is there in the next one.
-Nothing is asked of the descriptors before the first call that waits.
+They belong to the process: bytes that were read ahead in one loop can be read in the next one. The
+descriptors are not used before the first call that is awaited.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ._text_file import TextFile
 if TYPE_CHECKING:
     from ._core import AIOContext, _Awaitable
 
-# Written bytes are gathered up to this, as those of sys.stdout are.
+# How many written bytes are gathered before they are written, as for sys.stdout.
 GATHERED = 8192
 
-# How many milliseconds the end of the process waits for a write of a loop that is gone.
+# How many milliseconds the process waits at its end for a write that a closed loop began.
 LAST_PATIENCE = 1000
 
 
@@ -45,10 +45,10 @@ class _StandardFile(File):
         )
         self._text: _StandardText | None = None
         self._limit = GATHERED
-        self._flushes = flushes  # each write is
+        self._flushes = flushes  # whether each write is flushed
         self._goes_slowly = flushes
         self._is_learnt = False
-        self._has_position = False  # it is written at the open file's position, which others share
+        self._has_position = False  # written at the open file's position, shared with others
         self._request_context: AIOContext | None = None
         self._is_open = True
 
@@ -58,7 +58,7 @@ class _StandardFile(File):
 
     @_context.setter
     def _context(self, _: AIOContext) -> None:
-        """Stay with whichever loop runs."""
+        """Ignore it: the context is always that of the running loop."""
 
     async def _turn(self) -> None:
         await super()._turn()
@@ -80,13 +80,13 @@ class _StandardFile(File):
             raise
 
     async def _read_slow(self, size: int) -> bytes:
-        if not self._is_learnt:  # the shortest way takes no turn
+        if not self._is_learnt:  # the shortest path below takes no turn
             await self._turn()
             self._leave()
         return await super()._read_slow(size)
 
     def _take_result(self) -> None:
-        """What has become of a write that a task did not wait for; its loop may be gone."""
+        """Take the result of a write that no task waits for any more; its loop may be closed."""
         request = self._request
         if request is None or not request._is_over():
             return
@@ -99,7 +99,7 @@ class _StandardFile(File):
             joined = b"".join(self._unwritten)[count:]
             self._unwritten = [joined] if joined else []
         except BaseException:
-            pass  # it was cancelled or failed: it is written again, and fails again
+            pass  # it was cancelled or failed: the next write tries again, and reports an error
 
     async def _write_in_turn(self, data: bytes | memoryview) -> int:
         self._gather(bytes(data))
@@ -121,10 +121,10 @@ class _StandardFile(File):
         return os.isatty(self._fd)
 
     def __del__(self) -> None:
-        """Nothing: at the end of the process what was gathered is written by _write_the_rest()."""
+        """Do nothing: _write_the_rest() writes the gathered bytes at the end of the process."""
 
     def _write_the_rest(self) -> None:
-        """At the end of the process, which waits for that, as for sys.stdout."""
+        """Write the gathered bytes at the end of the process, blocking, as for sys.stdout."""
         if not self._is_open or not self._is_writable:
             return
         for _ in range(LAST_PATIENCE):
@@ -133,7 +133,7 @@ class _StandardFile(File):
                 break
             time.sleep(0.001)
         else:
-            return  # still on its way: writing it again might write it twice
+            return  # still in flight: else the bytes might be written twice
         rest = memoryview(b"".join([*self._unwritten, *self._take_gathered()]))
         self._unwritten = []
         while rest:
@@ -143,7 +143,7 @@ class _StandardFile(File):
                 select.select([], [self._fd], [])
 
     def _forget_parent(self) -> None:
-        """In a child process: calls of the parent's have their turn there, and it writes."""
+        """In a child process, forget calls and unwritten bytes, which are the parent's."""
         self._is_busy = False
         self._queue = None
         self._note_request(None)
@@ -161,7 +161,7 @@ class _StandardText(TextFile):
         errors = getattr(counterpart, "errors", None) or "strict"
         mode = "w" if file._is_writable else "r"
         super().__init__(file, mode, encoding, errors, None, line_buffering=False)
-        self._goes_slowly = file._is_writable  # until it is known what it is
+        self._goes_slowly = file._is_writable  # until the kind of file is known
         file._text = self
 
     def _learn(self) -> None:
@@ -185,7 +185,7 @@ _files = cast("list[_StandardFile]", [stdin_bytes, stdout_bytes, stderr_bytes])
 
 def _write_the_rest() -> None:
     for file in _files:
-        with contextlib.suppress(OSError):  # as for sys.stdout, there is nobody left to be told
+        with contextlib.suppress(OSError):  # nobody can be told, as for sys.stdout
             file._write_the_rest()
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the extension uses of Trio, and the part of it that is better written in Python.
+"""The parts of Trio that the extension uses, and its code for Trio that is written in Python.
 
-The package imports this module at once, and the module imports nothing of Trio's: a program may
-have changed its root directory or its user by the time that it awaits something in a Trio run, and
-then nothing can be imported any more.
+`import linux_aio` imports this module, too, and the module itself does not import Trio: a program
+may change its root directory or its user before it awaits something in a Trio run, and then Python
+no longer finds modules.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run of Trio's: what the extension knows of it, and the task that watches for it.
+    """A run of Trio, and the system task that watches eventfds for the extension.
 
-    Of the methods of asyncio's loops it has those that are needed.
+    It has those methods of an asyncio loop that the extension calls.
     """
 
     __slots__ = ("_epoll", "_readers", "_trio", "closed", "token")
@@ -42,25 +42,25 @@ class Run:
         self._readers[fd] = watcher
 
     def remove_reader(self, fd: int) -> None:
-        """Have it called no longer. Nothing if the run is over."""
+        """Stop calling the watcher of fd. Do nothing if the run is over."""
         if self._readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     async def watch(self) -> None:
         """Call the watchers until the run ends: a system task, one for each run.
 
-        All the eventfds are behind one epoll(7). So each context costs a descriptor and not a
-        task, and the program may wait for the readability of any of its own.
+        One epoll(7) has all the eventfds. So a context costs a descriptor, and no task; and the
+        program itself can wait until one of its eventfds is readable.
         """
         try:
             while True:
                 await self._wait_and_call()
         finally:
-            # Trio ends system tasks last. Others of these may wait for memory that the kernel
-            # still writes to: they are woken here.
+            # Trio cancels its system tasks last. Other system tasks may wait until the kernel no
+            # longer writes to their memory: this task, shielded, still wakes them.
             with self._trio.CancelScope(shield=True):
                 while self._is_awaited():
-                    # who is woken by a context that closes, or cancelled, makes nothing readable
+                    # tasks woken by a cancellation or a closing context make no fd readable
                     await self._trio.lowlevel.checkpoint()
                     if self._is_awaited():
                         with self._trio.move_on_after(0.01):
@@ -87,10 +87,10 @@ class Run:
 
 
 def _make_suspension(lowlevel: Any) -> Callable[[Any], object]:
-    """Return what makes the object that a coroutine yields to Trio in order to wait.
+    """Return a function that makes the object that a coroutine yields to Trio to wait.
 
-    Trio has a coroutine function for that, and no name for the object, whose class is called here,
-    if it does what it seems to do: that spares a coroutine for each wait.
+    Trio offers only a coroutine function that yields the object. If the object's class can be
+    called directly, that saves one coroutine for each wait.
     """
 
     def suspension(abort: Any) -> object:
@@ -110,7 +110,7 @@ def _make_suspension(lowlevel: Any) -> Callable[[Any], object]:
 
 
 def api() -> tuple[object, ...]:
-    """Return what the extension uses of Trio, in the order of TrioApi in state.hpp."""
+    """Return the objects of Trio that the extension uses, ordered as TrioApi in state.hpp."""
     trio: Any = sys.modules["trio"]
     lowlevel: Any = trio.lowlevel
     sniffio: Any = sys.modules.get("sniffio")
@@ -132,10 +132,10 @@ def api() -> tuple[object, ...]:
             return False
         return True
 
-    # Versions without it, such as 0.22, tell sniffio by a context variable.
+    # Versions without in_trio_run, such as 0.22, set a context variable of sniffio's.
     is_old = not hasattr(lowlevel, "in_trio_run")
     return (
-        # whose `name` is "trio" where Trio runs
+        # its `name` is "trio" where Trio runs
         sniffio.thread_local if sniffio is not None and not is_old else None,
         in_old_trio_run if is_old else lowlevel.in_trio_run,
         current_run,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole files in one step: opened, read or written, and closed by one job of an engine's."""
+"""Reads and writes whole files: one job of an engine opens, reads or writes, and closes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-# What can change, and is not larger, is copied before it is written.
+# Data that the program can change is copied before it is written, if it is not larger.
 _MOST_COPIED = 64 * 1024
 
-# Encodings of which each part of a text stands for itself: no mark at its beginning.
+# Encodings in which a text begins with no mark, so that its parts can be encoded one by one.
 _PLAIN_ENCODINGS = frozenset({"utf-8", "ascii", "iso8859-1"})
 
 
@@ -48,9 +48,9 @@ async def read_bytes(
 
 
 async def _read_otherwise(ctx: Any, path: Path, direct: bool, found: Any) -> bytes:
-    """Read what the first step left: a large file, whose size it found, or a stream."""
+    """Read a file that the first step did not: a large one, whose size it found, or a stream."""
     while isinstance(found, int):
-        # to memory of that size, in which the bytes stay
+        # into memory of that size, which becomes the bytes object
         found = await ctx._read_file(path, found, direct)
     if found is not None:
         data: bytes = found
@@ -127,7 +127,7 @@ async def write_bytes(
 
 
 def _ignore(_: int) -> None:
-    """Nothing is to be noted of a result."""
+    """Do nothing with the result."""
 
 
 async def _write_stream(ctx: Any, path: Path, data: ReadableBuffer, durable: bool) -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A long blocking call in a thread of its own, awaited from any event loop.
 
-The thread tells the loop of news through an eventfd, which is awaited like any other file. Only
-awaitables of the extension are used, so that every kind of loop will do that they work on.
+The thread notifies the loop by an eventfd. The waiting task awaits the eventfd by the extension's
+own awaitables only, so it works on every kind of loop that they work on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Worker(Generic[_T]):
         self, function: Callable[[Worker[_T]], _T], stop: Callable[[], None] | None = None
     ) -> None:
         self._function = function
-        self._tell = stop  # told by stop(), beside check()
+        self._tell = stop  # called by stop(), so that the thread ends sooner
         self._loop: Any = asyncio._get_running_loop()
         self._result: _T | None = None
         self._error: BaseException | None = None
@@ -73,17 +73,17 @@ class Worker(Generic[_T]):
             self._tell()
 
     def stop_for_nobody(self) -> None:
-        """The same if the loop, in which somebody would take what it brings, runs no more."""
+        """Stop the thread if its loop no longer runs: then nobody waits for the result."""
         if self._loop is not None and not self._loop.is_running():
             self.stop()
 
     def check(self) -> None:
-        """For the thread: Stopped if it is to end."""
+        """Raise Stopped if the thread is to end. Only the thread calls this."""
         if self._stop.is_set():
             raise Stopped
 
     def result(self) -> _T:
-        """What the function returned or raised, once it is finished."""
+        """Return or raise the function's result, once it has finished."""
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]
@@ -98,7 +98,7 @@ class Worker(Generic[_T]):
             os.eventfd_read(self._fd)
 
     async def end(self) -> None:
-        """Wait until the thread has finished, also if the waiting task is cancelled again."""
+        """Wait until the thread has finished, even if the waiting task is cancelled again."""
         with _shield():
             while not self.finished:
                 with contextlib.suppress(*_cancellations()):
@@ -122,12 +122,12 @@ class Worker(Generic[_T]):
         self._close()
 
 
-# Those with an eventfd, for a child process to close.
+# The workers that have an eventfd. A child process closes its copies.
 _workers: set[Worker[Any]] = set()
 
 
 def _close_in_child() -> None:
-    """A child process has neither the threads nor the right to the parent's eventfds."""
+    """In a child process, which has no threads, close the copies of the eventfds."""
     for worker in list(_workers):
         worker._lock = threading.Lock()
         worker._close()
@@ -137,12 +137,12 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 def _stop_for_nobody() -> None:
-    """At the end of the interpreter, which waits for threads."""
+    """Stop the workers at the interpreter's end, which waits for their threads."""
     for worker in list(_workers):
         worker.stop_for_nobody()
 
 
-# concurrent.futures ends its threads by this as well
+# concurrent.futures ends its threads by the same function
 with contextlib.suppress(AttributeError, RuntimeError):
     threading._register_atexit(_stop_for_nobody)  # type: ignore[attr-defined]
 
@@ -159,7 +159,7 @@ def _runs_trio() -> bool:
 
 
 def _shield() -> contextlib.AbstractContextManager[object]:
-    """Holds off cancellations that are repeated, where the loop has a name for that."""
+    """Shield from further cancellations, by Trio or anyio if one of them is in use."""
     module = sys.modules.get("trio") if _runs_trio() else sys.modules.get("anyio")
     if module is None:
         return contextlib.nullcontext()
@@ -168,7 +168,7 @@ def _shield() -> contextlib.AbstractContextManager[object]:
 
 
 def _cancellations() -> tuple[type[BaseException], ...]:
-    """What asyncio raises in the task that waits; those of other loops are held off."""
+    """Return the exception that end() suppresses: asyncio's; none in Trio, which _shield() does."""
     asyncio = sys.modules.get("asyncio")
     return (asyncio.CancelledError,) if asyncio is not None and not _runs_trio() else ()
 
@@ -177,7 +177,7 @@ async def run_in_thread(
     function: Callable[[Callable[[], None], Callable[[int, int], None] | None], _T],
     progress: Callable[[int, int], object] | None,
 ) -> _T:
-    """Await function(check, progress) in a thread. Reports progress in the loop's thread."""
+    """Run function(check, report) in a thread, and await it. Call progress in the loop's thread."""
     latest: list[tuple[int, int]] = []
 
     def work(worker: Worker[_T]) -> _T:
