@@ -999,7 +999,7 @@ class File(_FileBase):
             self._leave()
 
     async def _finish(self) -> None:
-        """Do the work that close() waits for before it closes. If that fails, close the file here."""
+        """Do the work that close() waits for. If that fails, close the file here."""
         self._is_closing = True  # no new call uses the descriptor without a turn
         try:
             while self._beside:
