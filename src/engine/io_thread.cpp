@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The I/O thread: what it takes up, finishes and signals.
+// The I/O thread: takes up requests, gives them to the reactor, completes them and signals
+// eventfds.
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -37,10 +38,10 @@ void WorkerPool::run_io_thread() noexcept {
         take_up_cancellations();
         start_wanted_workers(lock);
         send_signals(lock);
-        send_held(lock);  // the request that its worker has gone on to may take long
+        send_held(lock);  // the worker that holds the signal may now be busy for long
         if (!inbox_.empty() || !cancellations_.empty() || workers_wanted_ != 0 ||
             (unread_ && unread_->has_news())) {
-            continue;  // they came while the signals were sent, or this thread has kept bytes
+            continue;  // these came while the signals were sent, or this thread has kept bytes
         }
         if (in_flight_ != 0 || std::exchange(was_busy, false)) {
             idle_since = Clock::now();
@@ -70,8 +71,8 @@ void WorkerPool::run_io_thread() noexcept {
     state_changed_.notify_all();
 }
 
-// Without the lock: nobody waits for it. A thread that has the program's table, and no other, can
-// close the receiving end there.
+// Opens the private table without the lock, so that no thread waits for the lock meanwhile. Only a
+// thread that has the program's table can close the receiving end there.
 void WorkerPool::open_table() noexcept {
     bool is_left_alone = false;
     {
@@ -129,8 +130,8 @@ void WorkerPool::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
     }
 }
 
-// Whether it waits for its files, for which our threads' table has no room. What a thread with the
-// program's table has carried out needs them no more.
+// Returns whether the request has to wait until our threads' table has room for its files. A
+// request that a thread with the program's table has carried out does not need them any more.
 bool WorkerPool::wait_for_files(Request& request) noexcept {
     if (table_.settle(request) || request.stage == Stage::over) {
         return false;
@@ -180,8 +181,8 @@ void WorkerPool::take_up_inbox() noexcept {
     }
 }
 
-// What may hang takes a thread of the kernel's, and never this one: so many of one device, and the
-// others of that device wait here.
+// Returns whether a request may hang, so that the kernel has to give it a thread of its own. Only a
+// limited number of requests of one device get such a thread; others of that device wait here.
 bool WorkerPool::takes_kernel_thread(Request& request) noexcept {
     auto* file = request.file;
     if (!reactor_->has_kernel_threads()) {
@@ -212,7 +213,7 @@ void WorkerPool::start_in_reactor(Request& request) noexcept {
     reactor_->start(request);
 }
 
-// Why the reactor is not to begin with the request: 0 or an errno.
+// Returns the errno that says why the reactor must not begin the request, or 0.
 int WorkerPool::refusal(const Request& request) const noexcept {
     if (is_cancelled(request)) {
         return ECANCELED;
@@ -255,7 +256,8 @@ void WorkerPool::take_up_cancellations() noexcept {
     }
 }
 
-// Those that are to end, and are in a call that waits. Returns whether there are any.
+// Interrupts the workers whose requests were cancelled and that are in a call that waits. Returns
+// whether there are any.
 bool WorkerPool::interrupt_workers() noexcept {
     bool interrupts = false;
     for (auto* worker = interruptible_.front(); worker != nullptr; worker = worker->next) {
@@ -273,14 +275,15 @@ std::chrono::nanoseconds WorkerPool::time_to_sleep(bool interrupts) noexcept {
         next_interruption_ = std::min<std::chrono::nanoseconds>(2 * time, last_interruption);
         return time;
     }
-    // What only the reactor can end wakes it; the last worker to go does so, too.
-    // (Somebody who was handed the eventfd might empty it: hence not for ever.)
+    // Whatever the reactor has to do wakes it, and so does the last worker when it ends. The sleep
+    // has a limit because other code that got hold of the eventfd might empty it.
     const bool is_needed = in_flight_ != 0 && workers_ == 0;
     return is_needed ? std::chrono::nanoseconds(std::chrono::seconds(1)) : linger;
 }
 
-// Its file is closed before anybody knows that the request is over. If the program has closed it
-// meanwhile, its locks go with ours, and its other side sees the end.
+// Closes the request's file before the request completes. If the program has closed the file
+// meanwhile, ours is the last reference: at the completion, the locks of the file are gone, and the
+// other side of a pipe or socket sees its end.
 void WorkerPool::finish(Request& request, std::int64_t result) noexcept {
     give_place_back(in_kernel_, request);
     request.stage = Stage::over;
@@ -326,7 +329,7 @@ void WorkerPool::complete(Request& request) noexcept {
     }
 }
 
-// Signals wait until the lock is given up, those of one eventfd for each other.
+// Signals are sent after the lock is given up. Those of one eventfd are added up.
 void WorkerPool::add_signal(Signal signal) noexcept {
     const auto signals = std::span(signals_).first(signal_count_);
     const auto found = std::ranges::find(signals, signal.file, &Signal::file);

@@ -52,7 +52,7 @@ void WorkerPool::wait_for_signals() noexcept {
     --signal_waiters_;
 }
 
-// Of a request that waits for a thread.
+// Returns the list that the request is in while it waits for a thread.
 RequestList& WorkerPool::list_of(Stage stage) noexcept {
     if (stage == Stage::in_inbox) {
         return inbox_;
@@ -142,7 +142,7 @@ std::size_t WorkerPool::hold(std::span<Request* const> requests, Lock& lock, int
         if (error != EAGAIN || taken == requests.size() || table_.is_table_full()) {
             return taken;
         }
-        // The socket is full. The reactor never waits for anything but what comes next.
+        // The socket is full until the I/O thread receives, which it does soon: it never blocks.
         wake_reactor();
         lock.unlock();
         sched_yield();
@@ -192,7 +192,7 @@ CancelAnswer WorkerPool::post(Request& request, bool only_if_stream) noexcept {
         return CancelAnswer::yes;
     }
     if (!only_if_stream) {
-        set_cancelled(request, true);  // from now on it takes nothing from a stream
+        set_cancelled(request, true);  // from now on the request takes nothing from a stream
     }
     request.cancel_only_stream = only_if_stream;
     request.cancel_answer = CancelAnswer::pending;
@@ -205,7 +205,8 @@ CancelAnswer WorkerPool::post(Request& request, bool only_if_stream) noexcept {
 
 CancelAnswer WorkerPool::cancel_outside_reactor(Request& request) noexcept {
     if (std::exchange(request.may_be_given_back, false)) {
-        // Only its file is still to be closed. The next read may come before that.
+        // The request is over, and only its file is still to be closed. The next read may come
+        // before that, so its bytes are kept now.
         keep_for_next_read(request, request.result);
         request.result = -ECANCELED;
         return CancelAnswer::yes;
@@ -219,7 +220,7 @@ CancelAnswer WorkerPool::cancel_outside_reactor(Request& request) noexcept {
                 give_place_back(working_, request);
             }
             set_cancelled(request, true);
-            // Its files are in our threads' table: only they can close them.
+            // Only our threads can close its files, which are in their table.
             give_to_reactor(request, Stage::in_inbox);
             return CancelAnswer::yes;
         case Stage::behind_device:
@@ -232,21 +233,22 @@ CancelAnswer WorkerPool::cancel_outside_reactor(Request& request) noexcept {
             return CancelAnswer::yes;
         case Stage::in_worker:
         case Stage::in_program_thread:
-            set_cancelled(request, true);  // if it turns out to wait for a stream
+            set_cancelled(request, true);  // counts if the request turns out to wait for a stream
             if (request.worker == nullptr) {
                 return CancelAnswer::no;
             }
             request.cancel_answer = CancelAnswer::pending;
             interrupt(request.worker->thread);
             next_interruption_ = first_interruption;
-            wake_reactor();  // which goes on with it
+            wake_reactor();  // the I/O thread goes on interrupting the worker
             return CancelAnswer::pending;
         case Stage::over:
             set_cancelled(request, true);
             if (!request.is_reactors) {
                 return CancelAnswer::no;
             }
-            request.cancel_answer = CancelAnswer::pending;  // the bytes of a stream are given back
+            // The reactor answers: bytes that were read of a stream are given back first.
+            request.cancel_answer = CancelAnswer::pending;
             return CancelAnswer::pending;
         default:
             return CancelAnswer::no;
@@ -260,7 +262,7 @@ void WorkerPool::answer(Request& request, CancelAnswer answer) noexcept {
     }
 }
 
-// The request is over: whoever waits for the answer to its cancellation gets it.
+// The request is over: threads that wait for the answer to its cancellation get it.
 void WorkerPool::end_cancellation(Request& request, std::int64_t result) noexcept {
     if (std::exchange(request.cancel_is_posted, false)) {
         cancellations_.remove(request);
@@ -280,7 +282,7 @@ CancelAnswer WorkerPool::wait_for_answer(Request& request, std::uint32_t flight,
 
 // --- the end
 
-// A thread of the pool has posted a completion of the client's. With the lock held.
+// A thread of the pool has posted a completion of the client. With the lock held.
 void WorkerPool::end_flight(PoolClient& client) noexcept {
     --in_flight_;
     if (--client.in_flight == 0 && client.has_left) {
@@ -296,8 +298,9 @@ void WorkerPool::leave(std::unique_ptr<PoolClient> client) noexcept {
     }
 }
 
-// The numbers in the program's table are closed by this thread, if our threads have a table of
-// their own; by the I/O thread, if they have not; and if that is not known yet, by the helper.
+// Which thread closes the pool's numbers in the program's table depends on our threads' table: if
+// they have their own, the calling thread does; if they have not, the I/O thread does; if that is
+// not decided yet, the helper thread does.
 void WorkerPool::retire() noexcept {
     auto lock = lock_soon();
     is_closing_ = true;
@@ -308,13 +311,13 @@ void WorkerPool::retire() noexcept {
     if (!is_settled() && !has_no_helper_) {
         return;
     }
-    state_changed_.wait(lock, is_settled);  // only where no thread could be started
+    state_changed_.wait(lock, is_settled);  // waits only if no helper thread could be started
     if (table_.is_private() || reactor_state_ == ReactorState::none) {
         close_table();
     }
 }
 
-// Nobody is to write to the numbers any more.
+// Called when no thread may write to these numbers any more.
 void WorkerPool::close_table() noexcept {
     unread_.reset();
     table_.close();
@@ -333,7 +336,7 @@ void WorkerPool::abandon() noexcept { kept_ = weak_from_this().lock(); }
 
 // --- threads
 
-// Which run with a reference of their own: the last one to go takes the object with it. Returns 0
+// Each thread runs with a reference of its own to the pool: the last one to end frees it. Returns 0
 // or an errno.
 int WorkerPool::start_thread(void (WorkerPool::*run)() noexcept) noexcept {
     struct Start {
@@ -358,8 +361,8 @@ int WorkerPool::start_thread(void (WorkerPool::*run)() noexcept) noexcept {
     return error == 0 ? 0 : no_thread;
 }
 
-// Returns 0 or an errno. The thread opens its table of files, and takes its time over it, while
-// requests come in.
+// Returns 0 or an errno. Does not wait until the thread has opened its descriptor table: requests
+// may come in meanwhile.
 int WorkerPool::start_io_thread() noexcept {
     if (reactor_state_ == ReactorState::running) {
         if (has_table_) {
@@ -374,8 +377,8 @@ int WorkerPool::start_io_thread() noexcept {
     if (const int error = start_thread(&WorkerPool::run_io_thread); error != 0) {
         return error;
     }
-    // The thread has them from this one, and notes its own when it runs: this one may leave the
-    // root, or the working directory, that they share.
+    // The new thread inherits the rights of this thread, and looks up its own when it runs: this
+    // thread may by then have left the root or working directory that they share now.
     rights_ = Rights::of_this_thread();
     rights_are_old_ = true;
     reactor_state_ = ReactorState::running;

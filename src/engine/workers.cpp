@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A worker pool's workers: how many there are, and what each does with a request.
+// The workers of a worker pool: how many there are, and how each carries out a request.
 #include <poll.h>
 #include <unistd.h>
 
@@ -15,10 +15,10 @@
 namespace engine {
 namespace {
 
-// How many signals of brief requests may wait for each other: a matter of some ten microseconds.
+// How many signals of brief requests are held back at most: this takes some ten microseconds.
 constexpr std::uint64_t most_held = 16;
 
-// How long a brief request may take before others no longer wait behind it.
+// If a brief request takes longer than this, other requests no longer wait behind it.
 constexpr std::chrono::milliseconds stall(1);
 
 }  // namespace
@@ -29,7 +29,8 @@ void WorkerPool::leave_to_workers(Request& request) noexcept {
     call_for_worker();
 }
 
-// Paths count as one device until a worker has looked whose they are.
+// Returns the device that a request counts for. Paths whose device is not known yet count as one
+// device together, until a worker has looked.
 std::uint64_t WorkerPool::device_of(const Request& request) noexcept {
     if (request.path_device != 0) {
         return request.path_device;
@@ -37,7 +38,7 @@ std::uint64_t WorkerPool::device_of(const Request& request) noexcept {
     return request.file != nullptr ? request.file->device : 0;
 }
 
-// The caller then calls for a worker.
+// The caller has to call call_for_worker() afterwards.
 void WorkerPool::enqueue(Request& request) noexcept {
     if (!working_.enter(request, device_of(request))) {
         request.stage = Stage::behind_device;
@@ -47,7 +48,8 @@ void WorkerPool::enqueue(Request& request) noexcept {
     queue_.push_back(request);
 }
 
-// What is over but for the closing of its file, in a worker. It keeps the stage while it waits.
+// For a request that is over, and whose file a worker has to close. While the request waits, its
+// stage remains `over`.
 void WorkerPool::enqueue_over(Request& request) noexcept {
     request.is_brief = false;
     if (closing_.enter(request, device_of(request))) {
@@ -79,7 +81,7 @@ void WorkerPool::give_place_back(DeviceQueues& devices, int place) noexcept {
     call_for_worker();
 }
 
-// For what stands in the queue.
+// Wakes or asks for a worker for the requests in the queue.
 void WorkerPool::call_for_worker() noexcept {
     if (!may_take(false) && stall_is_watched_) {
         return;
@@ -100,7 +102,7 @@ void WorkerPool::call_for_watcher() noexcept {
     }
 }
 
-// Called by a thread that has the private table: threads that it starts share that.
+// Called in a thread that has our threads' table: the threads that it starts share this table.
 void WorkerPool::start_wanted_workers(Lock& lock) noexcept {
     for (; workers_wanted_ != 0; --workers_wanted_) {
         workers_ += start_thread(&WorkerPool::run_worker) == 0 ? 1 : 0;
@@ -113,7 +115,8 @@ void WorkerPool::start_wanted_workers(Lock& lock) noexcept {
     }
 }
 
-// Where no thread can be started, this one has to wait: everything else waits with it.
+// Called if no worker can be started. The I/O thread then has to do the work itself, and all other
+// requests wait meanwhile.
 void WorkerPool::finish_without_worker(Request& request, Lock& lock) noexcept {
     const auto place = std::exchange(request.device_place, DeviceQueues::none);
     if (request.stage == Stage::over) {
@@ -131,13 +134,14 @@ void WorkerPool::finish_without_worker(Request& request, Lock& lock) noexcept {
     give_place_back(working_, place);
 }
 
-// One worker is enough for requests that are a matter of microseconds, unless it got stuck.
+// Brief requests take microseconds: one worker is enough for them, unless it got stuck.
 bool WorkerPool::may_take(bool is_stalled) const noexcept {
     return !queue_.empty() && (!queue_.front()->is_brief || brief_ == 0 || is_stalled);
 }
 
-// Whether a signal may wait for the next request, which may share it: a matter of microseconds on
-// the device that has just answered. Another device may hang.
+// Returns whether a signal may be held back until the next request is over, which may share it. The
+// next request takes microseconds if it is brief and for the device that has just answered; another
+// device may hang.
 bool WorkerPool::may_hold_signal(int last_place) const noexcept {
     if (held_.count >= most_held || !may_take(false)) {
         return false;
@@ -146,7 +150,7 @@ bool WorkerPool::may_hold_signal(int last_place) const noexcept {
     return next.is_brief && next.stage != Stage::over && next.device_place == last_place;
 }
 
-// False when it is time to go.
+// Returns false if the worker has to end.
 bool WorkerPool::wait_for_work(Lock& lock) noexcept {
     bool is_stalled = false;
     while (!may_take(is_stalled)) {
@@ -169,7 +173,7 @@ bool WorkerPool::wait_for_work(Lock& lock) noexcept {
             }
             is_stalled = watches && front != nullptr && front == queue_.front();
             if (is_stalled && brief_ != 0) {
-                // they hang, maybe for long: what comes next does not wait behind them again
+                // these workers may hang for long: later requests do not wait behind them
                 brief_ = 0;
                 ++brief_stalls_;
             }
@@ -207,8 +211,8 @@ void WorkerPool::run_worker() noexcept {
             call_for_worker();
             start_wanted_workers(lock);
         } else if (delayed_are_alone() || (held_.file != nullptr && !stall_is_watched_)) {
-            // this one may now wait for what only a delayed call brings, or hang while a signal
-            // waits for it
+            // this worker may now wait for something that only a delayed call brings about, or hang
+            // while a signal is held back
             call_for_watcher();
             start_wanted_workers(lock);
         }
@@ -219,7 +223,7 @@ void WorkerPool::run_worker() noexcept {
         } else if (counts_for_its_device(*request, place, lock)) {
             work_on_call(*request, lock);
         }
-        give_place_back(is_over ? closing_ : working_, place);  // none: it waits for one
+        give_place_back(is_over ? closing_ : working_, place);  // `none`: the request waits for one
         brief_ -= is_brief && stalls == brief_stalls_ ? 1 : 0;
         last_place = is_over ? DeviceQueues::none : place;
     }
@@ -269,7 +273,7 @@ void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept 
     file->kind = kind;
     request.result = result;
     note_source(request);
-    if (request.is_reactors) {  // which looks at what it has brought
+    if (request.is_reactors) {  // the reactor looks at the result
         give_to_reactor(request, Stage::over);
         return;
     }
@@ -277,7 +281,7 @@ void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept 
     finish_in_worker(request, result, lock);
 }
 
-// Before its file is let go.
+// Notes the stream that a read has read, while its file is still open.
 void WorkerPool::note_source(Request& request) noexcept {
     const auto* file = request.file;
     if (request.result > 0 && is_read(request.opcode) && file->kind == FileRef::Kind::stream) {
@@ -285,8 +289,8 @@ void WorkerPool::note_source(Request& request) noexcept {
     }
 }
 
-// What a read of a stream brings after its cancellation is the next read's, which comes only now:
-// the bytes stay in order.
+// If a read of a stream was cancelled but has read bytes, these are kept for the next read. The
+// next read begins only after this, so the bytes stay in order.
 void WorkerPool::give_back_bytes(Request& request, std::int64_t& result) noexcept {
     if (result > 0 && request.source && is_cancelled(request)) {
         keep_for_next_read(request, result);
@@ -294,14 +298,15 @@ void WorkerPool::give_back_bytes(Request& request, std::int64_t& result) noexcep
     }
 }
 
-// Reads that the reactor has may wait for them.
+// Keeps the bytes, and wakes the reactor: it may have a read that waits for them.
 void WorkerPool::keep_for_next_read(const Request& request, std::int64_t result) noexcept {
     keep_unread(*request.source, request, result);
     wake_reactor();
 }
 
-// A transfer that may wait for ever, even though a stream was ready a moment ago: somebody else may
-// have been faster, and a terminal may have room for a part only. Whoever cancels it interrupts it.
+// Carries out a transfer that may wait for ever. This is possible even if the stream was ready a
+// moment ago: another reader may have been faster, and a terminal may have room for a part only. A
+// cancellation interrupts the transfer.
 std::int64_t WorkerPool::carry_out_interruptibly(Request& request, Worker& worker,
                                                  Lock& lock) noexcept {
     if (is_cancelled(request)) {
@@ -329,7 +334,8 @@ std::int64_t WorkerPool::carry_out_interruptibly(Request& request, Worker& worke
 
 void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
     const bool may_be_held = request.is_brief;
-    // A cancellation may still give back what it has brought, as long as its file is being closed.
+    // As long as its file is being closed, a cancellation may still give back the bytes it has
+    // read.
     const bool has_bytes = request.may_be_given_back;
     if (!has_bytes) {
         request.stage = Stage::none;
@@ -340,7 +346,7 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
     const int to_close = std::exchange(request.closing_fd, -1);
     const auto signal = take_signal(request);
     std::array<bool, files.size()> was_last{};
-    std::size_t closing = to_close >= 0 ? 1 : 0;  // which is noted already
+    std::size_t closing = to_close >= 0 ? 1 : 0;  // this one is noted already
     std::ranges::transform(files, was_last.begin(), [&](FileRef* file) {
         const bool is_last = file != nullptr && table_.release(file);
         if (is_last) {
@@ -384,7 +390,7 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
     }
     if (held_.file == signal.file) {
         ++held_.count;
-        table_.release(signal.file);  // not the last
+        table_.release(signal.file);  // `held_` also uses this file
     } else {
         held_ = signal;
     }
