@@ -29,13 +29,13 @@ namespace {
 // it would have tried go to threads of ours, except those of Pace::at_once.
 constexpr std::chrono::microseconds longest_tries(200);
 
-// A call that took longer has waited, or was interrupted.
+// A system call that takes longer than this has waited, or its thread was interrupted.
 constexpr std::chrono::microseconds longest_call(200);
 
-// To copy so much takes some ten microseconds: what is larger is left to others.
+// The most bytes that the submitting thread copies itself, which takes some ten microseconds.
 constexpr std::size_t most_inside = std::size_t{256} * 1024;
 
-// Where there is no descriptor for waking a thread that waits in the kernel.
+// For how long a thread waits in the kernel if there is no descriptor to wake it by.
 constexpr Timeout::value_type unwakeable_wait = std::chrono::milliseconds(10);
 
 void add(std::atomic<std::uint64_t>& count, std::uint64_t number = 1) noexcept {
@@ -44,7 +44,8 @@ void add(std::atomic<std::uint64_t>& count, std::uint64_t number = 1) noexcept {
 
 bool wants_no_wait(const Request& request) noexcept { return (request.rw_flags & RWF_NOWAIT) != 0; }
 
-// An attempt signals its eventfd even if it is refused: that must not be one of the program's.
+// Kernel AIO signals a request's eventfd even if it refuses the request. So a request whose eventfd
+// is the program's must not be tried.
 bool may_be_tried(const Request& request) noexcept {
     return request.eventfd < 0 || request.signals_only_later;
 }
@@ -53,13 +54,13 @@ bool may_wait_for_disk(const Request* request) noexcept {
     return request->is_direct && !wants_no_wait(*request);
 }
 
-// Whether kernel AIO refused an attempt since it would have waited.
+// Whether kernel AIO refused a try because the request would have waited.
 bool is_refusal(const Completion& completion) noexcept {
     return completion.request->is_tried &&
            (completion.result == -EAGAIN || completion.result == -EOPNOTSUPP);
 }
 
-// Whether it is a file for which somebody may have to be asked who does not answer.
+// Whether the kernel may have to ask a server for the file, which may not answer.
 bool may_have_server(int fd, const FileStatus& status) noexcept {
     const bool has_file_system =
         status.error == 0 && (status.type == S_IFREG || status.type == S_IFDIR);
@@ -71,8 +72,8 @@ bool may_have_server(int fd, const FileStatus& status) noexcept {
            fcntl(fd, F_GET_SEALS) < 0;
 }
 
-// Whether the file ends where a read that was told not to wait came to its end; else more of it is
-// there, but not cached.
+// Whether the file ends at `offset`, where a read that was told not to wait has stopped. If not,
+// the file goes on there, but is not cached.
 bool ends_at(int fd, std::uint64_t offset) noexcept {
     char byte = 0;
     const OperationData look{
@@ -80,8 +81,8 @@ bool ends_at(int fd, std::uint64_t offset) noexcept {
     return carry_out(look, fd, false, RWF_NOWAIT) == 0;
 }
 
-// Whether a transfer that was told not to wait has left out what is there, but not cached. A stream
-// has no end to look for, and a look would take what comes next.
+// Whether a transfer that was told not to wait has stopped at data that is not cached. A stream is
+// not asked: it has no end to look for, and the look would take its next byte.
 bool is_cut_short(const Request& request, std::int64_t result) noexcept {
     const auto count = static_cast<std::size_t>(result);
     return count < size_of(request) && !is_stream(request.fd) &&
@@ -161,8 +162,8 @@ void AutoEngine::plan(std::span<Request* const> requests,
     }
 }
 
-// A file's server may be asked whether it is ready, and not answer. Kernel AIO's poll of a signalfd
-// never completes.
+// A poll of a file with a server may ask the server, which may not answer. A poll of a signalfd by
+// kernel AIO never completes.
 void AutoEngine::plan_poll(Request& request) noexcept {
     const auto status = status_of(request.fd);
     if (status.error == 0 && status.type == 0 && is_signalfd(request.fd)) {
@@ -177,7 +178,7 @@ void AutoEngine::plan_poll(Request& request) noexcept {
     send_to_kernel(request, Reason::other);
 }
 
-// What kernel AIO syncs takes a thread of the kernel's, which all processes share.
+// A sync by kernel AIO takes one of the kernel's threads, which all processes share.
 void AutoEngine::plan_sync(Request& request) noexcept {
     if (may_have_server(request.fd, status_of(request.fd))) {
         route_blocking(request, Reason::other);
@@ -201,7 +202,7 @@ void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) no
     }
     switch (look.access) {
         case FileFacts::Access::bad:
-            send_inside(request, Pace::at_once);  // where it is refused
+            send_inside(request, Pace::at_once);  // fails there
             break;
         case FileFacts::Access::memory:
             // Only a thread can have, or be refused, a priority. A write waits for the file's lock,
@@ -288,7 +289,7 @@ void AutoEngine::send_inside(Request& request, Pace pace) noexcept {
     request.pace = pace;
 }
 
-// For what kernel AIO does without waiting.
+// Sends a request that kernel AIO can take without waiting.
 void AutoEngine::send_to_kernel(Request& request, Reason otherwise) noexcept {
     if (open_aio() != nullptr) {
         request.route = Route::aio;
@@ -313,7 +314,7 @@ void AutoEngine::send_to_workers(Request& request, Reason reason, bool is_brief)
     request.reason = reason;
 }
 
-// To io_uring where there is one.
+// Sends a request that may block to io_uring or, if that is not available, to a worker.
 void AutoEngine::route_blocking(Request& request, Reason reason) noexcept {
     if (has_uring()) {
         send_to_reactor(request, reason);
@@ -322,7 +323,8 @@ void AutoEngine::route_blocking(Request& request, Reason reason) noexcept {
     }
 }
 
-// With the first request for it. A thread that waits meanwhile did not know of it, and looks again.
+// Called with the first request for kernel AIO. A thread that already waits does not know of kernel
+// AIO's completions, so it is woken and looks again.
 AioEngine* AutoEngine::open_aio() noexcept {
     if (has_tried_aio_) {
         return aio();
@@ -354,8 +356,8 @@ bool AutoEngine::is_worth_trying(const Request& request) noexcept {
            !request.at_position && size_of(request) <= most_inside;
 }
 
-// Whether reading the file inside a call is as safe as it was. The page cache is told not to wait,
-// but a direct read would.
+// Whether the file behind the number can still be read without waiting. A read through the page
+// cache is told not to wait, but a direct read would wait.
 bool AutoEngine::is_still(HotFiles::Memory memory, int fd) noexcept {
     if (memory == HotFiles::Memory::file_system) {
         return fcntl(fd, F_GET_SEALS) >= 0;
@@ -391,8 +393,8 @@ std::optional<std::int64_t> AutoEngine::try_at_once(
     return result;
 }
 
-// A miss that took long has waited for metadata. A hit that took long was interrupted: it has all
-// that it needs in memory.
+// A miss that took long has waited for metadata. A hit is not counted: all that it needs is in
+// memory, so if it took long, its thread was interrupted.
 void AutoEngine::note_slow_miss(Clock::duration time) noexcept {
     if (time > longest_call) {
         facts_.note_wait();
@@ -413,7 +415,7 @@ Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
     return {.taken = progress.taken, .error = progress.taken == 0 ? progress.error : 0};
 }
 
-// With the next request. False if it is not taken, or one before it.
+// Goes on with the next request. False if this request, or one before it, is not taken.
 bool AutoEngine::go_on(Progress& progress) noexcept {
     auto& request = *progress.requests[progress.end];
     switch (const auto attempt = try_next(progress); attempt.verdict) {
@@ -445,8 +447,9 @@ bool AutoEngine::go_on(Progress& progress) noexcept {
     return true;
 }
 
-// Stops at the first request that is not taken: of those after it nothing may be done. A read that
-// was tried and is not reported has done nothing, unless it was of a stream.
+// Tries the next request. No request may have an effect if one before it is not taken. So requests
+// that have effects are tried only after all before them were handed over. A read has no effect if
+// its result is dropped, unless it is of a stream.
 AutoEngine::Attempt AutoEngine::try_next(Progress& progress) noexcept {
     auto& request = *progress.requests[progress.end];
     if (request.opcode == Opcode::call) {
@@ -467,7 +470,7 @@ AutoEngine::Attempt AutoEngine::try_next(Progress& progress) noexcept {
     return try_inside(progress, chance);
 }
 
-// False if they were not all taken.
+// Hands over the requests that wait. False if not all of them were taken.
 bool AutoEngine::hand_over_waiting(Progress& progress) noexcept {
     if (progress.end != progress.taken) {
         const auto submission =
@@ -598,7 +601,7 @@ void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
     engine::finish_inside(pool_.completions(), request, result);
 }
 
-// All of them to kernel AIO, or all to threads of ours.
+// Hands over requests that all go to kernel AIO, or all to our threads.
 Submission AutoEngine::hand_over(std::span<Request* const> requests) noexcept {
     for (const auto* request : requests) {
         note_way(*request, false);
@@ -607,15 +610,15 @@ Submission AutoEngine::hand_over(std::span<Request* const> requests) noexcept {
                                                  : submit_to_threads(requests);
 }
 
-// How often this thread has waited.
+// How often the calling thread has waited so far.
 long waits_of_this_thread() noexcept {
     rusage usage{};
     getrusage(RUSAGE_THREAD, &usage);
     return usage.ru_nvcsw;
 }
 
-// Direct reads in small groups, until one of them waited: what is left then goes to threads of
-// ours.
+// Submits direct reads in small groups. After a group whose submission waited, the rest go to our
+// threads.
 Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noexcept {
     Submission submission;
     while (submission.taken < requests.size()) {
@@ -659,8 +662,9 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
     return submission;
 }
 
-// Gives the reads that kernel AIO has refused to threads of ours, now: once submit() returns, the
-// program may close the file. Other completions that are met on the way go to the queue.
+// Gives the reads that kernel AIO has refused to our threads. This must happen before submit()
+// returns, because the program may close the file after that. Other completions that are found
+// meanwhile go to the queue.
 void AutoEngine::take_refusals() noexcept {
     std::array<Completion, 2 * disk_batch_size> completions;
     std::size_t count = 0;
@@ -682,7 +686,7 @@ void AutoEngine::take_refusals() noexcept {
             }
             auto& request = *completion.request;
             if (request.eventfd >= 0) {
-                // who heard of the refusal may have looked in vain
+                // a thread may have been woken by the refusal and found no completion
                 pool_.completions().push_and_signal(request, completion.result);
             } else {
                 pool_.completions().push(request, completion.result);
@@ -699,7 +703,7 @@ void AutoEngine::note_direct_waits(std::span<Request* const> requests) noexcept 
 }
 
 Submission AutoEngine::submit_to_threads(std::span<Request* const> requests) noexcept {
-    // Each is counted when it is taken, for it may be over when the call returns.
+    // Each request is counted when it is taken: when submit() returns, it may be over already.
     std::uint64_t to_workers = 0;
     std::array<std::uint64_t, std::tuple_size_v<decltype(by_reason_)>> reasons{};
     const auto count = [&](const Request& request) {
@@ -709,7 +713,7 @@ Submission AutoEngine::submit_to_threads(std::span<Request* const> requests) noe
         }
         ++reasons[static_cast<std::size_t>(request.reason)];
     };
-    // by reference: to copy it would take memory
+    // by reference: a copy would need memory
     const auto submission = pool_.submit(requests, std::ref(count));
     add(by_workers_, to_workers);
     add(by_reactor_, submission.taken - to_workers);
@@ -747,13 +751,13 @@ std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
         return is_refusal(completion) && goes_another_way(completion);
     });
     const auto left = count + by_kernel.size() - gone.size();
-    // if none is left to give out, there may be more all the same
+    // if all of these went another way, the ring may have others
     return left == 0 && !gone.empty() ? reap(completions) : left;
 }
 
-// Hands a read that kernel AIO has refused to threads of ours. False if that fails: then the
-// completion has the error. A read of several extents may be refused only after submit() has
-// returned, and its number may be another file's by then: that one is not read.
+// Hands a read that kernel AIO has refused to our threads. False if that fails: then the completion
+// has the error. A read of several extents may be refused after submit() has returned. The number
+// may belong to another file by then: such a read fails.
 bool AutoEngine::goes_another_way(Completion& completion) noexcept {
     auto& request = *completion.request;
     Request* const single = &request;
@@ -773,7 +777,7 @@ bool AutoEngine::goes_another_way(Completion& completion) noexcept {
     return submission.taken == 1;
 }
 
-// Both tickets in one: that of the queue has 32 bits.
+// Puts kernel AIO's ticket and the queue's into one: the queue's has 32 bits.
 Engine::Ticket AutoEngine::ticket() noexcept {
     auto* kernel = aio();
     const auto of_aio = kernel != nullptr ? kernel->ticket() : 0;
@@ -800,7 +804,8 @@ int AutoEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     if (!pool_.completions().listen(of_queue, *kernel)) {
         return 0;
     }
-    // If the waker has gone off, and was taken, in between, the ticket is no longer good.
+    // If the waker's event came and was taken meanwhile, the ticket is out of date, and wait()
+    // returns at once.
     const int status = kernel->wait(of_aio, timeout);
     pool_.completions().stop_listening();
     return status;
@@ -824,7 +829,7 @@ CancelAnswer AutoEngine::post_cancellation_if_endless(Request& request) noexcept
     return is_ours ? pool_.post_cancellation_if_endless(request) : post_cancellation(request);
 }
 
-// Only threads of ours answer later.
+// Only our threads answer a cancellation later; kernel AIO answers at once.
 CancelAnswer AutoEngine::wait_for_answer(Request& request, std::uint32_t flight,
                                          std::chrono::nanoseconds time) noexcept {
     return pool_.wait_for_answer(request, flight, time);

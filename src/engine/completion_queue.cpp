@@ -34,7 +34,7 @@ void CompletionQueue::add(Request& request, std::int64_t result) noexcept {
 }
 
 std::size_t CompletionQueue::reap(std::span<Completion> completions) noexcept {
-    // Whoever was told of a completion, by an eventfd or a wait, sees it counted.
+    // A thread that was told of a completion, by an eventfd or by wait(), sees it counted.
     if (count_.load(std::memory_order_acquire) == 0) {
         return 0;
     }
@@ -55,8 +55,8 @@ std::size_t CompletionQueue::reap(std::span<Completion> completions) noexcept {
     return count;
 }
 
-// With the lock held. Sequentially consistent, as is what a sleeper does: either it sees the
-// change, or it is seen.
+// With the lock held. Both this and the steps of a thread that goes to sleep are sequentially
+// consistent: either that thread sees the change, or this function sees the sleeper and wakes it.
 void CompletionQueue::note_change() noexcept {
     changes_.fetch_add(1);
     if (sleepers_.load() != 0) {

@@ -34,7 +34,7 @@ bool are_same_file(pid_t left_thread, int left, pid_t right_thread, int right) n
     return syscall(__NR_kcmp, left_thread, right_thread, KCMP_FILE, left, right) == 0;
 }
 
-// Waits for nobody. Files with no device of their own, as terminals, count as one together.
+// Does not wait. Files without a device, such as terminals, count as one device together.
 std::uint64_t device_of(int fd) noexcept {
     constexpr std::uint64_t of_streams = 1;
     struct statx status{};
@@ -99,7 +99,8 @@ void DescriptorTable::close() noexcept {
     returns_.reset();
 }
 
-// Those that nobody uses any more are gone; the others are their users'.
+// Empties the list of the files underway. Deletes those without users; the users of the others
+// delete them later.
 void DescriptorTable::forget_underway() noexcept {
     while (first_underway_ != nullptr) {
         if (auto* file = next_underway(); file->users == 0) {
@@ -127,7 +128,7 @@ int DescriptorTable::open_sockets() noexcept {
     if (setsockopt(ends[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) {
         return errno;
     }
-    // A program that closes all numbers has closed this one, too.
+    // A program that closes all numbers has closed the eventfd, too.
     if (check_eventfd(wake_.get()) != 0) {
         {
             const ForkBarrier barrier;
@@ -155,7 +156,7 @@ bool DescriptorTable::open_private_table() noexcept {
     if (std::ranges::min(own) <= STDERR_FILENO || !enter_empty_table(own)) {
         return false;
     }
-    // What anybody prints in our threads must not land in somebody's file.
+    // If code in our threads prints something, it must not go to a file of the program.
     for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
         dup2(far_number_, standard);
     }
@@ -245,8 +246,8 @@ std::size_t DescriptorTable::hold_in_one_message(std::span<Request* const> reque
     return is_ones ? hold_in_two_messages(requests.first(taken), error) : 0;
 }
 
-// One of the files is what can't be sent, as an io_uring's, or was closed just now: those before it
-// are taken.
+// Called if one of the files can't be sent, as that of an io_uring, or was closed just now. Sends
+// the files of the requests before that one.
 std::size_t DescriptorTable::hold_in_two_messages(std::span<Request* const> requests,
                                                   int& error) noexcept {
     if (requests.size() < 2) {
@@ -311,19 +312,20 @@ int DescriptorTable::hold(Parcel& parcel, int number, std::size_t place, FileRef
     return 0;
 }
 
-// What was held for a message that was not sent.
+// Releases the files that were held for a message that was not sent.
 void DescriptorTable::release_files(Request& request) noexcept {
     for (auto* file :
          {std::exchange(request.file, nullptr), std::exchange(request.second_file, nullptr),
           std::exchange(request.signal_file, nullptr)}) {
-        // one that has arrived has other users
+        // a file that has arrived has other users, so this one was never sent
         if (file != nullptr && release(file)) {
             delete file;
         }
     }
 }
 
-// `last` is what was found for the request before.
+// Finds the FileRef of a number whose file has arrived, if it is still the same file. `last` is the
+// one that was found for the request before.
 FileRef* DescriptorTable::find_recent(int number, FileRef*& last) const noexcept {
     if (number < 0 || (last != nullptr && last->number == number)) {
         return number < 0 ? nullptr : last;
@@ -335,8 +337,9 @@ FileRef* DescriptorTable::find_recent(int number, FileRef*& last) const noexcept
     return last;
 }
 
-// What is underway is sent again for each request, for nobody can tell yet that it is the same. If
-// that takes up half of the numbers that there are, it has to arrive first.
+// Whether files that are underway have to arrive before more are sent. As long as a file is
+// underway, it is sent again for each request, because it can't be compared yet. This must not use
+// up more than half of the numbers that the limit allows.
 bool DescriptorTable::is_crowded() const noexcept {
     constexpr std::size_t always_enough = 128;
     rlimit limit{};
@@ -413,7 +416,7 @@ void DescriptorTable::receive() noexcept {
     }
 }
 
-// To receive and to list is one step to a fork.
+// Receives files and lists them under one barrier, so that no fork comes in between.
 bool DescriptorTable::receive_listed(std::uint64_t number, Arrivals& arrivals) noexcept {
     const ForkBarrier barrier;
     if (!take_next(arrivals)) {
@@ -433,17 +436,17 @@ bool DescriptorTable::receive_listed(std::uint64_t number, Arrivals& arrivals) n
 }
 
 void DescriptorTable::accept(std::uint64_t number, const Arrivals& arrivals) noexcept {
-    // A message before it can only be lost if somebody was given the receiving end.
+    // A message before this one can be lost only if other code got hold of the receiving end.
     while (first_underway_ != nullptr && first_underway_->message < number) {
         arrive(next_underway(), -1);
     }
     for (std::size_t i = 0; first_underway_ != nullptr && first_underway_->message == number; ++i) {
-        // a message with fewer files than were sent: our table had no room for the others
+        // if fewer files arrived than were sent, the table had no room for the others
         arrive(next_underway(), i < arrivals.count ? arrivals.fds[i] : -1);
     }
 }
 
-// Without receiving the files in it.
+// Looks at the next message without receiving its files.
 DescriptorTable::NextMessage DescriptorTable::look_at_next(std::uint64_t& number) noexcept {
     Seal seal;
     iovec part{.iov_base = &seal, .iov_len = sizeof seal};
@@ -456,7 +459,7 @@ DescriptorTable::NextMessage DescriptorTable::look_at_next(std::uint64_t& number
     const auto size = recvmsg(far_number_, &message, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
     receive_error_ = size < 0 && errno != EAGAIN ? errno : 0;
     if (size < 0 || message.msg_controllen == 0) {
-        return NextMessage::none;  // or the end, if somebody has shut it down
+        return NextMessage::none;  // also if other code has shut down the socket
     }
     number = seal.number;
     const bool is_whole = static_cast<std::size_t>(size) == sizeof seal;
@@ -475,7 +478,8 @@ bool DescriptorTable::is_ours(const msghdr& message, const Seal& seal) const noe
            seal.number >= first_underway_->message && seal.number <= sent_;
 }
 
-// In the program's table it is not ours to say.
+// Whether our threads' table has room for the files of the message. Where our threads use the
+// program's table, its limit is the program's own affair.
 bool DescriptorTable::has_room_for(std::uint64_t number) const noexcept {
     constexpr std::size_t ours = 32;  // rings, sockets and the like, and what watches polls
     const auto taken = in_table_ + closing_;
@@ -516,13 +520,13 @@ bool DescriptorTable::take_next(Arrivals& arrivals) noexcept {
     return true;
 }
 
-// The kernel lets go of its files.
+// Drops the next message. The kernel closes its files.
 void DescriptorTable::drop_next() noexcept {
     msghdr message{};
     recvmsg(far_number_, &message, MSG_DONTWAIT);
 }
 
-// There is one, and it is no longer.
+// Takes the first file off the list of the files underway, which must not be empty.
 FileRef* DescriptorTable::next_underway() noexcept {
     auto* file = first_underway_;
     first_underway_ = std::exchange(file->next, nullptr);
@@ -559,7 +563,8 @@ void DescriptorTable::arrive(FileRef* file, int fd) noexcept {
     }
 }
 
-// Whether it is the same open file, where kcmp(2) did not tell, and closing the copy does nothing.
+// Whether `fd` is a copy of the same open file that can be closed without any effect. Asked where
+// kcmp(2) could not tell.
 bool DescriptorTable::is_copy(const FileRef* file, int fd) noexcept {
     constexpr int dupfd_query = 1027;  // F_DUPFD_QUERY of Linux 6.10
     return fcntl(fd, dupfd_query, file->fd) == 1 && closing_of(fd) == Closing::at_once;

@@ -51,7 +51,7 @@ bool DeviceQueues::enter(Request& request, std::uint64_t device) noexcept {
     return false;
 }
 
-// What has no file has a path, and the turn of the client's file 0.
+// A request without a file is one for a path: it has the turn of the client's file 0.
 std::uint8_t DeviceQueues::turn_of(const Request& request) noexcept {
     const auto number = [](unsigned& place, unsigned& seen) {
         if (place == 0) {
@@ -76,7 +76,7 @@ Request* DeviceQueues::take_next(Device& device) noexcept {
     do {
         device.client = (device.client + 1) % clients;
     } while (files_of(device.client) == 0);
-    // the next file after the last, of those that have something
+    // the next file, after the one whose turn it was last, that has waiting requests
     auto& file = device.file[device.client];
     const unsigned filled = files_of(device.client);
     const unsigned after_last = filled >> (file + 1U);
@@ -91,7 +91,7 @@ Request* DeviceQueues::take_next(Device& device) noexcept {
     return next;
 }
 
-// A device has requests that wait only while others are at work.
+// Requests of a device wait only while others of that device are at work.
 Request* DeviceQueues::leave(int place) noexcept {
     auto& device = devices_[static_cast<std::size_t>(place)];
     auto* next = take_next(device);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel makes no table without copies of the lowest numbers, a word's bits of them
-// (NR_OPEN_DEFAULT), and each copy has to be closed. What is to be kept and is not among them is
-// fetched with pidfd_getfd(2); where a sandbox refuses that, all up to it is copied.
+// The kernel makes no table without copies of the lowest numbers, as many as a word has bits
+// (NR_OPEN_DEFAULT), and each of these copies has to be closed. A descriptor that is kept and is
+// not among them is fetched with pidfd_getfd(2). Where a sandbox refuses that, all numbers up to it
+// are copied.
 #include "engine/empty_table.hpp"
 
 #include <fcntl.h>
@@ -36,7 +37,8 @@ int copy_table(int first_not_copied) noexcept {
 #endif
 }
 
-// The file that the first thread of the process has by this number: a new descriptor, or -1.
+// Makes a new descriptor of the file that the process's first thread has under this number. Returns
+// it, or -1.
 int fetch(int number) noexcept {
 #if defined(__NR_pidfd_open) && defined(__NR_pidfd_getfd)
     const auto process = static_cast<int>(syscall(__NR_pidfd_open, getpid(), 0));
@@ -61,8 +63,8 @@ bool are_same_inode(int left, int right) noexcept {
            one.st_ino == other.st_ino;
 }
 
-// Whether fetch() works; not so in some sandboxes, nor where the first thread has ended, or has
-// another table than the calling one.
+// Whether fetch() works. It fails in some sandboxes, and if the first thread of the process has
+// ended or has another table than the calling thread.
 bool can_fetch(int number) noexcept {
     rlimit limit{};
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || static_cast<rlim_t>(number) >= limit.rlim_cur) {
@@ -107,7 +109,8 @@ bool enter_empty_table(std::span<const int> kept) noexcept {
         return false;
     }
     for (int fd = 0; fd < copied; ++fd) {
-        // What another thread has opened since we looked stays: to close it might wait.
+        // A file that another thread has opened since we looked may stay open: to close it might
+        // wait.
         if (!is_kept(fd) && !may_flush(fd, mounts)) {
             close(fd);
         }

@@ -30,7 +30,8 @@ std::uint32_t wanted_events(const Request& request) noexcept {
     return is_read(request.opcode) ? EPOLLIN : EPOLLOUT;
 }
 
-// The submitter will read by the file's number, which the program may have given to another file.
+// Notes the file's identity: the submitter will read by the file's number, which the program may
+// have given to another file by then.
 void note_ready(Request& request) noexcept {
     request.is_ready = true;
     request.ready_file = status_of(request.file->fd).identity;
@@ -72,7 +73,7 @@ void EpollReactor::begin_all() noexcept {
 void EpollReactor::begin(Request& request) noexcept {
     request.stream_place = StreamPlace::none;
     const int fd = request.file->fd;
-    // (These come where io_uring could not be opened after all.)
+    // Such requests come only if io_uring could not be opened after all.
     if (is_sync(request.opcode) || (transfers_data(request.opcode) && !is_stream(fd))) {
         send_to_worker(request);
         return;
@@ -96,8 +97,8 @@ void EpollReactor::begin(Request& request) noexcept {
     if (error != EPERM) {
         end(request, -error);
     } else if (request.opcode == Opcode::poll) {
-        // What can't be watched is always ready, or, as other engines say of it, can't be waited
-        // for.
+        // A file that can't be watched is either ready now or can't be waited for: then the poll
+        // fails with EINVAL, as it does in other engines.
         pollfd look{.fd = fd, .events = static_cast<short>(request.poll_events), .revents = 0};
         poll(&look, 1, 0);
         end(request, look.revents != 0 ? look.revents : -EINVAL);
@@ -182,7 +183,7 @@ void EpollReactor::cancel(Request& request) noexcept {
             watch_of(request)->behind(request).remove(request);
             break;
         case StreamPlace::over:
-            return;  // handle() tells
+            return;  // handle() completes the request
         case StreamPlace::none:
             owner_.not_cancelled(request);
             return;
@@ -278,7 +279,8 @@ void EpollReactor::look_for_unread() noexcept {
 
 void EpollReactor::send_to_worker(Request& request) noexcept { for_workers_.push_back(request); }
 
-// Where a transfer can't be tried, a worker sees whether the file still is ready, and makes it.
+// For a transfer that can't be tried: a worker checks whether the file is still ready, and makes
+// the transfer. Returns whether it is this request's turn.
 bool EpollReactor::has_turn(Request& request) noexcept {
     auto& watch = *watch_of(request);
     request.is_reactors = true;

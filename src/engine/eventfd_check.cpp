@@ -18,8 +18,8 @@ std::pair<dev_t, ino_t> identify(const struct stat& status) noexcept {
 
 }  // namespace
 
-// Eventfds have no file type, and with other files of that kind share an inode. Those refuse what
-// is written to them, so that to take one for an eventfd does no harm.
+// Eventfds have no file type, and share an inode with other files of no type. If such a file is
+// taken for an eventfd, this does no harm, because a write to it fails.
 int check_eventfd(int number) noexcept {
     static const auto known = [] {
         const UniqueFd fd(eventfd(0, EFD_CLOEXEC));

@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint16_t longest_pause = 128;
 constexpr std::uint16_t longest_direct_pause = 4096;
 
-// So many hits in a row, and the kernel is no longer asked before each read.
+// After so many hits in a row, the kernel is no longer asked before each read of the file.
 constexpr std::uint8_t hits_of_hot_file = 8;
 
 constexpr std::uint16_t proof_of_extents = 64;
@@ -74,7 +74,7 @@ FileFacts::File& FileFacts::file_at(int fd) noexcept {
     return files_[static_cast<std::size_t>(fd) % files_.size()];
 }
 
-// The facts of the file that the number is now.
+// Returns the facts of the file that the number belongs to now, and drops those of another file.
 FileFacts::File& FileFacts::renew(int fd, const FileIdentity& identity) noexcept {
     auto& file = file_at(fd);
     if (file.fd != fd || file.identity != identity) {
@@ -141,7 +141,8 @@ FileFacts::Advice FileFacts::advise_unsupported(int fd, const FileStatus& status
     return is_there ? Advice::reads_at_once : Advice::unsupported;
 }
 
-// Where the kernel can't tell: by what came of the file's reads before, or of other files'.
+// Advises where the kernel can't tell what is cached: by the results of earlier reads of the file,
+// or of other files on the device.
 FileFacts::Advice FileFacts::advise_by_pauses(int fd) noexcept {
     const auto& known = file_at(fd);
     if (known.fd == fd && known.pause.left == 0 && known.hits != 0) {

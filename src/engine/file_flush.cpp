@@ -17,8 +17,8 @@
 namespace engine {
 namespace {
 
-// Regular files of these are closed without a word to anybody. What is not here is suspected: fuse,
-// fuseblk and virtiofs ask a server, mqueue drops a registration.
+// File systems whose regular files have no `flush`. All others may have one: fuse, fuseblk and
+// virtiofs ask a server, mqueue drops a registration.
 constexpr std::array<std::string_view, 46> without_flush{
     "bcachefs", "bpf",      "btrfs",    "cgroup",     "cgroup2",   "configfs", "cramfs", "debugfs",
     "devpts",   "devtmpfs", "efivarfs", "erofs",      "exfat",     "ext2",     "ext3",   "ext4",
@@ -27,7 +27,8 @@ constexpr std::array<std::string_view, 46> without_flush{
     "reiserfs", "romfs",    "rootfs",   "securityfs", "selinuxfs", "squashfs", "sysfs",  "tmpfs",
     "tracefs",  "ubifs",    "udf",      "vfat",       "xfs",       "zfs"};
 
-// These write back what is dirty, and do nothing for a file that is open for reading.
+// File systems whose `flush` writes back dirty data, and does nothing for a file that is open only
+// for reading.
 constexpr std::array<std::string_view, 4> with_flush_of_writers{"nfs", "nfs4", "cifs", "smb3"};
 
 // Device drivers that have a flush which may wait.
@@ -44,7 +45,7 @@ Flush flush_of_type(std::string_view type) noexcept {
     return found != with_flush_of_writers.end() ? Flush::of_writers : Flush::always;
 }
 
-// Takes the next word, or for `end` all up to it, off the text.
+// Takes all text up to `end` off the front of the text, together with `end`.
 std::string_view take_until(std::string_view& text, std::string_view end) noexcept {
     const auto length = std::min(text.find(end), text.size());
     const auto taken = text.substr(0, length);
@@ -75,8 +76,8 @@ Mount parse(std::string_view line) noexcept {
     return mount;
 }
 
-// What an overlay file system shows is another file system's, which may be one that is mounted
-// here.
+// Whether close(2) may ask a server because of this file system. The files of an overlay belong to
+// another file system, which may be one that is mounted here.
 bool is_served_by_others(std::string_view type) noexcept {
     return type.starts_with("fuse") || type == "virtiofs" ||
            flush_of_type(type) == Flush::of_writers;
@@ -96,7 +97,8 @@ std::string text_of(int fd) {
     }
 }
 
-// Files that have a kind and a number for a name, such as "pidfd:[1]", are no file system's.
+// Whether the file belongs to no mounted file system: then its name is a kind and a number, such as
+// "pidfd:[1]".
 bool is_nameless(int fd) noexcept {
     std::array<char, 48> path{};
     std::snprintf(path.data(), path.size(), "/proc/thread-self/fd/%d", fd);

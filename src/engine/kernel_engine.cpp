@@ -33,17 +33,18 @@ bool may_be_interrupted(const Request& request) noexcept {
     return request.pace == Pace::unknown || is_sync(request.opcode);
 }
 
-// EINTR that nobody asked for. The kernel has signalled the request's eventfd: one of the program's
-// must not be signalled twice.
+// Whether the request failed with an EINTR of the file system and can be carried out again. The
+// kernel has already signalled the request's eventfd, and one of the program's must not be
+// signalled twice.
 bool is_interrupted(const Completion& completion) noexcept {
     const auto& request = *completion.request;
     return completion.result == -EINTR && !is_cancelled(request) &&
            (request.eventfd < 0 || !request.eventfd_may_block);
 }
 
-// Most go to kernel AIO, which can't do these: a transfer at the file's position; a transfer of a
-// stream with O_NONBLOCK that is to wait; a poll of a signalfd, which would never complete. It
-// ignores the offset in a pipe.
+// Most requests go to kernel AIO. It can't carry out a transfer at the file's position, nor a
+// transfer of a stream with O_NONBLOCK that has to wait; and a poll of a signalfd would never
+// complete. It ignores the offset of a transfer of a pipe.
 Route way_of(const Request& request) noexcept {
     if (request.opcode == Opcode::poll) {
         return is_signalfd(request.fd) ? Route::reactor : Route::aio;
@@ -65,9 +66,9 @@ Route way_of(const Request& request) noexcept {
 
 }  // namespace
 
-// The pool is joined at once: its descriptors, made later, could take the number of a file that the
-// program has closed while an operation on it was in flight. If there is no pool now, wait() and
-// submit() try again.
+// Joins the pool at once: if its descriptors were made later, they could get the number of a file
+// that the program has closed while an operation on it was in flight. If no pool can be made now,
+// wait() and submit() try again.
 KernelEngine::KernelEngine(unsigned max_requests) : aio_(max_requests), pool_(PoolKind::epoll) {
     int error = 0;
     pool_.join(error);
@@ -157,12 +158,12 @@ std::size_t KernelEngine::reap(std::span<Completion> completions) noexcept {
         return is_interrupted(completion) && asks_again(*completion.request);
     });
     const auto left = count + by_kernel.size() - gone.size();
-    // if none is left to give out, there may be more all the same
+    // if all of these went another way, the ring may have others
     return left == 0 && !gone.empty() ? reap(completions) : left;
 }
 
-// The file system was interrupted, as system calls are; a worker carries the request out from the
-// beginning. False if its number is another file's by now, or no thread can be had.
+// After an EINTR of the file system, has a worker carry out the request from the beginning. False
+// if the number belongs to another file by now, or no thread can be had.
 bool KernelEngine::asks_again(Request& request) noexcept {
     const auto identity = status_of(request.fd).identity;
     if (request.tried_file == FileIdentity{} || identity != request.tried_file) {
@@ -175,7 +176,7 @@ bool KernelEngine::asks_again(Request& request) noexcept {
     return submission.taken == 1;
 }
 
-// Both tickets in one: that of the queue has 32 bits.
+// Puts kernel AIO's ticket and the queue's into one: the queue's has 32 bits.
 Engine::Ticket KernelEngine::ticket() noexcept {
     return aio_.ticket() << 32U | static_cast<std::uint32_t>(pool_.completions().ticket());
 }
@@ -188,7 +189,7 @@ int KernelEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     int error = 0;
     const auto* pool = pool_.join(error);
     if (pool == nullptr) {
-        // nothing can wake this thread but the kernel
+        // only an event of kernel AIO can wake this thread
         timeout = std::min(timeout.value_or(unwakeable_wait), unwakeable_wait);
         return aio_.wait(of_aio, timeout) == EINTR ? EINTR : 0;
     }
@@ -220,7 +221,7 @@ CancelAnswer KernelEngine::post_cancellation_if_endless(Request& request) noexce
                                          : post_cancellation(request);
 }
 
-// Only threads of ours answer later.
+// Only our threads answer a cancellation later; kernel AIO answers at once.
 CancelAnswer KernelEngine::wait_for_answer(Request& request, std::uint32_t flight,
                                            std::chrono::nanoseconds time) noexcept {
     return pool_.wait_for_answer(request, flight, time);
