@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporary files and directories: those of tempfile, which never block the event loop."""
+"""Temporary files and directories as in tempfile, made and removed without blocking the loop."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ __all__ = ["NamedTemporaryFile", "TemporaryDirectory", "TemporaryFile"]
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_"
 
 
-# A new file or directory: its descriptor (None of a directory), and its path (None if it has no
-# name any more).
+# A new file or directory: its descriptor (None for a directory), and its path (None if it no longer
+# has a name).
 _Made: TypeAlias = tuple[Any, Any]
 
 
 async def _undo(context: Any, made: _Made, remove: str, remove_now: Callable[[Any], None]) -> None:
-    """Close and remove what nobody gets, also for a task that is cancelled."""
+    """Close and remove a new file that nobody receives, even in a cancelled task."""
     fd, path = made
     if fd is not None:
         _close_soon(fd)
@@ -66,7 +66,7 @@ async def _undo(context: Any, made: _Made, remove: str, remove_now: Callable[[An
 async def _carry_out(
     function: Callable[[], Awaitable[_Made]], undo: Callable[[_Made], Awaitable[None]]
 ) -> _Made:
-    """Return what function() has made. Cancelled meanwhile, that is undone in the end."""
+    """Return what function() has made. If the call is cancelled, undo it once it is made."""
     gate = new_gate()
     results: list[_Made] = []
     errors: list[Exception] = []
@@ -98,7 +98,7 @@ async def _carry_out(
 
 
 async def _temporary_directory(context: AIOContext) -> str | bytes:
-    """tempfile.gettempdir(), which tries the directories by writing to them."""
+    """Return tempfile.gettempdir(), without blocking: it tries directories by writing to them."""
     if _tempfile.tempdir is not None:
         return os.fspath(_tempfile.tempdir)
     ctx: Any = context
@@ -111,7 +111,7 @@ async def _temporary_directory(context: AIOContext) -> str | bytes:
 
 
 class _Names:
-    """Where a new file or directory goes, and which names it may have, as tempfile makes them."""
+    """The directory of a new file or directory, and random names for it, as in tempfile."""
 
     def __init__(
         self, suffix: str | bytes | None, prefix: str | bytes | None, directory: Path | None
@@ -129,7 +129,7 @@ class _Names:
         self._suffix = "" if suffix is None else suffix
 
     async def directory(self, context: AIOContext) -> Any:
-        """Return the directory, which stays the same when the working directory changes."""
+        """Return the directory as an absolute path."""
         found: Any = self._directory
         if found is None:
             found = await _temporary_directory(context)
@@ -141,9 +141,9 @@ class _Names:
         make: Callable[[Any], Any],
         undo: Callable[[_Made], Awaitable[None]],
     ) -> _Made:
-        """Return what make(path), a call of the context's, gives of a new path, and the path.
+        """Try make(path), a call of the context, with new paths; return its result and the path.
 
-        The loop's end cancels this. What has begun is waited for then, and undone.
+        If the loop ends, it cancels this; a call in progress is then awaited, and undone.
         """
         directory = await self.directory(context)
         convert = self._convert
@@ -166,11 +166,11 @@ class _Names:
         raise FileExistsError(errno.EEXIST, msg)
 
 
-# --- what is removed at the end
+# --- removal
 
 
 class _Removal:
-    """Removes a file once: when it is asked to, or when nobody has the file any more."""
+    """Removes a file once: when remove() is called, or when this object is dropped."""
 
     def __init__(self, context: AIOContext, path: Any) -> None:
         self._context: Any = context
@@ -179,7 +179,7 @@ class _Removal:
         self._is_done = False
 
     async def remove(self) -> None:
-        """Remove it, also for a task that is cancelled."""
+        """Remove the file, even if the task is cancelled."""
         if not self._is_done:
             self._is_done = True
             await complete(self._remove, self._unlink)
@@ -203,7 +203,7 @@ class _Removal:
             unlink(self._path)
 
     def remove_soon(self, getpid: Callable[[], int] = os.getpid) -> None:
-        """Remove it without waiting; in a child process, which has a copy of this object, don't."""
+        """Remove the file without waiting. Do nothing in a child process, which has a copy."""
         if self._is_done or self._pid != getpid():
             return
         self._is_done = True
@@ -274,7 +274,7 @@ class _NamedTextFile(TextFile):
 
 
 class _OpeningNamed(_Opening[Any]):
-    """Opens a file by a new name."""
+    """Opens a file under a new name."""
 
     _binary_type = _NamedFile
     _text_type = _NamedTextFile
@@ -336,7 +336,7 @@ class _TemporaryFile:
         await _undo(self._context, made, "_unlink", os.unlink)
 
     async def _open(self) -> Any:
-        opening, self._opening = self._opening, None  # which refers to this object
+        opening, self._opening = self._opening, None  # _opening refers to this object
         if opening is None:
             msg = "a temporary file is opened once"
             raise RuntimeError(msg)
@@ -438,7 +438,7 @@ def NamedTemporaryFile(  # noqa: N802
 
 
 class _TemporaryDirectory:
-    """A directory that is there for the time of an `async with`."""
+    """A directory that exists during an `async with` block."""
 
     def __init__(
         self, names: _Names, ignore_errors: bool, delete: bool, context: AIOContext | None
@@ -448,7 +448,7 @@ class _TemporaryDirectory:
         self._delete = delete
         self._given = context
         self._context: Any = None
-        self._pid = 0  # of the process that has it to remove
+        self._pid = 0  # the process that removes the directory
         self.name: Any = ""
 
     async def __aenter__(self) -> Any:
@@ -514,7 +514,7 @@ class _TemporaryDirectory:
 
 
 async def _remove_stubborn(context: Any, name: Any, ignore_errors: bool) -> None:
-    """Remove a tree, and what in it may not be removed before its mode is changed."""
+    """Remove a tree; change the modes of entries that can't be removed otherwise."""
     tried: set[Any] = set()
     while True:
         errors: dict[Any, OSError] = {}

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TextFile: str on top of a File, by the decoders, encoders and rules of the standard library.
+"""TextFile: reads and writes str by a File, with the standard library's decoders and encoders.
 
-Chunks of bytes are decoded whole; _TextBase, in C++, gives out the characters and finds the ends of
-lines. `_snapshot` has what tell() needs: the decoder's state before the chunk, and its bytes.
+A chunk of bytes is decoded as a whole. _TextBase, in C++, then answers reads from the decoded text,
+and finds the ends of lines. `_snapshot` is the decoder's state before the chunk, and the chunk's
+bytes: tell() needs both.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from ._core import AIOContext
 
-# What open()'s text files read at a time. Where a file is written as well, it stands where this
-# leaves it.
+# The chunk size of open()'s text files. It matters in a file that is also written: a write goes to
+# the end of the last chunk that was read.
 CHUNK_OF_BOTH = 8192
 
 _LINE_ENDS = {None: 0, "": 1, "\n": 0, "\r": 2, "\r\n": 3}
@@ -34,11 +35,11 @@ _MASK = (1 << 64) - 1
 def _pack(
     start: int, flags: int, nbytes: int = 0, used: int = 0, *, needs_end: bool = False
 ) -> int:
-    """Return a cookie: where to begin to decode and with which state of the decoder.
+    """Return tell()'s cookie: where to begin to decode, and with which state of the decoder.
 
-    Then decode nbytes, and the end of the file if needs_end, and leave out `used` characters.
-    Commonly all but `start` is 0, and the cookie a position in bytes. The state of some decoders
-    has more than 64 bits.
+    To reach the position, seek() decodes `nbytes` bytes from there, then the end of the file if
+    needs_end, and skips `used` characters. Mostly all but `start` is 0, and so the cookie is a
+    position in bytes. `flags` comes last: the state of some decoders has more than 64 bits.
     """
     return start | nbytes << 64 | used << 128 | int(needs_end) << 192 | flags << 193
 
@@ -95,7 +96,7 @@ class TextFile(_TextBase):
     def _make_encoder(self) -> Any:
         encoder: Any = codecs.getincrementalencoder(self._encoding_name)(self._errors)
         if self._file._is_seekable and self._file._offset != 0:
-            encoder.setstate(0)  # no mark at the start of what is not the start
+            encoder.setstate(0)  # no mark, for this is not the file's start
         self._encoder = encoder
         return encoder
 
@@ -114,7 +115,7 @@ class TextFile(_TextBase):
     # --- reading, in a turn of the file's
 
     async def _read_chunk(self) -> bool:
-        """Decode the next bytes in place of the text that there is. False at the end."""
+        """Replace the text with that of the next chunk. Return False at the end of the file."""
         decoder = self._decoder or self._make_decoder()
         data = await self._file._read_some(self._chunk)
         if self._file._is_seekable:
@@ -126,7 +127,7 @@ class TextFile(_TextBase):
     def _restore(
         self, text: str | None, position: int, snapshot: tuple[int, bytes] | None, pieces: list[str]
     ) -> None:
-        """After a failure: what was decoded since is there for the next call."""
+        """After a failure, put back the text that was decoded, for the next call."""
         rest = self._get_text()
         if rest is not text and pieces and rest is not None:
             head = "" if text is None else text[:position]
@@ -148,7 +149,7 @@ class TextFile(_TextBase):
             if size < 0:
                 data = await self._file._read_all()
                 decoder = self._decoder or self._make_decoder()
-                text: str = decoder.decode(data, True)  # first: if it fails, what is there stays
+                text: str = decoder.decode(data, True)  # a failure loses no text
                 result: str = self._take(-1) + text
                 self._fill(None)
                 self._snapshot = None
@@ -158,7 +159,7 @@ class TextFile(_TextBase):
             self._file._leave()
 
     async def _gather_text(self, limit: int, *, lines: bool) -> str:
-        """A line, or characters, over as many chunks as that takes."""
+        """Return a line, or up to `limit` characters, from as many chunks as needed."""
         text, position, snapshot = self._get_text(), self._position, self._snapshot
         self._bytes_since = snapshot[1] if snapshot is not None else b""
         pieces: list[str] = []
@@ -168,7 +169,7 @@ class TextFile(_TextBase):
                 asked = left if limit >= 0 else -1
                 is_split = lines and self._line_end == 3 and bool(pieces)
                 if is_split and pieces[-1].endswith("\r") and self._starts_with_newline():
-                    pieces.append(self._take(1))  # "\r\n" over the end of a chunk
+                    pieces.append(self._take(1))  # the end of a chunk splits "\r\n"
                     break
                 piece = self._take_line(asked) if lines else self._take(asked)
                 if piece:
@@ -339,7 +340,7 @@ class TextFile(_TextBase):
             self._decoder.setstate(saved)
 
     def _decode_prefix(self, flags: int, data: bytes) -> tuple[int, bytes, int]:
-        """How many characters they are, and the decoder's state behind them."""
+        """Return how many characters `data` decodes to, and the decoder's state after them."""
         self._decoder.setstate((b"", flags))
         count = len(self._decoder.decode(data))
         left, state = self._decoder.getstate()
@@ -358,7 +359,7 @@ class TextFile(_TextBase):
                 before = self._decode_prefix(flags, data[: guess - 1])
                 if before[0] < used:
                     return _pack(start + guess, state)
-        # the fewest bytes that give so many characters
+        # find the fewest bytes that decode to so many characters
         while low < high:
             middle = (low + high) // 2
             if self._decode_prefix(flags, data[:middle])[0] < used:
@@ -586,7 +587,7 @@ class TextFile(_TextBase):
 
 
 class _Detached:
-    """What a TextFile has beneath once detach() gave its file away."""
+    """Stands in for a TextFile's File after detach()."""
 
     def __getattr__(self, name: str) -> Any:
         msg = "underlying buffer has been detached"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole trees of directories, removed or copied to another file system, of any depth.
+"""Removes trees of directories of any depth, or copies them to another file system.
 
-A tree is walked from directory to directory by their descriptors, never by whole paths, so that it
-may be deeper than a path can be long, and that nobody can lead the walk astray by putting a
-symbolic link in its way. Only the lowest few directories are held open: a tree may be deeper than
-the limit on open files.
+A walk opens each directory relative to its parent's descriptor, never by its whole path. So a tree
+may be deeper than a path can be long, and nobody can misdirect the walk by putting a symbolic link
+in place of a directory. Only the lowest few directories are open at a time, because a tree may be
+deeper than the limit on open files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._core import _close_soon
 if TYPE_CHECKING:
     from ._core import _DirEntry
 
-# Directories of one walk that are open at the same time, and entries that are brought in one step.
+# How many directories of one walk are open at the same time; how many entries one step reads.
 _MOST_OPEN = 16
 _ENTRIES_PER_STEP = 1000
 
@@ -35,21 +35,21 @@ Handler: TypeAlias = Callable[[Any, Any, OSError], object]
 
 @dataclass(slots=True)
 class _Level:
-    """One of the directories above the lowest, or that itself."""
+    """One of the directories that the walk is in."""
 
     name: Any
-    fd: int  # -1: closed until the walk comes back
+    fd: int  # -1: closed until the walk returns to it
     identity: tuple[int, int]
     entries: Iterator[_DirEntry[Any]]
 
 
 class Descent:
-    """Where a walk stands: the directories from the top of the tree down to the lowest."""
+    """A walk: the directories that it is in, from the top of the tree to the lowest."""
 
     def __init__(self, context: Any, dir_fd: int | None, path: Any) -> None:
         self._context = context
         self._dir_fd = dir_fd
-        self._path = path  # of the top, as errors name it
+        self._path = path  # the path of the top, for errors
         self._levels: list[_Level] = []
 
     @property
@@ -59,7 +59,7 @@ class Descent:
 
     @property
     def fd(self) -> int | None:
-        """The lowest directory, or the one that the top is in."""
+        """The descriptor of the lowest directory; before enter(), of the one that the top is in."""
         return self._levels[-1].fd if self._levels else self._dir_fd
 
     def path(self, name: Any = None) -> Any:
@@ -70,7 +70,7 @@ class Descent:
         return os.path.join(self._path, *names) if names else self._path
 
     async def enter(self, name: Any, status: os.stat_result | None = None) -> bool:
-        """Go down to a directory. False if it is not the one that had the status."""
+        """Go down to a directory. Return False if it is no longer the one with this status."""
         fd = await self._context._open(name, _DIRECTORY, 0, self.fd)
         try:
             opened = await self._context._stat(fd)
@@ -86,7 +86,7 @@ class Descent:
         return True
 
     async def read_entries(self) -> None:
-        """Read what is in the lowest directory, for next_entry()."""
+        """Read the entries of the lowest directory, for next_entry()."""
         level = self._levels[-1]
         entries: list[_DirEntry[Any]] = []
         more: Any = None
@@ -120,7 +120,7 @@ class Descent:
         return left.name
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all descriptors."""
         for level in self._levels:
             self._close(level)
         self._levels = []
@@ -138,7 +138,7 @@ class Descent:
 async def remove_tree(
     context: Any, dir_fd: int | None, name: Any, path: Any, handle: Handler
 ) -> None:
-    """Remove a directory with all that is in it. `path` is what errors name it."""
+    """Remove a directory with all that is in it. Errors name it by `path`."""
     tree = Descent(context, dir_fd, path)
     try:
         await _enter_to_remove(context, tree, name, handle)
@@ -159,7 +159,7 @@ async def remove_tree(
 
 
 def _is_gone(error: OSError) -> bool:
-    """Somebody else was faster, which shutil.rmtree takes for done since Python 3.13."""
+    """Whether another program has removed it; no error in shutil.rmtree since Python 3.13."""
     return sys.version_info >= (3, 13) and isinstance(error, FileNotFoundError)
 
 
@@ -171,7 +171,7 @@ async def _enter_to_remove(context: Any, tree: Descent, name: Any, handle: Handl
         function = os.open
         is_link = stat.S_ISLNK(status.st_mode)
         if is_link:
-            await context._stat(name, tree.fd)  # a broken link can't be opened
+            await context._stat(name, tree.fd)  # raises if the link is broken, as opening it does
         else:
             is_link = not await tree.enter(name, status)
     except OSError as error:
@@ -195,7 +195,7 @@ async def _remove_emptied(context: Any, tree: Descent, handle: Handler) -> None:
         name = await tree.leave()
     except OSError as error:
         handle(os.open, tree.path(), error)
-        tree.close()  # there is no way on
+        tree.close()  # the walk can't go on
         return
     try:
         await context._rmdir(name, tree.fd)
@@ -218,7 +218,7 @@ class _Copies:
         self.errors: list[tuple[Any, Any, str]] = []
 
     def note(self, name: Any, error: Exception) -> None:
-        """Go on with the rest of the tree after an error."""
+        """Keep an error for the end, and go on with the rest of the tree."""
         if isinstance(error, shutil.Error):
             self.errors.extend(error.args[0])
         else:
@@ -252,7 +252,7 @@ class _Copies:
             await self._context._copy_status(name, target_name, self.source.fd, self.target.fd)
 
     async def copy_entry(self, name: Any, *, is_link: bool) -> None:
-        """Copy what is no directory."""
+        """Copy an entry that is no directory."""
         if is_link:
             with _named((self.source, name), (self.target, name)):
                 text = await self._context._readlink(name, self.source.fd)
@@ -266,9 +266,9 @@ class _Copies:
 
 
 class _named:  # noqa: N801 - read as a word of its `with`
-    """Has errors name whole paths instead of entries of directories."""
+    """Gives the OSErrors of its block whole paths instead of the names of entries."""
 
-    # of the walk and the entry's name: a path that is deep down takes long to write
+    # Takes the walk and the entry's name, because a long path takes time to put together.
     def __init__(
         self, place: tuple[Descent, Any], other: tuple[Descent, Any] | None = None
     ) -> None:
@@ -288,15 +288,15 @@ class _named:  # noqa: N801 - read as a word of its `with`
 
 
 def named_pipe(path: Any) -> shutil.SpecialFileError:
-    """Return the error for a named pipe, which is not opened: that waits for its other end."""
+    """Return the error for a named pipe. It is not opened, as that would wait for the other end."""
     return shutil.SpecialFileError(f"`{os.fspath(path)!s}` is a named pipe")
 
 
 async def copy_data(
     context: Any, source: Descent, name: Any, target: Descent, target_name: Any
 ) -> None:
-    """Copy the contents of a file: shutil.copyfile, of entries of two directories."""
-    # what is in a tree is what its directory says it is, or nothing
+    """Copy the contents of a file as shutil.copyfile does, between entries of two directories."""
+    # within a tree, fail if an entry has been replaced by a symbolic link
     link = os.O_NOFOLLOW if source.depth else 0
     with _named((source, name)):
         if stat.S_ISFIFO((await context._stat(name, source.fd, not link)).st_mode):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole files and many parts of files at the disk's speed, with and without an event loop.
 
-The requests are made by the extension, in C++ and without the GIL: as many in flight as the disk
-takes, past the page cache (O_DIRECT) where the data is not in it.
+The extension makes the requests, in C++ and without the GIL. It keeps as many in flight as the disk
+can use, and reads data that is not in the page cache with O_DIRECT.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Direct: TypeAlias = Literal["auto"] | bool
 
 _DIRECT_MODES: dict[object, int] = {False: 0, "auto": 1, True: 2}
 _PROGRESS_SECONDS = 0.1
-_DEPTH_OF_MANY = 64  # of small requests a disk takes more at a time
+_DEPTH_OF_MANY = 64  # a disk can use more small requests at a time
 REQUEST = 1 << 20  # bytes, unless the program says how many
 _LARGEST_OFFSET = (1 << 63) - 1
 
@@ -87,7 +87,7 @@ class ShortFileError(EOFError):
         self.transfer = transfer
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle: the arguments."""
+        """Return the arguments, for pickle."""
         return type(self), (*self.args, self.transfer)
 
 
@@ -231,7 +231,7 @@ def _checksum(
 
 
 def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> None:
-    """Read one chunk after the other: it is not known how many there are."""
+    """Hash a file of unknown size: read one chunk after the other to the end."""
     if stat.S_ISFIFO(source.kind):
         _wait_for_other_end(source.buffered, clock)
     position = 0
@@ -249,7 +249,7 @@ def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> N
 
 
 def _wait_for_other_end(fifo: int, clock: _Clock) -> None:
-    """Until somebody writes to the FIFO, or has: before, it would seem to be at its end."""
+    """Wait until another program opens the FIFO to write: before, reads return its end."""
     poll = select.poll()
     poll.register(fifo, select.POLLIN)
     while not poll.poll(100):
@@ -257,9 +257,9 @@ def _wait_for_other_end(fifo: int, clock: _Clock) -> None:
 
 
 def _hash_pieces(digest: hashlib._Hash, source: _Source, options: _Options, clock: _Clock) -> None:
-    """Hash what another thread reads, in order."""
+    """Hash, in order, the pieces that another thread reads."""
     request = options.chunk or 2 * REQUEST
-    # Larger than a request: each takes a change of threads.
+    # Pieces are larger than requests, because each piece costs a switch of threads.
     unit = whole_pages(min(max(request, 4 * REQUEST), 1 << 26))
     count = -(-request * (options.depth or 16) // unit) + 4
     count = min(count, -(-source.size // unit), 1024)
@@ -335,7 +335,7 @@ async def acopy(
 
 
 async def copy_contents(source: str, target: str, *, direct: Direct, durable: bool) -> Transfer:
-    """As acopy, without modes, times and attributes, as shutil.copyfile. For linux_aio.fsspec."""
+    """Copy as acopy, but no mode, times or attributes: shutil.copyfile. For linux_aio.fsspec."""
     options = _Options(direct, None, None)
 
     def work(check: Callable[[], None], _: Progress | None) -> Transfer:
@@ -415,12 +415,12 @@ def _copy_data(
     return replace(transfer, nbytes=size, direct=transfer.direct or copier.wrote_direct)
 
 
-# Below this a direct copy gains nothing.
+# A smaller file is not copied faster by direct I/O.
 _LEAST_DIRECT_COPY = 1 << 22
 
 
 def _copy_to_the_end(source: _Source, new: _copying.NewFile, clock: _Clock) -> Transfer:
-    """Copy a file that does not tell its size, as those of /proc; or that is empty."""
+    """Copy a file without a size, such as those of /proc, or an empty file."""
     position = 0
     while data := os.pread(source.buffered, 1 << 20, position):
         while data:
@@ -522,7 +522,7 @@ async def read_many(
 
 @dataclass(slots=True)
 class _Group:
-    """Ranges that are read together."""
+    """Ranges that are read together, as one piece of the file."""
 
     offset: int
     window: int
@@ -531,7 +531,7 @@ class _Group:
     left: int = 0  # parts that the program has not taken
 
     def pages(self) -> tuple[int, int]:
-        """The offset and the length of the whole pages that it lies in."""
+        """Return the offset and length of the whole pages that the group lies in."""
         if self.length == 0:
             return self.offset, 0
         start = self.offset - self.offset % mmap.PAGESIZE
@@ -539,19 +539,19 @@ class _Group:
         return start, min(length, _LARGEST_OFFSET - start)
 
 
-# In order, a range is only merged with others that the program takes soon.
+# With ordered=True, only so many ranges, which the program takes soon, are merged with each other.
 _WINDOW_RANGES = 1024
 
 
 def _merge(
     ranges: list[tuple[int, int]], max_gap: int, max_merge: int, memory: int, ordered: bool
 ) -> tuple[list[_Group], deque[int]]:
-    """Return the groups in the order in which they are to be read, and where each window ends."""
+    """Return the groups in the order in which to read them, and the end of each window."""
     if max_gap < 0 or max_merge < 0:
         raise ValueError("max_gap and max_merge must not be negative")
     if memory <= 0:
         raise ValueError("memory must be positive")
-    # Python's own integers: those of NumPy have their limits
+    # convert to Python's integers, since NumPy's can overflow
     ranges = [(operator.index(offset), operator.index(length)) for offset, length in ranges]
     for offset, length in ranges:
         if offset < 0 or length < 0:
@@ -560,7 +560,7 @@ def _merge(
             raise ValueError(f"no file is so long: ({offset}, {length})")
     ends: deque[int] = deque()
     if not ordered:
-        # not of the window that the program waits for: it can take any
+        # all in window 1, while the program waits for window 0: so the memory limit applies to all
         return _merge_window(ranges, range(len(ranges)), 1, max_gap, max_merge), ends
     groups: list[_Group] = []
     first = 0
@@ -578,7 +578,7 @@ def _merge_window(
     ranges: list[tuple[int, int]], indices: range, window: int, max_gap: int, max_merge: int
 ) -> list[_Group]:
     groups: list[_Group] = []
-    first = size = reach = limit = -1  # of the group: its offset, length, and how far others may be
+    first = size = reach = limit = -1  # the group's offset and length; bounds of more ranges
     parts: list[tuple[int, int, int]] = []
     for index in sorted(indices, key=ranges.__getitem__):
         offset, length = ranges[index]
@@ -596,7 +596,7 @@ def _merge_window(
     return groups
 
 
-# --- what all have in common
+# --- common to all transfers
 
 
 class _Options:
@@ -619,7 +619,7 @@ class _Options:
 
 
 def _positive(value: int | None, name: str) -> int:
-    """The value, or 0 for None."""
+    """Return the value, or 0 for None. ValueError if it is not positive."""
     if value is None:
         return 0
     number = operator.index(value)
@@ -656,7 +656,7 @@ class _Clock:
         return time.monotonic() - self._began
 
     def silent(self) -> _Clock:
-        """Another, that only asks whether to go on."""
+        """Return a clock that reports no progress, and only checks whether to go on."""
         return _Clock(None, self._check)
 
     def finish(self, done: int) -> None:
@@ -664,7 +664,7 @@ class _Clock:
             self._progress(done, self.total)
 
     def transfer(self, answer: tuple[Any, ...], source: _Source) -> tuple[Transfer, bool]:
-        """What the extension says, and whether it met the end of the file; or raise its error."""
+        """Return the result, and whether the end of the file was met; or raise the error."""
         if len(answer) == 2:
             error, offset = answer
             raise source.error(error, f"reading at offset {offset}")
@@ -674,21 +674,21 @@ class _Clock:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A file that is open for reading: in two ways, where that is possible."""
+    """A file that is open for reading: with and without O_DIRECT, if both are possible."""
 
     name: str
     path: StrOrBytesPath | None
-    kind: int  # the mode of stat
+    kind: int  # st_mode
     size: int
     buffered: int
     direct: int  # -1: not open for direct I/O
 
     def fds(self) -> tuple[int, int]:
-        """For the extension's functions."""
+        """Return both descriptors, for the extension's functions."""
         return self.buffered, self.direct
 
     def check_offsets(self) -> None:
-        """Raise an OSError for a pipe, socket or terminal, which has none."""
+        """Raise an OSError for a pipe, socket or terminal, which has no offsets."""
         os.lseek(self.buffered if self.buffered >= 0 else self.direct, 0, os.SEEK_CUR)
 
     def error(self, number: int, action: str) -> OSError:
@@ -702,7 +702,7 @@ class _Source:
 
 @contextlib.contextmanager
 def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
-    """Open the file, or take what the program has open, and open it for direct I/O as well."""
+    """Open the file, or use the program's descriptor, and open it for direct I/O, too."""
     with contextlib.ExitStack() as stack:
         path: StrOrBytesPath | None = None
         if isinstance(file, int):
@@ -732,8 +732,8 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
 
 
 def _open_path(path: StrOrBytesPath) -> int:
-    # O_NONBLOCK: a FIFO that nobody writes to is opened all the same. With a lease of somebody
-    # else's on the file it is EWOULDBLOCK, and to be waited for.
+    # With O_NONBLOCK, opening a FIFO does not wait for a writer. If another process has a lease on
+    # the file, it fails with EWOULDBLOCK, and the second open() waits.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
     try:
         fd = os.open(path, flags | os.O_NONBLOCK)
@@ -762,9 +762,9 @@ def _reopen(
     *,
     required: StrOrBytesPath | None = None,
 ) -> int:
-    """The same file open in another way; -1 if that can't be had, or OSError if it is required.
+    """Open the same file with other flags. Return -1 if that fails.
 
-    `required` is the name that the error gives.
+    With `required`, raise the OSError instead, with `required` as its file name.
     """
     try:
         other = os.open(f"/proc/self/fd/{fd}", access | os.O_CLOEXEC | flags)

@@ -34,7 +34,7 @@ _AnyFile = TypeVar("_AnyFile", File, TextFile)
 
 @lru_cache(maxsize=64)
 def _parse_mode(mode: str) -> Mode:
-    """Return what the mode means. ValueError, with the built-in open()'s words, if nothing."""
+    """Return what the mode means. ValueError, worded as the built-in open()'s, if it is invalid."""
     kinds = [character for character in mode if character in "rwax"]
     if set(mode) - set("rwaxbt+") or len(mode) > len(set(mode)):
         msg = f"invalid mode: {mode!r}"
@@ -65,7 +65,7 @@ def _parse_mode(mode: str) -> Mode:
 
 
 def _check_encoding(encoding: str) -> None:
-    # the built-in open() says so of those that are between bytes and bytes, str and str
+    # as the built-in open() does, refuse codecs from bytes to bytes or str to str
     info = codecs.lookup(encoding)
     if not getattr(info, "_is_text_encoding", True):
         msg = f"{encoding!r} is not a text encoding; use codecs.open() to handle arbitrary codecs"

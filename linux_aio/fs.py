@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of os, os.path and shutil that are awaited, and don't block the event loop.
 
-Each has the name, arguments, result and exceptions of its twin there. All are awaited, but for
+Each has the name, arguments, result and exceptions of the function there. All are awaited, except
 scandir() and walk(), which are asynchronous iterators. A path is a str, bytes or an os.PathLike.
 `dir_fd` is the descriptor of a directory, in which a relative path begins. follow_symlinks=False
 acts on a symbolic link itself. `context` is the AIOContext that does the work; None: that of the
-running event loop, which is made when first used. Cancelling a task ends its wait at once; what a
-thread has begun is carried out all the same.
+running event loop, which is made when first used. Cancelling a task ends its wait at once; a call
+that a thread has begun is carried out nevertheless.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _spell(path: Any) -> Any:
 
 
 def _number(value: int, name: str, least: int, most: int) -> int:
-    """Return the number. TypeError or OverflowError, as os has them, for what it can't be."""
+    """Return the number. TypeError or OverflowError, as in os, if it is unfit."""
     number = operator.index(value)
     if not least <= number <= most:
         msg = f"{name} must be from {least} to {most}, not {number}"
@@ -391,7 +391,7 @@ async def makedirs(
         if not tail:
             head, tail = os.path.split(head)
         is_missing = bool(head and tail) and not await exists(head, context=context)
-        # "new/." is there once "new" is
+        # once "new" exists, "new/." does, too
         if not (is_missing and tail in (os.curdir, os.fsencode(os.curdir))):
             missing.append(path)
         if not is_missing:
@@ -401,11 +401,11 @@ async def makedirs(
         try:
             await mkdir(path, mode if is_last else 0o777, context=context)
         except FileExistsError:
-            # a parent may have been made by another program meanwhile
+            # another program may have made a parent meanwhile
             if is_last and not (exist_ok and await isdir(path, context=context)):
                 raise
         except OSError:
-            # some systems say otherwise of a directory that exists
+            # some systems have another error for a directory that exists
             if not exist_ok or not await isdir(path, context=context):
                 raise
 
@@ -460,7 +460,7 @@ async def link(
     `src` is the file, `dst` the new name. FileExistsError if there is such a name, OSError with
     EXDEV on another file system.
     """
-    # up to Python 3.13 os.link calls link(2), which does not follow, unless it is given an fd
+    # up to 3.13, os.link without a dir_fd calls link(2), which does not follow symbolic links
     has_fd = src_dir_fd is not None or dst_dir_fd is not None
     follows = follow_symlinks and (has_fd or sys.version_info >= (3, 14))
     await _of(context)._link(src, dst, src_dir_fd, dst_dir_fd, follows)
@@ -588,7 +588,7 @@ async def _set_times(context: AIOContext | None, *arguments: Any) -> None:
     except OSError as error:
         if sys.version_info >= (3, 13):
             raise
-        # os.utime named no file before Python 3.13: the times may be what is wrong.
+        # before Python 3.13, os.utime's error has no file name, since the times may be invalid
         raise OSError(error.errno, error.strerror) from None
 
 
@@ -637,14 +637,14 @@ async def listdir(path: FileOrPath | None = None, *, context: AIOContext | None 
 
 
 def _without_number(error: OSError) -> OSError:
-    """Return the error as os.listdir and os.scandir have it for a number that is no open file."""
+    """Return the error that os.listdir and os.scandir raise for an invalid descriptor."""
     if error.errno == errno.EBADF and isinstance(error.filename, int):
         return OSError(error.errno, error.strerror)
     return error
 
 
 class _Scan:
-    """Entries of a directory, of which many are brought in one step."""
+    """Iterates over the entries of a directory. One step reads many of them."""
 
     def __init__(self, path: Any, wants_status: bool, context: AIOContext | None) -> None:
         self._path = path
@@ -652,8 +652,8 @@ class _Scan:
         self._wants_status = wants_status
         self._context = context
         self._entries: list[DirEntry[Any]] = []
-        self._next: Any = path  # to read on from; None: no more
-        self._fd = -1  # ours
+        self._next: Any = path  # where to go on reading; None: at the end
+        self._fd = -1  # the open directory, which this closes
 
     def __aiter__(self) -> _Scan:
         return self
@@ -677,7 +677,7 @@ class _Scan:
         entries.reverse()
         self._entries = entries
         if fd is None:
-            return  # an fd that is read on from
+            return  # the fd to go on reading from
         if fd >= 0:
             self._fd = self._next = fd
             return
@@ -811,7 +811,7 @@ async def rmtree(
 
         def handle(function: Any, failed: Any, error: OSError) -> None:
             if error.errno is not None:
-                # up to Python 3.12 what os says stays
+                # up to Python 3.12, errors of os.lstat and os.open have the path as str or bytes
                 is_oss = sys.version_info < (3, 13) and function in (os.lstat, os.open)
                 error.filename = os.fspath(failed) if is_oss else failed
             raise error
@@ -824,7 +824,7 @@ async def rmtree(
 
 
 async def _are_same(src: Path, dst: Path, context: AIOContext | None) -> bool:
-    """Whether both are one file; not if one of them leads nowhere."""
+    """Whether both paths lead to the same file. False if one leads nowhere."""
     try:
         return await samefile(src, dst, context=context)
     except OSError:
@@ -857,14 +857,14 @@ async def copyfile(
         return dst
     source = await ctx._open(src, os.O_RDONLY)
     try:
-        # before the target is emptied
+        # check before the target is truncated
         if _stat.S_ISDIR((await ctx._stat(source)).st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(src))
         try:
             target = await ctx._open(dst, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         except IsADirectoryError as error:
             if not await exists(dst, context=ctx):
-                # of a name with a slash at its end
+                # the name ends with a slash
                 msg = f"Directory does not exist: {dst!s}"
                 raise FileNotFoundError(msg) from error
             raise
@@ -897,7 +897,7 @@ async def move(
     real: Any = dst
     if await isdir(target, context=context):
         if await _are_same(source, target, context) and not (
-            # up to Python 3.12 a link to the directory is not moved into it
+            # up to Python 3.12, a link to the directory is renamed, not moved into it
             sys.version_info >= (3, 13) and await islink(source, context=context)
         ):
             await rename(source, target, context=context)
@@ -909,7 +909,7 @@ async def move(
     try:
         await rename(source, real, context=context)
     except OSError:
-        # another file system, or something that a copy tells more of
+        # on another file system, or a failure whose reason the copy reports better
         await _move_by_copying(source, target, os.fspath(real), copy_function, _of(context))
     return real
 
@@ -941,7 +941,7 @@ async def _move_by_copying(
 
 
 def _is_below(path: Any, directory: Any) -> bool:
-    """Whether the path is the directory, or in it, by its name."""
+    """Whether the path is the directory or below it, judged by the paths alone."""
     path, directory = os.path.abspath(path), os.path.abspath(directory)
     separator: Any = b"/" if isinstance(path, bytes) else "/"
     below: bool = (path + separator).startswith(directory.rstrip(separator) + separator)

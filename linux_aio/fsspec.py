@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AioFileSystem"]
 
-# What is smaller is copied by one read and one write.
+# Smaller files are copied by one read and one write.
 _SMALL = 1 << 20
 
 
@@ -85,7 +85,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
     @property
     def fsid(self) -> str:
-        """What names the file system; equal for all instances."""
+        """The name of the file system; equal for all instances."""
         return "aio"
 
     _pid: int
@@ -235,7 +235,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
                 await self._rm_one(name, recursive)
 
     async def _literal_paths(self, path: str) -> list[str]:
-        """What a pattern stands for; a name that there is stands for itself."""
+        """Return the paths that match the pattern. An existing name only stands for itself."""
         if not any(sign in path for sign in "*?[") or await fs.lexists(path):
             return [path]
         found: list[str] = await self._glob(path)
@@ -319,7 +319,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         return dict(found)
 
     async def _paths_to_read(self, path: Any, recursive: bool) -> list[str]:
-        """Expand a path, a pattern, or several; which takes little time where nothing is one."""
+        """Expand one or several paths or patterns. Fast if none is a pattern."""
         if isinstance(path, list) and not recursive:
             paths: list[str] = [self._strip_protocol(one) for one in path]
             if not _MAGIC("\0".join(paths)):
@@ -327,7 +327,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         return await self._expand_path(path, recursive=recursive)  # type: ignore[no-any-return]
 
     def _strip_each(self, paths: list[Any]) -> list[str]:
-        """Strip paths, of which many are the same."""
+        """Strip paths. Fast if many are the same."""
         stripped = {path: self._strip_protocol(path) for path in set(paths)}
         return [stripped[path] for path in paths]
 
@@ -494,7 +494,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         file = await asyncio.to_thread(self._open, path, mode)
         return StreamedWriter(self, path, mode, file)
 
-    # fsspec makes blocking methods of those that it knows; these are ours.
+    # fsspec makes blocking methods only of the methods that it knows, so not of these.
     lexists = sync_wrapper(_lexists)
     islink = sync_wrapper(_islink)
     created = sync_wrapper(_created)
@@ -525,11 +525,11 @@ def _info_of(path: str, status: os.stat_result) -> dict[str, Any]:
 
 
 async def _check_target(source: str, status: os.stat_result, target: str) -> None:
-    """Raise what shutil.copyfile does for a target that can't become a copy."""
+    """Raise as shutil.copyfile does for a target that can't become a copy."""
     try:
         found = await fs.stat(target)
     except OSError:
-        return  # there is none, or who writes it is told why
+        return  # it does not exist, or writing it reports why not
     if os.path.samestat(status, found):
         raise shutil.SameFileError(f"{source!r} and {target!r} are the same file")
     if stat.S_ISFIFO(found.st_mode):
@@ -553,5 +553,5 @@ def _raise_first(results: Iterable[Any]) -> None:
             raise result
 
 
-# The entry point says so as well; but not of a package that is used without being installed.
+# The package's entry point does the same, but not if the package is used without being installed.
 register_implementation("aio", AioFileSystem, clobber=True)

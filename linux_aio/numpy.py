@@ -68,12 +68,12 @@ def load(
 
 
 def _read_header(file: io.BufferedReader) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Return the shape, whether it is in Fortran's order, the type, and where the data begins."""
+    """Return the shape, whether the order is Fortran's, the type, and the offset of the data."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     elif version in ((2, 0), (3, 0)):
-        # 3.0 is 2.0 with names in UTF-8
+        # version 3.0 is 2.0, with names in UTF-8
         reader = getattr(np.lib.format, "_read_array_header", None)
         if version == (3, 0) and reader is not None:
             shape, fortran, dtype = reader(file, version=version)
@@ -125,11 +125,11 @@ def _segments(
     if array.nbytes == 0:
         return []
     flat = array.reshape(-1, order=order)  # type: ignore[call-overload]
-    # types such as dates have no buffers
+    # arrays of some types, such as dates, don't export buffers
     memory = memoryview(flat.view(np.uint8))
     if picked is None:
         return [(start, memory)]
-    # In Fortran's order the rows of a column are neighbours, else all of a row is.
+    # In Fortran's order, the rows of one column lie together; else the bytes of one row do.
     size = array.dtype.itemsize * (1 if order == "F" else math.prod(shape[1:]))
     columns = math.prod(shape[1:]) if order == "F" else 1
     segments = []
@@ -143,7 +143,7 @@ def _segments(
 
 
 def _runs(picked: Sequence[int]) -> list[tuple[int, int]]:
-    """Rows that follow each other, as (the first, how many)."""
+    """Return runs of consecutive rows, as (first row, number of rows)."""
     runs: list[tuple[int, int]] = []
     for row in picked:
         if runs and row == runs[-1][0] + runs[-1][1]:
@@ -178,7 +178,7 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
 
 
 def _is_to_be_replaced(target: str) -> bool:
-    """Whether it is a regular file, or will be one; a device, FIFO or socket stays what it is."""
+    """Whether the target is a regular file or does not exist. Devices and the like stay."""
     try:
         return stat.S_ISREG(os.stat(target).st_mode)
     except FileNotFoundError:

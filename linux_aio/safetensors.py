@@ -29,10 +29,10 @@ _MOST_HEADER_BYTES = 100_000_000
 
 _FIELDS = ("dtype", "shape", "data_offsets")
 
-# How many seconds a thread waits before it looks whether the program is at its end.
+# How many seconds a thread waits before it checks whether the program is ending.
 _PATIENCE = 0.2
 
-# Bits of an element; what it is called in NumPy, if it is there; and in PyTorch.
+# Bits of an element; the type's name in NumPy and in PyTorch, or None.
 _TYPES: dict[str, tuple[int, str | None, str | None]] = {
     "BOOL": (8, "bool", "bool"),
     "F4": (4, None, "float4_e2m1fn_x2"),
@@ -124,12 +124,12 @@ def iter_file(
     parts = _picked(read_header(path), names)
     _check_names([part.name for part in parts], names)
     arrived: queue.SimpleQueue[list[tuple[str, Any]] | BaseException | None] = queue.SimpleQueue()
-    room = threading.Semaphore(2)  # groups: one that is read, one that the program has
+    room = threading.Semaphore(2)  # groups: one being read, one at the program
     given_up = threading.Event()
-    takers = [threading.current_thread()]  # the last one
+    takers = [threading.current_thread()]  # the thread that took the last tensor
 
     def check(done: int = 0, total: int = 0) -> None:
-        # The interpreter's end waits for this thread: it must not wait for the main thread then.
+        # The interpreter's end waits for this thread, which must then not wait for the main one.
         if given_up.is_set() or not (takers[0].is_alive() or takers[0] is not main_thread):
             raise InterruptedError
 
@@ -187,12 +187,12 @@ def _groups(parts: list[Tensor], most: int) -> Iterator[list[Tensor]]:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """What a header says of one tensor."""
+    """The entry of one tensor in a header."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    start: int  # in the file
+    start: int  # the offset in the file
     nbytes: int
 
 
@@ -217,7 +217,7 @@ def read_header(path: StrOrBytesPath) -> list[Tensor]:
 
 
 def parse_header(header: bytes, data_size: int) -> list[Tensor]:
-    """Check all that the format asks for: each byte of the data belongs to one tensor."""
+    """Return the tensors. Check the format's rules: each byte of data belongs to one tensor."""
     entries = _parse_json(header)
     metadata = entries.pop("__metadata__", None)
     if metadata is not None and not (
@@ -244,7 +244,7 @@ def _parse_json(header: bytes) -> dict[str, Any]:
         entries = json.loads(
             header.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_as_dict
         )
-        json.dumps(entries, ensure_ascii=False).encode()  # no halves of characters
+        json.dumps(entries, ensure_ascii=False).encode()  # fails on lone surrogates
     except (ValueError, RecursionError) as error:
         raise SafetensorsError(f"the header is no JSON: {error}") from None
     if not isinstance(entries, dict):
@@ -258,7 +258,7 @@ def _refuse_constant(text: str) -> None:
 
 def _as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
-    # As the format's own library does: a name may be there twice, a field of a tensor not.
+    # As in the format's own library, a name may occur twice, but a field of a tensor may not.
     if len(result) != len(pairs) and not all(isinstance(value, str) for value in result.values()):
         keys = [key for key, value in pairs if key in _FIELDS and not isinstance(value, dict)]
         if len(set(keys)) != len(keys):
@@ -267,7 +267,7 @@ def _as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _tensor(name: str, entry: object, data_start: int) -> Tensor:
-    if isinstance(entry, list) and len(entry) == 3:  # which the format's own library takes, too
+    if isinstance(entry, list) and len(entry) == 3:  # the format's own library allows this, too
         entry = dict(zip(_FIELDS, entry, strict=True))
     if not isinstance(entry, dict) or not set(_FIELDS) <= entry.keys():
         raise SafetensorsError(f"{name!r} lacks dtype, shape or data_offsets")
@@ -300,7 +300,7 @@ def _bits(name: str, shape: list[int], bits: int) -> int:
     return product
 
 
-# --- which, and as what
+# --- the choice of tensors and their types
 
 
 def _as_paths(
@@ -325,7 +325,7 @@ def _check_names(found: list[str], names: Collection[str] | None) -> None:
 
 
 def _maker(framework: str) -> Any:
-    """A function of a Tensor: the array or tensor, and its bytes as a buffer."""
+    """Return a function from a Tensor to a new array or tensor, and its memory as a buffer."""
     if framework == "numpy":
         return _make_array
     if framework == "pt":
@@ -354,11 +354,11 @@ def _make_torch(tensor: Tensor) -> tuple[Any, Any]:
     if sys.byteorder != "little":
         raise TypeError("PyTorch's tensors have the machine's byte order, which is not the file's")
     shape = tensor.shape
-    if tensor.dtype == "F4":  # two in a byte
+    if tensor.dtype == "F4":  # two elements in a byte
         shape = (*tensor.shape[:-1], tensor.shape[-1] // 2)
     if tensor.nbytes == 0:
         return torch.empty(shape, dtype=dtype), bytearray()
-    # At the place in a page that it has in the file, so that direct reads need no copy.
+    # Each byte has the same place in its page as in the file, so that direct reads need no copy.
     shift = tensor.start % 4096
     memory = aligned_buffer(shift + tensor.nbytes)[shift:]
     return torch.frombuffer(memory, dtype=torch.uint8).view(dtype).reshape(shape), memory

@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 __all__ = ["AioStore"]
 
-# Names that a new value may have for a moment, and for ever if its process is killed in it.
+# Temporary names of new values. They are left over if the process is killed meanwhile.
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}\.tmp", re.DOTALL)
 
-# What says that there is no such key.
+# The errors for a key that does not exist.
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
-# Requests of _get_many that are read before their values are taken.
+# How many requests of _get_many are read before their values are handed out.
 _TAKEN_AT_ONCE = 64
 
 
@@ -367,7 +367,7 @@ class AioStore(Store):  # type: ignore[misc]
 
 
 def _offset_and_length(byte_range: ByteRequest) -> tuple[int, int]:
-    """Return what a request means to _read_part, or raise what zarr's LocalStore raises."""
+    """Return a request as _read_part's arguments, or raise as zarr's LocalStore does."""
     offset, length = 0, -1
     if isinstance(byte_range, RangeByteRequest):
         offset, length = byte_range.start, byte_range.end - byte_range.start
@@ -376,7 +376,7 @@ def _offset_and_length(byte_range: ByteRequest) -> tuple[int, int]:
     elif isinstance(byte_range, OffsetByteRequest):
         offset = byte_range.offset
     elif isinstance(byte_range, SuffixByteRequest):
-        # nothing counts from the end, where the beginning is not meant
+        # a suffix of 0 is empty, but an offset of -0 would be the beginning
         return (-byte_range.suffix, -1) if byte_range.suffix > 0 else (0, 0)
     else:
         raise TypeError(f"Unexpected byte_range, got {byte_range}.")
