@@ -32,9 +32,9 @@ using std::chrono::nanoseconds;
 // How many requests go to the kernel in one io_submit, and come from the ring in one look.
 constexpr std::size_t batch_size = 128;
 
-// Beyond two requests, io_submit holds what goes to the disk back to send it off together. A thread
-// that sleeps inside, as buffered reads make it, leaves that to a kernel thread, which may come
-// late.
+// With more than two requests, io_submit first collects all requests for the disk, and then sends
+// them together. If the thread sleeps meanwhile, as it does for buffered reads, a kernel thread has
+// to send them, and may be late.
 constexpr std::size_t unplugged_batch_size = 2;
 
 std::size_t most_at_once(std::span<const Request* const> requests) noexcept {
@@ -46,7 +46,7 @@ std::size_t most_at_once(std::span<const Request* const> requests) noexcept {
     return sleeps ? unplugged_batch_size : batch_size;
 }
 
-// A page that nobody can write to, for the life of the process.
+// Returns the address of a page that can't be written to, as long as the process lives.
 io_event* unwritable_address() {
     static void* const page = mmap(nullptr, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)),
                                    PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -69,7 +69,8 @@ bool may_read_ring() {
     return setting == nullptr || std::string_view(setting) != "0";
 }
 
-// Whether fs.aio-max-nr is used up, by queues of this process that are being destroyed or others.
+// Whether fs.aio-max-nr is used up, be it by queues of this process that are being destroyed, or by
+// other queues.
 bool is_limit_reached(unsigned max_requests) {
     std::uint64_t used = 0;
     std::uint64_t most = 0;
@@ -161,8 +162,9 @@ void AioEngine::plan(std::span<Request* const> requests, std::optional<Pace> gue
         request->pace = guessed ? *guessed : guess(*request);
         request->is_tried = false;
         request->is_aligned_later = false;
-        // Asked whatever is guessed: a guess may be about the file that had the number before, and
-        // a misaligned read of several extents may be refused only when it completes.
+        // The kernel is asked even if there is a guess: a guess may be about the file that had the
+        // number before, and a misaligned read of several extents may be refused only when it
+        // completes.
         request->is_direct = is_read(request->opcode) && files.is_direct(request->fd);
     }
 }
@@ -238,7 +240,7 @@ std::size_t AioEngine::drop_wake_event(std::span<Completion> completions) noexce
 void AioEngine::wake() noexcept {
     const auto* number = waker_number_.load();
     if (number == nullptr || wake_is_pending_.exchange(true)) {
-        return;  // nobody sleeps, or whoever does is being woken
+        return;  // no thread sleeps, or the threads that sleep are being woken
     }
     waker_.opcode = Opcode::poll;
     waker_.fd = number->load();
@@ -282,13 +284,13 @@ void AioEngine::release_places() noexcept {
     }
 }
 
-// For a queue that the kernel says is full. Waits until a thread that is about to leave
-// io_getevents(2) gives places back; it needs no lock that the caller has. Returns whether places
-// became free.
+// Called if the kernel says that the queue is full. Waits until a thread that is about to leave
+// io_getevents(2) gives places back; that thread needs no lock that the caller holds. Returns
+// whether places became free.
 bool AioEngine::wait_for_places(std::uint64_t released_before) noexcept {
     std::unique_lock lock(mutex_);
     if (!ring_.has_unreleased()) {
-        // or, since it asked, they have been given back
+        // places may have been given back since the caller asked
         return released_.load(std::memory_order_relaxed) != released_before;
     }
     while (ring_.has_unreleased()) {
@@ -329,8 +331,8 @@ bool AioEngine::fall_asleep(Ticket ticket) noexcept {
         if (!ring_.has_unreleased()) {
             break;
         }
-        // The ring is not empty, for those who have been woken and are not out yet. In there now,
-        // we should not sleep, but spin with them.
+        // The ring is kept from being empty for the threads that were woken and have not left
+        // io_getevents yet. If this thread entered it now, it would spin there instead of sleeping.
         lock.unlock();
         std::this_thread::yield();
         lock.lock();
@@ -358,7 +360,7 @@ void AioEngine::wake_up() noexcept {
     release_places();
 }
 
-// Waits where no ring can be read, by asking again and again.
+// Waits where the ring can't be read, by taking events again and again.
 int AioEngine::poll(Ticket ticket, Timeout timeout) noexcept {
     constexpr nanoseconds longest_nap = std::chrono::milliseconds(2);
     nanoseconds nap = std::chrono::microseconds(20);

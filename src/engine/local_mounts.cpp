@@ -13,9 +13,9 @@
 namespace engine {
 namespace {
 
-// Numbers of devices without a disk behind them are given to other file systems once they are
-// unmounted, and those of mounts, too; but the unique number of a mount (Linux 6.8) never is. On
-// older kernels file systems in memory are not known to be local, for their numbers tell nothing.
+// When a file system without a disk is unmounted, another one may get its device number, and
+// another mount may get its mount number. Only the unique number of a mount (Linux 6.8) is never
+// used again. So on older kernels, file systems in memory are not known to be local.
 struct Mount {
     std::atomic<std::uint64_t> number = 0;
     std::atomic<std::uint64_t> device = 0;
@@ -64,7 +64,7 @@ void LocalMounts::learn(int fd, const struct statx& status) noexcept {
         return;
     }
     if (is_learning.test_and_set(std::memory_order_acquire)) {
-        return;  // the next one learns it
+        return;  // a later call learns it
     }
     auto& place = local[next_place.fetch_add(1) % local.size()];
     place.device.store(0, std::memory_order_release);

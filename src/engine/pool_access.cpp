@@ -23,7 +23,7 @@ PoolAccess::~PoolAccess() {
         return;
     }
     if (fork_guard_.is_inherited()) {
-        // the parent's threads may have been anywhere in it
+        // at the fork, the parent's threads may have been anywhere in the pool's code
         pool_->abandon();
         return;
     }

@@ -37,11 +37,11 @@ struct Task {
     int fd = -1;  // to be closed, if there is no request
     Request* request = nullptr;
     std::shared_ptr<ProgramThreadsOwner> owner;
-    UniqueFd first;  // duplicates of what the request names
+    UniqueFd first;  // these are duplicates of the request's descriptors
     UniqueFd second;
     std::optional<Rights> rights;  // none: any thread will do
-    // One that will do. It stays for the task, whose submitter may end, and then can't be compared
-    // with anybody any more.
+    // A thread with the right rights. It does not end before it has carried out the task: the
+    // submitter may end meanwhile, and its rights can't be compared with a thread's after that.
     const Thread* thread = nullptr;
     Task* previous = nullptr;
     Task* next = nullptr;
@@ -114,7 +114,7 @@ int Pool::submit(std::unique_ptr<Task>& task) noexcept {
     return 0;
 }
 
-// The last that was started, if it will do. Null if all have other rights.
+// Returns the last started thread that has the rights for the task. Null if all have other rights.
 const Thread* Pool::find_thread_for(const Task& task) const noexcept {
     const auto* thread = running_.front();
     while (thread != nullptr && task.rights && !thread->rights.allow_the_same(*task.rights)) {

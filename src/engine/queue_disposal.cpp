@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t stack_size = std::size_t{128} * 1024;
 
-// They wait for the same grace periods side by side.
+// The threads wait for the same grace periods side by side.
 constexpr unsigned most_threads = 8;
 
 class Disposal {

@@ -22,7 +22,7 @@ std::uint64_t digest_of_groups() noexcept {
     std::array<gid_t, 256> groups;
     const int count = getgroups(static_cast<int>(groups.size()), groups.data());
     if (count < 0) {
-        return ~std::uint64_t{0};  // more than that: never the same as another's
+        return ~std::uint64_t{0};  // more groups than that: never equal to another thread's
     }
     std::uint64_t digest = 0xcbf29ce484222325;  // FNV-1a
     for (const auto group : std::span(groups).first(static_cast<std::size_t>(count))) {
@@ -45,7 +45,7 @@ struct Place {
     bool operator==(const Place&) const = default;
 };
 
-// Where one of a thread's links of proc(5) leads. False if it can't be found out.
+// Finds where one of a thread's links of proc(5) leads. False if that can't be found out.
 bool find(pid_t thread, const char* link, Place& place) noexcept {
     std::array<char, 64> path;
     std::snprintf(path.data(), path.size(), "/proc/self/task/%d/%s", static_cast<int>(thread),
@@ -67,8 +67,8 @@ bool are_in_same_place(pid_t left, pid_t right) noexcept {
     });
 }
 
-// One system call where it is allowed. Threads that share root and working directory are in one
-// mount namespace: unshare(2) and setns(2) see to it.
+// Whether two threads share root and working directory. This is one system call, where it is
+// allowed. Such threads are in one mount namespace: unshare(2) and setns(2) see to that.
 bool share_file_system(pid_t left, pid_t right) noexcept {
     const long order = syscall(__NR_kcmp, left, right, KCMP_FS, 0, 0);
     return order == 0 || (order < 0 && errno != ESRCH && are_in_same_place(left, right));
@@ -86,7 +86,7 @@ Rights Rights::of_this_thread() noexcept {
     gid_t saved_group = 0;
     getresuid(&real_user, &user, &saved_user);
     getresgid(&real_group, &group, &saved_group);
-    // an invalid one changes nothing, and the call returns what is set
+    // with an invalid user, the call changes nothing and returns the present one
     const auto files_user = static_cast<std::uint32_t>(setfsuid(static_cast<uid_t>(-1)));
     const auto files_group = static_cast<std::uint32_t>(setfsgid(static_cast<gid_t>(-1)));
     rights.ids = {real_user,  user,  saved_user,  files_user,

@@ -14,7 +14,7 @@
 namespace engine {
 namespace {
 
-// For sockets of kernels on which they refuse RWF_NOWAIT.
+// For kernels on which sockets refuse RWF_NOWAIT.
 std::int64_t try_socket(const OperationData& operation, int fd) noexcept {
     iovec single{.iov_base = operation.address, .iov_len = operation.length};
     msghdr message{};
@@ -39,7 +39,7 @@ std::int64_t try_stream_transfer(const OperationData& operation, int fd) noexcep
     if (result == -EOPNOTSUPP && operation.rw_flags == 0) {
         result = try_socket(operation, fd);
         result = result == -ENOTSOCK ? -EOPNOTSUPP : result;
-        // Terminals, and FIFOs, know no RWF_NOWAIT. With O_NONBLOCK no call waits.
+        // Terminals and FIFOs do not support RWF_NOWAIT. But with O_NONBLOCK no call waits.
         if (result == -EOPNOTSUPP && (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0) {
             result = carry_out(operation, fd, true, 0);
         }

@@ -41,7 +41,7 @@ void ThreadEngine::plan(std::span<Request* const> requests,
     }
 }
 
-// What the I/O thread would take long to submit, or must not wait for, is left to workers.
+// Leaves requests to workers that the I/O thread would take long to submit, or must not wait for.
 void ThreadEngine::plan_by_workers(Request& request) noexcept {
     if (request.opcode == Opcode::poll) {
         return;

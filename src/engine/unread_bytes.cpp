@@ -31,15 +31,15 @@ struct Entry {
 struct Kept {
     std::mutex mutex;  // for `entries`
     std::list<Entry> entries;
-    std::vector<UnreadListener*> listeners;  // behind the mutex, too
+    std::vector<UnreadListener*> listeners;  // guarded by the mutex, too
     std::atomic<bool> has_any = false;
-    std::atomic<bool> is_untold = false;  // to those listeners
+    std::atomic<bool> is_untold = false;  // the listeners are yet to be woken
 };
 
-// A child process has nothing of what its parent kept.
+// A child process does not have the bytes that its parent kept.
 constinit PerProcess<Kept> kept_bytes;
 
-// Null if nothing is kept, which costs no system call.
+// Null if nothing is kept. To find that out takes no system call.
 Kept* kept_if_any() noexcept {
     auto* kept = kept_bytes.get_if_made();
     return kept != nullptr && kept->has_any.load(std::memory_order_acquire) ? kept : nullptr;
@@ -72,7 +72,8 @@ void append(Kept& kept, const StreamKey& key, std::span<const std::byte> bytes) 
     kept.has_any.store(true, std::memory_order_release);
 }
 
-// In a table of our threads' own, the numbers of other threads' eventfds may be anybody's files.
+// Wakes the listeners. A thread with another table than the program's can't: there, the numbers of
+// the listeners' eventfds may belong to any other file.
 void tell(Kept& kept) noexcept {
     std::ranges::for_each(kept.listeners, &UnreadListener::note);
     if (CloforkFd::has_own_table()) {
@@ -133,8 +134,8 @@ void keep_unread(const StreamKey& key, const OperationData& read, std::int64_t r
     }
 }
 
-// The memory is written to without the lock: a page of it may have to come from a disk or a server
-// first.
+// Writes to the read's memory without the lock: a page of the memory may first have to be read from
+// a disk or a server.
 std::int64_t take_unread(const OperationData& read, int fd) noexcept {
     auto* kept = kept_if_any();
     if (kept == nullptr) {
@@ -193,7 +194,7 @@ void tell_of_unread() noexcept {
     }
 }
 
-// Without memory for it, a read that waits already is not told.
+// If there is no memory to register the listener, reads that already wait are not told.
 UnreadListener::UnreadListener(const std::atomic<int>& wake_number) noexcept
     : wake_number_(wake_number) {
     if (auto* kept = kept_bytes.get()) {

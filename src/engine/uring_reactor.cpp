@@ -28,25 +28,25 @@ namespace {
 constexpr unsigned entries = 256;
 constexpr unsigned completions = 4096;
 
-// Of the kernel's own threads, for what it can only do by waiting.
+// How many threads the kernel may have for requests that it can carry out only by waiting.
 constexpr unsigned most_kernel_workers = 128;
 
 // The kernel destroys a closed ring later, within some ten milliseconds. Until then its memory
-// counts against the limit of a user who may not lock as much as he likes (RLIMIT_MEMLOCK).
+// counts against the user's limit of locked memory (RLIMIT_MEMLOCK).
 constexpr std::chrono::milliseconds patience_for_memory{250};
 
-// Under a lower limit there is no room for a ring, now or later.
+// If the limit is lower than this, there is no room for a ring, now or later.
 constexpr rlim_t memory_of_ring =
     entries * sizeof(io_uring_sqe) + completions * sizeof(io_uring_cqe);
 
-// Whether that is so for users whom the limit binds.
+// Whether the limit is too low for a ring. This does not tell whether the limit binds this user.
 bool is_limit_too_low() noexcept {
     rlimit limit{};
     return getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur < memory_of_ring;
 }
 
-// What completions carry: the address of a request, marked if it is the closing of its file that is
-// over; the place of a cancellation, marked; or one of these.
+// The user data of completions: the address of a request, with a mark if the close of its file is
+// over; the place of a cancellation, with a mark; or one of these numbers.
 constexpr std::uint64_t nobody = 0;
 constexpr std::uint64_t to_wake = 2;
 constexpr std::uint64_t to_streams = 4;
@@ -108,10 +108,10 @@ int UringReactor::probe() noexcept {
     io_uring ring{};
     const int status = set_up(&ring, is_tight ? entries : 2, is_tight ? completions : 4);
     if (status < 0) {
-        // there are rings, and too many of them for the moment: open() waits for memory
+        // there is no memory only because there are too many rings just now: open() waits for it
         return status == -ENOMEM && !is_tight ? 0 : -status;
     }
-    // what came last of all that is used: waiting with a time-out (Linux 5.11)
+    // the newest feature that is used: to wait with a time-out (Linux 5.11)
     const bool does_all = (ring.features & IORING_FEAT_EXT_ARG) != 0;
     io_uring_queue_exit(&ring);
     return does_all ? 0 : ENOSYS;
@@ -131,7 +131,7 @@ int UringReactor::open_ring() noexcept {
 }
 
 int UringReactor::open() noexcept {
-    // less each time that it was in vain: others of the user's may have the memory for long
+    // less after each wait in vain: other programs of the user may keep the memory for long
     static std::atomic<std::chrono::milliseconds> patience = patience_for_memory;
     const auto longest = is_limit_too_low() ? std::chrono::milliseconds(0) : patience.load();
     const auto deadline = std::chrono::steady_clock::now() + longest;
@@ -144,7 +144,7 @@ int UringReactor::open() noexcept {
     return error != 0 ? error : streams_.open();
 }
 
-// Null if there is none for now.
+// Null if the ring has no free entry now.
 io_uring_sqe* UringReactor::get_entry() noexcept {
     auto* entry = io_uring_get_sqe(&ring_);
     if (entry == nullptr) {
@@ -179,8 +179,8 @@ void UringReactor::start(Request& request) noexcept {
     waiting_.push_back(request);
 }
 
-// Of these, the last are not submitted yet when they return. False if the ring has no entry for
-// all.
+// These functions put entries into the ring. The last entries may not be submitted yet when a
+// function returns. False if the ring has no entries for all.
 
 bool UringReactor::start_waiting() noexcept {
     for (std::size_t count = 0; !waiting_.empty(); ++count) {
@@ -197,7 +197,7 @@ bool UringReactor::start_waiting() noexcept {
     return true;
 }
 
-// Has the kernel close the files. That takes no time, unless a file system has to ask a server.
+// Has the kernel close the files. This is quick, unless a file system has to ask a server.
 bool UringReactor::close_waiting() noexcept {
     while (!closing_.empty()) {
         auto* entry = get_entry();
@@ -255,7 +255,7 @@ void UringReactor::listen() noexcept {
     }
 }
 
-// Once there were any. False if the ring has no entry for it.
+// Has the ring poll the EpollReactor, once that has had requests. False if the ring has no entry.
 bool UringReactor::listen_to_streams() noexcept {
     if (is_listening_to_streams_ || !has_streams_) {
         return true;
@@ -271,7 +271,7 @@ bool UringReactor::listen_to_streams() noexcept {
 }
 
 void UringReactor::wait(std::chrono::nanoseconds timeout) noexcept {
-    // Where there is no entry, soon there will be.
+    // If the ring has no entry now, it will have one soon.
     constexpr std::chrono::microseconds soon(100);
     if (has_streams_) {
         streams_.go_on(!is_listening_to_streams_);
@@ -287,8 +287,8 @@ void UringReactor::wait(std::chrono::nanoseconds timeout) noexcept {
     io_uring_cqe* completion = nullptr;
     const int status = uring_calls.submit_and_wait_timeout(&ring_, &completion, 1, &time, nullptr);
     if (status < 0 && status != -ETIME && status != -EINTR && io_uring_cq_ready(&ring_) == 0) {
-        // The kernel lacks memory, or room for completions that we have not taken: what was to be
-        // submitted stays in the queue.
+        // The kernel lacks memory, or room for completions because we have not taken some: the
+        // entries stay in the queue.
         const timespec pause{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(soon).count()};
         nanosleep(&pause, nullptr);
     }
@@ -310,8 +310,8 @@ void UringReactor::handle() noexcept {
     }
 }
 
-// Of what needs an entry, closes are not to wait until there is one, nor those who ask for an
-// answer.
+// Called if the ring has no entries. Closes, and threads that wait for the answer to a
+// cancellation, must not wait until it has: files are left to workers, and the answer is no.
 void UringReactor::give_up_waiting() noexcept {
     while (auto* request = closing_.pop_front()) {
         owner_.not_closed(*request);
@@ -347,7 +347,8 @@ void UringReactor::handle(const io_uring_cqe& completion) noexcept {
     }
 }
 
-// The answer to a cancellation may come after the completion, when the request has gone.
+// Called when a request is over. The kernel's answer to its cancellation may come later, when the
+// request does not exist any more.
 void UringReactor::end_cancellation(Request& request) noexcept {
     if (std::exchange(request.cancel_is_waiting, false)) {
         cancelling_.remove(request);
@@ -374,7 +375,7 @@ void UringReactor::handle(Request& request, std::int64_t result) noexcept {
     if (request.opcode == Opcode::poll) {
         end_poll(request, result);
     } else if (result == -ECANCELED && !is_cancelled(request)) {
-        // The kernel could start no thread of its own for it.
+        // The kernel could start no thread of its own for the request.
         owner_.leave_to_workers(request);
     } else if (result != -EINTR) {
         owner_.finish(request, result);
@@ -385,8 +386,8 @@ void UringReactor::handle(Request& request, std::int64_t result) noexcept {
     }
 }
 
-// io_uring reports things that nobody asked for, also alone: the end of the other side (POLLRDHUP).
-// To ask again would give the same answer at once, so epoll(7) waits for the rest.
+// io_uring may report an event alone that was not asked for: the end of the other side (POLLRDHUP).
+// Another poll by io_uring would report the same at once, so epoll(7) waits for the other events.
 void UringReactor::end_poll(Request& request, std::int64_t result) noexcept {
     const auto reported = request.poll_events | POLLERR | POLLHUP | POLLNVAL;
     if (result > 0 && request.poll_proxy >= 0) {

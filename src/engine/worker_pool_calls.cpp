@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker pool's threads do with calls (call.hpp): which thread may carry one out, and those
-// that are to be run again after a while.
+// How a worker pool's threads carry out calls (call.hpp): which thread may carry one out, and how
+// calls are run again after a while.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -16,7 +16,7 @@ namespace engine {
 
 namespace {
 
-// The longest time between two looks whether a FIFO has another side by now.
+// The longest time between two checks whether the other side of a FIFO is open by now.
 constexpr std::chrono::milliseconds longest_delay{16};
 
 }  // namespace
@@ -57,7 +57,7 @@ void WorkerPool::hand_back(Request& request, std::int64_t result) noexcept {
     give_to_reactor(request, Stage::over);
 }
 
-// Notes the rights that workers have: those of the reactor's thread, which calls this.
+// Called in the I/O thread: notes its rights, which are also those of the workers.
 void WorkerPool::note_rights() noexcept {
     if (std::exchange(rights_are_old_, false)) {
         rights_ = Rights::of_this_thread();
@@ -88,7 +88,7 @@ bool WorkerPool::counts_for_its_device(Request& request, int& place, Lock& lock)
         devices[1] = find_cached_device(second, paths.second);
     }
     lock.lock();
-    // of two, that which more wait for
+    // of two devices, the one with more requests at work
     const bool is_second =
         devices[1] != 0 && working_.at_work(devices[1]) > working_.at_work(devices[0]);
     request.path_device = is_second || devices[0] == 0 ? devices[1] : devices[0];
@@ -155,7 +155,7 @@ void WorkerPool::delay(Request& request) noexcept {
     delayed_.push_back(request);
 }
 
-// For a worker with nothing to do. Returns whether there may be something by now.
+// Called in a worker without work. Returns whether there may be work by now.
 bool WorkerPool::wait_for_delayed(Lock& lock) noexcept {
     if (delayed_.empty() || delayed_are_watched_) {
         return false;
@@ -178,8 +178,8 @@ void WorkerPool::enqueue_delayed() noexcept {
     }
 }
 
-// In the reactor's thread: one that was cancelled before a worker had it, or that a thread with the
-// program's table carried out. A worker closes its files, which may take its time.
+// Called in the I/O thread, for a call that was cancelled before a worker took it, or that a thread
+// with the program's table carried out. A worker closes its files, which may take long.
 void WorkerPool::finish_call(Request& request) noexcept {
     if (request.result == -ECANCELED) {
         request.call->abandon();
@@ -191,8 +191,9 @@ void WorkerPool::finish_call(Request& request) noexcept {
     enqueue_over(request);
 }
 
-// At the end: what waits for another side that may never come is cancelled, all else is carried
-// out. One that was not run yet is run once: if it then turns out to wait, work_on_call() ends it.
+// For the end of a context: cancels a call that waits for the other side of a FIFO, which may never
+// come. All other calls are carried out. A call that was not run yet is run once: if it then turns
+// out to wait, work_on_call() ends it.
 CancelAnswer WorkerPool::cancel_waiting_call(Request& request) noexcept {
     const bool may_wait = request.stage == Stage::delayed || request.was_delayed ||
                           request.stage == Stage::in_worker ||

@@ -26,7 +26,7 @@ struct OpenHow {
 };
 constexpr std::uint64_t resolve_cached = 0x20;
 
-// The kernel, or a sandbox, has no openat2(2), or none with RESOLVE_CACHED (Linux 5.12).
+// Set if the kernel or a sandbox refuses openat2(2), or RESOLVE_CACHED (Linux 5.12).
 std::atomic<bool> is_refused = false;
 
 int call_openat2(int dir_fd, const char* path, std::uint64_t flags) noexcept {
@@ -39,8 +39,8 @@ int call_openat2(int dir_fd, const char* path, std::uint64_t flags) noexcept {
 #endif
 }
 
-// A file system may say so of a name, as exFAT of one that is no UTF-8. Then the root can be
-// opened.
+// Whether the error means that openat2(2) is refused for all paths. A file system may give the same
+// error for a single name, as exFAT does for one that is no UTF-8: then the root can be opened.
 bool refuses_all(int error) noexcept {
     if (error != EPERM && error != EINVAL) {
         return error == ENOSYS;
@@ -63,14 +63,14 @@ int open_cached(int dir_fd, const char* path, std::uint64_t flags) noexcept {
     return fd;
 }
 
-// These may be the sandbox's and not the file's, or a matter of the moment.
+// Whether the error tells nothing about the path: it may come from a sandbox, or may be gone soon.
 bool says_nothing(int error) noexcept {
     return error == EAGAIN || error == EPERM || error == ENOSYS || error == EINVAL ||
            error == EINTR || error == ENOMEM || error == EMFILE || error == ENFILE ||
            error == EFAULT || error == E2BIG;
 }
 
-// Shortens the path to what it begins from. False if that is nothing more.
+// Removes the last part of the path. False if nothing is left then.
 bool remove_last_part(std::string_view& path) noexcept {
     const auto end = path.find_last_not_of('/');
     if (end == std::string_view::npos) {

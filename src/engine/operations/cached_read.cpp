@@ -32,7 +32,7 @@ std::optional<std::size_t> read_cached(int fd, std::uint64_t offset, std::size_t
         return std::nullopt;
     }
     if (cached == InMemory::unknown) {
-        // a read that is told not to wait waits for the place of the data all the same
+        // even a read that is told not to wait waits for the metadata that says where the data is
         status = status_of(fd);
         if (file_system_of(status) == FileSystem::ext4 &&
             are_extents_known(fd, status, offset, size) != InMemory::yes) {

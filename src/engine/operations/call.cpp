@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a Call does (call.hpp). Neither kernel AIO nor io_uring takes it.
+// Runs a Call (call.hpp). Neither kernel AIO nor io_uring can carry it out.
 #include "engine/call.hpp"
 
 #include "engine/operations/operations.hpp"

@@ -13,7 +13,7 @@ std::optional<std::int64_t> CloseCall::try_at_once() noexcept {
     return closes_at_once(fd_) ? std::optional(run({})) : std::nullopt;
 }
 
-// Interrupted, it has closed the number all the same (close(2)).
+// If close(2) is interrupted, it has closed the number nevertheless.
 std::int64_t CloseCall::run(const CallFiles& /*files*/) noexcept {
     return ::close(fd_) == 0 || errno == EINTR ? 0 : -errno;
 }

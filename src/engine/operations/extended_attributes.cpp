@@ -27,7 +27,7 @@ ExtendedAttributes::ExtendedAttributes(const char* path) noexcept : path_(path) 
         const auto length = llistxattr(path_, names_.get(), static_cast<std::size_t>(size));
         error_ = length < 0 ? errno : 0;
         end_ = names_.get() + (length < 0 ? 0 : length);
-    } while (error_ == ERANGE);  // there are more meanwhile
+    } while (error_ == ERANGE);  // attributes were added meanwhile
 }
 
 bool ExtendedAttributes::next() noexcept {

@@ -17,7 +17,7 @@
 namespace engine {
 namespace {
 
-// What is larger would take the loop's thread too long to copy.
+// The most bytes that are read in the submitting thread: to copy more takes too long.
 constexpr std::size_t most_at_once = std::size_t{256} * 1024;
 
 constexpr std::size_t most_in_one_read = std::size_t{1} << 30U;
@@ -29,7 +29,7 @@ FilePart::Range FilePart::range_in(std::uint64_t file_size) const noexcept {
     if (offset_ >= 0) {
         range.offset = std::min(static_cast<std::uint64_t>(offset_), file_size);
     } else {
-        // as an unsigned number, which INT64_MIN has, too
+        // unsigned, because -INT64_MIN does not fit into a signed number
         const auto from_end = std::uint64_t{0} - static_cast<std::uint64_t>(offset_);
         range.offset = file_size - std::min(from_end, file_size);
     }
@@ -50,7 +50,7 @@ bool FilePart::grow(std::size_t capacity) noexcept {
     return true;
 }
 
-// Of a cached file, whose end is where its status says.
+// Reads only a cached file, whose size its status tells.
 std::optional<std::int64_t> FilePart::read_at_once() noexcept {
     const auto found = find_cached(AT_FDCWD, path_, true);
     if (found.error != 0) {
@@ -105,7 +105,7 @@ std::int64_t FilePart::read_known(int fd, const Range& range) noexcept {
         const auto count = std::min(wanted - size_, most_in_one_read);
         const auto result = result_of(pread(fd, data_.get() + size_, count, offset));
         if (result == 0) {
-            break;  // it was cut short meanwhile
+            break;  // the file was truncated meanwhile
         }
         if (result < 0 && result != -EINTR) {
             return result;
@@ -115,7 +115,7 @@ std::int64_t FilePart::read_known(int fd, const Range& range) noexcept {
     return static_cast<std::int64_t>(size_);
 }
 
-// Reads all; then the size is known.
+// Reads the whole file, because only then its size is known.
 std::int64_t FilePart::read_unknown(int fd) noexcept {
     std::size_t capacity = 0;
     size_ = 0;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int most_links = 40;  // as the kernel
 
-// A file that is replaced again and again is soon seen between two times.
+// If a file is replaced again and again, one of so many tries most likely falls between two times.
 constexpr int most_tries = 50;
 
 using Path = std::array<char, 4096>;
@@ -27,8 +27,8 @@ LinkTarget failure(int error) noexcept {
     return target;
 }
 
-// As the kernel does with fs.protected_symlinks: in a folder that everybody writes to, and where
-// nobody removes what is another's, only links of the caller's and of the folder's owner are
+// Whether a link may be followed, as the kernel decides with fs.protected_symlinks: in a folder
+// that is world-writable and sticky, only links of the caller and of the folder's owner are
 // followed.
 bool may_follow(const struct statx& link, const struct statx& folder) noexcept {
     constexpr auto shared = S_ISVTX | S_IWOTH;
@@ -41,8 +41,8 @@ bool is_same_file(const struct statx& left, const struct statx& right) noexcept 
            left.stx_dev_minor == right.stx_dev_minor;
 }
 
-// Splits the path, opens its folder, and looks at what has the name there. `link` is open if that
-// is a symbolic link.
+// Splits the path, opens its folder, and looks its name up there. If the name is a symbolic link,
+// opens it as `link`.
 LinkTarget look_up(int dir_fd, Path& path, UniqueFd& link) noexcept {
     const auto length = std::strlen(path.data());
     const auto slash = std::string_view(path.data(), length).rfind('/');
@@ -92,7 +92,7 @@ LinkTarget follow_links(int dir_fd, const char* path) noexcept {
         return failure(static_cast<int>(-result));
     }
     std::strcpy(rest.data(), path);
-    UniqueFd folder;  // that the link is in
+    UniqueFd folder;  // in which the link is
     for (int followed = 0; followed <= most_links; ++followed) {
         UniqueFd link;
         auto target = look_up(folder.is_open() ? folder.get() : dir_fd, rest, link);

@@ -24,7 +24,7 @@ namespace {
 constexpr int most_tries = 100;
 constexpr mode_t new_mode = 0666;
 
-// --- what the new file has of the old one
+// --- what the new file inherits from the old one
 
 // Whether the attribute describes the contents. Such attributes are not copied: the new file has
 // other contents.
@@ -32,7 +32,7 @@ bool is_of_contents(std::string_view name) noexcept {
     return name == "security.capability" || name == "security.ima" || name == "security.evm";
 }
 
-// Extended attributes, access control lists among them, as far as that is allowed.
+// Copies the extended attributes, access control lists among them, as far as that is allowed.
 void copy_attributes(const LinkTarget& old, int target) noexcept {
     constexpr const char* access_list = "system.posix_acl_access";
     std::array<char, 320> source;
@@ -52,11 +52,11 @@ void copy_attributes(const LinkTarget& old, int target) noexcept {
         }
     }
     if (!has_access_list) {
-        static_cast<void>(fremovexattr(target, access_list));  // one that is the folder's default
+        static_cast<void>(fremovexattr(target, access_list));  // the folder's default list
     }
 }
 
-// Of the old file's owner and group; whether it now has both.
+// Gives the new file the old one's owner and group. Returns whether it now has both.
 bool copy_owner(const struct statx& old, int target) noexcept {
     struct stat own{};
     if (fstat(target, &own) == 0 && own.st_uid == old.stx_uid && own.st_gid == old.stx_gid) {
@@ -74,14 +74,15 @@ int keep_what_the_old_has(const LinkTarget& old, int target) noexcept {
     copy_attributes(old, target);
     auto mode = static_cast<mode_t>(old.status.stx_mode & 07777U);
     if (!has_owner) {
-        mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);  // those would be of another's
+        mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);  // these would be for another user
     }
     return fchmod(target, mode) == 0 ? 0 : -errno;
 }
 
 }  // namespace
 
-// Without a name where the file system has that: killed meanwhile, it leaves nothing behind.
+// Makes the file without a name, if the file system supports that: then nothing is left behind if
+// the process is killed meanwhile.
 int NewFile::create() noexcept {
     do {
         file_ =
@@ -95,7 +96,9 @@ int NewFile::create() noexcept {
     return is_unknown ? create_with_name() : -errno;
 }
 
-// Others may open it by that name: nobody may who could not read the old file.
+// Makes the file with a temporary name, by which other users could open it. If there is an old
+// file, the mode allows that only to the owner: others may not have been allowed to read the old
+// file.
 int NewFile::create_with_name() noexcept {
     const mode_t mode = target_.exists ? S_IRUSR | S_IWUSR : new_mode;
     remove();
@@ -118,7 +121,7 @@ int NewFile::write(const Contents& contents) noexcept {
     int result = fill(contents);
     result = result == 0 ? take_name(contents.is_exclusive) : result;
     if (result == -ENOENT && !has_name_) {
-        // without /proc there is no link to what has no name
+        // without /proc, a file without a name can't be given one
         result = create_with_name();
         result = result == 0 ? fill(contents) : result;
         result = result == 0 ? take_name(contents.is_exclusive) : result;
@@ -171,7 +174,7 @@ int NewFile::take_name(bool is_exclusive) noexcept {
 
 int NewFile::take_free_name() noexcept {
     if (has_name_) {
-        // before a link, which not all file systems have
+        // tried before a link, which not all file systems support
         const int folder = target_.folder.get();
         const auto result = result_of(syscall(SYS_renameat2, folder, name_.data(), folder,
                                               target_.name.data(), RENAME_NOREPLACE));

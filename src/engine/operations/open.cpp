@@ -46,7 +46,7 @@ bool has_writer(int fd) noexcept {
     return tee(fd, writer.get(), 1, SPLICE_F_NONBLOCK) != 0;
 }
 
-// Of a file that was opened with these flags and O_NONBLOCK.
+// Clears O_NONBLOCK of a file that was opened with these flags and O_NONBLOCK.
 bool clear_nonblock(int fd, int flags) noexcept { return fcntl(fd, F_SETFL, flags) == 0; }
 
 }  // namespace
@@ -59,9 +59,9 @@ OpenCall::~OpenCall() {
     }
 }
 
-// Only what can't wait: a regular file, not a FIFO, a device or what a server keeps. O_NONBLOCK is
-// for another's lease (fcntl_locking(2)), whose end is not waited for then. A failure is left to a
-// thread that may wait, to find out why.
+// Opens only a regular file on a local mount: to open a FIFO, a device or a file of a server may
+// wait. With O_NONBLOCK, the open does not wait for the end of another process's lease
+// (fcntl_locking(2)). After a failure, a thread that may wait tries again, to find out why.
 std::optional<std::int64_t> OpenCall::try_at_once() noexcept {
     constexpr int harmless = O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NOATIME | O_DIRECT | O_LARGEFILE;
     static_assert(O_RDONLY == 0);
@@ -118,7 +118,7 @@ std::int64_t OpenCall::run(const CallFiles& files) noexcept {
     return fd < 0 ? -errno : describe_and_hand_out(fd, files);
 }
 
-// Without waiting for the other side: -1 with EAGAIN if it is not there yet.
+// Opens a FIFO without waiting for the other side: -1 with EAGAIN if that is not open yet.
 int OpenCall::open_fifo(int found) noexcept {
     const LinkOfNumber link(found);
     UniqueFd opened(::open(link.name(), (flags_ & ~(O_NOFOLLOW | O_CREAT)) | O_NONBLOCK));

@@ -61,7 +61,7 @@ int chmod_without_following(int folder, const char* path, mode_t mode) noexcept 
     return ::chmod(name.data(), mode);
 }
 
-// By way of memory: what can be read in one call. 0 at the end of the source.
+// Copies by way of memory as much as one read gives. Returns 0 at the end of the source.
 std::int64_t copy_some(int source, int target) noexcept {
     std::array<char, 65536> buffer;
     const auto length = result_of(::read(source, buffer.data(), buffer.size()));
@@ -172,7 +172,8 @@ std::int64_t copy(const CallFiles& files, const PathArguments& /*arguments*/) no
         if (is_in_kernel) {
             result =
                 result_of(copy_file_range(files.second, nullptr, files.first, nullptr, most, 0));
-            // Some files of /proc and the like say 0 of what they have.
+            // For some files of /proc and the like the kernel copies nothing, though they have
+            // data.
             is_in_kernel = result > 0 || result == -EINTR ||
                            (result == -ENOSPC || result == -EDQUOT || result == -EIO);
             if (result == 0 && total > 0) {

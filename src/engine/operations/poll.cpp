@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waiting for readiness, as poll(2). Workers never do: the I/O thread waits for many at once.
+// Waits until a file is ready, as poll(2) does. Workers never carry out polls: the I/O thread waits
+// for many at once.
 #include <cerrno>
 #include <cstddef>
 

@@ -22,14 +22,15 @@
 namespace engine {
 namespace {
 
-// What is larger would take the event loop's thread too long to copy.
+// The size of the largest file that is read without given memory: a larger one would take the event
+// loop's thread too long to copy.
 constexpr std::size_t most_without_memory = std::size_t{256} * 1024;
 
-// So much is read before the next look whether the call was cancelled.
+// After so many bytes, the call checks whether it was cancelled.
 constexpr std::size_t most_in_one_read = std::size_t{8} << 20U;
 constexpr std::size_t most_in_one_direct_read = std::size_t{4} << 20U;
 
-// Files of /proc and /sys say that they are empty.
+// The least memory for a read, because files of /proc and /sys have a size of 0.
 constexpr std::size_t least_memory = 4096;
 
 }  // namespace
@@ -145,7 +146,7 @@ bool ReadFileCall::grow_rest(std::size_t capacity) noexcept {
     return true;
 }
 
-// Where the next bytes go. Empty if there is no memory.
+// Returns the memory for the next bytes. Empty if there is none.
 ReadFileCall::Memory ReadFileCall::next_memory() noexcept {
     if (filled_ < memory_.size) {
         return {.data = memory_.data + filled_, .size = memory_.size - filled_};
@@ -182,7 +183,7 @@ std::int64_t ReadFileCall::read_to_end(int fd, const CallFiles& files) noexcept 
     }
 }
 
-// By way of aligned memory.
+// Reads with O_DIRECT, by way of aligned memory.
 std::int64_t ReadFileCall::read_directly(int fd, const CallFiles& files) noexcept {
     Alignment alignment;
     if (const int error = find_alignment(fd, alignment); error != 0) {
@@ -217,7 +218,7 @@ std::int64_t ReadFileCall::read_directly(int fd, const CallFiles& files) noexcep
             add(length);
             done += length;
         }
-        // where the length is no multiple, the file ends
+        // the file ends where the length is no multiple of the alignment
         if (count == 0 || count % alignment.transfer != 0) {
             return total();
         }

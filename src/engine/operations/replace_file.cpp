@@ -20,7 +20,7 @@
 namespace engine {
 namespace {
 
-// Makes the folders above a file, as mkdir -p. That another program made one is no error.
+// Makes the folders above a file, as mkdir -p does. It is no error if another program made one.
 std::int64_t make_folders_above(const char* file) noexcept {
     std::array<char, PATH_MAX> copy;
     const auto length = std::strlen(file);
@@ -39,7 +39,7 @@ std::int64_t make_folders_above(const char* file) noexcept {
         *slash = '\0';
         const auto result = result_of(mkdir(path, 0777));
         *slash = '/';
-        // EROFS and EACCES may be said of directories that are there
+        // mkdir may fail with EROFS or EACCES for directories that exist
         if (result < 0 && result != -EEXIST && result != -EROFS && result != -EACCES) {
             return result;
         }

@@ -76,7 +76,7 @@ std::int64_t ScanCall::read(int fd) {
         if (length == 0) {
             is_at_end_ = true;
             if (path_ == nullptr) {
-                lseek(fd, 0, SEEK_SET);  // the program's, which it may read again
+                lseek(fd, 0, SEEK_SET);  // the program's descriptor, which it may read again
             }
             break;
         }

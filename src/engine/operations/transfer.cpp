@@ -39,8 +39,8 @@ bool has_no_offset(const OperationData& operation, const Target& target) noexcep
     return target.is_stream || operation.at_position;
 }
 
-// Without flags, where neither kernel nor sandbox has anything against it; also a few percent
-// cheaper.
+// Transfers by a system call without flags, which no kernel or sandbox refuses, and which is a few
+// percent cheaper.
 std::int64_t transfer_buffer(const OperationData& operation, const Target& target) noexcept {
     const int fd = target.fd;
     const auto offset = static_cast<off_t>(operation.offset);
@@ -75,8 +75,8 @@ std::int64_t transfer_with_flags(const OperationData& operation, const Target& t
     const int count = is_vector ? static_cast<int>(operation.length) : 1;
     const auto offset = has_no_offset(operation, target) ? ~std::uint64_t{0} : operation.offset;
     const long number = is_read(operation.opcode) ? __NR_preadv2 : __NR_pwritev2;
-    // directly, for not every C library has the function, nor with 64-bit offsets; the kernel takes
-    // those in two halves on every machine
+    // by syscall(2), because not every C library has the function, or has it with 64-bit offsets;
+    // the kernel takes the offset in two halves on every machine
     return result_of(syscall(number, target.fd, parts, count, static_cast<unsigned long>(offset),
                              static_cast<unsigned long>(offset >> 32U), flags));
 }
@@ -94,10 +94,11 @@ std::int64_t carry_out(const OperationData& operation, const Target& target) noe
     if (operation.is_aligned_later) {
         return read_through_aligned_memory(operation, target, carry_out);
     }
-    // Nobody polls for these completions: kernel AIO ignores the flag, too.
+    // RWF_HIPRI is left out because no thread polls for these completions; kernel AIO ignores it,
+    // too.
     const int flags = (operation.rw_flags & ~RWF_HIPRI) | target.extra_flags;
     const auto result = transfer_once(operation, target, flags);
-    // an older kernel, or a sandbox, may have the calls without flags only
+    // an older kernel or a sandbox may have only the system calls without flags
     const bool is_refused = result == -ENOSYS || result == -EPERM;
     return is_refused && target.extra_flags != 0 ? -EOPNOTSUPP : result;
 }

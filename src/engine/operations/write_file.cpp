@@ -75,7 +75,7 @@ std::int64_t WriteFileCall::overwrite(const CallFiles& files) noexcept {
             }
         }
     }
-    // an error of a write that was put off
+    // close(2) may report the error of an earlier write
     return ::close(file.release()) == 0 || errno == EINTR ? 0 : -errno;
 }
 
