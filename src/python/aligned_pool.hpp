@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Aligned memory that direct reads have left, for those to come: getting a block from the allocator
-// at such an address costs as much as all else that such a read needs of us.
+// A pool of aligned memory for direct reads. Blocks of finished reads are kept for later ones,
+// because allocating an aligned block costs as much as all our other work for such a read.
 #pragma once
 
 #include <algorithm>
@@ -15,11 +15,12 @@
 
 namespace python {
 
-// Blocks of the sizes that programs commonly read by: powers of two from a page on. Of each size no
-// more than 256 KiB are kept.
+// Keeps blocks of the sizes that programs commonly read: powers of two from one page to 128 KiB.
+// Keeps at most 256 KiB of each size.
 class AlignedPool {
 public:
-    // At least so much, at a multiple of `alignment`, a power of two. Empty if there is no memory.
+    // Returns memory of at least `size` bytes at a multiple of `alignment`, a power of two. The
+    // result is empty if there is no memory.
     engine::AlignedMemory take(std::size_t size, std::size_t alignment) noexcept {
         // Within whole pages, a block needs the kernel to pin no page more than it fills.
         size = std::max(size, page);
@@ -31,7 +32,7 @@ public:
                                 : engine::AlignedMemory(size, page);
     }
 
-    // Memory that nobody uses any more, wherever it is from.
+    // Takes back memory that is no longer used. The memory need not come from this pool.
     void put(engine::AlignedMemory memory) noexcept {
         const auto size = memory.size();
         const bool fits = use && size >= page && size <= largest && std::has_single_bit(size) &&

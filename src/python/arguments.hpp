@@ -21,8 +21,9 @@ struct Signature {
     std::size_t required;
 };
 
-// Sorts the arguments into `values`, one for each parameter, borrowed, null where left out.
-// False with a TypeError, worded as CPython's, if they don't fit.
+// Sorts the arguments into `values`, one for each parameter. The references are borrowed; a
+// parameter that was left out is null. If the arguments don't fit, returns false with a TypeError
+// worded as CPython words it.
 bool bind_arguments(const Signature& signature, PyObject* const* arguments, Py_ssize_t count,
                     PyObject* keyword_names, std::span<PyObject*> values);
 
@@ -30,8 +31,8 @@ bool bind_arguments(const Signature& signature, PyObject* const* arguments, Py_s
 bool bind_arguments(const Signature& signature, PyObject* arguments, PyObject* keywords,
                     std::span<PyObject*> values);
 
-// An integer from `least` to `most`: else a TypeError for what is no integer, and a ValueError that
-// names the parameter and its limits. No value with an exception set.
+// Converts `object` to an integer from `least` to `most`. Returns no value with an exception set:
+// TypeError if the object is no integer, or a ValueError that names the parameter and its limits.
 std::optional<std::int64_t> to_integer(PyObject* object, const char* parameter, std::int64_t least,
                                        std::int64_t most);
 

@@ -7,7 +7,7 @@
 namespace python {
 namespace {
 
-// A question to a loop. False, too, if it can't answer.
+// Asks the loop a yes-or-no question. Returns false, too, if the loop can't answer.
 bool ask(PyObject* loop, const char* method) {
     const auto answer = Ref::steal(PyObject_CallMethod(loop, method, nullptr));
     if (!answer) {
@@ -17,7 +17,7 @@ bool ask(PyObject* loop, const char* method) {
     return answer.get() == Py_True;
 }
 
-// Each of these: false with an exception set.
+// Return false with an exception set.
 bool set(Ref& place, PyObject* object) {
     place = Ref::steal(object);
     return static_cast<bool>(place);
@@ -27,10 +27,10 @@ bool get(Ref& place, const Ref& module, const char* name) {
 }
 bool intern(Ref& place, const char* text) { return set(place, PyUnicode_InternFromString(text)); }
 
-// Finds the functions of asyncio that are used, if the program has imported asyncio: a program that
-// runs such a loop has. Else false, with or without an exception set.
+// Finds the functions of asyncio that are used, if the program has imported asyncio. A program that
+// runs an asyncio loop has imported it. Else returns false, with or without an exception set.
 bool find_asyncio(ModuleState& state) {
-    // acquire: what was found is there
+    // acquire: the functions that another thread has found are visible
     if (state.asyncio_is_imported.load(std::memory_order_acquire)) {
         return true;
     }
@@ -38,7 +38,7 @@ bool find_asyncio(ModuleState& state) {
     const auto name = Ref::steal(PyUnicode_InternFromString("asyncio"));
     const auto module = Ref::steal(name ? PyImport_GetModule(name.get()) : nullptr);
     const auto events = Ref::steal(module ? PyImport_ImportModule("asyncio.events") : nullptr);
-    // one after the other, each only if those before it are there
+    // each step runs only if those before it succeeded
     const bool is_complete =
         events && get(api.get_running_loop, module, "get_running_loop") &&
         get(api.get_running_loop_or_none, events, "_get_running_loop") &&
@@ -58,8 +58,8 @@ bool find_asyncio(ModuleState& state) {
     return true;
 }
 
-// Calls a method of the loop with two or three arguments, none of the caller's context variables
-// kept by it. False with an exception set.
+// Calls a method of the loop with two or three arguments, in an empty contextvars context, so that
+// the loop keeps none of the caller's context variables. Returns false with an exception set.
 bool call_without_context(PyObject* loop, const char* method, PyObject* first, PyObject* second,
                           PyObject* third = nullptr) {
     const auto context = Ref::steal(PyContext_New());
@@ -89,8 +89,8 @@ public:
 
     bool runs_here(ModuleState& state, PyObject* loop) const noexcept override {
 #if PY_VERSION_HEX < 0x030C0000
-        // get_running_loop() makes a system call (getpid) each time. asyncio's own loops have noted
-        // the thread that they run in, and no two run in one thread.
+        // get_running_loop() makes a system call (getpid) each time. asyncio's own loops note the
+        // thread that they run in, and a thread runs only one of them.
         const auto thread = Ref::steal(PyObject_GetAttr(loop, state.asyncio.thread_id.get()));
         if (thread && PyLong_CheckExact(thread.get())) {
             return PyLong_AsUnsignedLong(thread.get()) == PyThread_get_thread_ident();
@@ -104,7 +104,7 @@ public:
     }
 
     bool may_touch(ModuleState& state, PyObject* loop) const noexcept override {
-        // not where the module's end has let go of asyncio
+        // not after the end of the module has released asyncio
         return state.asyncio_is_imported.load(std::memory_order_acquire) &&
                (runs_here(state, loop) || !ask(loop, "is_running"));
     }
@@ -115,8 +115,8 @@ public:
 
     bool add_reader(PyObject* loop, int fd, PyObject* callback) const override {
         const auto number = Ref::steal(PyLong_FromLong(fd));
-        // If somebody closed this number without telling the loop, the loop takes it for
-        // registered, and would never hear of ours.
+        // If other code has closed a file with this number without telling the loop, the loop still
+        // has the number registered, and would never watch our file.
         return number &&
                Ref::steal(PyObject_CallMethod(loop, "remove_reader", "O", number.get())) &&
                call_without_context(loop, "add_reader", number.get(), callback);
@@ -135,7 +135,7 @@ public:
         return call_without_context(loop, method, callback, argument);
     }
 
-    // asyncio throws CancelledError into what is suspended.
+    // asyncio throws CancelledError into suspended objects.
     bool is_cancelled(ModuleState& /*state*/) const noexcept override { return false; }
     Ref take_cancellation(PyObject* /*wake*/) const override { return {}; }
 
@@ -147,8 +147,8 @@ public:
         return Py_NewRef(wake);
     }
 
-    // A cancel scope of anyio's cancels its tasks anew in each turn of the loop, until they have
-    // left it. A shielded one inside it takes the task out of its sight.
+    // A cancel scope of anyio cancels its tasks again in each turn of the loop until they have left
+    // the scope. A shielded scope inside it hides the task from it.
     Ref begin_shield(ModuleState& state) const noexcept override {
         const KeptException kept;
         const auto name = Ref::steal(PyUnicode_InternFromString("anyio"));
@@ -175,8 +175,8 @@ public:
 
     void wake_soon(PyObject* wake) const noexcept override { python::wake_soon(wake); }
 
-    // In debug mode, or if the loop can't tell, everything is to go through call_soon(), where it
-    // looks for what takes long.
+    // In debug mode, or if the loop can't tell, all callbacks are to go through call_soon(), since
+    // there the loop looks for slow ones.
     bool may_wake_now(ModuleState& state, PyObject* loop) const noexcept override {
         const auto debugs =
             Ref::steal(PyObject_CallMethodNoArgs(loop, state.asyncio.get_debug.get()));

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loops of asyncio: its own, uvloop's, and all others with the methods of asyncio's loops.
+// The kind of asyncio's loops: its own, uvloop's, and all others with the methods of asyncio's
+// loops.
 //
-// What is used of asyncio is found once for each interpreter, when a program first awaits something
-// there.
+// The functions of asyncio that this file uses are looked up once for each interpreter, when a
+// program first awaits an operation in such a loop.
 #pragma once
 
 #include "python/event_loop.hpp"

@@ -41,7 +41,7 @@ OperationObject* operation_of(const Awaitable* self) {
 
 // --- leaving the context
 
-// The operation no longer has to do with the awaitable. In flight, it goes on by itself.
+// Separates the operation from the awaitable. An operation in flight goes on by itself.
 void detach(AwaitableObject* self) noexcept {
     auto* operation = operation_of(self);
     if (operation == nullptr || operation->awaiter != self) {
@@ -72,7 +72,7 @@ void finish(AwaitableObject* self) noexcept {
 
 // --- steps
 
-// The end: the operation's result, or null with its error.
+// Finishes the awaitable. Returns the operation's result, or null with its error.
 PyObject* finish_with_result(AwaitableObject* self) {
     auto* result = take_result(operation_of(self));
     const KeptException kept;
@@ -86,19 +86,19 @@ PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
     return nullptr;
 }
 
-// Whether the kernel may still read or write memory of the program's that can change.
+// Whether the kernel may still use memory of the program that can change.
 bool uses_mutable_memory(const OperationObject* operation) noexcept {
     return operation->state == OperationState::in_flight && has_mutable_payload(*operation);
 }
 
-// Whether it closes a file. That is begun for a cancelled task too, or the file would stay open,
-// and no task has to wait for its end.
+// Whether the operation closes a file. A close is begun even if its task is cancelled, since the
+// file would stay open otherwise. No task has to wait for it to end.
 bool closes_file(const OperationObject* operation) noexcept {
     return operation->kind == OperationKind::call && operation->details->never_queues;
 }
 
-// Whether it may change something that the program can't have back, so that it matters to the
-// program whether it was done.
+// Whether the operation may change something that can't be undone, so that the program must learn
+// whether the operation was done.
 bool has_effects(const OperationObject* operation) noexcept {
     const auto opcode = operation->request.opcode;
     return !closes_file(operation) && !engine::is_read(opcode) && !engine::is_sync(opcode) &&
@@ -107,7 +107,7 @@ bool has_effects(const OperationObject* operation) noexcept {
 
 bool cancel_wait(PyObject* object) noexcept;
 
-// What to yield to the loop, or null with an exception set.
+// Returns the object to yield to the loop, or null with an exception set.
 PyObject* make_suspension(AwaitableObject* self, const LoopKind& kind) {
     auto* context = context_of(self);
     auto& state = state_of(context);
@@ -117,9 +117,9 @@ PyObject* make_suspension(AwaitableObject* self, const LoopKind& kind) {
     return self->wake ? kind.suspension(state, self->wake.get()) : nullptr;
 }
 
-// The same; if there is an exception, the awaitable is finished. But where the kernel has memory of
-// the program's that can change, an exception that comes in between (KeyboardInterrupt) is raised
-// when the kernel has let go.
+// Suspends the awaitable: returns the object to yield to the loop. On an exception, finishes the
+// awaitable. But while the kernel uses memory of the program that can change, a KeyboardInterrupt
+// is deferred until the kernel no longer does.
 PyObject* suspend(AwaitableObject* self, const LoopKind& kind) {
     auto* result = make_suspension(self, kind);
     if (result == nullptr && !self->deferred && uses_mutable_memory(operation_of(self)) &&
@@ -141,8 +141,8 @@ PyObject* suspend(AwaitableObject* self) {
     return suspend(self, *context_of(self)->binding.loop.kind);
 }
 
-// Where each call is to ask whether its task is cancelled, and this one's is: then nothing is
-// begun.
+// Whether the task is cancelled already, in loops where each call has to ask for that. Then no
+// operation is begun.
 bool is_cancelled_already(const AwaitableObject* self, const LoopKind& kind) noexcept {
     return kind.is_cancelled(state_of(context_of(self)));
 }
@@ -152,7 +152,7 @@ PyObject* suspend_cancelled(AwaitableObject* self, const LoopKind& kind) {
     return suspend(self, kind);
 }
 
-// Whether the step of the task takes what there is to read, if the file is a stream.
+// Whether the task's step itself reads from the file, if that is a stream.
 bool takes_in_step(const AwaitableObject* self) noexcept {
     const auto* operation = operation_of(self);
     return self->submits && !self->was_started && reads(operation->kind) &&
@@ -175,27 +175,27 @@ void enqueue(AwaitableObject* self) noexcept {
 
 engine::Pace pace_of(const ContextObject* context, OperationObject* operation) noexcept {
     if (context->engine() == nullptr) {
-        return engine::Pace::asynchronous;  // closed by what reaping ran
+        return engine::Pace::asynchronous;  // reaping has run code that closed the context
     }
     operation->request.fd = operation->file.number();
     return context->engine()->guess(operation->request);
 }
 
 // Whether the operation is better submitted together with others of this turn of the loop: the
-// kernel sends off what it gets in one call in one go.
+// kernel dispatches the requests of one system call together.
 bool is_better_batched(const OperationObject* operation, engine::Pace pace) noexcept {
     return (reads(operation->kind) || writes(operation->kind)) &&
            pace == engine::Pace::asynchronous;
 }
 
-// What is over when the submission returns has signalled nobody: who submits it looks for it,
-// behind all that completed before.
+// An operation that is over when the submission returns has signalled no eventfd. So its submitter
+// reaps until that operation has completed, after all that completed before.
 void reap_until_over(ContextObject* context, const OperationObject* operation) noexcept {
     while (reap_some(context) && operation->state == OperationState::in_flight) {
     }
 }
 
-// Tasks that wait for their turn, or to be woken.
+// The number of tasks that wait for their turn, or to be woken.
 std::size_t waiting_tasks(const ContextObject* context) noexcept {
     return context->binding.queued.size() + context->binding.ready.size();
 }
@@ -206,7 +206,8 @@ bool has_turn(const ContextObject* context, TurnBudget& budget) noexcept {
     return waiting == 0 || budget.has_slice(TurnBudget::Clock::now(), waiting);
 }
 
-// The short way of a read that is known to end at once. False if it is to be submitted.
+// Carries out a read that is known to end at once, without a submission. Returns false if the
+// operation is to be submitted.
 bool read_at_once(AwaitableObject* self, TurnBudget& budget) {
     auto* context = context_of(self);
     auto* operation = operation_of(self);
@@ -227,7 +228,7 @@ bool read_at_once(AwaitableObject* self, TurnBudget& budget) {
     return true;
 }
 
-// Hands the operation to the kernel, if it is its turn; else queues it.
+// Submits the operation if its turn has come; else queues it.
 void submit_or_enqueue(AwaitableObject* self) {
     auto* context = context_of(self);
     PyObject* operation = operation_of(self);
@@ -246,7 +247,7 @@ void submit_or_enqueue(AwaitableObject* self) {
         reap_until_over(context, operation_of(self));
         return;
     }
-    // What start() began takes none of the turn's time if it is only handed on.
+    // An operation of start() that is only handed on takes no time of the turn.
     const bool is_handed_on = self->was_started && pace == engine::Pace::asynchronous;
     const bool may_go = is_handed_on || (!is_better_batched(operation_of(self), pace) &&
                                          budget.may_spend(context) && has_turn(context, budget));
@@ -284,7 +285,7 @@ bool may_be_awaited(const OperationObject* operation) {
     return true;
 }
 
-// The same; also false if the operation was submitted to another context meanwhile.
+// The same; also returns false if the operation was submitted to another context meanwhile.
 bool may_be_awaited(const AwaitableObject* self) {
     if (self->operation && operation_of(self)->context.get() != self->context.get()) {
         PyErr_SetString(PyExc_RuntimeError,
@@ -294,7 +295,7 @@ bool may_be_awaited(const AwaitableObject* self) {
     return may_be_awaited(operation_of(self));
 }
 
-// Whoever awaits it has it: getevents no longer hands it out.
+// The awaiting task gets the completed operation, so getevents() no longer returns it.
 void collect(ContextObject* context, OperationObject* operation) noexcept {
     if (is_collectable(operation->listing)) {
         forget(context, operation);
@@ -302,7 +303,8 @@ void collect(ContextObject* context, OperationObject* operation) noexcept {
     }
 }
 
-// For `await operation`: takes it out of what getevents hands out. False with RuntimeError.
+// For `await operation`: the awaitable gets the result, and getevents() no longer returns the
+// operation. Returns false with RuntimeError.
 bool take_over(AwaitableObject* self) {
     auto* operation = operation_of(self);
     auto* context = context_of(self);
@@ -314,7 +316,7 @@ bool take_over(AwaitableObject* self) {
         !borrow_eventfd(context)) {
         return false;
     }
-    // Both may have let other threads in.
+    // reap() and borrow_eventfd() may have let other threads in.
     if (!may_be_awaited(self)) {
         return false;
     }
@@ -326,7 +328,8 @@ bool take_over(AwaitableObject* self) {
     return true;
 }
 
-// Submits the operation, or queues it. False with an exception set, which is to end the awaitable.
+// Submits or queues the operation. Returns false with an exception set, which is to end the
+// awaitable.
 bool submit_for_loop(AwaitableObject* self) {
     auto* context = context_of(self);
     if (!check_usable(context) || !bind_to_running_loop(context)) {
@@ -342,7 +345,8 @@ bool submit_for_loop(AwaitableObject* self) {
     return true;
 }
 
-// Nothing will tell the loop of an operation that signals no eventfd.
+// Requests a turn for an operation that signals no eventfd, since nothing else tells the loop of
+// its completion.
 void have_it_looked_for(AwaitableObject* self) noexcept {
     const auto* operation = operation_of(self);
     if (operation->state == OperationState::in_flight && operation->request.eventfd < 0) {
@@ -375,14 +379,14 @@ PyObject* first_step(AwaitableObject* self) {
     if (operation->state == OperationState::completed) {
         return operation->request.is_ready ? take_and_finish(self) : finish_with_result(self);
     }
-    if (!check_usable(context)) {  // closed by what the submission ran
+    if (!check_usable(context)) {  // the submission has run code that closed the context
         return finish_with_exception(self, take_exception());
     }
     have_it_looked_for(self);
     return suspend(self);
 }
 
-// What is started goes on, and may be awaited again.
+// The task is cancelled; the operation that start() began goes on and may be awaited again.
 PyObject* leave_started(AwaitableObject* self, Ref exception) {
     self->wake.reset();
     self->was_cancelled = false;
@@ -391,18 +395,20 @@ PyObject* leave_started(AwaitableObject* self, Ref exception) {
     return nullptr;
 }
 
-// Our threads, which have descriptors of their own, note the stream from which they read.
+// Whether the request is with our threads. They have descriptors of their own, and note in the
+// request which stream they read.
 bool is_with_our_threads(const engine::Request& request) noexcept {
     return request.route == engine::Route::reactor || request.route == engine::Route::workers;
 }
 
-// The stream from which a completed read has brought bytes.
+// Returns the stream from which a completed read has brought bytes.
 std::optional<engine::StreamKey> source_of(const OperationObject& operation) noexcept {
     const auto& request = operation.request;
     return is_with_our_threads(request) ? request.source : engine::stream_key_of(request.fd);
 }
 
-// The loop has cancelled the task while it was suspended. What was done all the same counts.
+// The loop has cancelled the task while it was suspended. If the operation was done and its effects
+// or bytes matter, the step returns the result in spite of that.
 PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
     if (self->was_started) {
         return leave_started(self, std::move(exception));
@@ -415,8 +421,8 @@ PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
                                             : finish_with_exception(self, std::move(exception));
 }
 
-// The stream has something to read: the task's own step takes it, so that nothing is lost if the
-// task is cancelled before. If somebody else was faster, it waits again.
+// The stream has bytes to read. The task's own step reads them, so that none are lost if the task
+// is cancelled before. If another reader was faster, the task waits again.
 PyObject* take_and_finish(AwaitableObject* self) {
     auto* context = context_of(self);
     auto* operation = operation_of(self);
@@ -424,7 +430,7 @@ PyObject* take_and_finish(AwaitableObject* self) {
         return finish_with_exception(self, take_exception());
     }
     OperationLife::leave_queue(context->binding, operation);
-    OperationLife::claim(operation);  // what is run to export buffers can't touch it
+    OperationLife::claim(operation);  // code that exports buffers can't submit it meanwhile
     const auto taken = take_from_stream(*operation);
     if (!taken) {
         OperationLife::unclaim(operation, OperationState::completed);
@@ -438,7 +444,7 @@ PyObject* take_and_finish(AwaitableObject* self) {
     OperationLife::unclaim(operation, OperationState::created);
     operation->request.is_ready = false;
     release_buffers(operation);
-    self->cannot_take = *taken == -EOPNOTSUPP;  // a worker reads it
+    self->cannot_take = *taken == -EOPNOTSUPP;  // then an I/O thread reads it
     enqueue(self);
     return suspend(self);
 }
@@ -462,7 +468,7 @@ PyObject* next_step(AwaitableObject* self) {
     return finish_with_exception(self, take_exception());
 }
 
-// A task comes to wait for what start() began.
+// A task awaits an operation that start() began.
 PyObject* join(AwaitableObject* self) {
     auto* context = context_of(self);
     if (const auto& kind = running_kind(state_of(context)); is_cancelled_already(self, kind)) {
@@ -488,7 +494,8 @@ PyObject* join(AwaitableObject* self) {
     return suspend(self);
 }
 
-// Holds off code that a method of the coroutine runs, and that calls one of its methods.
+// Marks that a method of the coroutine runs, so that Python code which it runs can't call another
+// method.
 class Running {
 public:
     explicit Running(AwaitableObject* self) noexcept : self_(self) { self_->is_running = true; }
@@ -516,7 +523,8 @@ bool check_not_finished(const AwaitableObject* self) {
     return true;
 }
 
-// With the context locked, and the operation, if it is the program's.
+// Called with the context locked; if the program submitted the operation itself, with that locked,
+// too.
 PyObject* locked_step(AwaitableObject* self) {
     if (!check_not_running(self) || !check_not_finished(self)) {
         return nullptr;
@@ -532,7 +540,8 @@ PyObject* locked_step(AwaitableObject* self) {
     }
 }
 
-// What to yield (while the phase is `suspended`), or what to return, or null with an exception.
+// Returns the object to yield (the phase is then `suspended`), or the result, or null with an
+// exception set.
 PyObject* step(AwaitableObject* self) {
     Ref operation;
     {
@@ -548,7 +557,7 @@ PyObject* step(AwaitableObject* self) {
 
 // --- cancellation
 
-// What the operation brings is the next read's, if it reads a stream.
+// Keeps the bytes that the operation will read, if it reads a stream, for the next read.
 void keep_what_comes(ContextObject* context, OperationObject* operation) noexcept {
     auto& request = operation->request;
     operation->keeps_bytes = true;
@@ -558,7 +567,8 @@ void keep_what_comes(ContextObject* context, OperationObject* operation) noexcep
     context->note_unread();
 }
 
-// The task is gone. What a read of a stream has brought, or still brings, is kept for the next one.
+// The task is gone. Keeps the bytes that its read of a stream has read, or will read, for the next
+// read.
 void keep_for_next_read(ContextObject* context, OperationObject* operation) {
     const bool has_bytes = operation->state == OperationState::completed && operation->result > 0;
     if (!reads(operation->kind) || !(has_bytes || operation->state == OperationState::in_flight)) {
@@ -586,15 +596,15 @@ void keep_for_next_read(ContextObject* context, OperationObject* operation) {
     PyErr_Clear();
 }
 
-// The exception ends the awaitable: at once, or if the kernel still uses memory of the program's,
-// when it no longer does. Then returns what to yield.
+// Ends the awaitable with the exception: at once, or, if the kernel still uses memory of the
+// program that can change, when it no longer does. In the second case, returns the object to yield.
 PyObject* end_with(AwaitableObject* self, Ref exception) {
     if (self->was_started) {
         return leave_started(self, std::move(exception));
     }
     auto* operation = operation_of(self);
     auto* context = context_of(self);
-    // if it was cancelled before, its completion keeps the bytes
+    // if the task was cancelled before, the operation's completion keeps the bytes
     if (self->submits && !self->deferred) {
         keep_for_next_read(context, operation);
     }
@@ -644,7 +654,7 @@ bool cancel_wait(PyObject* object) noexcept {
 
 // --- the coroutine's methods
 
-// For callers that take a StopIteration with the result for the end.
+// For callers that expect a StopIteration with the result at the end.
 PyObject* yield_or_stop(AwaitableObject* self, PyObject* value) {
     if (value == nullptr || self->phase == Phase::suspended) {
         return value;
@@ -692,7 +702,7 @@ PyObject* awaitable_send(PyObject* object, PyObject* value) {
     return yield_or_stop(self, step(self));
 }
 
-// The exception that throw() was given in any of its forms, or null with a TypeError.
+// Returns the exception that throw() was given in any of its forms, or null with a TypeError.
 Ref exception_of(PyObject* const* arguments, Py_ssize_t count) {
     PyObject* first = arguments[0];
     PyObject* value = count > 1 && arguments[1] != Py_None ? arguments[1] : nullptr;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What AIOContext.read() and its like return, and `await operation`: a coroutine in all but its
-// code.
+// The awaitable that AIOContext.read() and the like return, and that `await operation` makes. It
+// behaves as a coroutine, but has no code object.
 //
-// It submits at its first step. If the operation has completed by then, that step returns the
-// result and nobody is suspended. Else it yields what its kind of loop waits for, which run_turn()
-// wakes when the operation has completed; the result is taken from the operation in the next step.
+// The first step of the awaitable submits the operation. If the operation has completed by then,
+// that step returns the result and the task is not suspended. Else the step yields the object that
+// this kind of loop waits for. When the operation has completed, run_turn() wakes that object, and
+// the next step takes the result from the operation.
 #pragma once
 
 #include "python/awaitable_state.hpp"
@@ -19,14 +20,15 @@ PyTypeObject* make_awaitable_type(PyObject* module);
 PyObject* make_awaitable(ContextObject* context, OperationObject* operation, bool submits,
                          const char* name);
 
-// Submits or queues the operation of an awaitable that was never stepped, without a task that waits
-// for it: for read-ahead and for writing behind. The operation then goes on whatever becomes of
-// tasks; but one that is dropped while it is still queued leaves the queue. Who needs the result
-// awaits it; if that task is cancelled, another one can await it again.
-// False with an exception set.
+// Submits or queues the operation of an awaitable that was never stepped, while no task waits for
+// it. Used for read-ahead and for writing behind. The operation goes on even if tasks are
+// cancelled; but if the awaitable is dropped while the operation is queued, the operation leaves
+// the queue. Code that needs the result awaits the awaitable; if its task is cancelled, another
+// task can await it again. Returns false with an exception set.
 bool start(PyObject* awaitable);
 
-// Whether what start() began is over, so that awaiting it will not suspend. Takes in completions.
+// Returns whether the operation that start() began is over, so that awaiting it will not suspend.
+// Reaps completions first.
 bool is_over(PyObject* awaitable);
 
 }  // namespace python

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an awaitable (awaitable.hpp) knows of its operation and of its task.
+// The fields of an awaitable (awaitable.hpp): its operation, and the task that waits for it.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace python {
 struct Awaitable {
     enum class Phase : std::uint8_t {
         created,
-        started,    // submitted or queued by start(), and nobody waits for it
+        started,    // submitted or queued by start(), and no task waits for it
         suspended,  // a task waits for it
         finished,
     };
@@ -21,20 +21,20 @@ struct Awaitable {
 
     Phase phase = Phase::created;
     bool submits = false;              // made by a method of the context, not by `await operation`
-    bool was_started = false;          // by start(): cancelling who waits for it leaves it alone
-    std::uint64_t binding_number = 0;  // of the binding that counts it among its suspended, or 0
+    bool was_started = false;          // by start(): the operation outlives cancelled tasks
+    std::uint64_t binding_number = 0;  // of the binding that counts this awaitable, or 0
     bool was_awaited = false;
-    bool cannot_take = false;  // a stream that its step can't read without waiting
-    bool is_running = false;   // in one of its methods, which may run Python code
-    const char* name = "";     // for people
+    bool cannot_take = false;  // the step could not read the stream without waiting
+    bool is_running = false;   // one of its methods runs, which may run Python code
+    const char* name = "";     // the name that repr() and messages show
     Ref context;
     Ref operation;
-    Ref wake;  // what the task waits for while it is suspended, and of which kind it is:
+    Ref wake;  // while suspended: the object that wakes the task, and its loop's kind
     const LoopKind* wake_kind = nullptr;
-    bool was_cancelled = false;  // before it began: it suspends only for the loop to end it
+    bool was_cancelled = false;  // before it began: suspends once, to be ended by the loop
     Ref failure;                 // the exception that ended it before the operation was submitted
-    Ref shield;                  // of the wait for that: LoopKind::begin_shield()
-    Ref deferred;  // the exception to raise once the kernel has let go of the program's memory
+    Ref shield;    // from LoopKind::begin_shield(), while the task waits in spite of a cancellation
+    Ref deferred;  // the exception to raise once the kernel no longer uses the program's memory
 };
 
 struct AwaitableObject : PyObject, Awaitable {};

@@ -23,8 +23,8 @@ public:
     // Exports the buffers of the tuple. False with an exception set.
     bool acquire(PyObject* buffers, int flags);
 
-    // May run Python code, which may put another vector in the place of this one. The parts stay,
-    // for messages.
+    // Releases the buffers. This may run Python code, which may put another vector in the place of
+    // this one. The parts stay, for error messages.
     void release() noexcept;
 
     bool is_held() const noexcept { return views_ != nullptr && count_ != 0; }

@@ -22,7 +22,8 @@ bool is_named(PyObject* object, const char* type) noexcept {
     return std::strcmp(Py_TYPE(object)->tp_name, type) == 0;
 }
 
-// Python classes that decode what they read. Their module, codecs, is not imported for this.
+// Whether the object is of a Python class that decodes what it reads. The check is by name, so that
+// the module codecs need not be imported.
 bool is_codec(PyObject* object) noexcept {
     return is_named(object, "StreamReaderWriter") || is_named(object, "StreamReader") ||
            is_named(object, "StreamWriter");
@@ -32,7 +33,7 @@ bool is_text(const IoTypes& types, PyObject* object) noexcept {
     return is_instance(object, types.text) || is_codec(object);
 }
 
-// -1 without an exception if it can't be told.
+// Returns -1 without an exception if the position is not known.
 std::int64_t position_of(PyObject* buffered) {
     const auto position = Ref::steal(PyObject_CallMethod(buffered, "tell", nullptr));
     const auto value = position ? PyLong_AsLongLong(position.get()) : -1;
@@ -61,7 +62,7 @@ PyObject* find_buffered_file(const IoTypes& types, PyObject* object) {
     if (!is_named(object, "_TemporaryFileWrapper")) {
         return nullptr;
     }
-    // not owned: the wrapper has a reference to it
+    // this reference is given up: the wrapper has another
     const auto inner = Ref::steal(PyObject_GetAttrString(object, "file"));
     if (!inner) {
         PyErr_Clear();

@@ -13,7 +13,7 @@
 namespace python {
 namespace {
 
-// Calls a question about a file, whose number is the argument, without the GIL.
+// Calls `question`, which asks something about a file by its number, without the GIL.
 template <class Answer>
 bool ask(PyObject* number, Answer (*question)(int) noexcept, Answer& answer) {
     const auto fd = to_integer(number, "fd", 0, INT_MAX);

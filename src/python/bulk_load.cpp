@@ -17,7 +17,7 @@
 namespace python {
 namespace {
 
-// One of the program's (offset, buffer) pairs.
+// One (offset, buffer) pair of the program.
 struct Part {
     bulk::Segment segment;  // the first field: the loader returns its address
     BufferView view;

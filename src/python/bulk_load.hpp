@@ -7,15 +7,15 @@
 
 namespace python {
 
-// Adds them to the module; false with an exception set.
+// Adds the functions to the module. Returns false with an exception set.
 bool add_bulk_functions(PyObject* module);
 
-// Fills in both from the arguments. False with an exception set.
+// Fills in `file` and `options` from the other arguments. Returns false with an exception set.
 bool set_load_options(bulk::File& file, bulk::LoadOptions& options, int mode, Py_ssize_t chunk,
                       unsigned depth, const char* engine);
 
-// (nbytes, direct, cached, engine, chunk, depth, met_end), or (errno, offset) of a request that
-// failed; null with an exception set, as where the loader's callbacks left one.
+// Returns (nbytes, direct, cached, engine, chunk, depth, met_end), or (errno, offset) of a request
+// that failed. Returns null with an exception set, also if the loader's callbacks have set one.
 PyObject* load_answer(const bulk::LoadReport& report);
 
 PyObject* bulk_load(PyObject* module, PyObject* arguments);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operation of OperationKind::call has besides what all have: the call, and what its
-// pointers name.
+// The additional fields of an operation of OperationKind::call: the call, and the objects that the
+// call's pointers point into.
 #pragma once
 
 #include <cstdint>
@@ -14,25 +14,26 @@
 namespace python {
 
 struct CallDetails {
-    // The awaited result of a call that has succeeded with `result`, 0 or more. A new reference, or
-    // null with an exception set. Called at most once.
+    // Makes the awaited result of a call that has succeeded with `result`, 0 or more. Returns a new
+    // reference, or null with an exception set. Called at most once.
     using MakeResult = PyObject* (*)(const ModuleState& state, CallDetails& details,
                                      std::int64_t result);
 
-    // What the call's pointers point into; before it, to go after it.
+    // The objects that the call's pointers point into. They are declared before `call`, so that
+    // they are destroyed after it.
     Ref path;
     Ref other_path;
     Ref payload;
     BufferView buffer;
 
-    // For errors: as they were given, or null.
+    // For error messages: the names as the program gave them, or null.
     Ref filename;
     Ref other_filename;
 
     std::unique_ptr<engine::Call> call;
     MakeResult make_result = nullptr;
     const char* name = "";
-    bool never_queues = false;  // it is submitted whatever the context's max_requests
+    bool never_queues = false;  // submitted even if the context's max_requests are reached
 };
 
 }  // namespace python

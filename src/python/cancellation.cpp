@@ -14,7 +14,7 @@ namespace {
 
 using engine::CancelAnswer;
 
-// How long to wait for an answer before looking for signals.
+// How long to wait for an answer before checking for signals.
 constexpr std::chrono::milliseconds slice(20);
 
 CancelAnswer wait_for_answer(ContextObject* context, OperationObject* operation,
@@ -33,7 +33,7 @@ CancelAnswer wait_for_answer(ContextObject* context, OperationObject* operation,
 
 CancelAnswer post_cancellation(ContextObject* context, OperationObject* operation) noexcept {
     const auto answer = context->engine()->post_cancellation(operation->request);
-    // as long as nobody knows better
+    // counted until the engine answers `no` or the operation completes otherwise
     if (answer != CancelAnswer::no) {
         OperationLife::count_as_cancelled(context, operation, true);
     }
@@ -66,7 +66,7 @@ PyObject* cancel(ContextObject* context, OperationObject* operation) {
             return nullptr;
         }
         if (context->engine() == nullptr) {
-            break;  // closed meanwhile, by a signal's handler
+            break;  // a signal handler has closed the context
         }
     }
     const bool is_same = operation->request.flight == flight &&

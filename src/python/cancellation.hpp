@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cancelling operations in flight. To ask for it waits for nobody; the answer is the operation's
-// completion.
+// Cancelling operations in flight. Asking for a cancellation does not wait; the operation's
+// completion tells how it went.
 #pragma once
 
 #include "python/context.hpp"
@@ -8,12 +8,13 @@
 
 namespace python {
 
-// Asks for the cancellation of an operation that is in flight in this context, whose engine is
-// there. With the context locked.
+// Asks the engine to cancel an operation that is in flight in this context. The engine must be
+// open. Called with the context locked.
 engine::CancelAnswer post_cancellation(ContextObject* context, OperationObject* operation) noexcept;
 
-// AIOContext.cancel: asks, and waits for the answer without the GIL. Null with an exception set if
-// the operation is not in flight in this context, or a signal's handler raised one.
+// AIOContext.cancel(): asks for the cancellation, and waits for the answer without the GIL. Returns
+// null with an exception set if the operation is not in flight in this context, or if a signal
+// handler raised one.
 PyObject* cancel(ContextObject* context, OperationObject* operation);
 
 }  // namespace python

@@ -24,7 +24,7 @@ void cancel_all(const ContextObject* context) noexcept {
     }
 }
 
-// Without the GIL: very many contexts that are closed at a time wait for each other.
+// Runs without the GIL: if very many contexts are closed at a time, they wait for each other.
 void destroy_engine(ContextObject* context, bool may_wait) noexcept {
     auto engine = context->release_engine();
     const auto eventfd = context->release_eventfd();
@@ -40,7 +40,8 @@ void let_other_threads_out() {
     std::this_thread::sleep_for(std::chrono::microseconds(50));
 }
 
-// Wakes who waits, and leaves the loop: by way of the loop, from another thread than its own.
+// Wakes the waiting tasks, and ends the binding. In another thread than the loop's, the loop does
+// this.
 void end_binding(ContextObject* context) noexcept {
     if (!context->binding.ready.empty()) {
         wake_ready(context);
@@ -81,7 +82,8 @@ bool close(ContextObject* context) {
             break;  // another thread was faster
         }
         if (context->is_idle()) {
-            // not in an event loop's thread, which waits for no thread of ours
+            // no waiting if the context is bound: an event loop's thread must not wait for threads
+            // of ours
             destroy_engine(context, !context->binding.loop);
             end_binding(context);
             break;
@@ -132,7 +134,7 @@ void abandon(ContextObject* context) noexcept {
         destroy_engine(context, false);
         return;
     }
-    // Polls: cancelled, they keep the context until a sweep takes their completions.
+    // Only polls are in flight. Once cancelled, they keep the context until a sweep reaps them.
     context->drop();
     cancel_all(context);
 }

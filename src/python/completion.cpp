@@ -21,12 +21,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Whether getevents should wait for something in flight.
+// Whether getevents() should wait for an operation in flight.
 bool may_hand_out_more(const ContextObject* context) noexcept {
     if (context->to_be_owned != 0) {
         return true;
     }
-    // Those that signal an EventFD of the program's come out if somebody else holds them by then.
+    // getevents() returns operations that signal an EventFD of the program if other code still
+    // holds them when they complete.
     for (auto* operation = context->in_flight.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
         if (!operation->is_awaited && seems_shared(operation)) {
@@ -77,8 +78,8 @@ bool wait_for_enough(ContextObject* context, std::size_t min_nr, engine::Timeout
     }
 }
 
-// Takes out what getevents hands out next. Null if the list has no reference to it, and its end
-// has begun.
+// Takes out the operation that getevents() returns next. Returns null if the list holds no
+// reference to it and its destruction has begun.
 Ref take_collectable(ContextObject* context) noexcept {
     auto* operation = context->collectable.front();
     auto held =
@@ -110,7 +111,7 @@ bool reap_some(ContextObject* context) noexcept {
         operations[i] = operation_of(completions[i].request);
         OperationLife::complete(context, operations[i], completions[i].result);
     }
-    // Only now, with all the lists right: this may run Python code.
+    // Only now, when all lists are right: this may run Python code.
     for (std::size_t i = 0; i < count; ++i) {
         release_buffers(operations[i]);
         Py_DECREF(operations[i]);
@@ -138,19 +139,19 @@ void empty_eventfd(int fd) noexcept {
 }
 
 void settle_eventfd(ContextObject* context) noexcept {
-    // An operation that was submitted before anybody watched can't signal: what watches has to come
-    // and look.
+    // An operation that signals no eventfd is in flight: the eventfd stays readable, so that the
+    // program calls getevents().
     if (!context->eventfd_is_watched() || context->owned_results != 0 ||
         context->unsignalled != 0 || context->engine() == nullptr || context->is_inherited()) {
         return;
     }
     empty_eventfd(context->eventfd().get());
-    reap(context);  // what completed in between will not signal again
+    reap(context);  // operations that completed in between will not signal again
     if (context->owned_results != 0) {
         signal_eventfd(context->eventfd().get());
     }
     if (context->binding.borrowed != 0 || !context->binding.ready.empty()) {
-        tell_loop(context);  // what it waited for may have been emptied away
+        tell_loop(context);  // this may have emptied a signal that was for the loop
     }
 }
 
@@ -162,7 +163,7 @@ int fileno_of(ContextObject* context) {
         if (context->owned_results != 0 || context->unsignalled != 0) {
             signal_eventfd(context->eventfd().get());
         } else {
-            settle_eventfd(context);  // of what was collected before
+            settle_eventfd(context);  // empties signals of results that were collected before
             if (!check_usable(context)) {
                 return -1;
             }
@@ -174,7 +175,7 @@ int fileno_of(ContextObject* context) {
 int wait_for_completions(ContextObject* context, engine::Engine::Ticket ticket,
                          engine::Timeout timeout) {
     bool sliced = false;
-    // One that is not confirmed may yet be refused: then no completion comes to tell of it.
+    // The engine may yet refuse an unconfirmed operation. Then no completion ends the wait.
     constexpr auto slice = std::chrono::milliseconds(5);
     if (context->unconfirmed() != 0 && (!timeout || *timeout > slice)) {
         timeout = slice;
@@ -202,7 +203,8 @@ PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr
     if (!list) {
         return nullptr;
     }
-    // Allocating the list may have collected what the list has no reference to.
+    // Allocating the list may have run the garbage collector, which may have freed operations that
+    // `collectable` does not own.
     std::size_t count = 0;
     while (count < wanted && !context->collectable.empty()) {
         auto operation = take_collectable(context);
@@ -210,7 +212,7 @@ PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr
             PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(count++), operation.release());
         }
     }
-    Py_SET_SIZE(list.get(), static_cast<Py_ssize_t>(count));  // the places beyond are null
+    Py_SET_SIZE(list.get(), static_cast<Py_ssize_t>(count));  // the remaining places are null
     settle_eventfd(context);
     return list.release();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way of operations out of a context. All but signal_eventfd() and collect() is called with the
-// context locked.
+// How operations leave a context. All functions except signal_eventfd() and collect() are called
+// with the context locked.
 #pragma once
 
 #include "engine/engine.hpp"
@@ -9,36 +9,39 @@
 
 namespace python {
 
-// Completes every operation whose completion is there. Never waits; may run Python code (that of
-// a buffer that is given back), and the context may be closed after it.
+// Completes every operation whose completion has arrived. Never waits. It may run Python code (that
+// of a buffer that is released), which may close the context.
 void reap(ContextObject* context) noexcept;
 
-// Completes some of them: those that one call of the engine returns. Returns whether there were
-// any.
+// Completes the operations that one call of the engine returns. Returns whether there were any.
 bool reap_some(ContextObject* context) noexcept;
 
-// For the loop, if there is something in its queue that could now be submitted.
+// Tells the loop if its queue holds an operation that could be submitted now.
 void tell_of_room(const ContextObject* context) noexcept;
 
-// Takes a completed operation out of what getevents will hand out. The caller has a reference.
+// Takes a completed operation out of the list of those that getevents() will return. The caller has
+// a reference.
 void forget(ContextObject* context, OperationObject* operation) noexcept;
 
 // signal_eventfd() makes an eventfd readable, empty_eventfd() unreadable. Neither waits.
 using engine::signal_eventfd;
 void empty_eventfd(int fd) noexcept;
 
-// The number of the context's eventfd, which from now on is signalled; -1 with an exception set.
+// Returns the number of the context's eventfd, which completions signal from now on; -1 with an
+// exception set.
 int fileno_of(ContextObject* context);
 
-// After operations were taken from the context: makes its eventfd unreadable if none are left.
+// Called after operations were taken from the context: makes its eventfd unreadable if none are
+// left.
 void settle_eventfd(ContextObject* context) noexcept;
 
-// Lets other threads run until there is something to reap, another thread reaped something since
-// the ticket was drawn, the time is over (ETIMEDOUT), or a signal came (EINTR). Returns an errno.
+// Releases the GIL and waits until there is a completion to reap, another thread has reaped one
+// since the ticket was drawn, the time is over (ETIMEDOUT), or a signal came (EINTR). Returns an
+// errno.
 int wait_for_completions(ContextObject* context, engine::Engine::Ticket ticket,
                          engine::Timeout timeout);
 
-// AIOContext.getevents, its arguments checked.
+// AIOContext.getevents(), after its arguments were checked.
 PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr,
                   engine::Timeout timeout);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// linux_aio.AIOContext: the queue. What it counts and lists is in this file; how operations get in
-// is in submission.cpp, how they get out in completion.cpp, how it ends in closing.cpp, and what
-// Python sees of it in context_methods.cpp.
+// linux_aio.AIOContext: the queue. This file has its counters and lists. submission.cpp submits
+// operations, completion.cpp completes them, closing.cpp closes the context, and
+// context_methods.cpp has the methods and attributes that Python sees.
 #pragma once
 
 #include <cstddef>
@@ -18,14 +18,14 @@
 
 namespace python {
 
-// What statistics() tells; counts since the context was made.
+// The counters that statistics() returns. They count from the making of the context.
 struct Statistics {
     std::uint64_t submitted = 0;  // operations that the engine took
     std::uint64_t completed = 0;
-    std::uint64_t failed = 0;             // of those completed, with an error
+    std::uint64_t failed = 0;             // completed with an error
     std::uint64_t cancelled = 0;          // cancellations that the kernel took
     std::uint64_t submissions = 0;        // calls to the engine
-    std::uint64_t short_submissions = 0;  // of those, calls that did not take all
+    std::uint64_t short_submissions = 0;  // submissions of which the engine took only a part
     std::uint64_t waits = 0;              // times that a thread went to wait for completions
 };
 
@@ -36,17 +36,20 @@ struct Context {
 
     // OperationLife alone changes these lists and counts.
 
-    // Submitted and not completed, as far as was reaped. Owned.
+    // Operations that were submitted and whose completion was not reaped yet. The list owns them.
     OperationList in_flight;
-    // Of these, how many getevents will hand out, whoever else holds them.
+    // How many operations in flight getevents() will return, even if no other code holds them.
     LifeCount to_be_owned;
-    // Of these, how many will not signal `eventfd` though they ought to: it was not asked for yet.
+    // How many operations in flight signal no eventfd. They were expected to end within the
+    // submission; see Batch::name_eventfd().
     LifeCount unsignalled;
-    // Of these, how many signal an EventFD of the program's.
+    // How many operations in flight signal an EventFD of the program.
     LifeCount eventfds_in_flight;
-    // Completed and neither handed out nor asked for their result, in order of completion.
+    // Completed operations, in order of completion, that getevents() has not returned and whose
+    // result was not asked for.
     OperationList collectable;
-    // Of these, how many are owned, and hold a place in the queue.
+    // How many of the collectable operations the list owns. Each of these takes a place in the
+    // queue.
     LifeCount owned_results;
 
     LoopBinding binding;
@@ -61,17 +64,17 @@ struct Context {
 
     // --- from its making to its end
 
-    // The engine that is open, and its eventfd. Called once.
+    // Sets the open engine and its eventfd. Called once.
     void open(std::unique_ptr<engine::Engine> engine, engine::CloforkFd eventfd,
               std::size_t max_requests) noexcept;
 
-    // Nothing new gets in.
+    // From now on, the context refuses new operations.
     void start_closing() noexcept { is_closing_ = true; }
 
-    // Nobody will ever collect anything.
+    // Notes that the program has dropped the context, so that nobody will collect completions.
     void drop() noexcept { is_dropped_ = true; }
 
-    // close() is through: what is left of it is the caller's.
+    // Called at the end of close(): hand the engine and the eventfd to the caller.
     std::unique_ptr<engine::Engine> release_engine() noexcept;
     engine::CloforkFd release_eventfd() noexcept { return std::move(eventfd_); }
 
@@ -82,7 +85,7 @@ struct Context {
 
     // --- the engine
 
-    // Null before it is opened, and once close() is through.
+    // Null before open(), and after close().
     engine::Engine* engine() const noexcept { return engine_.get(); }
     const char* engine_name() const noexcept { return engine_name_; }
     std::size_t max_requests() const noexcept { return max_requests_; }
@@ -91,8 +94,9 @@ struct Context {
         return used < max_requests_ ? max_requests_ - used : 0;
     }
 
-    // A thread is inside the engine without the GIL, which must not go away under it. It submits
-    // `unconfirmed` operations, which are in flight: the engine may yet refuse them.
+    // Notes that a thread uses the engine without the GIL, so that the engine must not be
+    // destroyed. The thread submits `unconfirmed` operations. They count as in flight, but the
+    // engine may yet refuse them.
     void enter_engine(std::size_t unconfirmed) noexcept {
         ++threads_inside_;
         unconfirmed_ += unconfirmed;
@@ -106,16 +110,17 @@ struct Context {
 
     // --- its eventfd
 
-    // Readable while `owned_results` is not 0; see `fileno`. To spare the kernel the work, requests
-    // signal it only once somebody has asked for it.
+    // The eventfd is readable while `owned_results` is not 0; see `fileno`. Requests signal the
+    // eventfd only once the program has asked for its number: this spares the kernel the work.
     const engine::CloforkFd& eventfd() const noexcept { return eventfd_; }
     bool eventfd_is_watched() const noexcept { return eventfd_is_watched_; }
-    // Somebody has asked. Returns whether that is new.
+    // Notes that the program has asked for the number. Returns whether this is the first time.
     bool watch_eventfd() noexcept { return !std::exchange(eventfd_is_watched_, true); }
 
     // --- streams
 
-    // A read of a stream was given up in flight: what it has brought comes before the next read.
+    // A read of a stream was abandoned in flight. The bytes that it brings come before those of the
+    // next read.
     void note_unread() noexcept { has_unread_ = true; }
     bool take_unread() noexcept { return std::exchange(has_unread_, false); }
 
@@ -141,7 +146,7 @@ private:
     bool eventfd_is_watched_ = false;
     bool has_unread_ = false;
     Statistics statistics_;
-    engine::RouteCounts last_routes_;  // of the engine that is closed
+    engine::RouteCounts last_routes_;  // the counts of the engine, kept when it is closed
 };
 
 struct ContextObject : PyObject, Context {};
@@ -150,8 +155,8 @@ inline ContextObject* context_of(const Operation* operation) noexcept {
     return static_cast<ContextObject*>(operation->context.get());
 }
 
-// Called with the context locked. False with RuntimeError in a child process, or ValueError once it
-// is closed.
+// Called with the context locked. Returns false with RuntimeError in a child process, or with
+// ValueError if the context is closed.
 bool check_usable(const ContextObject* context);
 
 }  // namespace python

@@ -15,8 +15,9 @@ public:
     ContextLock& operator=(const ContextLock&) = delete;
     ~ContextLock() = default;
 
-    // Lets others in for the life of the object. For calls that may come back to the context: taken
-    // twice by one thread, the lock lets them in all the same, but only after much trying.
+    // Releases the lock for the life of the object, for calls that may come back to the context.
+    // Such a call could take the lock a second time, which CPython allows within one thread, but
+    // only after much trying.
     class Pause {
     public:
         explicit Pause(ContextLock& paused) noexcept : paused_(paused) { paused_.lock_.unlock(); }

@@ -45,7 +45,8 @@ constexpr unsigned default_max_requests = 128;
 constexpr std::array<const char*, 2> new_parameters{"max_requests", "engine"};
 constexpr Signature new_signature{"AIOContext", new_parameters, 0};
 
-// Left out or None: what the environment says, or our own choice. False with an exception set.
+// Parses the argument `engine`. If it is left out or None, takes the engine that the environment
+// names, or else our own choice. Returns false with an exception set.
 bool parse_engine(PyObject* object, std::string_view& name) {
     if (object == nullptr || object == Py_None) {
         const char* setting = std::getenv("LINUX_AIO_ENGINE");
@@ -145,9 +146,9 @@ int context_traverse(PyObject* object, visitproc visit, void* arg) {
             Py_VISIT(operation);
         }
     }
-    // What is in flight is the kernel's (see registry.hpp); but not in a child process. And of a
-    // poll the kernel uses no memory, while it may never end by itself: until it is cancelled it is
-    // ours.
+    // While operations are in flight, the kernel uses their memory (see registry.hpp), except in a
+    // child process. For a poll, the kernel uses no memory, and a poll may never end by itself: so
+    // the collector sees polls until the context is closed.
     for (auto* operation = self->in_flight.front(); operation != nullptr;
          operation = OperationList::next(operation)) {
         if (self->is_inherited() ||
@@ -170,13 +171,14 @@ int context_clear(PyObject* object) {
 
 void context_dealloc(PyObject* object) {
     auto* self = cast(object);
-    // First, for all that follows may run code that makes a context, and so looks through them.
+    // Leave the registry first: all that follows may run code that makes a context, which sweeps
+    // the registry.
     if (auto* state = state_or_null(object); state != nullptr) {
         leave_registry(*state, self);
     }
     hide_from_loop(self);
     if (PyObject_CallFinalizerFromDealloc(object) < 0) {
-        return;  // a handler of the warning has kept it
+        return;  // a handler of the warning has kept the context
     }
     PyObject_GC_UnTrack(object);
     if (self->weak_references != nullptr) {
@@ -220,7 +222,7 @@ PyDoc_STRVAR(
     "Close, without blocking the event loop: what is queued fails with ValueError, what is\n"
     "in flight is cancelled or awaited. A coroutine.");
 
-// What is better written in Python: linux_aio/_asyncio.py.
+// Calls a function of linux_aio/_asyncio.py, for what is better written in Python.
 PyObject* call_python(const char* function, PyObject* object) {
     const auto module = Ref::steal(PyImport_ImportModule("linux_aio._asyncio"));
     return module ? PyObject_CallMethod(module.get(), function, "O", object) : nullptr;
@@ -277,8 +279,8 @@ PyObject* context_submit(PyObject* object, PyObject* const* arguments, Py_ssize_
     return taken < 0 ? nullptr : PyLong_FromSsize_t(taken);
 }
 
-// Implements AIOContext.read and its like: makes an operation, as the class method of AIOOperation
-// with that name does, and returns an awaitable for it.
+// Implements AIOContext.read() and the like: makes an operation, as AIOOperation's class method of
+// that name does, and returns an awaitable for it.
 template <auto make_operation, const char* name>
 PyObject* make_awaited(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
                        PyObject* names) {
@@ -376,7 +378,8 @@ PyDoc_STRVAR(poll_doc,
              "Arguments and errors are those of AIOOperation.poll. Beyond max_requests, awaits\n"
              "queue in order. What is returned is a coroutine: it can be awaited once.");
 
-// Seconds, None or left out for no end. False with an exception set.
+// Parses a timeout in seconds. None or no argument means no limit. Returns false with an exception
+// set.
 bool parse_timeout(PyObject* object, engine::Timeout& timeout) {
     if (object == nullptr || object == Py_None) {
         return true;
@@ -597,7 +600,7 @@ PyMethodDef methods[] = {
     {},
 };
 
-// Its own methods, then those for paths.
+// The methods of this file, then those of path_operations.cpp.
 PyMethodDef* all_methods() {
     static std::array<PyMethodDef, std::size(methods) + most_path_methods> all = [] {
         std::array<PyMethodDef, std::size(methods) + most_path_methods> made{};

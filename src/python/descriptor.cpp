@@ -24,7 +24,7 @@ std::optional<int> call_fileno(PyObject* object) {
     return number ? to_number(number.get(), "fileno()") : std::nullopt;
 }
 
-// As an EventFD and an AIOContext give it.
+// Returns the attribute `fileno` of an EventFD or an AIOContext.
 std::optional<int> fileno_attribute(PyObject* object) {
     const auto number = Ref::steal(PyObject_GetAttrString(object, "fileno"));
     return number ? to_number(number.get(), "fileno") : std::nullopt;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file or an eventfd, as programs name it: by number, or as an object that knows its number.
+// A file or an eventfd as a program names it: by number, or by an object that has a number.
 #pragma once
 
 #include <optional>
@@ -9,21 +9,21 @@
 
 namespace python {
 
-// What an operation acts on: an int, an EventFD, an AIOContext, or an object with a fileno()
-// method. Objects are kept, and asked again at each submission.
+// The file that an operation acts on: an int, an EventFD, an AIOContext, or an object with a
+// fileno() method. An object is kept, and asked for its number again at each submission.
 class File {
 public:
     File() = default;
 
-    // Takes what the program gave, without asking it. False with an exception set if it names no
-    // file, or if `moves_data` is set and it is in text mode.
+    // Takes what the program gave, without asking it for its number. Returns false with an
+    // exception set if it names no file, or if `moves_data` is set and the file is in text mode.
     bool assign(const ModuleState& state, PyObject* given, bool moves_data);
 
-    // A number that is not to be asked for, or none.
+    // Sets a number that needs no asking, or a negative one for no file.
     void set_number(int number) noexcept { number_ = number; }
 
-    // The number as it is now; no value with an exception set if the object is closed, or holds
-    // data of its own. May run Python code.
+    // Returns the current number. Returns no value with an exception set if the object is closed,
+    // or if it holds data back. May run Python code.
     std::optional<int> ask();
 
     // Whether ask() may run Python code.
@@ -32,7 +32,7 @@ public:
     // Whether it was given as a number.
     bool is_number() const noexcept { return given_ == Given::number; }
 
-    // The number as it was last asked for.
+    // Returns the number that the last ask() returned.
     int number() const noexcept { return number_; }
 
     int traverse(visitproc visit, void* arg) const;
@@ -42,17 +42,17 @@ public:
     }
 
 private:
-    // `ours`: an EventFD or an AIOContext, which have no method but an attribute.
+    // `ours`: an EventFD or an AIOContext, whose `fileno` is an attribute and no method.
     enum class Given { number, ours, object };
 
     Given given_ = Given::number;
     int number_ = -1;
     Ref object_;
-    Ref buffered_;  // what may hold data of its own
+    Ref buffered_;  // the buffered file object, which may hold data back
 };
 
-// The number of what is to be signalled upon completion: an int, or an EventFD that is open.
-// No value with an exception set.
+// Returns the number of the eventfd to signal upon completion. `given` is an int, or an open
+// EventFD. Returns no value with an exception set.
 std::optional<int> eventfd_number(const ModuleState& state, PyObject* given);
 
 }  // namespace python

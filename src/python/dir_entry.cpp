@@ -27,7 +27,7 @@ struct DirEntryObject : PyObject, DirEntry {};
 
 DirEntryObject* cast(PyObject* self) { return static_cast<DirEntryObject*>(self); }
 
-// The last part of a method call: follow_symlinks, a keyword.
+// Parses the argument follow_symlinks, a keyword, which several methods have.
 bool parse_follows(const char* function, PyObject* const* arguments, Py_ssize_t count,
                    PyObject* names, bool& follows) {
     static constexpr std::array<const char*, 1> parameters{"follow_symlinks"};
@@ -50,8 +50,8 @@ PyObject* raise_error(const DirEntryObject* self, int error) {
     return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, self->path.get());
 }
 
-// Of what the entry is, or what it leads to: S_IF*, or 0 if there is nothing. False with an
-// exception set.
+// Finds the type of the entry, or of the file that it leads to: S_IF*, or 0 if there is none.
+// Returns false with an exception set.
 bool find_type(const DirEntryObject* self, bool follows, unsigned& type) {
     const auto& found = self->found;
     type = DTTOIF(found.type);
@@ -178,7 +178,7 @@ PyType_Spec spec{
     .slots = slots,
 };
 
-// "directory/", or "" for none.
+// Returns "directory/", or "" for no directory.
 Ref make_prefix(PyObject* directory, bool as_bytes) {
     if (directory == nullptr || !(PyUnicode_Check(directory) || PyBytes_Check(directory))) {
         return Ref::steal(PyUnicode_FromString(""));

@@ -27,7 +27,7 @@ std::string line_of(const char* path) {
     return line.empty() ? "unknown" : line;
 }
 
-// Which of the two is meant, the kernel doesn't tell.
+// Asks about both possible causes, since the kernel does not tell which it is.
 std::string questions_about_numbers(const OperationObject* operation) {
     std::string text;
     if (reads(operation->kind)) {
@@ -45,9 +45,9 @@ std::string questions_about_numbers(const OperationObject* operation) {
     return text;
 }
 
-// Flags of open(2) that are taken for RWF_* flags, or nothing.
+// Names flags of open(2) that were given as RWF_* flags. Returns an empty string if there are none.
 std::string hint_at_flags(int flags) {
-    // The RWF_* flags up to Linux 6.18: what is above them is meant for open(2).
+    // The RWF_* flags up to Linux 6.18. Higher bits are meant for open(2).
     constexpr int all_of_rwf = 0x1ff;
     struct Name {
         int flag;
@@ -74,7 +74,7 @@ std::string hint_at_flags(int flags) {
     return text + ")";
 }
 
-// What is wrong with an I/O priority, or nothing.
+// Says what is wrong with an I/O priority. Returns an empty string if that is not known.
 std::string hint_at_priority(unsigned priority, int error) {
     constexpr unsigned class_shift = 13;
     const unsigned of_class = priority >> class_shift;
@@ -88,7 +88,7 @@ std::string hint_at_priority(unsigned priority, int error) {
            " is none: make one with ioprio(), as ioprio(IOPriorityClass.IDLE))";
 }
 
-// What is known of the cause beyond the errno, or nothing.
+// Says what is known of the cause besides the errno. Returns an empty string if that is nothing.
 std::string remedy(const OperationObject* operation, int error) {
     if (error == EBADF) {
         return questions_about_numbers(operation);

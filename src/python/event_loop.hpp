@@ -3,8 +3,8 @@
 // own, and running_loop.cpp finds out which kind runs. Nothing else in src/python depends on the
 // kind.
 //
-// A LoopKind has no state: what it needs to know is in the loop's object, which the caller keeps.
-// All methods are called in the loop's thread, unless they say something else.
+// A LoopKind has no state: everything that it needs to know is in the loop's object, which the
+// caller keeps. All methods are called in the loop's thread, unless their comment says otherwise.
 #pragma once
 
 #include "python/refs.hpp"
@@ -12,13 +12,14 @@
 
 namespace python {
 
-// What is suspended in a task, as a kind of loop sees it.
+// An object that is suspended in a task, as LoopKind sees it.
 struct Suspended {
     PyObject* object = nullptr;  // not owned
 
-    // For a loop that does not throw exceptions into what is suspended: its task is cancelled.
-    // Returns whether the object may end at once: then what it waited for goes on without it, or is
-    // not begun. Else the task goes on when that has completed.
+    // Called when the task is cancelled, by loops that do not throw exceptions into suspended
+    // objects. Returns true if the object may end at once: the operation that it waited for then
+    // goes on without it, or is not begun. Returns false if the task is to go on when that
+    // operation has completed.
     bool (*cancel_wait)(PyObject* object) noexcept = nullptr;
 };
 
@@ -30,7 +31,8 @@ public:
 
     // --- the loop
 
-    // The object of the loop that runs in this thread: a new reference, or null with RuntimeError.
+    // Returns the object of the loop that runs in this thread: a new reference, or null with
+    // RuntimeError.
     virtual Ref find_running(ModuleState& state) const = 0;
 
     // Whether the code that calls this runs in a task or a callback of the loop. From any thread.
@@ -40,7 +42,7 @@ public:
     // thread.
     virtual bool may_touch(ModuleState& state, PyObject* loop) const noexcept = 0;
 
-    // Whether it will never step a task again. From any thread.
+    // Whether the loop will never step a task again. From any thread.
     virtual bool is_closed(PyObject* loop) const noexcept = 0;
 
     // What AIOContext.loop returns.
@@ -52,60 +54,64 @@ public:
     // remove_reader(). False with an exception set.
     virtual bool add_reader(PyObject* loop, int fd, PyObject* callback) const = 0;
 
-    // Nothing if the loop is closed. No exception is set, whatever happens.
+    // Does nothing if the loop is closed. Never sets an exception.
     virtual void remove_reader(PyObject* loop, int fd) const noexcept = 0;
 
-    // Has the loop call callback(argument) in its next turn; from any thread. False, with or
-    // without an exception set, if it will not: then an fd that it watches has to bring it.
+    // Has the loop call callback(argument) in its next turn; from any thread. Returns false, with
+    // or without an exception set, if the loop will not: the caller then has to signal an fd that
+    // the loop watches.
     virtual bool call_soon(ModuleState& state, PyObject* loop, PyObject* callback,
                            PyObject* argument) const = 0;
 
     // --- tasks
 
-    // Whether the running task is cancelled already, where the loop does not throw exceptions into
-    // what is suspended. Such a task suspends once, so that the loop ends the wait.
+    // Whether the running task is cancelled already. Only for loops that do not throw exceptions
+    // into suspended objects: such a task suspends once, so that the loop ends the wait.
     virtual bool is_cancelled(ModuleState& state) const noexcept = 0;
 
-    // What something suspended in a task of the loop's is woken by: null with an exception set. It
-    // is kept until the task is stepped again.
+    // Makes the object that wakes `suspended` in a task of the loop. Returns null with an exception
+    // set. The object is kept until the task is stepped again.
     virtual Ref make_wake(ModuleState& state, PyObject* loop, Suspended suspended) const = 0;
 
-    // What the awaitable yields to the loop: a new reference, or null with an exception set.
+    // Returns what the awaitable yields to the loop: a new reference, or null with an exception
+    // set.
     virtual PyObject* suspension(ModuleState& state, PyObject* wake) const = 0;
 
-    // After the wait: the exception by which the loop has cancelled it, or null. Where the loop
-    // throws exceptions into what is suspended, there is none.
+    // Called after the wait: returns the exception by which the loop has cancelled it, or null. A
+    // loop that throws exceptions into suspended objects always returns null.
     virtual Ref take_cancellation(PyObject* wake) const = 0;
 
-    // The task that runs is about to wait although it was cancelled, for memory that the kernel
-    // has: keeps those away who would cancel it again and again meanwhile. Returns what
-    // end_shield() is given in the next step of the task, or null if there is nothing to do. No
-    // exception is set.
+    // The running task is about to wait although it was cancelled, since the kernel still uses
+    // memory of the program. Protects the task from being cancelled again and again meanwhile.
+    // Returns an object to give to end_shield() in the next step of the task, or null if nothing is
+    // to be done. Sets no exception.
     virtual Ref begin_shield(ModuleState& state) const noexcept = 0;
     virtual void end_shield(PyObject* shield) const noexcept = 0;
 
-    // Has the loop step, in its next turn, the task that waits for `wake`. Nothing if it was woken
-    // before.
+    // Has the loop step, in its next turn, the task that waits for `wake`. Does nothing if that was
+    // woken before.
     virtual void wake_soon(PyObject* wake) const noexcept = 0;
 
-    // Whether it steps all tasks itself, many in a row: what they queue meanwhile is submitted in
-    // their steps.
+    // Whether the loop steps all tasks itself, many in a row. Operations that the tasks queue
+    // meanwhile are then submitted in the tasks' steps.
     virtual bool steps_all_tasks() const noexcept { return false; }
 
-    // Whether wake_now() may be called instead, now, from a callback of the loop's.
+    // Whether wake_now() may be called instead of wake_soon(), from a callback of the loop that
+    // runs now.
     virtual bool may_wake_now(ModuleState& state, PyObject* loop) const noexcept = 0;
 
-    // Steps the task before it returns. False with an exception that is to end the loop.
+    // Steps the task before it returns. Returns false with an exception that is to end the loop.
     virtual bool wake_now(PyObject* wake) const = 0;
 
-    // The contextvars context that wake_now() steps the task in, or null.
+    // Returns the contextvars context that wake_now() steps the task in, or null.
     virtual Ref contextvars_of_wake(PyObject* wake) const noexcept = 0;
 
 protected:
     ~LoopKind() = default;
 };
 
-// A loop and its kind. No loop if `object` is null; the kind stays when the object is moved away.
+// A loop and its kind. If `object` is null, there is no loop; the kind remains when the object is
+// moved away.
 struct EventLoop {
     const LoopKind* kind = nullptr;
     Ref object;

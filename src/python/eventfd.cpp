@@ -74,7 +74,7 @@ void raise_closed() { PyErr_SetString(PyExc_ValueError, "I/O operation on closed
 
 enum class Direction : std::uint8_t { read, write };
 
-// eventfd transfers are of 8 bytes, at once or not at all.
+// Transfers 8 bytes if that can be done without waiting: an eventfd transfers all or nothing.
 bool transfer_at_once(EventFDObject* eventfd, std::uint64_t& value, Direction direction) {
     const ObjectLock lock(
         eventfd);  // it is not closed, and its number not another file's, meanwhile
@@ -85,8 +85,8 @@ bool transfer_at_once(EventFDObject* eventfd, std::uint64_t& value, Direction di
     return count == sizeof value;
 }
 
-// For a call without the GIL: another thread may close the number meanwhile, and open another file
-// under it. Not open, with an exception set, if that can't be had.
+// For a call without the GIL, during which another thread may close the number and open another
+// file under it. If there is no duplicate, the result is not open and an exception is set.
 engine::UniqueFd duplicate(EventFDObject* eventfd) {
     const ObjectLock lock(eventfd);
     if (!eventfd->fd.is_open()) {
@@ -128,8 +128,8 @@ bool transfer_waiting(EventFDObject* eventfd, std::uint64_t& value, Direction di
     }
 }
 
-// Keeps the GIL where nothing has to be waited for: getting it back can take far longer than the
-// transfer. Where the kernel can't say so (or refuses the attempt), the plain call decides.
+// Keeps the GIL if the transfer need not wait, since taking the GIL back can take far longer than
+// the transfer. If the kernel can't tell (or refuses the attempt), makes the plain call.
 bool transfer(EventFDObject* eventfd, std::uint64_t& value, Direction direction) {
     return transfer_at_once(eventfd, value, direction) ||
            transfer_waiting(eventfd, value, direction);

@@ -15,7 +15,7 @@ struct EventFDObject : PyObject, EventFD {};
 
 PyTypeObject* add_eventfd_type(PyObject* module);
 
-// Its number, or -1 with a ValueError if it is closed.
+// Returns the eventfd's number, or -1 with a ValueError if it is closed.
 int fileno_of(EventFDObject* eventfd);
 
 }  // namespace python

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exceptions that are set aside, kept and raised again, on all versions of Python.
+// Sets exceptions aside and raises them again, on all versions of Python.
 #pragma once
 
 #include "python/refs.hpp"
 
 namespace python {
 
-// The exception that is set, as an object, and none set; null if there was none.
+// Returns the exception that is set, as an object, and clears it. Returns null if none was set.
 inline Ref take_exception() noexcept {
 #if PY_VERSION_HEX >= 0x030C0000
     return Ref::steal(PyErr_GetRaisedException());
@@ -28,7 +28,7 @@ inline Ref take_exception() noexcept {
 #endif
 }
 
-// Sets the exception; none if it is null.
+// Sets the exception. If it is null, clears the one that is set.
 inline void raise(Ref exception) noexcept {
 #if PY_VERSION_HEX >= 0x030C0000
     PyErr_SetRaisedException(exception.release());
@@ -43,8 +43,8 @@ inline void raise(Ref exception) noexcept {
 #endif
 }
 
-// Sets an exception aside, and back in its place at the end: for code that runs where one may
-// already be set (finalizers) and must not disturb it.
+// Sets the current exception aside, and restores it at the end of the object's life. For code that
+// runs while an exception may be set, such as finalizers, and must not disturb it.
 class KeptException {
 public:
     KeptException() noexcept : exception_(take_exception()) {}

@@ -208,7 +208,7 @@ void file_dealloc(PyObject* object) {
     Py_DECREF(type);
 }
 
-// Of the subclass's base type, which knows the module.
+// Finds the base type among the subclass's bases, since only that knows the module.
 PyObject* file_new(PyTypeObject* type, PyObject* /*arguments*/, PyObject* /*keywords*/) {
     auto* base = type;
     while (base->tp_dealloc != file_dealloc) {

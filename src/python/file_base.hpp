@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What linux_aio.File and TextFile are made of in C++: what can be answered from a buffer.
+// The C++ base classes of linux_aio.File and TextFile. They answer calls from a buffer where they
+// can.
 //
-// A method such as read() returns a FileCall, a coroutine. Its first step answers from the buffers
-// here, if they have what is asked for and no other call has its turn. Else it runs a coroutine of
-// the subclass in linux_aio/files.py (`_read_slow` and its like), which awaits operations.
+// A method such as read() returns a FileCall, a coroutine. If the buffers hold what was asked for
+// and no other call has its turn, the first step of the coroutine answers from them. Else it runs a
+// coroutine of the subclass in linux_aio/files.py (`_read_slow` and its like), which awaits
+// operations.
 //
-// The buffers are of bytes in _FileBase, and of str in _TextBase, which has a _FileBase beneath it.
+// The buffers hold bytes in _FileBase, and str in _TextBase, which has a _FileBase beneath it.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +22,9 @@ struct FileBase {
     ModuleState* state = nullptr;
     ReadBuffer reading;
     WriteBuffer writing;
-    Ref request;  // an awaitable that was started, of a write on its way; or null
-    // Where the file is read or written next: behind `reading`, or behind `writing`.
+    Ref request;  // the awaitable of a write that was started, or null
+    // The offset at which the file is read next, after the bytes of `reading`, or written next,
+    // after those of `writing`.
     long long offset = 0;
     Py_ssize_t limit = 0;  // how many bytes are gathered before they are written
     char is_open = 0;
@@ -36,7 +39,7 @@ struct FileBaseObject : PyObject, FileBase {};
 
 // How lines of text end.
 enum class LineEnd : int {
-    newline = 0,    // "\n", also what the decoder made of others
+    newline = 0,    // "\n"; the decoder has turned other line ends into it
     universal = 1,  // "\n", "\r" and "\r\n", left as they are
     carriage_return = 2,
     both = 3,  // "\r\n"
@@ -46,7 +49,7 @@ enum class LineEnd : int {
 enum class Encoding : int {
     other = 0,  // by the subclass's encoder
     utf8 = 1,   // strict
-    ascii = 2,  // only what is ASCII; the rest by the encoder
+    ascii = 2,  // ASCII text; the subclass's encoder does the rest
 };
 
 struct TextBase {
@@ -66,17 +69,18 @@ struct TextBaseObject : PyObject, TextBase {};
 PyTypeObject* add_file_base_type(PyObject* module);
 PyTypeObject* add_text_base_type(PyObject* module);
 
-// The one argument of read() and readline(): an integer, or None or left out, which leaves `size`
-// as it is. False with an exception set.
+// Parses the one argument of read() and readline(): an integer; None or no argument leaves `size`
+// as it is. Returns false with an exception set.
 bool parse_size(const char* method, PyObject* const* arguments, Py_ssize_t count, Py_ssize_t& size);
 
-// For text on top of a file: whether what was read may be given out without asking the subclass,
-// and gathers bytes if that can be done at once (else false, or with MemoryError).
+// For text on top of a file. may_read_text() returns whether text that was read may be returned
+// without asking the subclass. gather_at_once() gathers the bytes if it can do so without waiting;
+// else it returns false, perhaps with MemoryError.
 bool may_read_text(const FileBase* file) noexcept;
 bool gather_at_once(FileBase* file, const char* data, Py_ssize_t count);
 
-// What a FileCall does without waiting. Each returns the result, or null: with an exception, or
-// with none if the subclass has to do it. The object is locked.
+// The part of a FileCall that does not wait. Each function returns the result, or null: with an
+// exception set, or without one if the subclass has to do the work. Called with the object locked.
 PyObject* read_at_once(PyObject* file, Py_ssize_t size);
 PyObject* read_line_at_once(PyObject* file, Py_ssize_t limit);
 PyObject* write_at_once(PyObject* file, PyObject* data);

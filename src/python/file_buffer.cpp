@@ -8,7 +8,7 @@ namespace python {
 namespace {
 
 constexpr Py_ssize_t block_size = 64 * 1024;
-// From here on a reference costs less than a copy.
+// From this size on, a reference costs less than a copy.
 constexpr Py_ssize_t least_reference = 4096;
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The buffers of linux_aio.File: bytes that were read ahead of the program, and bytes that the
-// program wrote and that were not handed to the kernel yet.
+// The buffers of linux_aio.File: bytes that were read ahead, and bytes that the program wrote and
+// that were not handed to the kernel yet.
 #pragma once
 
 #include <cstdint>
@@ -9,23 +9,24 @@
 
 namespace python {
 
-// Bytes of the file in front of the program, of which it is given one piece after the other.
+// Bytes that were read ahead. The program takes them piece by piece.
 class ReadBuffer {
 public:
     Py_ssize_t size() const noexcept { return end_ - begin_; }
     const char* data() const noexcept { return PyBytes_AS_STRING(chunk_.get()) + begin_; }
 
-    // Takes over `bytes`, an exact bytes object, in place of what is there.
+    // Replaces the content by `bytes`, an exact bytes object.
     void assign(Ref bytes) noexcept;
     void clear() noexcept;
 
-    // The next `count` bytes, at most size(): a new bytes object, or null with MemoryError.
+    // Takes out the next `count` bytes, at most size(). Returns a new bytes object, or null with
+    // MemoryError.
     PyObject* take(Py_ssize_t count);
-    // Leaves out the next `count`.
+    // Skips the next `count` bytes.
     void skip(Py_ssize_t count) noexcept;
 
-    // The length of the first line with its end, looked for in the first `limit` bytes (negative:
-    // in all). 0 if there is none.
+    // Returns the length of the first line, including its end. Looks for that in the first `limit`
+    // bytes, or in all if `limit` is negative. Returns 0 if there is no line end.
     Py_ssize_t find_line(Py_ssize_t limit) const noexcept;
 
 private:
@@ -34,17 +35,18 @@ private:
     Py_ssize_t end_ = 0;
 };
 
-// What is to be written, in order. Large bytes objects are kept by reference; all else is copied,
-// small pieces into blocks.
+// The bytes to write, in order. Large bytes objects are kept by reference; all other data is
+// copied, small pieces into blocks.
 class WriteBuffer {
 public:
     Py_ssize_t size() const noexcept { return size_; }
 
-    // Each of these: false with MemoryError, and nothing is added.
+    // Adds bytes. If there is no memory, returns false with MemoryError, and adds nothing.
     bool add(const char* data, Py_ssize_t count);
     bool add_object(PyObject* bytes);  // exact bytes
 
-    // All of it as a list of bytes; the buffer is empty then. Null with MemoryError.
+    // Takes out all bytes, as a list of bytes objects, and leaves the buffer empty. Returns null
+    // with MemoryError.
     PyObject* take();
 
     int traverse(visitproc visit, void* arg) const;

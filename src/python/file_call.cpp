@@ -27,8 +27,7 @@ bool is_empty(PyObject* result) noexcept {
                : PyUnicode_Check(result) && PyUnicode_GET_LENGTH(result) == 0;
 }
 
-// Ends the call with the result, a reference that is given away, or null for the exception that is
-// set.
+// Ends the call. `result` is a reference that this function owns, or null if an exception is set.
 PyObject* finish_with(FileCallObject* self, PyObject* result) {
     if (self->phase != Phase::finished) {
         const bool is_next = self->method->is_next;
@@ -48,7 +47,7 @@ PyObject* try_at_once(FileCallObject* self) {
                       : self->method->read_at_once(self->file.get(), self->size);
 }
 
-// The subclass's coroutine, or null with an exception set.
+// Makes the subclass's coroutine. Returns null with an exception set.
 Ref make_delegate(FileCallObject* self) {
     const auto argument =
         self->data ? Ref::borrow(self->data.get()) : Ref::steal(PyLong_FromSsize_t(self->size));
@@ -57,7 +56,7 @@ Ref make_delegate(FileCallObject* self) {
                  : nullptr);
 }
 
-// Holds off code that the call runs, and that steps the call.
+// Marks that the call runs, so that code which it runs can't step it again.
 class Running {
 public:
     explicit Running(FileCallObject* self) noexcept : self_(Ref::borrow(self)) {
@@ -108,7 +107,7 @@ PySendResult step(FileCallObject* self, PyObject* value, PyObject** result) {
     return *result != nullptr ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
-// For callers that take a StopIteration with the result for the end.
+// For callers that expect a StopIteration with the result at the end.
 PyObject* stop_with(PyObject* value) {
     const auto result = Ref::steal(value);
     if (const auto stop = Ref::steal(PyObject_CallOneArg(PyExc_StopIteration, value)); stop) {
@@ -133,7 +132,7 @@ PySendResult call_am_send(PyObject* object, PyObject* value, PyObject** result) 
 
 PyObject* call_await(PyObject* object) {
     auto* self = cast(object);
-    // anext() with a default asks for the iterator again in each step
+    // anext() with a default calls __await__() again in each step
     const bool was_awaited = std::exchange(self->was_awaited, true) && !self->method->is_next;
     if (was_awaited || self->phase == Phase::finished) {
         PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", self->method->name);
@@ -153,7 +152,7 @@ PyObject* call_send(PyObject* object, PyObject* value) {
     return yield_or_stop(status, result);
 }
 
-// The exception that throw() was given in any of its forms.
+// Raises the exception that throw() was given in any of its forms.
 PyObject* raise_given(PyObject* const* arguments, Py_ssize_t count) {
     PyObject* value = count > 1 && arguments[1] != Py_None ? arguments[1] : nullptr;
     if (PyExceptionInstance_Check(arguments[0])) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What read(), readline(), write() and __anext__() of a file return: a coroutine that is done in
-// its first step if the buffers have what is asked for. See file_base.hpp.
+// The coroutine that read(), readline(), write() and __anext__() of a file return. If the buffers
+// hold what was asked for, the coroutine ends in its first step. See file_base.hpp.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,13 @@
 
 namespace python {
 
-// What differs from one method to the other.
+// The properties of one method.
 struct FileMethod {
-    const char* name;  // for people: "File.read"
+    const char* name;  // shown in messages: "File.read"
     const char* slow;  // the subclass's coroutine function
     PyObject* (*read_at_once)(PyObject* file, Py_ssize_t size);  // or:
     PyObject* (*write_at_once)(PyObject* file, PyObject* data);
-    bool is_next;  // an empty result is StopAsyncIteration
+    bool is_next;  // __anext__(): an empty result raises StopAsyncIteration
 };
 
 struct FileCall {
@@ -36,7 +36,7 @@ struct FileCallObject : PyObject, FileCall {};
 
 PyTypeObject* make_file_call_type(PyObject* module);
 
-// A new one, or null with MemoryError. `data` is null for what reads.
+// Returns a new FileCall, or null with MemoryError. `data` is null for methods that read.
 PyObject* make_file_call(ModuleState& state, const FileMethod& method, PyObject* file,
                          Py_ssize_t size, PyObject* data);
 

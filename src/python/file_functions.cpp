@@ -24,7 +24,7 @@ Ref encoded(PyObject* path) {
     return PyUnicode_FSConverter(path, &bytes) != 0 ? Ref::steal(bytes) : Ref();
 }
 
-// Carries out the call. A negative result is raised.
+// Carries out the call, and raises the error of a negative result.
 bool run(engine::Call& call, PyObject* path) {
     std::int64_t result = 0;
     {
@@ -113,7 +113,7 @@ PyObject* new_bytes(PyObject* /*module*/, PyObject* lengths) {
             return nullptr;
         }
         PyList_SET_ITEM(made.get(), i, bytes);
-        // there is one object for all bytes of length 0
+        // all bytes objects of length 0 are one shared object
         PyObject* view = PyMemoryView_FromMemory(PyBytes_AS_STRING(bytes), size,
                                                  size > 0 ? PyBUF_WRITE : PyBUF_READ);
         if (view == nullptr) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Functions that block, for programs without an event loop: what _read_part and _replace_file of
-// AIOContext do, in the calling thread and without the GIL.
+// Blocking functions for programs without an event loop. They do the work of AIOContext's
+// _read_part and _replace_file in the calling thread, without the GIL.
 #pragma once
 
 #include "python/refs.hpp"
@@ -13,8 +13,8 @@ PyObject* read_part_now(PyObject* module, PyObject* const* arguments, Py_ssize_t
 // _core._replace_file_now(path, data, exclusive, durable, makes_parents) -> int
 PyObject* replace_file_now(PyObject* module, PyObject* const* arguments, Py_ssize_t count);
 
-// _core._new_bytes(lengths) -> (list of bytes, list of writable memoryviews on them). Whoever calls
-// it fills the bytes before anybody else sees them, and lets go of the views first.
+// _core._new_bytes(lengths) -> (list of bytes, list of writable memoryviews on them). The caller
+// must fill the bytes and release the views before any other code sees the bytes.
 PyObject* new_bytes(PyObject* module, PyObject* lengths);
 
 }  // namespace python

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory of objects that are gone, for those to come: programs make one for each request.
+// Keeps the memory of destroyed objects for new ones, since programs make an object for each
+// request.
 #pragma once
 
 #include <array>
@@ -11,7 +12,7 @@
 
 namespace python {
 
-// For objects `struct ThingObject : PyObject, Thing`, which the garbage collector knows.
+// For objects `struct ThingObject : PyObject, Thing` that the garbage collector tracks.
 template <class Object, class Fields, std::size_t capacity>
 class FreeList {
 public:
@@ -27,12 +28,12 @@ public:
         return result;
     }
 
-    // For tp_dealloc: ends the fields, and keeps the memory in the list, if there is one, or frees
-    // it.
+    // For tp_dealloc: destroys the fields. Keeps the memory if there is a list and room in it; else
+    // frees the memory.
     static void deallocate(FreeList* list, Object* object) noexcept {
         std::destroy_at(static_cast<Fields*>(object));
         auto* type = Py_TYPE(object);
-        // the mark of one whose finalizer was called would stay
+        // an object whose finalizer was called would stay marked as finalized
         const bool fit = list != nullptr && !PyObject_GC_IsFinalized(object);
         if (use && fit && list->count_ < capacity) {
             list->objects_[list->count_++] = object;
@@ -42,7 +43,7 @@ public:
         Py_DECREF(type);
     }
 
-    // Frees what is kept.
+    // Frees the memory that the list keeps.
     void clear() noexcept {
         while (count_ != 0) {
             PyObject_GC_Del(objects_[--count_]);

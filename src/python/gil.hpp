@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Letting other threads run, and keeping them out of an object.
+// Releases the GIL, and keeps other threads out of an object.
 #pragma once
 
 #include "python/refs.hpp"
@@ -18,8 +18,9 @@ private:
     PyThreadState* state_;
 };
 
-// Keeps other threads out of an object for the life of the lock, as the GIL does by itself: also
-// in that it lets them in where the GIL would be released.
+// Keeps other threads out of an object for the life of the lock. With the GIL, the GIL does that.
+// Without, the lock acts as the GIL would: where Python would release the GIL, it lets other
+// threads in.
 class ObjectLock {
 public:
 #ifdef Py_GIL_DISABLED

@@ -25,7 +25,8 @@ WatcherObject* watcher_of(const ContextObject* context) noexcept {
     return cast(context->binding.watcher.get());
 }
 
-// A watcher that the loop calls when its eventfd is readable, or null.
+// Makes a watcher that the loop calls when its eventfd is readable. Returns null with an exception
+// set.
 Ref make_watcher(ContextObject* context, const EventLoop& loop) {
     auto* type = state_of(context).watcher_type;
     auto object = Ref::steal(type->tp_alloc(type, 0));
@@ -142,7 +143,8 @@ void unbind(ContextObject* context) noexcept {
     forget_context(cast(watcher.get()));
     auto* state = state_or_null(context);
     if (context->is_inherited() || state == nullptr) {
-        return;  // the loop's epoll instance is the parent's, too; or it is all over
+        return;  // a child shares the loop's epoll instance with its parent; without a state, the
+                 // interpreter ends
     }
     if (loop.kind->may_touch(*state, loop.get())) {
         stop_watching(cast(watcher.get()));

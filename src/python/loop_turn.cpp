@@ -23,8 +23,8 @@ namespace {
 
 constexpr std::size_t enough_bytes = std::size_t{256} * 1024;
 
-// Selects queued operations for one submission, up to about 256 KiB: large transfers take long, so
-// few of them.
+// Selects queued operations for one submission, up to about 256 KiB. The limit is in bytes since
+// large transfers take long.
 std::size_t choose_from_queue(const ContextObject* context,
                               std::span<PyObject*> operations) noexcept {
     const auto room = std::min(context->room(), operations.size());
@@ -39,8 +39,8 @@ std::size_t choose_from_queue(const ContextObject* context,
     return count;
 }
 
-// The short way for the first in the queue, if it is a read that is known to end at once. Returns
-// whether it was.
+// Carries out the first operation in the queue if it is a read that is known to end at once.
+// Returns whether it did.
 bool complete_first(ContextObject* context, TurnBudget& budget) noexcept {
     auto& binding = context->binding;
     const auto held = Ref::borrow(binding.queued.front());
@@ -80,8 +80,8 @@ void submit_queued(ContextObject* context) noexcept {
     }
 }
 
-// How long run_turn() goes on waking before it lets the rest of the loop have its turn. Not always
-// looks at the clock.
+// Limits how long run_turn() wakes tasks before it lets the rest of the loop run. Reads the clock
+// only at every `sample`-th question.
 class WakeBudget {
 public:
     bool is_over() noexcept {
@@ -100,8 +100,9 @@ private:
     bool is_over_ = false;
 };
 
-// As many are submitted together as keeps both the disk and the tasks busy: more at once is
-// cheaper, but a disk that has little else to do is idle for as long as it takes to collect them.
+// Whether the queue holds enough operations to submit. The batch size is to keep both the disk and
+// the tasks busy: larger batches are cheaper, but an otherwise idle disk waits while a batch is
+// gathered.
 bool batch_is_full(const ContextObject* context) noexcept {
     constexpr std::size_t fewest = 4;
     constexpr std::size_t most = 32;
@@ -115,8 +116,9 @@ void submit_for_turn(ContextObject* context) noexcept {
     context->binding.is_running = false;
 }
 
-// The loop calls a reader in the same Python context each time. For the life of this object we are
-// not in it, or a loop that is run inside a callback of ours could not come to us again.
+// Leaves the current contextvars context for the life of the object. The loop calls a reader in the
+// same context each time. If we stayed in it, a loop that is run inside one of our callbacks could
+// not call us again.
 class OutsideContextVars {
 public:
     OutsideContextVars() noexcept : context_(Ref::borrow(current_contextvars())) {
@@ -138,11 +140,11 @@ private:
     Ref context_;
 };
 
-// Calls back those whose operations have completed by now, and submits what they queue. False with
-// an exception set.
+// Wakes the tasks whose operations have completed by now, and submits the operations that they
+// queue. Returns false with an exception set.
 bool wake_all_now(ContextObject* context, ContextLock& lock, WakeBudget& wake_budget) {
     auto& binding = context->binding;
-    // whoever is called back may have the context served by another loop
+    // a woken task may bind the context to another loop
     const auto& kind = *binding.loop.kind;
     const auto number = binding.number;
     auto* outer = binding.waking;
@@ -154,7 +156,7 @@ bool wake_all_now(ContextObject* context, ContextLock& lock, WakeBudget& wake_bu
         if (!wake) {
             continue;
         }
-        // held: it may be put back by then, for another callback of the same
+        // held, since waking may release it, and another callback may get the same address
         const auto contextvars = kind.contextvars_of_wake(wake.get());
         binding.waking = contextvars.get();
         {
@@ -212,13 +214,13 @@ bool run_turn(ContextObject* context, ContextLock& lock) {
         }
         reap(context);
         if (is_emptied && context->eventfd_is_watched() && context->owned_results != 0) {
-            signal_eventfd(context->eventfd().get());  // that was for the program, too
+            signal_eventfd(context->eventfd().get());  // the signal was for the program, too
         }
         submit_queued(context);
         binding.is_running = false;
     }
     if (context->is_closing()) {
-        fail_queued(context);  // those that were out of the queue when it was closed
+        fail_queued(context);  // operations that were not in the queue when the context was closed
     }
     const bool succeeded = binding.ready.empty() || wake_and_submit(context, lock);
     if (context->engine() == nullptr) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an event loop does for a context in one of its turns.
+// The work that a context does in a turn of its event loop.
 #pragma once
 
 #include "python/context.hpp"
@@ -7,12 +7,12 @@
 
 namespace python {
 
-// In a callback of the loop's: reaps, submits what is queued as far as there is room and time,
-// calls back whoever waits for what has completed, and submits what these queue. False with an
-// exception that is to end the loop: SystemExit and its like.
+// Called in a callback of the loop: reaps, submits queued operations as far as there is room and
+// time, wakes the tasks whose operations have completed, and submits the operations that these
+// tasks queue. Returns false with an exception that is to end the loop: SystemExit and the like.
 bool run_turn(ContextObject* context, ContextLock& lock);
 
-// Where tasks are stepped in a row, submits what they have queued once that is a batch.
+// For loops that step tasks in a row: submits the queued operations once they fill a batch.
 void submit_full_batch(ContextObject* context) noexcept;
 
 }  // namespace python

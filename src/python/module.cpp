@@ -71,7 +71,7 @@ PyObject* engines(PyObject* /*module*/, PyObject* /*unused*/) {
     return result.release();
 }
 
-// For the parts in Python: see trio_loop.hpp.
+// For linux_aio's Python code: see trio_loop.hpp.
 PyObject* in_trio(PyObject* module, PyObject* /*unused*/) {
     return PyBool_FromLong(is_in_trio(*static_cast<ModuleState*>(PyModule_GetState(module))) ? 1
                                                                                              : 0);
@@ -137,7 +137,7 @@ int module_exec(PyObject* module) {
     if (state.text_base_type == nullptr) {
         return -1;
     }
-    // The table of libaio calls, for the project's tests to put faults into.
+    // The table of libaio calls, so that the project's tests can inject faults.
     const auto calls =
         Ref::steal(PyCapsule_New(&libaio::calls, "linux_aio._core._libaio_calls", nullptr));
     if (!calls || PyModule_AddObjectRef(module, "_libaio_calls", calls.get()) != 0) {

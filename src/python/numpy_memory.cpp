@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory of NumPy's arrays at addresses that suit direct I/O: "Memory management in NumPy" (NEP
-// 49). Neither NumPy nor its headers are needed to build this: its table of functions and what is
-// declared here are a part of its binary interface.
+// Gives NumPy's arrays memory at addresses that suit direct I/O: see "Memory management in NumPy"
+// (NEP 49). The build needs neither NumPy nor its headers: NumPy's table of functions and the types
+// declared here are part of its binary interface.
 #include <malloc.h>
 #include <sys/mman.h>
 
@@ -40,7 +40,7 @@ constexpr std::size_t feature_version_place = 211;
 constexpr std::size_t set_handler_place = 304;
 constexpr unsigned first_version_with_handlers = 0xf;  // NumPy 1.22
 
-// Data begins at a multiple of this, plus the handler's context.
+// Data begin at a multiple of this, plus the shift in the handler's context.
 constexpr std::size_t alignment = 4096;
 
 constexpr std::size_t huge_page = std::size_t{2} << 20U;
@@ -150,7 +150,8 @@ PyObject* numpy_memory(PyObject* /*module*/, PyObject* arguments) {
     if (feature_version() < first_version_with_handlers) {
         return PyObject_CallNoArgs(make);
     }
-    // Returns the handler that was set before. It is the context's of the thread or task.
+    // Sets the handler for the contextvars context of this thread or task, and returns the one
+    // before.
     const auto set_handler = reinterpret_cast<PyObject* (*)(PyObject*)>(table[set_handler_place]);
     const auto handler = make_handler(static_cast<std::size_t>(shift));
     if (!handler) {

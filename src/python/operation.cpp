@@ -26,7 +26,7 @@ void release_buffers(OperationObject* operation) noexcept {
     if (is_busy(operation)) {
         return;
     }
-    // First, for what release_memory() runs may submit it again.
+    // Taken out first, since release_memory() may run code that submits the operation again.
     const auto failed_read = operation->kind == OperationKind::read && operation->result < 0
                                  ? std::move(operation->memory.payload)
                                  : Ref();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// linux_aio.AIOOperation: one request, and what became of it. What Python sees of it is in
-// operation_methods.cpp.
+// linux_aio.AIOOperation: one request and its result. The methods and attributes that Python sees
+// are in operation_methods.cpp.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,7 @@ constexpr bool reads(OperationKind kind) noexcept {
 constexpr bool writes(OperationKind kind) noexcept {
     return kind == OperationKind::write || kind == OperationKind::writev;
 }
-// Whether the program gives it memory.
+// Whether the program provides the memory.
 constexpr bool has_payload(OperationKind kind) noexcept {
     return writes(kind) || kind == OperationKind::readinto || kind == OperationKind::readv;
 }
@@ -60,7 +60,7 @@ struct Operation {
     OperationKind kind{};
     LifeOwned<OperationState> state{OperationState::created};
     LifeOwned<Listing> listing{Listing::none};
-    std::int64_t result = 0;  // of the last completion: what the system call returned, or -errno
+    std::int64_t result = 0;  // of the last completion: the system call's return value, or -errno
     std::uint64_t offset = 0;
     std::size_t nbytes = 0;
 
@@ -70,37 +70,38 @@ struct Operation {
     std::unique_ptr<CallDetails> details;  // of OperationKind::call
 
     Ref eventfd;  // the EventFD or int that the program named
-    Ref context;  // that of the last submission
+    Ref context;  // the context of the last submission
     OperationLinks links;
 
-    // Its result goes to an awaitable and not through getevents: to `awaiter`, or to nobody if that
-    // was cancelled.
+    // The result goes to an awaitable and is not returned by getevents(): to `awaiter`, or to no
+    // object if the awaitable was cancelled.
     LifeOwned<bool> is_awaited;
     LifeOwned<bool> is_counted_as_cancelled;  // by statistics()
-    // Of an awaited read, whose task was cancelled: what it brings of a stream is the next read's.
+    // An awaited read whose task was cancelled: the bytes that it reads from a stream go to the
+    // next read.
     bool keeps_bytes = false;
     LifeOwned<bool> is_borrowed;          // counted in LoopBinding::borrowed
-    LifeOwned<AwaitableObject*> awaiter;  // suspended; it owns a reference to the operation
+    LifeOwned<AwaitableObject*> awaiter;  // suspended; owns a reference to the operation
 };
 
 struct OperationObject : PyObject, Operation {};
 
-// Whether a thread submits it, or the engine has it.
+// Whether a thread is submitting the operation, or the engine has it.
 inline bool is_busy(const Operation* operation) noexcept {
     return operation->state == OperationState::submitting ||
            operation->state == OperationState::in_flight;
 }
 
-// The object with the request in it, for completions.
+// Returns the operation that contains the request, for completions.
 OperationObject* operation_of(engine::Request* request) noexcept;
 
 // The functions below are called with the operation locked (operation_lock.hpp).
 
-// Gives back what only the kernel needed. May run Python code; does nothing for an operation that
-// is in flight (again).
+// Releases the buffers that only the kernel needed. May run Python code. Does nothing for an
+// operation that is in flight, also if it was submitted again meanwhile.
 void release_buffers(OperationObject* operation) noexcept;
 
-// "read of 32 bytes at offset 0 of fd 7"; a new str or null.
+// Returns a text such as "read of 32 bytes at offset 0 of fd 7": a new str, or null.
 PyObject* describe(const OperationObject* operation);
 
 }  // namespace python

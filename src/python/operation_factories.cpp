@@ -11,7 +11,7 @@
 namespace python {
 namespace {
 
-// A new operation of that kind on the file; null with an exception set.
+// Returns a new operation of that kind on the file, or null with an exception set.
 OperationObject* make(PyObject* cls, OperationKind kind, engine::Opcode opcode, PyObject* fd) {
     auto* type = reinterpret_cast<PyTypeObject*>(cls);
     auto* operation = state_of(type).free_operations.allocate(type);
@@ -28,7 +28,7 @@ OperationObject* make(PyObject* cls, OperationKind kind, engine::Opcode opcode, 
     return operation;
 }
 
-// The arguments that reads and writes have in common, from the third on.
+// Sets the arguments that reads and writes have in common, from the third on.
 bool set_transfer_arguments(OperationObject* operation, PyObject* offset, PyObject* priority,
                             PyObject* flags) {
     auto& request = operation->request;
@@ -57,7 +57,7 @@ bool set_transfer_arguments(OperationObject* operation, PyObject* offset, PyObje
     return true;
 }
 
-// Whether it may be meant as the file of an operation.
+// Whether the object may be meant as the file of an operation.
 bool names_file(PyObject* object) {
     return PyLong_Check(object) || PyObject_HasAttrString(object, "fileno") == 1;
 }
@@ -81,7 +81,7 @@ struct What {
     engine::Opcode opcode;
 };
 
-// A read into or a write of the program's memory, which is the first argument.
+// Makes a read into, or a write of, the program's memory, which is the first argument.
 PyObject* make_transfer(const What& what, const Signature& signature, PyObject* const* arguments,
                         Py_ssize_t count, PyObject* names) {
     std::array<PyObject*, 5> values{};

@@ -16,7 +16,7 @@
 namespace python {
 namespace {
 
-// Whether getevents will hand it out, whoever else holds it.
+// Whether getevents() will return the operation even if no other code holds it.
 bool will_be_owned(const Operation* operation) noexcept {
     return !operation->eventfd && !operation->is_awaited;
 }
@@ -78,11 +78,11 @@ void OperationLife::abandon_flight(ContextObject* context, OperationObject* oper
 
 // --- completion
 
-// The memory of a read that failed is of no use any more.
+// Stores the result. The memory of a read that failed is of no use any more.
 void OperationLife::store_result(OperationObject* operation, std::int64_t result) noexcept {
     const bool is_read = operation->kind == OperationKind::read;
     if (is_read && result < 0) {
-        // The last result, unread in aligned memory, is gone with it.
+        // The last result, which may still be in aligned memory, is lost with that.
         operation->memory.payload_aligned = false;
     }
     operation->result = is_read && result >= 0 ? accept_read(*operation, result) : result;
@@ -96,7 +96,7 @@ void OperationLife::complete(ContextObject* context, OperationObject* operation,
     if (is_unwanted && result > 0 && operation->request.source) {
         engine::keep_unread(*operation->request.source, operation->request, result);
     } else if (result == -ECANCELED) {
-        engine::tell_of_unread();  // our thread may have kept what it brought
+        engine::tell_of_unread();  // our thread may have kept the bytes that it read
     }
     store_result(operation, result);
     change(operation, OperationState::in_flight, OperationState::completed);
@@ -162,7 +162,8 @@ void OperationLife::forget(ContextObject* context, OperationObject* operation) n
     const Listing listing = operation->listing;
     assert(is_collectable(listing));
     context->collectable.remove(operation);
-    // release: last, for once it is in no list, its end waits for no lock
+    // release: stored last, since an operation that is in no list is destroyed without waiting for
+    // a lock
     std::atomic_ref(operation->listing.value_).store(Listing::none, std::memory_order_release);
     if (listing == Listing::owned) {
         --context->owned_results.value_;
@@ -172,7 +173,7 @@ void OperationLife::forget(ContextObject* context, OperationObject* operation) n
 
 bool OperationLife::is_unlisted(const OperationObject* operation) noexcept {
     auto& listing = const_cast<Listing&>(operation->listing.value_);
-    // acquire: out of all lists, no other thread looks at it any more
+    // acquire: once the operation is in no list, no other thread looks at it
     return std::atomic_ref(listing).load(std::memory_order_acquire) == Listing::none;
 }
 

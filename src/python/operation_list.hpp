@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A list of operations, linked through the operations themselves: an operation is in one at most.
-// Everybody reads lists; OperationLife changes them.
+// A list of operations, linked through the operations themselves: an operation is in at most one
+// list. All code may read a list; only OperationLife changes it.
 #pragma once
 
 #include <cstddef>

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeping other threads out of an operation.
+// Keeps other threads out of an operation.
 //
-// With the GIL this is nothing. Without, the fields of an operation belong to the lock of its
-// context, since completions arrive under that; those of one that has no context, and the question
-// which context it is, to its own. The context changes under both. Locks are taken where Python
-// calls us, and not again on the way: taken twice by one thread, a critical section lets others in.
+// With the GIL, this does nothing. Without, the lock of an operation's context protects the
+// operation's fields, since completions arrive under that lock. The operation's own lock protects
+// `context`, and all fields of an operation without a context. `context` is changed under both
+// locks. The locks are taken where Python calls this extension, and not again further down: if one
+// thread takes a critical section twice, CPython lets other threads in.
 #pragma once
 
 #include "python/context_lock.hpp"
@@ -25,7 +26,7 @@ public:
             if (operation->context.get() == context_.get()) {
                 return;
             }
-            PyCriticalSection2_End(&section_);  // submitted to another one in between
+            PyCriticalSection2_End(&section_);  // submitted to another context in between
         }
     }
     ~OperationLock() { PyCriticalSection2_End(&section_); }
@@ -43,7 +44,7 @@ private:
         return context != nullptr ? ContextLock::usable_lock_of(context) : operation;
     }
 
-    Ref context_;  // given back after the lock
+    Ref context_;  // declared before the lock, so that it is released after it
     PyCriticalSection2 section_;
 #endif
 };

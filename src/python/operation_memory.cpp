@@ -21,7 +21,7 @@ void OperationMemory::clear() noexcept {
 }
 
 void release_memory(OperationMemory& memory) noexcept {
-    // All out first: what is run may submit the operation again.
+    // Take all out first, since releasing may run code that submits the operation again.
     const auto held = std::move(memory.read_bytes);
     BufferView view;
     swap(memory.view, view);

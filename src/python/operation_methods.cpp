@@ -35,9 +35,10 @@ namespace {
 
 OperationObject* cast(PyObject* self) { return static_cast<OperationObject*>(self); }
 
-// Takes over the completion if it is there. False with RuntimeError if the operation is in flight
-// in the process that this one was forked from. Not to be called with the operation locked: what is
-// run may submit it to another context, whose lock that would not be.
+// Reaps the operation's completion if it has arrived. Returns false with RuntimeError if the
+// operation is in flight in the process that this one was forked from. Must not be called with the
+// operation locked: reaping may run code that submits it to another context, which that lock does
+// not cover.
 bool update(OperationObject* self) {
     const OperationLock lock(self);
     if (self->state != OperationState::in_flight) {
@@ -51,8 +52,8 @@ bool update(OperationObject* self) {
     return true;
 }
 
-// For what can't be done while the operation is in flight: ValueError. Called with it locked, after
-// update().
+// For methods that can't be used while the operation is in flight: returns false with ValueError
+// then. Called with the operation locked, after update().
 bool check_not_busy(const OperationObject* self) {
     if (is_busy(self)) {
         PyErr_SetString(PyExc_ValueError, "the operation is in flight");
@@ -93,8 +94,8 @@ PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
     if (!is_collectable(self->listing)) {
         return take_result(self);
     }
-    // First, for what follows may run code that submits the operation again; held, for that may be
-    // to another context.
+    // Forget the operation first, since taking the result may run code that submits it again, even
+    // to another context; hence the reference to this one.
     const auto context = Ref::borrow(self->context.get());
     forget(context_of(self), self);
     auto result = Ref::steal(take_result(self));
@@ -290,7 +291,7 @@ int operation_set_payload(PyObject* object, PyObject* value, void* /*closure*/) 
     if (!check_not_busy(self)) {
         return -1;
     }
-    // Claimed: what is run to export the buffer can't submit it.
+    // Claimed, so that code that exports the buffer can't submit the operation.
     const auto state_before = OperationLife::claim(self);
     const bool is_set = set_payload(*self, value);
     OperationLife::unclaim(self, state_before);
@@ -335,7 +336,8 @@ int operation_traverse(PyObject* object, visitproc visit, void* arg) {
     return self->memory.traverse(visit, arg);
 }
 
-// Leaves the list that does not own it. The other lists own a reference: they let go first.
+// Leaves Context::collectable if that has no reference to the operation. For each other list, the
+// list or an awaitable has a reference, so an operation that ends is in none of them.
 void leave_weak_list(OperationObject* self) {
     if (OperationLife::is_unlisted(self)) {
         return;
@@ -357,9 +359,9 @@ int operation_clear(PyObject* object) {
     return 0;
 }
 
-// Called by the garbage collector only, before it clears anything. Up to Python 3.12 it clears a
-// memoryview that is exported, and the end of that view then is a crash: so let go of it first.
-// Should a finalizer bring the operation back, its next submission exports the buffers again.
+// Called only by the garbage collector, before it clears anything. Up to Python 3.12, the collector
+// may clear an exported memoryview, and releasing the view after that crashes: so release it first.
+// If a finalizer revives the operation, its next submission exports the buffers again.
 void operation_finalize(PyObject* object) {
     auto* self = cast(object);
     const bool is_the_kernels =
@@ -382,7 +384,8 @@ void operation_dealloc(PyObject* object) {
     FreeOperations::deallocate(state != nullptr ? &state->free_operations : nullptr, self);
 }
 
-// The class methods ask an object for its number, so that the operation shows it from the start.
+// The class methods ask a file object for its number, so that the operation shows the number from
+// the start.
 template <auto make>
 PyObject* make_and_ask(PyObject* type, PyObject* const* arguments, Py_ssize_t count,
                        PyObject* names) {

@@ -5,8 +5,8 @@
 
 namespace python {
 
-// The operation's result as a new reference, or null with its OSError. Called with the operation
-// locked (operation_lock.hpp).
+// Returns the operation's result as a new reference, or null with the operation's OSError. Called
+// with the operation locked (operation_lock.hpp).
 PyObject* take_result(OperationObject* operation);
 
 }  // namespace python

@@ -11,25 +11,25 @@ enum class OperationState : std::uint8_t {
     created,     // never submitted
     submitting,  // a thread has claimed it for a submission
     in_flight,   // the engine has it
-    completed,   // `result` is there
+    completed,   // `result` is set
 };
 
-// Where the operation stands with its context.
+// The list that the operation is in.
 enum class Listing : std::uint8_t {
     none,
     in_flight,  // in Context::in_flight; the list owns a reference
-    queued,     // in LoopBinding::queued; whoever awaits it owns a reference
+    queued,     // in LoopBinding::queued; the awaitable owns a reference
     ready,      // in LoopBinding::ready; likewise
     owned,      // in Context::collectable; the list owns a reference
-    weak,       // in Context::collectable without a reference: gone when nobody else holds it
+    weak,       // in Context::collectable, which owns no reference to it
 };
 
-// Whether getevents would hand it out.
+// Whether getevents() would return the operation.
 constexpr bool is_collectable(Listing listing) noexcept {
     return listing == Listing::owned || listing == Listing::weak;
 }
 
-// A value that everybody reads and only OperationLife writes.
+// A value that all code may read and only OperationLife writes.
 template <class Value>
 class LifeOwned {
 public:
@@ -37,7 +37,7 @@ public:
     constexpr explicit LifeOwned(Value value) noexcept : value_(value) {}
     constexpr operator Value() const noexcept { return value_; }  // NOLINT: reads like the value
 
-    // To be read by a pointer to a struct.
+    // For values that are pointers to a struct.
     constexpr Value operator->() const noexcept { return value_; }
 
 private:

@@ -44,7 +44,7 @@ PyObject* argument(Arguments arguments, std::size_t place) {
     return place < arguments.size() && arguments[place] != Py_None ? arguments[place] : nullptr;
 }
 
-// As to_integer(), with the exception that os raises for numbers that are too large.
+// Like to_integer(), but raises the exception that os raises for numbers that are too large.
 std::optional<std::int64_t> to_c_integer(PyObject* given, const char* name, std::int64_t least,
                                          std::int64_t most) {
     const auto number = to_integer(given, name, least, most);
@@ -74,7 +74,7 @@ bool to_int64(Arguments arguments, std::size_t place, const char* name, std::int
     return true;
 }
 
-// None and nothing: as it is.
+// Converts an argument to bool. None or no argument leaves `value` as it is.
 bool to_bool(Arguments arguments, std::size_t place, bool& value) {
     if (PyObject* given = argument(arguments, place); given != nullptr) {
         const int truth = PyObject_IsTrue(given);
@@ -84,7 +84,7 @@ bool to_bool(Arguments arguments, std::size_t place, bool& value) {
     return true;
 }
 
-// An encoded path, of which the string is null where it is a number.
+// Encodes a path. If the path is a number, the string is null.
 bool encode(PyObject* given, Ref& path) {
     PyObject* bytes = nullptr;
     if (given == nullptr) {
@@ -101,8 +101,8 @@ bool encode(PyObject* given, Ref& path) {
 // Whether the kernel looks at the directory's descriptor.
 bool begins_at_directory(const char* path) { return path[0] != '\0' && path[0] != '/'; }
 
-// The file that the first argument names: by a path, which starts from dir_fd if it is relative, or
-// if `takes_fd` by a descriptor.
+// The file that the first argument names: a path, which starts at dir_fd if it is relative, or, if
+// `takes_fd` is set, a descriptor.
 struct Place {
     int fd = AT_FDCWD;
     const char* path = nullptr;  // null: fd is the file
@@ -122,7 +122,7 @@ bool find_place(CallDetails& details, PyObject* given, PyObject* dir_fd, bool ta
         }
         place.fd = static_cast<int>(*number);
         details.filename = Ref::borrow(given);
-        // a negative one would stand for the working directory
+        // some negative numbers (AT_FDCWD) would stand for the working directory
         place.fd = place.fd < 0 ? -1 : place.fd;
         return true;
     }
@@ -266,7 +266,7 @@ PyObject* bytes_or_error(const engine::ReadPartsCall::Item& item, PyObject* path
     return text ? PyObject_CallFunction(PyExc_OSError, "iOO", error, text.get(), path) : nullptr;
 }
 
-// A list of bytes and exceptions.
+// Returns a list of bytes and exceptions.
 PyObject* parts_result(const ModuleState& /*state*/, CallDetails& details,
                        std::int64_t /*result*/) {
     const auto items = call_of<engine::ReadPartsCall>(details).items();
@@ -283,8 +283,8 @@ PyObject* parts_result(const ModuleState& /*state*/, CallDetails& details,
     return list.release();
 }
 
-// Of a file that was to be read: its bytes; its size, if it is too large to be read without memory
-// of ours; None, if it is no regular file.
+// Returns the bytes of a file that was read; the file's size, if the file is too large to be read
+// without memory of ours; or None, if it is no regular file.
 PyObject* read_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t result) {
     const auto& call = call_of<engine::ReadFileCall>(details);
     if (call.found() == engine::ReadFileCall::Found::stream) {
@@ -298,7 +298,7 @@ PyObject* read_result(const ModuleState& /*state*/, CallDetails& details, std::i
         return PyBytes_FromStringAndSize(call.rest(), rest_size);
     }
     const auto filled = static_cast<Py_ssize_t>(call.filled());
-    if (rest_size != 0) {  // it has grown meanwhile
+    if (rest_size != 0) {  // the file has grown meanwhile
         PyObject* joined = PyBytes_FromStringAndSize(nullptr, filled + rest_size);
         if (joined != nullptr) {
             char* data = PyBytes_AS_STRING(joined);
@@ -314,7 +314,7 @@ PyObject* read_result(const ModuleState& /*state*/, CallDetails& details, std::i
     return bytes;
 }
 
-// None, if it is no regular file.
+// Returns None if the file is no regular file.
 PyObject* written_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t result) {
     if (call_of<engine::WriteFileCall>(details).found_stream()) {
         Py_RETURN_NONE;
@@ -337,8 +337,8 @@ PyObject* names_result(const ModuleState& /*state*/, CallDetails& details,
     return list.release();
 }
 
-// (entries, fd): -1 at the end of the directory, None if it is the program's that is read on, else
-// a number to read on from, and to be closed.
+// Returns (entries, fd). `fd` is -1 at the end of the directory; None if the program's own fd is to
+// be read on from; else a number to read on from and to close.
 PyObject* entries_result(const ModuleState& state, CallDetails& details, std::int64_t /*result*/) {
     auto& call = call_of<engine::ScanCall>(details);
     const bool is_opened = details.path && !call.is_at_end();
@@ -394,7 +394,7 @@ PyObject* describe_file(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
-// An fd, where to, from where.
+// Arguments: an fd, the offset, and what the offset is relative to.
 PyObject* seek_file(PyObject* context, Arguments arguments) {
     auto details = make_details("seek", number_result);
     int fd = -1;
@@ -435,7 +435,7 @@ PyObject* stat_file(PyObject* context, Arguments arguments) {
     return start(context, std::move(details), place.fd);
 }
 
-// One path, and up to three numbers.
+// For functions of one path and up to three numbers.
 template <auto function, bool takes_fd, auto make_result>
 PyObject* one_path(PyObject* context, const char* name, PyObject* path, PyObject* dir_fd,
                    engine::PathArguments values) {
@@ -487,7 +487,7 @@ PyObject* change_owner(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
-// Seconds and nanoseconds of both times, or None for now.
+// Arguments: seconds and nanoseconds of both times, or None for the current time.
 PyObject* set_times(PyObject* context, Arguments arguments) {
     engine::PathArguments values;
     std::array<std::int64_t, 4> given{0, UTIME_NOW, 0, UTIME_NOW};
@@ -514,7 +514,7 @@ PyObject* truncate_file(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
-// Mode, offset and length, as fallocate(2); a mode of None: as posix_fallocate(3).
+// Arguments: mode, offset and length, as for fallocate(2). A mode of None means posix_fallocate(3).
 PyObject* allocate_file(PyObject* context, Arguments arguments) {
     engine::PathArguments values;
     if (!to_int64(arguments, 1, "mode", values.first) ||
@@ -542,7 +542,7 @@ PyObject* check_access(PyObject* context, Arguments arguments) {
         context, "access", argument(arguments, 0), argument(arguments, 2), values);
 }
 
-// Two paths, each with a directory's fd.
+// For functions of two paths, each with a directory's fd.
 PyObject* two_paths(PyObject* context, const char* name, engine::PathCall::Function function,
                     Arguments arguments, bool follows) {
     auto details = make_details(name, none_result);
@@ -626,8 +626,8 @@ PyObject* list_directory(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
-// The directory, as a path or an fd to read on from; what its entries' paths begin with; how many;
-// whether their status is wanted.
+// Arguments: the directory, as a path or an fd to read on from; the beginning of the entries'
+// paths; how many entries to read; whether to read their status.
 PyObject* scan_directory(PyObject* context, Arguments arguments) {
     auto details = make_details("scandir", entries_result);
     Place place;
@@ -646,7 +646,8 @@ PyObject* scan_directory(PyObject* context, Arguments arguments) {
     return start(context, std::move(details), place.fd);
 }
 
-// A path; the size of the memory that is made for it, or None; whether past the page cache.
+// Arguments: a path; the size of the memory to allocate for it, or None; whether to bypass the page
+// cache.
 PyObject* read_file(PyObject* context, Arguments arguments) {
     auto details = make_details("open", read_result);
     Place place;
@@ -741,7 +742,7 @@ PyObject* read_parts(PyObject* context, Arguments arguments) {
     return start(context, std::move(details), AT_FDCWD);
 }
 
-// The buffer is exported until the call is over, also one that was cancelled.
+// The buffer is exported until the call is over, even if its task is cancelled.
 PyObject* replace_file(PyObject* context, Arguments arguments) {
     auto details = make_details("open", number_result);
     Place place;
@@ -763,7 +764,8 @@ PyObject* replace_file(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
-// A path; a buffer, which is kept exported; whether the file is to be durable, and atomic.
+// Arguments: a path; a buffer, which is kept exported; whether the file is to be durable, and
+// whether the write is to be atomic.
 PyObject* write_file(PyObject* context, Arguments arguments) {
     auto details = make_details("open", written_result);
     Place place;
@@ -780,7 +782,7 @@ PyObject* write_file(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
-// To an fd, at its position: bytes.
+// Arguments: the fd to write to, at its position; bytes.
 PyObject* write_here(PyObject* context, Arguments arguments) {
     auto details = make_details("write", number_result);
     int fd = -1;
@@ -799,7 +801,8 @@ PyObject* write_here(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
-// To an fd, from an fd: offset (-1: where it stands), count.
+// Arguments: the fd to write to; the fd to read from; the offset (-1: the current position); the
+// count.
 PyObject* send_file(PyObject* context, Arguments arguments) {
     auto details = make_details("sendfile", number_result);
     int out = -1;
@@ -814,7 +817,7 @@ PyObject* send_file(PyObject* context, Arguments arguments) {
     return start(context, std::move(details), out < 0 ? -1 : out, in < 0 ? -1 : in);
 }
 
-// To an fd, from an fd.
+// Arguments: the fd to write to; the fd to read from.
 PyObject* copy_file(PyObject* context, Arguments arguments) {
     auto details = make_details("copyfile", number_result);
     int out = -1;

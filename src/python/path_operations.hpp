@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The private methods of AIOContext for operations on paths and on whole files, on which
-// linux_aio/files.py and linux_aio/fs.py are built. Each returns an awaitable, as
-// AIOContext.read().
+// The private methods of AIOContext for operations on paths and on whole files. linux_aio/files.py
+// and linux_aio/fs.py use them. Each returns an awaitable, as AIOContext.read() does.
 #pragma once
 
 #include <cstddef>
@@ -13,12 +12,12 @@
 
 namespace python {
 
-// An awaitable that has the call carried out: a new reference, or null with an exception set. `fd`
-// and `second_fd` are the program's numbers that the call uses, AT_FDCWD or -1.
+// Returns an awaitable that carries out the call: a new reference, or null with an exception set.
+// `fd` and `second_fd` are the descriptors of the program that the call uses, AT_FDCWD or -1.
 PyObject* start_call(ContextObject* context, std::unique_ptr<CallDetails> details, int fd,
                      int second_fd);
 
-// The methods, up to one without a name.
+// The methods. The last entry has no name.
 inline constexpr std::size_t most_path_methods = 32;
 const PyMethodDef* path_methods();
 

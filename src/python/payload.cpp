@@ -32,7 +32,7 @@ bool check_total(std::size_t total) {
 
 // --- one buffer
 
-// Replaces the exception that is set by one that names the argument.
+// Replaces the current exception by one that names the argument.
 void name_argument(const char* name, PyObject* given) {
     if (PyErr_ExceptionMatches(PyExc_BufferError) != 0) {
         const auto refusal = take_exception();
@@ -43,7 +43,8 @@ void name_argument(const char* name, PyObject* given) {
     }
 }
 
-// Whether touching the memory may wait for a disk or a server: it is mapped from a file.
+// Whether access to the memory may wait for a disk or a server, since the memory is mapped from a
+// file.
 bool may_wait(PyObject* buffer, const void* address, std::size_t size) {
     return !owns_plain_memory(buffer) && engine::is_mapped_from_disk(address, size);
 }
@@ -78,7 +79,7 @@ bool set_buffer(Operation& operation, PyObject* buffer) {
 
 // --- several buffers
 
-// Says which of the buffers will not do. The exception is set.
+// Replaces the current exception by one that names the unsuitable buffer.
 void name_element(PyObject* given, PyObject* buffers, std::size_t index) {
     const auto place = static_cast<Py_ssize_t>(index);
     if (place >= PyTuple_GET_SIZE(buffers)) {
@@ -127,7 +128,7 @@ bool set_buffers(Operation& operation, PyObject* given) {
     return true;
 }
 
-// Bytes, or a view of bytes.
+// Whether the buffer is a bytes object, or a view of one.
 bool is_immutable(PyObject* buffer) noexcept {
     if (PyMemoryView_Check(buffer)) {
         PyObject* base = PyMemoryView_GET_BASE(buffer);

@@ -6,15 +6,15 @@
 
 namespace python {
 
-// Takes the program's buffer, or for readv and writev its sequence of buffers. False with an
-// exception set, and nothing changed.
+// Takes the program's buffer, or for readv and writev its sequence of buffers. If it can't, returns
+// false with an exception set, and changes nothing.
 bool set_payload(Operation& operation, PyObject* given);
 
-// Whether the program could change the memory that it gave, or see it change.
+// Whether the program could change the memory that it gave, or see the kernel change it.
 bool has_mutable_payload(const Operation& operation) noexcept;
 
-// Has the program's memory exported for a submission. May run Python code. False with an exception
-// set.
+// Exports the program's memory for a submission. May run Python code. Returns false with an
+// exception set.
 bool prepare_payload(Operation& operation);
 
 }  // namespace python

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// linux_aio._core._PieceReader: a file's parts, read by a thread that never needs the GIL.
+// linux_aio._core._PieceReader: reads parts of a file in a thread that never needs the GIL.
 #pragma once
 
 #include "python/refs.hpp"

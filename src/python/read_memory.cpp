@@ -13,7 +13,7 @@ namespace python {
 namespace {
 
 #ifndef Py_GIL_DISABLED
-// The hash that a bytes object remembers would be that of its old contents.
+// Clears the hash that a bytes object caches, since the object gets new contents.
 void forget_hash(PyObject* bytes) {
     _Py_COMP_DIAG_PUSH _Py_COMP_DIAG_IGNORE_DEPR_DECLS reinterpret_cast<PyBytesObject*>(bytes)
         ->ob_shash = -1;
@@ -21,7 +21,7 @@ void forget_hash(PyObject* bytes) {
 }
 #endif
 
-// The last result, if it can be read into again: nobody else has it.
+// Returns the last result if the next read can reuse it, since no other code has a reference to it.
 Ref last_result([[maybe_unused]] const Operation& operation) {
 #ifndef Py_GIL_DISABLED
     PyObject* last = operation.memory.payload.get();
@@ -55,7 +55,8 @@ bool prepare_bytes(Operation& operation) {
     return true;
 }
 
-// Copies the last result out of the aligned memory, if it is still there. False with MemoryError.
+// Copies the last result out of the aligned memory, if it is still there. Returns false with
+// MemoryError.
 bool settle_payload(Operation& operation) {
     auto& memory = operation.memory;
     if (!memory.payload_aligned) {
@@ -87,12 +88,13 @@ bool prepare_aligned(Operation& operation, LastAlignment& alignments) {
     if (!settle_payload(operation)) {
         return false;
     }
-    // At the file's position no more than was asked for is read, which would move it too far.
+    // A read at the file's position must not read more than was asked for: that would move the
+    // position too far.
     auto range = engine::Range{.offset = operation.offset, .length = operation.nbytes};
     if (!operation.request.at_position) {
         range = engine::widen(range, alignment.transfer);
     }
-    // At the limit of one request, a bit less is read: as everywhere, a read may be short.
+    // At the limit of one request, the range is cut a little: like any read, this one may be short.
     const auto most = static_cast<std::size_t>(max_transfer);
     range.length = std::min(range.length, most - most % alignment.transfer);
     if (!operation.request.at_position) {
@@ -174,7 +176,7 @@ PyObject* read_result(Operation& operation) {
     if (PyBytes_GET_SIZE(bytes) == length) {
         return Py_NewRef(bytes);
     }
-    // Cut to what was read.
+    // Cut the object to the bytes that were read.
     if (Py_REFCNT(bytes) == 1) {
         bytes = memory.payload.release();
         if (_PyBytes_Resize(&bytes, length) != 0) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// References to objects of ours where other threads may drop theirs at the same time. With the GIL
-// all of this is what it looks like; without, a count is in two parts, one of them the owner's (see
-// Include/refcount.h of CPython).
+// References to our objects, while other threads may release theirs. With the GIL, the functions do
+// what their names say, by plain counting. Without, CPython keeps a count in two parts, one of
+// which only the owning thread changes (see Include/refcount.h of CPython).
 #pragma once
 
 #include <optional>
@@ -11,7 +11,7 @@
 namespace python {
 
 #if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000
-// For CPython 3.13: the function of this name that 3.14 has.
+// For CPython 3.13: functions that CPython 3.14 has under these names.
 inline void PyUnstable_EnableTryIncRef(PyObject* object) noexcept {
     auto shared = __atomic_load_n(&object->ob_ref_shared, __ATOMIC_RELAXED);
     while ((shared & _Py_REF_SHARED_FLAG_MASK) == 0 &&
@@ -38,15 +38,16 @@ inline int PyUnstable_TryIncRef(PyObject* object) noexcept {
 }
 #endif
 
-// For objects of which somebody has a pointer that does not own them, and which at their end take
-// it away under a lock: to be called first, while there is a reference.
+// For objects to which some code keeps a pointer without owning them, and which remove that pointer
+// under a lock when they end. Called before try_reference(), by a caller that has a reference.
 inline void allow_try_reference([[maybe_unused]] PyObject* object) noexcept {
 #ifdef Py_GIL_DISABLED
     PyUnstable_EnableTryIncRef(object);
 #endif
 }
 
-// A reference, under that lock; null if the object's end has begun in another thread.
+// Returns a reference. Called under that lock. Returns null if the object's end has begun in
+// another thread.
 inline Ref try_reference(PyObject* object) noexcept {
 #ifdef Py_GIL_DISABLED
     return Ref::steal(PyUnstable_TryIncRef(object) != 0 ? object : nullptr);
@@ -55,8 +56,8 @@ inline Ref try_reference(PyObject* object) noexcept {
 #endif
 }
 
-// How many references there are. If all of them are the caller's to count, nobody else can make
-// one. No value while that can't be told, as the part that is another thread's may change
+// Returns how many references there are. If the caller accounts for all of them, no other code can
+// make a new one. Returns no value if another thread owns a part of the count, which may change
 // meanwhile.
 inline std::optional<Py_ssize_t> count_references(PyObject* object) noexcept {
 #ifdef Py_GIL_DISABLED
@@ -68,8 +69,9 @@ inline std::optional<Py_ssize_t> count_references(PyObject* object) noexcept {
     return Py_REFCNT(object);
 }
 
-// Whether somebody else than the caller, who has one reference, has another. Not for what can't be
-// undone: without the GIL it may be wrong, though hardly twice, while references change hands.
+// Whether other code than the caller, who has one reference, seems to have another. Without the
+// GIL, the answer may be wrong while references change hands, though hardly twice in a row. So
+// nothing that can't be undone may depend on it.
 inline bool seems_shared(PyObject* object) noexcept {
 #ifdef Py_GIL_DISABLED
     if (Py_REFCNT(object) > 1) {

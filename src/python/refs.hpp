@@ -17,7 +17,7 @@ public:
 
     Ref(Ref&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
     Ref& operator=(Ref&& other) noexcept {
-        // the old object goes last: its finalizer may look at us
+        // release the old object last: its finalizer may look at this Ref
         Ref old(std::exchange(object_, std::exchange(other.object_, nullptr)));
         return *this;
     }
@@ -26,7 +26,7 @@ public:
     PyObject* get() const noexcept { return object_; }
     explicit operator bool() const noexcept { return object_ != nullptr; }
 
-    // A new reference for a caller that owns what it gets; None stands for none.
+    // Return a new reference for a caller that will own it; null or None if there is no object.
     PyObject* new_ref() const noexcept { return Py_XNewRef(object_); }
     PyObject* new_ref_or_none() const noexcept {
         return Py_NewRef(object_ != nullptr ? object_ : Py_None);

@@ -9,7 +9,8 @@
 namespace python {
 namespace {
 
-// How many references to the context come from operations in flight that nobody else holds.
+// Returns how many references to the context come from operations in flight that no other code
+// holds.
 Py_ssize_t references_from_flight(const ContextObject* context) noexcept {
     Py_ssize_t count = 0;
     for (auto* operation = context->in_flight.front(); operation != nullptr;
@@ -19,7 +20,8 @@ Py_ssize_t references_from_flight(const ContextObject* context) noexcept {
     return count;
 }
 
-// With one reference that is the caller's. False, too, while that can't be told.
+// Whether only its operations in flight hold the context, besides the caller's one reference. Also
+// false while that can't be told.
 bool is_dropped(ContextObject* context) noexcept {
     return !context->in_flight.empty() && !context->is_closing() &&
            count_references(context) == references_from_flight(context) + 1;
@@ -36,7 +38,7 @@ void look_after(ContextObject* context) noexcept {
 }
 
 #ifdef Py_GIL_DISABLED
-constexpr long first_generation_to_sweep = 0;  // the collector knows no generations
+constexpr long first_generation_to_sweep = 0;  // the collector has no generations
 #else
 constexpr long first_generation_to_sweep = 1;
 #endif
@@ -62,7 +64,8 @@ PyObject* before_collection(PyObject* module, PyObject* const* arguments, Py_ssi
 PyMethodDef before_collection_method{"_before_collection", as_method(before_collection),
                                      METH_FASTCALL, before_collection_doc};
 
-// Of the contexts from there on, as the list is now. Null if there is none.
+// Returns the first context, from `first` on in the current list, whose destruction has not begun.
+// Null if there is none.
 Ref first_that_lives(ModuleState& state, ContextObject* const& first) noexcept {
     const std::lock_guard lock(state.mutex);
     for (auto* context = first; context != nullptr; context = context->next_context) {
@@ -111,7 +114,8 @@ void leave_registry(ModuleState& state, ContextObject* context) noexcept {
 }
 
 void sweep_registry(ModuleState& state) noexcept {
-    // Each is held while it is looked after: its end, and that of others, may come of it.
+    // Each context is held while it is looked after, since that may run code that ends this or
+    // another context.
     auto context = first_that_lives(state, state.first_context);
     while (context) {
         auto* current = static_cast<ContextObject*>(context.get());

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contexts of an interpreter, so that those that were dropped are not forgotten.
+// The list of an interpreter's contexts, so that contexts that the program dropped are still
+// reaped.
 //
-// While an operation is in flight, its memory is the kernel's. The garbage collector must not even
-// finalize what belongs to it: so to the collector, what is in flight is held from outside, and
-// with it the context that it belongs to. If the program drops all of that, nobody is left to take
-// the completions. Hence, whenever a context is made, and before the collector looks further than
-// at the youngest objects, all contexts are looked through.
+// While an operation is in flight, the kernel uses its memory, so the garbage collector must not
+// finalize the operation or anything that it owns. Therefore the operations in flight hold
+// references that the collector can't account for, which also keep their context alive. If the
+// program drops the context and its operations, no code is left to reap the completions. Hence all
+// contexts are swept whenever a context is made, and before each collection of more than the
+// youngest objects.
 #pragma once
 
 #include "python/context.hpp"
@@ -14,14 +16,15 @@
 namespace python {
 
 void enter_registry(ModuleState& state, ContextObject* context) noexcept;
-// Does nothing for one that has left.
+// Does nothing for a context that has left already.
 void leave_registry(ModuleState& state, ContextObject* context) noexcept;
 
-// Reaps every context; starts to close those that nobody holds any more but their own operations.
-// May run Python code.
+// Reaps every context, and starts to close those that only their own operations still hold. May run
+// Python code.
 void sweep_registry(ModuleState& state) noexcept;
 
-// Adds to gc.callbacks what sweeps before a collection. False with an exception set.
+// Adds a function to gc.callbacks that sweeps before a collection. Returns false with an exception
+// set.
 bool sweep_before_collections(PyObject* module);
 
 }  // namespace python

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which event loop runs in this thread, and of which kind it is.
+// Finds the event loop that runs in this thread, and its kind.
 #pragma once
 
 #include "python/event_loop.hpp"
@@ -7,11 +7,13 @@
 
 namespace python {
 
-// The kind of the loop whose task or callback this thread runs; asyncio's if there is none. An
-// asyncio loop that hosts a Trio run in guest mode runs in the same thread, but not its tasks.
+// Returns the kind of the loop whose task or callback this thread runs; asyncio's if there is none.
+// When an asyncio loop hosts a Trio run in guest mode, both share a thread: the answer is the one
+// whose code runs now.
 const LoopKind& running_kind(ModuleState& state) noexcept;
 
-// The loop whose task or callback this thread runs. Null, with RuntimeError, if there is none.
+// Returns the loop whose task or callback this thread runs, or null with RuntimeError if there is
+// none.
 EventLoop running_loop(ModuleState& state);
 
 }  // namespace python

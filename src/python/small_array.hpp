@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An array whose size is known when it is made: inside the object if it is small, else from
-// Python's memory, so that a failure is a MemoryError and no C++ exception.
+// An array whose size is known when it is made. A small one is stored inside the object; a larger
+// one in memory of Python's allocator, so that a failure is a MemoryError and no C++ exception.
 #pragma once
 
 #include <array>
@@ -15,7 +15,8 @@ namespace python {
 template <class T, std::size_t inside>
 class SmallArray {
 public:
-    // Elements with their default values. Empty, with MemoryError set, if there is no memory.
+    // Makes elements with their default values. If there is no memory, the array is empty and
+    // MemoryError is set.
     explicit SmallArray(std::size_t size) noexcept {
         void* data = storage_.data();
         if (size > inside) {

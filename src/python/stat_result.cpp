@@ -9,7 +9,7 @@
 namespace python {
 namespace {
 
-// The first ten are the sequence; those of whole seconds have no name there.
+// The first ten fields are the sequence. The times in whole seconds have no name there.
 constexpr std::array<const char*, StatResultType::fields> names{
     "st_mode",     "st_ino",      "st_dev",     "st_nlink",  "st_uid",   "st_gid",   "st_size",
     nullptr,       nullptr,       nullptr,      "st_atime",  "st_mtime", "st_ctime", "st_atime_ns",
@@ -103,7 +103,7 @@ PyObject* make_stat_result(const StatResultType& type, const struct statx& statu
         is_complete = is_complete && values[i] != nullptr;
         PyStructSequence_SetItem(result.get(), type.places[i], values[i]);
     }
-    // fields of later versions that are not known here
+    // later versions may have fields that are not known here
     for (Py_ssize_t i = 0; i < type.size; ++i) {
         if (PyStructSequence_GetItem(result.get(), i) == nullptr &&
             std::ranges::find(type.places, i) == type.places.end()) {

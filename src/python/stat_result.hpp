@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// os.stat_result, made of what statx(2) tells.
+// Makes an os.stat_result from the result of statx(2).
 #pragma once
 
 #include <sys/stat.h>
@@ -11,13 +11,13 @@
 
 namespace python {
 
-// Where the interpreter's os.stat_result has its fields.
+// The places of the fields in the interpreter's os.stat_result.
 struct StatResultType {
     static constexpr std::size_t fields = 19;
 
     Ref type;
     std::array<Py_ssize_t, fields> places{};
-    Py_ssize_t size = 0;  // how many fields there are, known or not
+    Py_ssize_t size = 0;  // how many fields the type has, including those that we don't know
 };
 
 // False with an exception set.

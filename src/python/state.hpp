@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the module keeps for each interpreter that imported it.
+// The state of the module, one for each interpreter that imported it.
 #pragma once
 
 #include <atomic>
@@ -31,7 +31,7 @@ using FreeFileCalls = FreeList<FileCallObject, FileCall, 64>;
 using FreeWakeFutures = FreeList<WakeFutureObject, WakeFuture, 64>;
 using FreeTrioWakes = FreeList<TrioWakeObject, TrioWake, 64>;
 
-// What is used of asyncio (see asyncio_loop.hpp).
+// The objects of asyncio that this module uses (see asyncio_loop.hpp).
 struct AsyncioApi {
     Ref get_running_loop;
     Ref get_running_loop_or_none;
@@ -44,10 +44,11 @@ struct AsyncioApi {
     Ref invalid_state_error;
 };
 
-// What is used of Trio (see trio_loop.hpp): what linux_aio/_trio.py returns, in the same order.
+// The objects of Trio that this module uses (see trio_loop.hpp): the return value of a function in
+// linux_aio/_trio.py, in the same order.
 struct TrioApi {
     Ref sniffio_thread_local;  // or None
-    Ref in_trio_run;           // or None: one of both is there
+    Ref in_trio_run;           // or None; at least one of these two is set
     Ref current_run;
     Ref current_trio_token;
     Ref current_task;
@@ -84,7 +85,7 @@ struct ModuleState {
     std::atomic<bool> asyncio_is_imported = false;
     TrioApi trio;  // constant once it is found
     std::atomic<bool> trio_is_found = false;
-    std::atomic<Py_ssize_t> modules_at_last_look = -1;  // of sys.modules, how many there were
+    std::atomic<Py_ssize_t> modules_at_last_look = -1;  // the size of sys.modules then
 
     StatResultType stat_result;
 
@@ -98,19 +99,20 @@ struct ModuleState {
     // All contexts that are not closed, linked through themselves; not owned (see registry.hpp).
     ContextObject* first_context = nullptr;
 
-    // For `asyncio`, `trio` and the list of contexts. Nothing of Python's that can wait is called
-    // under it.
+    // Protects `asyncio`, `trio` and the list of contexts. While it is held, no function of Python
+    // that can wait is called.
     std::mutex mutex;
 };
 
-// Of a type of this module, or of an instance: its types can't be subclassed.
+// Returns the state of the module that made a type or an instance. The module's types can't be
+// subclassed.
 inline ModuleState& state_of(PyTypeObject* type) noexcept {
     return *static_cast<ModuleState*>(PyType_GetModuleState(type));
 }
 inline ModuleState& state_of(PyObject* instance) noexcept { return state_of(Py_TYPE(instance)); }
 
-// The same where an object ends, which may be collected after its type has lost the module: null
-// then.
+// The same, for the destruction of an object. Returns null if the object is destroyed after its
+// type has lost the module.
 inline ModuleState* state_or_null(PyObject* instance) noexcept {
     auto* module = reinterpret_cast<PyHeapTypeObject*>(Py_TYPE(instance))->ht_module;
     return module != nullptr ? static_cast<ModuleState*>(PyModule_GetState(module)) : nullptr;
@@ -126,7 +128,7 @@ constexpr Py_ssize_t weak_references_offset() noexcept {
     return (sizeof(PyObject) + alignof(Fields) - 1) / alignof(Fields) * alignof(Fields);
 }
 
-// CPython's method tables hold functions of one type, whatever their flags say they are.
+// CPython's method tables hold function pointers of one type, whatever the type of the function.
 template <class Function>
 PyCFunction as_method(Function* function) noexcept {
     return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));

@@ -24,24 +24,26 @@
 namespace python {
 namespace {
 
-// One operation on its way in, with what it takes to leave it untouched if it is not taken.
+// An operation that is being submitted, with the state to restore if the engine does not take it.
 struct Candidate {
     OperationObject* operation = nullptr;
     OperationState state_before{};
     Listing listing_before{};
     int eventfd_number = -1;
     Ref context_before;
-    // What is not the operation's: before it is listed what it is to get, then what it had.
+    // The eventfd object that the operation does not hold: before it is in flight, the new one;
+    // then the old one.
     Ref eventfd;
 };
 
-// So many operations are submitted with the GIL held. Beyond that, to get it back costs less than
-// the submission.
+// Submissions of up to this many operations hold the GIL. For fewer operations, taking the GIL back
+// costs more than the submission.
 constexpr std::size_t most_with_gil = 256;
 
-// A submission runs in steps: claim the operations, so that no other thread can; make their memory
-// and fds ready, which may run any Python code; list as many as there is room for as in flight, and
-// hand them to the engine, between which nothing else runs; withdraw those that it did not take.
+// A submission runs in four steps. It claims the operations, so that no other thread can. It
+// prepares their memory and fds, which may run any Python code. It lists as many as there is room
+// for as in flight and hands them to the engine; no other code runs between these two. It withdraws
+// those that the engine did not take.
 class Batch {
 public:
     Batch(ContextObject* context, std::span<PyObject* const> operations)
@@ -55,27 +57,28 @@ public:
         }
     }
 
-    // False with MemoryError if there is no memory for so many.
+    // False with MemoryError if there was no memory for the batch.
     bool is_allocated() const noexcept { return slots_.is_allocated() && requests_.is_allocated(); }
 
-    // False with a ValueError if it is in flight, or in the batch already. Called, as the
-    // destructor is, without the context's lock: that of another context may be needed.
+    // Claims an operation. Returns false with a ValueError if it is in flight, or in the batch
+    // already. The caller must not hold the context's lock, nor may the destructor's: the lock of
+    // another context may be needed.
     bool claim(PyObject* object);
 
-    // False with an exception set if one can't be submitted as it is.
+    // Prepares all operations. Returns false with an exception set if one can't be submitted.
     bool prepare(PyObject* eventfd);
 
-    // How many were taken, or -1 with an exception set.
+    // Returns how many the engine took, or -1 with an exception set.
     Py_ssize_t submit();
 
-    // For operations that are awaited: claims and prepares one. False with an exception set.
+    // Claims and prepares an awaited operation. Returns false with an exception set.
     bool add_awaited(OperationObject* operation);
 
-    // Makes the memory of their reads. Those that get none fail. Returns whether any did.
+    // Allocates the memory of awaited reads. Reads that get none fail. Returns whether any failed.
     bool allocate_awaited(std::optional<engine::Pace> guess);
 
-    // Submits all that there is room for; who can't be submitted fails by itself. Returns whether
-    // any of them is out of the queue's way.
+    // Submits all awaited operations that there is room for. One that can't be submitted fails
+    // alone. Returns whether any operation was submitted or failed.
     bool submit_awaited();
 
 private:
@@ -98,14 +101,16 @@ private:
     SmallArray<engine::Request*, most_awaited> requests_;
 };
 
-// How many awaited operations the context takes now; at least one that never queues.
+// Returns how many awaited operations the context takes now: at least one if the first never
+// queues.
 std::size_t room_for(const ContextObject* context, const Candidate& first) noexcept {
     const auto* details = first.operation->details.get();
     const std::size_t least = details != nullptr && details->never_queues ? 1 : 0;
     return std::max(context->room(), least);
 }
 
-// It may be over. By itself, for what is run may submit the operation to another context.
+// Reaps, since the operation may have completed. Not part of claim(): reaping may run code that
+// submits the operation to another context.
 void look_for_completion(OperationObject* operation) {
     const OperationLock lock(operation);
     if (operation->state == OperationState::in_flight) {
@@ -127,7 +132,7 @@ bool Batch::claim(PyObject* object) {
     add_candidate(operation);
     OperationLife::await_no_more(operation);
     if (is_collectable(operation->listing)) {
-        // its last result; with it goes its place
+        // getevents() no longer returns the last result, which frees its place
         auto* context = static_cast<ContextObject*>(slots_[count_ - 1].context_before.get());
         forget(context, operation);
         settle_eventfd(context);
@@ -180,7 +185,7 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
         candidate.eventfd_number = *number;
         operation->request.eventfd_is_checked =
             Py_IS_TYPE(to_signal, state_of(context_).eventfd_type);
-        allow_try_reference(operation);  // it may be listed without a reference
+        allow_try_reference(operation);  // the list of completed ones may hold no reference
     }
     candidate.eventfd = Ref::borrow(to_signal);
     const auto fd = operation->file.ask();
@@ -198,7 +203,7 @@ bool Batch::prepare(Candidate& candidate, PyObject* eventfd) {
 
 Py_ssize_t Batch::submit() {
     for (;;) {
-        // prepare(), or a signal's handler, may have closed it
+        // prepare() or a signal handler may have closed the context
         if (!check_usable(context_)) {
             return -1;
         }
@@ -240,7 +245,7 @@ bool Batch::add_awaited(OperationObject* operation) {
 
 bool Batch::allocate_awaited(std::optional<engine::Pace> guess) {
     if (context_->engine() == nullptr) {
-        return false;  // preparing them has closed it: they go back to the queue, which fails them
+        return false;  // preparing has closed the context: they fail in the queue
     }
     plan(guess);
     LastAlignment alignments;
@@ -276,7 +281,7 @@ bool Batch::submit_awaited() {
             ++next;
         }
     }
-    // What is left goes back to where it came from.
+    // Operations that were not submitted go back to the head of the queue.
     for (auto place = count_; place > next; --place) {
         auto* operation = slots_[place - 1].operation;
         if (operation->awaiter != nullptr) {
@@ -318,17 +323,19 @@ engine::Submission Batch::hand_over(std::span<Candidate> chosen) {
         withdraw(candidate);
     }
     if (submission.taken < chosen.size()) {
-        tell_of_room(context_);  // no completion will: the places of those have been given back
+        tell_of_room(context_);  // no completion will tell of the places that are free again
     }
-    // Those that were taken may have completed, and more, by now: they are not ours any more.
+    // The operations that were taken may have completed, or been submitted again, by now: don't
+    // touch them.
     for (auto& candidate : chosen.first(submission.taken)) {
         Py_CLEAR(candidate.operation);
     }
     return submission;
 }
 
-// The program's eventfd, else the binding's or the context's own. Of these the kernel is spared the
-// work where the operation will be over when the submission returns.
+// Names the eventfd to signal: the program's, else the binding's or the context's own. If the
+// operation will be over when the submission returns and the context's eventfd is not watched,
+// names none, which spares the kernel the work.
 void Batch::name_eventfd(const Candidate& candidate) const {
     const auto* operation = candidate.operation;
     auto& request = candidate.operation->request;
@@ -448,7 +455,7 @@ bool complete_at_once(ContextObject* context, OperationObject* operation,
     request.is_direct = false;
     LastAlignment alignments;
     if (operation->kind == OperationKind::read && !prepare_read_memory(*operation, alignments)) {
-        PyErr_Clear();  // there is no memory, as submitting it will say
+        PyErr_Clear();  // no memory: the submission will raise that
         return false;
     }
     const auto result = context->engine()->try_at_once(request, now);
@@ -467,7 +474,8 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
                     std::optional<engine::Pace> pace) {
     Batch batch(context, operations);
     bool some_failed = false;
-    // Out of the queue, they are held here: preparing one may run code that drops another.
+    // Once the operations are out of the queue, `held` keeps them: preparing one may run code that
+    // drops another.
     SmallArray<Ref, most_awaited> held(operations.size());
     std::ranges::transform(operations, held.span().begin(), Ref::borrow);
     for (auto* object : operations) {
@@ -480,7 +488,7 @@ bool submit_awaited(ContextObject* context, std::span<PyObject* const> operation
         auto* operation = static_cast<OperationObject*>(object);
         if (operation->file.runs_code() ||
             (has_payload(operation->kind) && !operation->memory.is_exported())) {
-            pace.reset();  // what this runs may open other files
+            pace.reset();  // preparing may run code that opens other files
         }
         if (operation->awaiter != nullptr && !batch.add_awaited(operation)) {
             fail_awaited(context, operation);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text that was decoded, and text that is encoded, without waiting: see file_base.hpp.
+// Reads decoded text and writes encoded text without waiting: see file_base.hpp.
 #include "python/file_base.hpp"
 
 #include <structmember.h>
@@ -22,7 +22,7 @@ FileBaseObject* file_of(const TextBase* self) noexcept {
 
 // --- lines
 
-// The place of a character between two places, or -1.
+// Returns the place of a character between two places, or -1.
 Py_ssize_t find(PyObject* text, Py_UCS4 character, Py_ssize_t start, Py_ssize_t end) {
     return PyUnicode_FindChar(text, character, start, end, 1);
 }
@@ -45,7 +45,7 @@ Py_ssize_t find_both(PyObject* text, Py_ssize_t start, Py_ssize_t end) {
     return -1;
 }
 
-// The place behind the first line's end, or -1 if there is none.
+// Returns the place after the first line's end, or -1 if there is none.
 Py_ssize_t find_line_end(PyObject* text, LineEnd line_end, Py_ssize_t start, Py_ssize_t end) {
     switch (line_end) {
         case LineEnd::universal:
@@ -60,7 +60,7 @@ Py_ssize_t find_line_end(PyObject* text, LineEnd line_end, Py_ssize_t start, Py_
     return place < 0 ? -1 : place + 1;
 }
 
-// The text up to a place, which is left out from then on. Null with MemoryError.
+// Takes out the text up to a place. Returns null with MemoryError.
 PyObject* take_to(TextBase* self, Py_ssize_t end) {
     PyObject* result = PyUnicode_Substring(self->text.get(), self->position, end);
     if (result != nullptr) {
@@ -174,7 +174,7 @@ PyObject* text_take(PyObject* object, PyObject* argument) {
     return take_to(self, count < 0 || count > left ? length : self->position + count);
 }
 
-// A line, or as much of one as there is.
+// Returns a line, or as much of it as is in the buffer.
 PyObject* text_take_line(PyObject* object, PyObject* argument) {
     const auto limit = PyLong_AsSsize_t(argument);
     if (limit == -1 && PyErr_Occurred() != nullptr) {

@@ -19,7 +19,7 @@ struct TrioWake {
     Ref task;
     Ref suspended;  // a cycle, until the wait is over
     bool (*cancel_wait)(PyObject* suspended) noexcept = nullptr;
-    Ref raise_cancel;  // Trio's, called by who wants the exception: the task was cancelled
+    Ref raise_cancel;  // from Trio, if the task was cancelled: raises the exception
 };
 struct TrioWakeObject : PyObject, TrioWake {};
 
@@ -29,7 +29,7 @@ namespace {
 
 TrioWakeObject* cast(PyObject* self) { return static_cast<TrioWakeObject*>(self); }
 
-// Trio calls it once at most: when the task is cancelled while it waits, or is interrupted.
+// Trio calls this at most once: when the waiting task is cancelled or interrupted.
 PyObject* trio_wake_call(PyObject* object, PyObject* arguments, PyObject* /*keywords*/) {
     auto* self = cast(object);
     auto& api = state_of(object).trio;
@@ -93,7 +93,7 @@ PyType_Spec spec{
 
 // --- the run
 
-// Whether the attribute of a Run's is true. Sets no exception.
+// Whether the attribute of a Trio Run is true. Sets no exception.
 bool is_true(PyObject* run, const char* name) noexcept {
     const KeptException kept;
     const auto value = Ref::steal(PyObject_GetAttrString(run, name));
@@ -136,21 +136,21 @@ public:
         PyErr_Clear();
     }
 
-    // The system task comes for an eventfd sooner than for anything else.
+    // Never used: the system task wakes for an eventfd sooner than for anything else.
     bool call_soon(ModuleState& /*state*/, PyObject* /*run*/, PyObject* /*callback*/,
                    PyObject* /*argument*/) const override {
         return false;
     }
 
-    // Private names of Trio's first: the public question takes as long as all else that a cached
-    // read does.
+    // Tries private names of Trio first: its public function takes as long as all other work of a
+    // cached read.
     bool is_cancelled(ModuleState& state) const noexcept override {
         const KeptException kept;
         const auto& api = state.trio;
         const auto task = Ref::steal(PyObject_CallNoArgs(api.current_task.get()));
         if (!task) {
             PyErr_Clear();
-            return false;  // in a callback: what is awaited there fails otherwise
+            return false;  // in a callback: awaiting there fails in another way
         }
         const auto status = Ref::steal(PyObject_GetAttr(task.get(), api.cancel_status.get()));
         const auto answer = Ref::steal(
@@ -196,7 +196,7 @@ public:
         return take_exception();
     }
 
-    // Trio asks once.
+    // Trio aborts a wait only once, so nothing is to be shielded.
     Ref begin_shield(ModuleState& /*state*/) const noexcept override { return {}; }
     void end_shield(PyObject* /*shield*/) const noexcept override {}
 
@@ -272,7 +272,8 @@ bool look_for_trio(ModuleState& state) noexcept {
     const auto name = Ref::steal(PyUnicode_InternFromString("trio"));
     const auto trio = Ref::steal(name ? PyImport_GetModule(name.get()) : nullptr);
     TrioApi api;
-    // A thread may be importing it: then there will be more modules soon.
+    // If another thread is importing Trio now, sys.modules will soon have more modules: look again
+    // then.
     const bool is_loaded = trio && load(api);
     PyErr_Clear();
     state.modules_at_last_look.store(modules, std::memory_order_relaxed);
@@ -301,7 +302,7 @@ bool is_in_found_trio(ModuleState& state) noexcept {
         is_in_run = answer.get() == Py_True;
     }
     PyErr_Clear();
-    // A task of Trio's may run an asyncio loop. One that hosts Trio runs no task meanwhile.
+    // A Trio task may run an asyncio loop. An asyncio loop that hosts Trio runs no task meanwhile.
     return is_in_run && !is_in_asyncio_task(state);
 }
 

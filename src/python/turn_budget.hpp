@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much time operations that complete at once may take of one turn of an event loop.
+// Limits the time that operations that complete at once may take of one turn of an event loop.
 //
-// A task that reads cached data never has to suspend, and would keep all the others waiting. So the
-// time that submissions take is added up; once it is used up, awaited operations queue until the
-// next turn. There is one budget for each thread, as a loop has one: for all contexts together.
+// A task that reads cached data never has to suspend, and would keep all other tasks waiting. So
+// the time of submissions is added up. Once it reaches the limit, awaited operations are queued
+// until the next turn. There is one budget for each thread, since a thread runs one loop; all
+// contexts share it.
 //
-// Where several tasks read cached data, each has a slice of that time, and then queues behind the
-// others, so that a round of all of them takes `round`, and as much again for the suspensions.
+// If several tasks read cached data, each task has a slice of that time, and then queues behind the
+// others. So one round of all tasks takes `round`, and as much again for the suspensions.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +22,7 @@ class TurnBudget {
 public:
     using Clock = std::chrono::steady_clock;
 
-    // So much of a turn goes to what completes at once, and so much to waking tasks.
+    // The time in a turn for operations that complete at once, and as much for waking tasks.
     static constexpr std::chrono::nanoseconds limit = std::chrono::microseconds(300);
 
     static TurnBudget& of_this_thread() noexcept {
@@ -31,7 +32,7 @@ public:
 
     bool is_used_up() const noexcept { return spent_ >= limit; }
 
-    // Whether one of those who share the budget, told apart by their address, may spend of it.
+    // Whether `who`, one of the objects that share the budget, may spend of it.
     bool may_spend(const void* who) noexcept {
         if (is_used_up()) {
             is_contended_ = is_contended_ || who != last_spender_;
@@ -41,7 +42,7 @@ public:
         return true;
     }
 
-    // Whether the task that runs may go on, while so many others wait for their turn.
+    // Whether the running task may go on, while `waiting` other tasks wait for their turn.
     bool has_slice(Clock::time_point now, std::size_t waiting) noexcept {
         if (slice_begin_ == Clock::time_point()) {
             slice_begin_ = now;
@@ -53,18 +54,20 @@ public:
     // A task suspends: the next one begins a slice of its own.
     void end_slice() noexcept { slice_begin_ = {}; }
 
-    // A short operation took so long.
+    // Spends the time that a short operation took.
     void spend(std::chrono::nanoseconds time) noexcept { spent_ += time + overhead; }
 
-    // Whether, lately, one has used up what another one needed. Then nobody should go on and on.
+    // Whether, lately, one spender has used up time that another needed. Then no task should go on
+    // without suspending.
     bool is_contended() const noexcept {
         return is_contended_ || (was_contended_ && Clock::now() - contended_at_ < memory);
     }
 
-    // Names the turn that runs. Who has to wait for the next one gives it to start_next() there.
+    // Returns the number of the current turn. Code that has to wait for the next turn passes this
+    // number to start_next() there.
     std::uint64_t turn() const noexcept { return turn_; }
 
-    // The first one in a turn begins it anew; nothing if `past` is not the turn that runs.
+    // The first call in a turn starts a new budget. Does nothing if `past` is not the current turn.
     void start_next(std::uint64_t past) noexcept {
         if (past == turn_) {
             ++turn_;
@@ -76,8 +79,8 @@ public:
         }
     }
 
-    // Spends the time of its life. Looking at the clock costs a tenth of a small transfer, so of
-    // these only one in `sample` is measured, and stands for the others.
+    // Spends the time of the object's life. Reading the clock costs a tenth of a small transfer, so
+    // only one small transfer in `sample` is measured, and counts for all of them.
     class Measure {
     public:
         Measure(TurnBudget& budget, std::size_t bytes) noexcept : budget_(budget) {
@@ -112,7 +115,7 @@ private:
     static constexpr std::chrono::nanoseconds memory = std::chrono::milliseconds(10);
     static constexpr std::chrono::nanoseconds round = std::chrono::microseconds(400);
     static constexpr std::chrono::nanoseconds shortest_slice = std::chrono::microseconds(4);
-    // What a short operation takes beside its system call.
+    // The time that a short operation takes besides its system call.
     static constexpr std::chrono::nanoseconds overhead = std::chrono::microseconds(1);
 
     std::chrono::nanoseconds spent_{};
@@ -121,7 +124,7 @@ private:
     unsigned small_count_ = 0;
     const void* last_spender_ = nullptr;
     bool is_contended_ = false;   // in this turn
-    bool was_contended_ = false;  // in the one before, which ended then:
+    bool was_contended_ = false;  // in the turn before, which ended at:
     Clock::time_point contended_at_;
 };
 

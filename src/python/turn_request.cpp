@@ -15,7 +15,8 @@
 namespace python {
 namespace {
 
-// The rest of the queue waits for a completion, which comes by the eventfd: but for these cases.
+// Whether another turn is needed. In all other cases, the rest of the queue waits for a completion,
+// which signals the eventfd.
 bool needs_another_turn(const ContextObject* context) noexcept {
     return context->unsignalled != 0 ||
            (!context->binding.queued.empty() &&
@@ -30,7 +31,7 @@ bool needs_to_look_again(const ContextObject* context) noexcept {
     return !context->binding.queued.empty() && !is_told_of_all;
 }
 
-// An asyncio loop's timers would do, but those of Trio may be a test's, which do not run.
+// Uses a timerfd, since Trio's own timers may run on a test's clock, which can stand still.
 bool start_timer(WatcherObject* watcher) {
     if (!watcher->timer.is_open()) {
         engine::CloforkFd timer;

@@ -9,8 +9,8 @@ namespace python {
 // Has the loop call run_turn() in its next turn, from any thread.
 void request_turn(ContextObject* context) noexcept;
 
-// Has the loop call run_turn() when it may make a difference to the queue, if no completion that is
-// awaited will bring it there: in its next turn, or after a while.
+// Has the loop call run_turn() in its next turn, or after a while, if operations are queued and no
+// awaited completion is sure to make the loop call it.
 void attend_to_queue(ContextObject* context) noexcept;
 
 }  // namespace python

@@ -27,15 +27,15 @@ bool call_soon(WakeFutureObject* self, PyObject* callback, PyObject* context) {
         api.call_soon.get(), arguments.data(), 3, api.context_keyword.get())));
 }
 
-// Who is to be called back, and nobody else: in threads without a GIL, others may yet call the
-// methods of the future.
+// The callbacks, taken out of the future: without the GIL, other threads may still call the
+// future's methods.
 struct Callbacks {
     Ref first;
     Ref context;
     Ref more;
 };
 
-// Those that waited; none if the wait is over already.
+// Ends the wait and returns the callbacks; no value if the wait is over already.
 std::optional<Callbacks> end_wait(WakeFutureObject* self, WaitState wait,
                                   PyObject* cancel_message = nullptr) {
     const ObjectLock lock(self);
@@ -49,7 +49,7 @@ std::optional<Callbacks> end_wait(WakeFutureObject* self, WaitState wait,
                      .more = std::move(self->more_callbacks)};
 }
 
-// Those but the first. False with an exception set.
+// Calls all callbacks but the first. Returns false with an exception set.
 bool call_more_soon(WakeFutureObject* self, const Callbacks& callbacks) {
     PyObject* more = callbacks.more.get();
     for (Py_ssize_t i = 0; more != nullptr && i < PyList_GET_SIZE(more); ++i) {
@@ -67,7 +67,8 @@ bool call_all_soon(WakeFutureObject* self, const Callbacks& callbacks) {
            call_more_soon(self, callbacks);
 }
 
-// What a callback raised, as the loop's own handles do it. False with an exception set.
+// Reports the exception of a callback, as the loop's own handles do. Returns false with an
+// exception set.
 bool report_exception(WakeFutureObject* self, PyObject* callback) {
     if (PyErr_ExceptionMatches(PyExc_SystemExit) != 0 ||
         PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0) {
@@ -85,7 +86,7 @@ bool report_exception(WakeFutureObject* self, PyObject* callback) {
 // False with an exception set.
 bool call_now(WakeFutureObject* self, PyObject* callback, PyObject* context) {
     if (PyContext_Enter(context) != 0) {
-        // Entered already, below this on the stack: later it may not be.
+        // The context is entered already, further down on this stack: later it may not be.
         PyErr_Clear();
         return call_soon(self, callback, context);
     }
@@ -151,7 +152,8 @@ int is_equal(PyObject* left, PyObject* right) {
 PyObject* remove_done_callback(PyObject* object, PyObject* callback) {
     const ObjectLock lock(object);
     auto* self = cast(object);
-    // Comparing runs code of whoever made the callbacks, which may change them: all are set aside.
+    // Comparing callbacks runs code of the program, which may change the list: so take all
+    // callbacks out first.
     auto pairs = Ref::steal(PyList_New(0));
     auto left = Ref::steal(PyList_New(0));
     if (!pairs || !left) {
@@ -262,7 +264,7 @@ int set_blocking(PyObject* object, PyObject* value, void* /*closure*/) {
 
 PyObject* get_loop(PyObject* object, PyObject* /*unused*/) { return cast(object)->loop.new_ref(); }
 
-// For who awaits it: yields itself until the wait is over.
+// For tasks that await the future: yields the future itself until the wait is over.
 PyObject* wake_future_next(PyObject* object) {
     auto* self = cast(object);
     if (!is_over(self)) {
@@ -369,7 +371,7 @@ Ref make_wake_future(ModuleState& state, PyObject* loop) {
 void wake_soon(PyObject* future) noexcept {
     const KeptException kept;
     if (const auto callbacks = end_wait(cast(future), WaitState::over)) {
-        // it fails if the loop was closed: then nobody will ever wait again
+        // fails if the loop was closed: then no task waits again
         call_all_soon(cast(future), *callbacks);
         PyErr_Clear();
     }
@@ -381,7 +383,7 @@ bool wake_now(PyObject* future) {
     if (!callbacks) {
         return true;
     }
-    // first, for it may fail, and the first callback may do anything
+    // the others first: this may fail, and the first callback may do anything
     if (!call_more_soon(self, *callbacks)) {
         PyErr_Clear();
     }

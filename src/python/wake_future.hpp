@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a suspended awaitable yields: a future, as far as tasks and their like look at it.
+// The future that a suspended awaitable yields. It has what tasks and similar code use of a future.
 //
-// It carries no result: who waits takes that from the operation. Of asyncio.Future, whose callbacks
-// always go through loop.call_soon(), it differs in that run_turn() can call back at once, from
-// where the loop would do the same a turn later: in a callback of the loop's, while no task runs.
+// A WakeFuture carries no result: the waiting task takes that from the operation. asyncio.Future
+// always calls back through loop.call_soon(), one turn later. A WakeFuture can be called back by
+// run_turn() at once, since that runs where the loop would call back too: in a callback of the
+// loop, while no task runs.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,7 @@ struct WakeFuture {
     WaitState wait = WaitState::pending;
     bool is_blocking = true;  // `_asyncio_future_blocking`: yielded, and no task has seen it yet
     Ref loop;
-    // Who is to be called back, and in which of Python's contexts: commonly one task.
+    // The function to call back, and the contextvars context to call it in: commonly of one task.
     Ref callback;
     Ref callback_contextvars;
     Ref more_callbacks;  // a list of pairs of these, or null
@@ -30,22 +31,23 @@ struct WakeFutureObject : PyObject, WakeFuture {};
 
 PyTypeObject* make_wake_future_type(PyObject* module);
 
-// A new one, marked as what a task waits for. Null with an exception set.
+// Returns a new future, marked as awaited by a task. Returns null with an exception set.
 Ref make_wake_future(ModuleState& state, PyObject* loop);
 
-// The wait is over: whoever waits is called back by way of the loop, in its next turn. Nothing if
-// it is over already, or the loop is closed. In the loop's thread.
+// Ends the wait: the loop calls back the waiting tasks in its next turn. Does nothing if the wait
+// is over already, or if the loop is closed. Called in the loop's thread.
 void wake_soon(PyObject* future) noexcept;
 
-// The same, but who waits is called back at once; what that raises goes to the loop's exception
-// handler. For callbacks of the loop's. False with SystemExit, KeyboardInterrupt or what the
-// handler raised.
+// Ends the wait, and calls back at once; exceptions of the callbacks go to the loop's exception
+// handler. Called in callbacks of the loop. Returns false with SystemExit, KeyboardInterrupt or an
+// exception of the handler.
 bool wake_now(PyObject* future);
 
-// In which of Python's contexts the first who waits is to be called back; null if nobody waits.
+// Returns the contextvars context in which the first callback is to be called; null if there is no
+// callback.
 Ref callback_contextvars_of(PyObject* future) noexcept;
 
-// Python's context (of contextvars) that the caller runs in; borrowed, null for the thread's first.
+// Returns the contextvars context that the caller runs in; borrowed, null for the thread's first.
 PyObject* current_contextvars() noexcept;
 
 }  // namespace python

@@ -54,7 +54,7 @@ void fail_queued(ContextObject* context) noexcept {
         auto failure = Ref::steal(PyObject_CallFunction(
             PyExc_ValueError, "s", "the AIOContext was closed before the operation's turn came"));
         PyErr_Clear();
-        // Only now, for making an exception may let other threads in.
+        // Looked up only now, since making an exception may let other threads in.
         auto* operation = context->binding.queued.front();
         if (operation == nullptr) {
             break;  // not covered: needs another thread, or a collection, at that very moment

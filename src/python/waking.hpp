@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waking the tasks whose operations have completed, or never will. With the context locked.
+// Wakes the tasks whose operations have completed, or never will. With the context locked.
 #pragma once
 
 #include "python/context.hpp"
@@ -7,21 +7,22 @@
 
 namespace python {
 
-// What the task of the first ready operation waits for; the operation leaves the list. Null if no
-// task waits, or only one of a loop that was closed: nobody will step that again.
+// Takes the first ready operation out of its list. Returns the object that wakes its task. Returns
+// null if no task waits, or only a task of an earlier loop, which is closed and never steps it
+// again.
 Ref take_ready(LoopBinding& binding) noexcept;
 
-// Has all of them called back by the loop, in its next turn. In the loop's thread.
+// Has the loop wake the tasks of all ready operations in its next turn. In the loop's thread.
 void wake_all_soon(ContextObject* context) noexcept;
 
-// Has those called back, by the loop, whose operations have completed. From any thread.
+// Has the loop wake the tasks of all ready operations. From any thread.
 void wake_ready(ContextObject* context) noexcept;
 
-// The awaited operation can't be submitted: takes the exception that is set, and has the task woken
+// The awaited operation can't be submitted: takes the exception that is set, and wakes the task
 // with it.
 void fail_awaited(ContextObject* context, OperationObject* operation) noexcept;
 
-// Before the context is closed: those that are queued fail with ValueError.
+// Called before the context is closed: the queued operations fail with ValueError.
 void fail_queued(ContextObject* context) noexcept;
 
 }  // namespace python

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an event loop calls for a context, and what it watches for it. The watcher knows the context
-// without owning it: the loop keeps no context alive.
+// The object that an event loop calls for a context, with the fds that the loop watches for it. The
+// watcher does not own the context: so the loop does not keep the context alive.
 #pragma once
 
 #include "engine/clofork_fd.hpp"
@@ -14,7 +14,7 @@ struct ContextObject;
 struct Watcher {
     ContextObject* context = nullptr;  // null once the binding has ended; with the watcher locked
     engine::CloforkFd fd;
-    engine::CloforkFd borrowed_fd;  // a duplicate of the context's
+    engine::CloforkFd borrowed_fd;  // a duplicate of the context's eventfd
     engine::CloforkFd timer;        // for request_look()
     EventLoop loop;
 };
@@ -23,14 +23,14 @@ struct WatcherObject : PyObject, Watcher {};
 // False with an exception set.
 bool start_watching(const EventLoop& loop, const engine::CloforkFd& fd, PyObject* watcher);
 
-// In the loop's thread. The fd is closed after the loop has forgotten its number.
+// Called in the loop's thread. Closes the fd after the loop no longer watches it.
 void stop_watching(const EventLoop& loop, engine::CloforkFd fd) noexcept;
 void stop_watching(WatcherObject* watcher) noexcept;
 
-// The context, or null once the binding has ended.
+// Returns the context, or null once the binding has ended.
 Ref context_of(WatcherObject* watcher) noexcept;
 
-// The binding has ended: it finds no context any more.
+// Called at the end of the binding: the watcher no longer knows the context.
 void forget_context(WatcherObject* watcher) noexcept;
 
 }  // namespace python

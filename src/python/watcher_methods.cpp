@@ -19,8 +19,8 @@ namespace {
 
 WatcherObject* cast(PyObject* self) { return static_cast<WatcherObject*>(self); }
 
-// Called by the loop: for an eventfd or the timer, or with the number of the turn in which a turn
-// was requested.
+// Called by the loop: when an eventfd or the timer is readable, or by request_turn(), with the
+// number of the turn that requested it.
 PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywords*/) {
     auto* watcher = cast(object);
     const auto held = context_of(watcher);
@@ -44,8 +44,8 @@ PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywor
             std::uint64_t times = 0;
             binding.look_is_requested = read(watcher->timer.get(), &times, sizeof times) < 0;
         }
-        // The loop comes for an eventfd once in each of its turns; also where a turn was requested
-        // and the loop has no other way to come.
+        // The loop calls for an eventfd once in each of its turns. It also does so if a turn was
+        // requested and could be requested only through the eventfd.
         budget.start_next(binding.turn_comes_by_eventfd ? binding.requested_in_turn
                                                         : binding.last_turn);
         binding.turn_is_requested = binding.turn_is_requested && !binding.turn_comes_by_eventfd;
@@ -58,7 +58,7 @@ PyObject* watcher_call(PyObject* object, PyObject* arguments, PyObject* /*keywor
     Py_RETURN_NONE;
 }
 
-// The loop is over, and calls nobody any more.
+// Called when the loop is over and makes no more calls.
 PyObject* watcher_end(PyObject* object, PyObject* /*unused*/) {
     const auto held = context_of(cast(object));
     auto* context = static_cast<ContextObject*>(held.get());
@@ -73,7 +73,7 @@ PyObject* watcher_end(PyObject* object, PyObject* /*unused*/) {
     Py_RETURN_NONE;
 }
 
-// What was started without a task is not waited for, and may never be.
+// Whether a task waits for one of the operations. No task need wait for those that start() began.
 bool has_suspended_task(const OperationList& operations) noexcept {
     for (auto* operation = operations.front(); operation != nullptr;
          operation = OperationList::next(operation)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Python type of a watcher (watcher.hpp): what the loop calls.
+// The Python type of a watcher (watcher.hpp), which the loop calls.
 #pragma once
 
 #include "python/refs.hpp"
