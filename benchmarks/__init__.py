@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""linux_aio beside fio and what else Python programs read files with: ./dev bench."""
+"""Compares linux_aio with fio and with other Python libraries: ./dev bench."""

@@ -165,7 +165,7 @@ def whole_files() -> list[Case]:
 
 
 def small_cold_files() -> Case:
-    """By descriptors, as engines without operations on paths read them. Operations are files."""
+    """Small files by descriptors, as for engines without operations on paths. Counts files."""
     return folder(
         "descriptors-cold",
         "20,000 small files, each by os.open, a read and os.close",
@@ -184,7 +184,7 @@ def folder(name: str, title: str, storage: Storage, contenders: tuple[str, ...])
 
 
 def folders() -> list[Case]:
-    """Operations are files, or entries."""
+    """Cases of folders. The operations that are counted are files or entries."""
     readers = ("fs-read-bytes", "os-read", "executor-read", "aiofiles-read", "anyio-read")
     small = "5,000 small files, each opened, read and closed"
     return [
@@ -205,7 +205,7 @@ def folders() -> list[Case]:
 
 
 def file_systems() -> list[Case]:
-    """Through fsspec and zarr: of 256 MiB, which are 4,096 chunks."""
+    """Cases with fsspec and zarr. The arrays have 256 MiB, in 4,096 chunks."""
 
     def made(name: str, title: str, contenders: tuple[str, ...], storage: Storage) -> Case:
         state = STATES[storage]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A case as a picture: bars for operations per second, and for processor time, in SVG."""
+"""Draws a case in SVG: bars for operations per second, and for processor time."""
 
 from __future__ import annotations
 

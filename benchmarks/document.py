@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts the figures of a run into docs/benchmarks.rst, and its charts beside it."""
+"""Writes the figures of a run to docs/benchmarks.rst, and its charts next to that file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def heading(text: str, mark: str) -> list[str]:
 
 
 def shell_lines(command: str) -> str:
-    """The command on as many lines as it takes, as a shell reads it."""
+    """Return the command, wrapped into lines that a shell reads as one."""
     parts = textwrap.wrap(command, 88, break_long_words=False, break_on_hyphens=False)
     return "   " + " \\\n       ".join(parts)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One turn of a contender: warm up, count operations, then look at latencies."""
+"""One turn of a contender: warm up, count operations, then measure latencies."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .contenders.base import Asynchronous, Contender, External, Memory, Synchron
 from .model import Access, Job, Sample, Storage, percentile
 
 BEAT = 0.001
-AT_MOST = 1_500_000  # operations of 4 KiB per second: nobody does more
+AT_MOST = 1_500_000  # operations of 4 KiB per second: no contender does more
 
 
 class Offsets:
-    """Offsets that end when the time is up, at no cost for who takes them: a signal empties the
-    list that they are taken from."""
+    """Offsets that end when the time is up. Taking one costs no check of the time: a signal empties
+    the list that they are taken from."""
 
     def __init__(self, job: Job, one_pass: list[int]) -> None:
         passes = 1
@@ -44,7 +44,7 @@ class Offsets:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def end(self) -> int:
-        """How many were taken."""
+        """Stop the timer, and return how many offsets were taken."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         return self._total - self._left
 
@@ -61,7 +61,7 @@ def thread_time() -> float:
 
 class Stopwatch:
     def __init__(self, job: Job) -> None:
-        # beside a thread that computes, its time is not to be counted
+        # the time of the computing thread must not be counted
         self._cpu = thread_time if job.case.beside else processor_time
         self._started = time.perf_counter()
         self._cpu_started = self._cpu()
@@ -72,7 +72,7 @@ class Stopwatch:
 
 
 def warm_up(job: Job) -> int:
-    """Operations that don't count: each task has a turn, and pools have their threads."""
+    """Run uncounted operations, so that every task has run, and pools have started threads."""
     return 2 * max(job.case.in_flight, 16)
 
 
@@ -121,7 +121,7 @@ def drive_synchronous(contender: Synchronous, job: Job) -> Sample:
 
 
 def timed(offsets: Iterator[int], latencies: list[float]) -> Iterator[int]:
-    """A task asks for its next offset when it has got what it read at the last one."""
+    """Yield the offsets, and append each operation's latency: it ends when the next is taken."""
     now = time.perf_counter_ns
     for offset in offsets:
         started = now()
@@ -137,7 +137,7 @@ async def beats(late: list[float], sleep: Callable[[float], Awaitable[None]]) ->
 
 
 class Loop(Protocol):
-    """What kinds of loops are driven by."""
+    """The interface to each kind of loop."""
 
     @staticmethod
     async def tasks(count: int, start: Callable[[int], Coroutine[None, None, None]]) -> None: ...
@@ -160,7 +160,7 @@ class AsyncioLoop:
         beat = asyncio.create_task(beats(late, asyncio.sleep))
         await asyncio.sleep(0)
         yield
-        await asyncio.sleep(2 * BEAT)  # a beat that could not come is counted
+        await asyncio.sleep(2 * BEAT)  # so that a beat that is late now is counted
         beat.cancel()
 
 

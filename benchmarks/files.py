@@ -28,7 +28,7 @@ def size_of(case: Case) -> int:
 
 
 def make(path: Path, size: int, content: Content = Content.BLOCKS) -> None:
-    """Write it with bytes that no file system can leave out."""
+    """Write the file with bytes that no file system can compress or leave out."""
     if content is Content.NUMPY:
         make_numpy(path, size)
         return
@@ -65,7 +65,7 @@ def make_safetensors(path: Path, size: int, count: int = 300) -> None:
 
 
 def open_for(case: Case, path: str) -> int:
-    """Open it as the case wants; for random access the same advice for everyone."""
+    """Open the file as the case needs, with the same access advice for all contenders."""
     flags = os.O_RDWR if case.access is Access.WRITE else os.O_RDONLY
     if case.storage is Storage.DIRECT:
         flags |= os.O_DIRECT
@@ -80,7 +80,7 @@ def advise(case: Case, fd: int) -> None:
 
 
 def prepare(case: Case, path: str) -> None:
-    """Write back what is dirty, and forget what the case doesn't want in the page cache."""
+    """Write dirty pages back, and bring the page cache to the state that the case needs."""
     if case.storage is Storage.MEMORY:
         return
     fd = os.open(path, os.O_RDWR)
@@ -95,14 +95,14 @@ def prepare(case: Case, path: str) -> None:
 
 
 def free_memory() -> None:
-    """Empty the page cache, which takes root. A program that gets new memory would else wait for
-    the kernel to do so, one more than another."""
+    """Empty the page cache. Needs root. Else contenders that get new memory would wait while the
+    kernel frees pages, some longer than others."""
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
 def touch_memory(size: int) -> None:
-    """Use as much memory, and give it back. A virtual machine's host may have taken what was free:
-    whoever came first would wait for it, several times as long as for all the rest."""
+    """Use so much memory, and free it. The host of a virtual machine may have taken free memory:
+    the first contender would wait for it, several times as long as for all the rest."""
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         memory.madvise(mmap.MADV_HUGEPAGE)
         for offset in range(0, size, mmap.PAGESIZE):
@@ -110,8 +110,8 @@ def touch_memory(size: int) -> None:
 
 
 def use_up_bursts(path: str, seconds: float = 0.5) -> None:
-    """Read past the cache for a while: disks of virtual machines are fast for a while after a rest,
-    and whoever comes first would look best."""
+    """Read with O_DIRECT for a while. Disks of virtual machines are faster for a while after a
+    pause, which would favour the first contender."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
     try:
         blocks = max(os.path.getsize(path) // (4 * MIB), 1)
@@ -131,20 +131,20 @@ def use_up_bursts(path: str, seconds: float = 0.5) -> None:
 
 
 def use_memory(size: int) -> None:
-    """Use as much memory for a moment: what a virtual machine's host has to give first takes long,
-    and whoever comes first would look worst."""
+    """Use so much memory for a moment. Memory that a virtual machine's host has to provide takes
+    long, which would disadvantage the first contender."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
     mmap.mmap(-1, size, flags=flags).close()
 
 
 def touch(buffer: memoryview) -> None:
-    """Have the kernel give the memory, so that its time is not counted."""
+    """Have the kernel allocate the buffer's pages now, so that its time is not counted."""
     for offset in range(0, len(buffer), mmap.PAGESIZE):
         buffer[offset] = 1
 
 
 def compare(path: str, data: memoryview | mmap.mmap) -> None:
-    """Raise if places of the file all over it are not what `data` has there."""
+    """Raise if `data` differs from the file, in samples from all over the file."""
     size = os.path.getsize(path)
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -157,16 +157,16 @@ def compare(path: str, data: memoryview | mmap.mmap) -> None:
 
 
 def warm(path: str) -> None:
-    """Bring all of it into the page cache."""
+    """Read the whole file into the page cache."""
     with open(path, "rb", buffering=0) as file:
         while file.read(MIB):
             pass
 
 
 def one_pass(case: Case, path: str, seed: int) -> list[int]:
-    """Where to read: every block once."""
+    """Return the offsets to read at: every block once."""
     offsets = array("q", range(0, os.path.getsize(path), case.block))
     if not case.sequential:
         random.Random(seed).shuffle(offsets)
-    # numbers made in the order of their use: else it is a cache miss to look at each
+    # int objects made in the order of their use: else each would be a cache miss
     return offsets.tolist()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the figures come from, without the names of anything."""
+"""Describes the machine that is measured, without any names."""
 
 from __future__ import annotations
 

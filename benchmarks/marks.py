@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What linux_aio wants to reach, beside fio and caio in the same run."""
+"""The goals of linux_aio, relative to fio and caio in the same run."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ ZARR_READS = [
 class Mark:
     case: str
     contender: str
-    # "rate", at least, and "cpu", at most: times that of the other. "more": at most so many µs of
-    # processor time more than the other. "p99": 99 of 100 operations take at most so many µs,
-    # whatever they take the other
+    # "rate": at least so many times the other's. "cpu": at most so many times the other's. "more":
+    # at most so many µs of processor time more than the other's. "p99": 99 of 100 operations take
+    # at most so many µs, whatever the other's take
     value: str
     others: Sequence[str]  # the best of them counts
     wanted: float

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured, and what comes of it, as they go from process to process."""
+"""The cases, jobs and samples, which are passed between processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Storage(StrEnum):
     CACHED = "cached"  # on a disk, all of it in the page cache
     UNCACHED = "uncached"  # on a disk, none of it in the page cache
     DIRECT = "direct"  # on a disk, with O_DIRECT
-    DROPPED = "dropped"  # on a disk, nor is it known where on it: after drop_caches, as root
+    DROPPED = "dropped"  # on a disk, data and metadata not cached: after drop_caches, as root
 
     @property
     def is_uncached(self) -> bool:
@@ -27,16 +27,16 @@ class Access(StrEnum):
 
 
 class Content(StrEnum):
-    """What kind of file is read."""
+    """The kind of file that is read."""
 
-    BLOCKS = "blocks"  # bytes of no meaning
+    BLOCKS = "blocks"  # random bytes
     NUMPY = "numpy"  # an array
     SAFETENSORS = "safetensors"  # 300 tensors
 
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to do, the same for all contenders."""
+    """One task, the same for all contenders."""
 
     name: str
     title: str
@@ -46,12 +46,12 @@ class Case:
     access: Access = Access.READ
     block: int = 4096
     sequential: bool = False
-    beside: bool = False  # another Python thread computes meanwhile
+    beside: bool = False  # while another Python thread computes
     uvloop: bool = False
-    longer: float = 1.0  # how many times the time of others it needs
+    longer: float = 1.0  # how many times as long as others it is measured
     quick: bool = False  # belongs to the quick run
     content: Content = Content.BLOCKS
-    size: int = 0  # of the file in MiB; 0: what suits the storage
+    size: int = 0  # of the file in MiB; 0: the default of the storage
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class Job:
     contender: str
     round: int
     path: str
-    seconds: float  # of the phase that counts operations; that of latencies is as long
+    seconds: float  # of each phase: counting operations, then latencies
 
 
 @dataclass
 class Sample:
-    """What one turn gave. Times are in microseconds, but for seconds."""
+    """The figures of one turn. Times are in microseconds, except `seconds`."""
 
     operations: int = 0  # where whole files are read: MiB
     seconds: float = 0.0

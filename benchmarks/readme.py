@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture in README.rst: a few rows of one case, as text, which is shown everywhere."""
+"""Writes the chart in README.rst: a few rows of one case, as text, which any viewer shows."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def bars_of(table: Table) -> list[Bar]:
 
 
 def picture(bars: list[Bar]) -> str:
-    """Lines of reStructuredText, without the markers."""
+    """Return the chart as reStructuredText, without the markers."""
     most = max(rate for _, rate, _ in bars)
     lines = ["::", "", f"    {'':18}{'reads/s':>9}  loop late by"]
     for label, rate, late in bars:
         bar = "█" * max(1, round(WIDTH * rate / most))
         shown = f"{late / 1000:.1f} ms" if late is not None else "–"
-        # the bar last: where there is little room it is cut off, and not the figures
+        # the bar comes last: a narrow window cuts off the bar, not the figures
         lines.append(f"    {label:18}{rate:>9,.0f}  {shown:>12}  {bar}")
     return "\n".join(lines)
 

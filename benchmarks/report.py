@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables for people, and everything as JSON."""
+"""Writes the results as tables, and as JSON."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def cells(table: Table, row: Row) -> tuple[str, ...]:
 
 
 def grid(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> list[str]:
-    """Columns for a terminal. A cell that says why something fails has the rest of its line."""
+    """Format columns for a terminal. An error message takes the rest of its line."""
     rows = [header, *lines]
     widths = [
         max(len(row[i]) for row in rows if not row[1].startswith("fails"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All turns, round by round, each in a process of its own."""
+"""Runs all turns, round by round, each in a separate process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .model import Access, Case, Content, Job, Sample, Storage
 
 
 class Progress:
-    """A line that tells where we are, for people only."""
+    """A line that shows the progress, on terminals only."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -44,7 +44,7 @@ class Progress:
 
 @dataclass
 class Results:
-    """Every sample, by case and contender, a round after the other."""
+    """All samples, by case and contender, in the order of rounds."""
 
     samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
     rounds: int = 0
@@ -53,7 +53,7 @@ class Results:
         self.samples.setdefault((case, contender), []).append(sample)
 
 
-# What files differ in; cases that don't mind share one.
+# What distinguishes the files. Cases with the same key share a file.
 Key = tuple[bool, Content, int]
 
 
@@ -96,9 +96,9 @@ def run(
     seconds: float,
     budget: float | None = None,
 ) -> Results:
-    """Rounds are interleaved: a contender's samples lie as far apart as can be.
+    """Run the rounds: each has one turn of every contender, so that its samples lie far apart.
 
-    No round is begun that would go beyond the budget, in seconds, but for the first.
+    A round that would exceed the budget, in seconds, is not begun, except the first.
     """
     started = time.monotonic()
     results = Results()
@@ -112,7 +112,7 @@ def run(
                 if case.access is Access.WHOLE:
                     files.free_memory()
                 files.warm(paths[key_of(case)])
-            # turn about: nobody always comes after the same neighbour
+            # reverse the order in every other round, so that neighbours change
             turns = case.contenders if number % 2 == 0 else case.contenders[::-1]
             for contender in turns:
                 progress.show(f"{case.title}: {contender}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Medians, and what they are beside fio's and the best peer's."""
+"""Computes medians, and compares them with fio's and the best peer's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .runner import Results
 
 @dataclass(frozen=True)
 class Row:
-    """A contender's medians in a case; of the ratios, those that there are."""
+    """A contender's medians in a case. None: not measured."""
 
     contender: str
     label: str

@@ -43,7 +43,7 @@ def run(job: Job) -> Sample:
         threading.Thread(target=compute, args=(stop,), daemon=True).start()
     try:
         return drive(contenders.make(job.contender, job.case, job.path), job)
-    except Exception as error:  # whatever it is, it is the result
+    except Exception as error:  # any error is the result
         return Sample(error=describe(error))
     finally:
         stop.set()

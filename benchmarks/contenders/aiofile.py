@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""aiofile, on the engine of caio that it takes by itself."""
+"""aiofile, on the engine of caio that it chooses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""anyio's files: used as those of aiofiles."""
+"""anyio's files, used in the same way as those of aiofiles."""
 
 from __future__ import annotations
 

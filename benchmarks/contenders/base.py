@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a contender has to be: one of these four."""
+"""The base classes of contenders: each is one of these four."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ Memory = bytes | bytearray | memoryview | mmap.mmap
 
 
 class Asynchronous(ABC):
-    """On an event loop: in_flight tasks, each with one request at a time."""
+    """Runs `in_flight` tasks on an event loop, each with one request at a time."""
 
-    on_trio: ClassVar[bool] = False  # else on asyncio, or on uvloop, as the case says
+    on_trio: ClassVar[bool] = False  # else on asyncio or uvloop, as the case says
 
     def __init__(self, case: Case, path: str) -> None:
         self.case = case
         self.path = path
         self.size = case.block
-        self.block = os.urandom(case.block)  # what is written
+        self.block = os.urandom(case.block)  # the data to write
 
     @abstractmethod
     async def open(self) -> None: ...
 
     @abstractmethod
     async def once(self, slot: int, offset: int) -> Memory:
-        """Read a block, to be compared."""
+        """Read a block, for a comparison with the file."""
 
     @abstractmethod
     async def run(self, slot: int, offsets: Iterator[int]) -> None:
-        """Be one of the tasks: read (or write) at each of the offsets."""
+        """Run one of the tasks: read (or write) at each of the offsets."""
 
     @abstractmethod
     async def close(self) -> None: ...
@@ -54,7 +54,7 @@ class Asynchronous(ABC):
 
 
 class OneDescriptor(Asynchronous):
-    """One whose library takes the number of a file."""
+    """A contender whose library takes a file descriptor."""
 
     fd: int
 
@@ -66,7 +66,7 @@ class OneDescriptor(Asynchronous):
 
 
 class Synchronous(ABC):
-    """One thread, no loop. run() appends latencies, in nanoseconds, if it gets a list."""
+    """Runs in one thread without a loop. run() appends latencies, in ns, if it gets a list."""
 
     def __init__(self, case: Case, path: str) -> None:
         self.case = case
@@ -86,20 +86,20 @@ class Synchronous(ABC):
 
 
 class Whole(ABC):
-    """One call that reads, copies or hashes a file: a turn is one of them, timed."""
+    """One call that reads, copies or hashes a file. A turn times one call."""
 
-    operations = 0  # how many it does; 0: the MiB of the file are counted
+    operations = 0  # how many operations a call counts for; 0: the file's MiB
 
     def __init__(self, case: Case, path: str) -> None:
         self.case = case
         self.path = path
 
     def prepare(self) -> None:  # noqa: B027 - most have nothing to do
-        """Do what is not to be timed."""
+        """Prepare the call. This is not timed."""
 
     @abstractmethod
     def run(self) -> object:
-        """Do it. What it returns goes to check()."""
+        """Make the call that is timed. check() gets the result."""
 
     def check(self, result: object) -> None:  # noqa: B027
         """Raise if the result is wrong."""

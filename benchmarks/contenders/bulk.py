@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""linux_aio's whole files: load_into, copy, checksum, read_many, and the array formats."""
+"""linux_aio's functions for whole files: load_into, copy, checksum, read_many, and arrays."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Many(Whole):
 
 
 class Single(Many):
-    """The same by single reads of linux_aio, 64 in flight."""
+    """The same ranges by single reads of linux_aio, 64 in flight."""
 
     async def read(self) -> int:
         from linux_aio import AIOContext

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What asyncio's own documentation advises: os.pread in the loop's pool of threads."""
+"""os.pread in the loop's pool of threads, as asyncio's documentation advises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import Memory, OneDescriptor
 
 
 class Blocking(OneDescriptor):
-    """What a program does that knows no better: each read stops the loop. Then others run."""
+    """Reads that block the loop. After each, the other tasks run."""
 
     async def once(self, slot: int, offset: int) -> Memory:
         return os.pread(self.fd, self.size, offset)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many ranges, many small files, and arrays in chunks: by fsspec's and zarr's own, and by ours."""
+"""Ranges, small files and arrays in chunks, by the classes of fsspec and zarr, and by ours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Fsspec(Whole):
             dice = random.Random(1)
             end = os.path.getsize(self.path) - SIZE
             self.starts = [dice.randrange(end) for _ in range(RANGES)]
-            self.fs.cat_file(self.path, 0, 1)  # starts its thread
+            self.fs.cat_file(self.path, 0, 1)  # starts fsspec's thread
             return
         os.mkdir(self.folder)
         self.paths = [f"{self.folder}/{number}" for number in range(FILES)]

@@ -25,12 +25,12 @@ class Fio(External):
     def options(self, seconds: float, *, latencies: bool) -> list[str]:
         case = self.case
         whole = min(case.in_flight, 32)
-        # What completes at once is best handled in whole batches; a disk is to be kept busy.
+        # Requests that complete at once are fastest in whole batches. A disk must be kept busy.
         batch, at_least = whole, whole
         if case.storage is Storage.DIRECT or case.storage.is_uncached:
             batch, at_least = min(whole, 8), 1
         if case.storage.is_uncached and self.engine == "libaio":
-            batch = 1  # the kernel holds back what comes in batches, and then waits for it
+            batch = 1  # the kernel holds back the requests of a batch, and then waits
         kind = "write" if case.access is Access.WRITE else "read"
         options = [
             "--name=bench",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loop that does nothing but beat."""
+"""A loop that only runs the heartbeat."""
 
 from __future__ import annotations
 

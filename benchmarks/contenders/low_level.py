@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""linux_aio without a loop: submit, getevents, and again."""
+"""linux_aio without an event loop: submit and getevents, repeatedly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Operations: TypeAlias = "list[AIOOperation[Any]]"
 
 
 class LowLevel(Synchronous):
-    """As many as have completed are submitted again, in one batch."""
+    """After each getevents, submits as many operations as have completed, in one batch."""
 
     def open(self) -> None:
         self.fd = files.open_for(self.case, self.path)
@@ -35,7 +35,7 @@ class LowLevel(Synchronous):
 
     @abstractmethod
     def again(self, done: Operations, offsets: Iterator[int]) -> Operations:
-        """The next ones, at most as many as have completed; none at the end."""
+        """Return the next operations, at most as many as have completed; none at the end."""
 
     def first(self, offsets: Iterator[int]) -> Operations:
         return [self.make(offset) for offset in islice(offsets, self.case.in_flight)]
@@ -78,7 +78,7 @@ class LowLevel(Synchronous):
 
 
 class Reuse(LowLevel):
-    """The same operations for ever, each time at another offset."""
+    """Reuses the same operations, each time at another offset."""
 
     def again(self, done: Operations, offsets: Iterator[int]) -> Operations:
         places = list(islice(offsets, len(done)))
@@ -89,7 +89,7 @@ class Reuse(LowLevel):
 
 
 class Fresh(LowLevel):
-    """A new operation for each request, and its result taken."""
+    """Makes a new operation for each request, and takes its result."""
 
     def again(self, done: Operations, offsets: Iterator[int]) -> Operations:
         for operation in done:
@@ -99,7 +99,7 @@ class Fresh(LowLevel):
 
 
 class ReadInto(Reuse):
-    """The same operations and buffers for ever, each time at another offset."""
+    """Reuses the same operations and buffers, each time at another offset."""
 
     def make(self, offset: int) -> AIOOperation[Any]:
         return AIOOperation.readinto(aligned_buffer(self.size), self.fd, offset)

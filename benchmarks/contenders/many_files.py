@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of many files: each read as a whole, or asked for its status."""
+"""Folders of many files: reads each as a whole, or gets its status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENTRIES = 20_000
 
 
 class Folder(Whole):
-    """A folder that is made for a turn, beside the case's file."""
+    """A folder that is made for one turn, next to the case's file."""
 
     count: ClassVar[int]
     has_contents: ClassVar[bool] = False
@@ -65,7 +65,7 @@ class Blocking(SmallFiles):
 
 
 class ManyTasks(SmallFiles):
-    """As many tasks as TASKS, each of which reads one file after the other."""
+    """TASKS tasks, each of which reads one file after the other."""
 
     def run(self) -> object:
         return asyncio.run(self.main())
@@ -94,7 +94,7 @@ class ReadBytes(ManyTasks):
 
 
 class Descriptors(ManyTasks):
-    """Opens and closes files itself."""
+    """Opens and closes the files by os.open and os.close."""
 
     count = 20_000
     engine: ClassVar[str | None] = None

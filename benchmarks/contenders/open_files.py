@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files by their paths: open() of each library, for lines, small files and large ones.
+"""open() of each library, for lines, small files and large ones.
 
-What is done is told by the case's name. It is the same program for all libraries, in as far as
-their files have the same methods.
+The case's name says what is done. All libraries run the same program, as far as their files have
+the same methods.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Blocking(Whole):
             self.blocks = os.path.getsize(self.path) // BLOCK
         os.sync()
         if "cold" not in self.case.name and "write" not in self.case.name:
-            self.run_blocking()  # so that it is cached
+            self.run_blocking()  # so that the files are in the page cache
 
     def run(self) -> object:
         return self.run_blocking()
@@ -94,7 +94,7 @@ class Blocking(Whole):
 
 
 class OneJob(Blocking):
-    """All of it in one job of an executor's."""
+    """The whole program in one job of an executor."""
 
     def run(self) -> object:
         async def main() -> int:
@@ -148,7 +148,7 @@ class Awaited(Blocking):
         return count
 
     async def sync(self, file: Any) -> None:
-        """Do it by a thread, for libraries that have no fsync."""
+        """Call fsync in a thread, for libraries that don't have it."""
         await asyncio.get_running_loop().run_in_executor(None, os.fsync, file.fileno())
 
 

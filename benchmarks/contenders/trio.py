@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trio: linux_aio in a Trio task, and what Trio's own documentation advises for files."""
+"""On Trio: linux_aio, and the ways to read files that Trio's documentation advises."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TrioLinuxAio(LinuxAio):
 
 
 class TrioThread(OneDescriptor):
-    """A thread for each read, out of Trio's pool."""
+    """Reads in threads of Trio's pool."""
 
     on_trio = True
 
@@ -45,7 +45,7 @@ class TrioFile(AnyIo):
 
 
 class Lines(Asynchronous):
-    """Lines of a binary file, one after the other, and then again. Each is an operation."""
+    """Reads the lines of a binary file, again and again. Each line is an operation."""
 
     async def open(self) -> None:
         self.file: Any = await self.open_file()

@@ -103,7 +103,7 @@ class FileDigest(Checksum):
 
 
 class HashOnly(Checksum):
-    """Hashes memory: what hashing takes without reading."""
+    """Hashes memory, to show how long hashing takes without reading."""
 
     def run(self) -> object:
         digest = hashlib.sha256()

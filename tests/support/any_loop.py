@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Event loops of each kind behind one interface, for tests of what is to work on all of them.
+"""One interface to event loops of each kind, for tests that are to pass on all of them.
 
 The fixture `any_loop` of `support.fixtures` gives asyncio, uvloop and Trio, one after the other.
 """
@@ -24,7 +24,7 @@ Main = Callable[[], Awaitable[Result]]
 
 
 class Scope:
-    """What ends with `cancel()`, or with its time-out, if it has one."""
+    """A cancellation scope. It ends by `cancel()`, or by its time-out, if it has one."""
 
     was_cancelled = False
 
@@ -33,7 +33,7 @@ class Scope:
 
 
 class Group:
-    """Tasks that have all ended when its block ends."""
+    """A group of tasks. All of them have ended when its block ends."""
 
     def __init__(self, start: Callable[..., object], cancel: Callable[[], object]) -> None:
         self.start = start  # (coroutine function, *arguments)
@@ -45,18 +45,18 @@ class AnyLoop(ABC):
 
     @abstractmethod
     def run(self, main: Main[Result]) -> Result:
-        """Run it in a new loop, for no longer than PATIENCE."""
+        """Run main() in a new loop, for PATIENCE seconds at most."""
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None: ...
 
     @abstractmethod
     def scope(self, seconds: float | None = None) -> AbstractAsyncContextManager[Scope]:
-        """A block that can be cancelled, or is after so many seconds. It raises nothing then."""
+        """A block that is cancelled by its Scope or after so many seconds, without an exception."""
 
     @abstractmethod
     def shield(self) -> AbstractAsyncContextManager[None]:
-        """A block that the scopes around it don't cancel, where the loop has such a thing."""
+        """A block that outer scopes don't cancel, if the loop has shields."""
 
     @abstractmethod
     def group(self) -> AbstractAsyncContextManager[Group]: ...
@@ -67,17 +67,17 @@ class AnyLoop(ABC):
     @property
     @abstractmethod
     def cancelled(self) -> type[BaseException]:
-        """What a task that is cancelled gets raised."""
+        """The exception that is raised in a cancelled task."""
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Let the loop go round until something is so."""
+        """Let the loop run until the condition is true."""
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end
             await self.sleep(0.001)
 
     async def turns(self, count: int = 1) -> None:
-        """Let the loop go round that often."""
+        """Let the loop run so many turns."""
         for _ in range(count):
             await self.sleep(0)
 
@@ -199,12 +199,12 @@ class TrioLoop(AnyLoop):
 
 KINDS = ("asyncio", "uvloop", "trio")
 
-# The loop of the test that runs, for functions of a test file that take no fixture.
+# The loop of the current test, for functions that have no fixture.
 current: AnyLoop = AsyncioLoop("asyncio", asyncio.new_event_loop)
 
 
 def reason_unavailable(name: str) -> str | None:
-    """Why there is no loop of the kind, if there is none."""
+    """Why there is no loop of this kind here, or None if there is."""
     if name == "asyncio" or importlib.util.find_spec(name) is not None:
         return None
     return f"{name} is not installed"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event loops that fsspec and zarr keep in threads of their own, for as long as a process."""
+"""The event loops that fsspec and zarr run in threads of theirs until the process ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def end_borrowed_loops() -> None:
-    """End them, and with them their contexts, which tests that count those would find."""
+    """End these loops and their contexts, which would disturb tests that count contexts."""
     fsspec: Any = sys.modules.get("fsspec.asyn")
     if fsspec is not None and fsspec.loop[0] is not None:
         ours: Any = sys.modules.get("linux_aio.fsspec")

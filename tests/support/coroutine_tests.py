@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pytest plugin for modules whose tests are coroutines, as zarr's tests of stores are.
 
-A module asks for it by `COROUTINES = True`, so that the coroutines of others are left alone.
+It runs only the coroutines of modules that set `COROUTINES = True`.
 """
 
 from __future__ import annotations

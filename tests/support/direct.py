@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files opened for direct I/O, and memory for them at addresses that a test chooses."""
+"""Files that are open for direct I/O, and memory at addresses that a test chooses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def direct_reason(folder: Path) -> str | None:
 
 @contextlib.contextmanager
 def direct_file(path: Path, data: bytes = b"") -> Iterator[int]:
-    """The number of a new file with these contents, open for direct reading and writing."""
+    """Give the descriptor of a new file with these contents, open for direct I/O."""
     path.write_bytes(data)
     fd = os.open(path, os.O_RDWR | os.O_DIRECT)
     try:
@@ -42,11 +42,11 @@ def direct_file(path: Path, data: bytes = b"") -> Iterator[int]:
 
 
 def address_of(buffer: memoryview) -> int:
-    """Where a writable buffer lies in memory."""
+    """Return the address of a writable buffer."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def buffer_at(distance: int, nbytes: int) -> memoryview:
-    """Zeroed memory `distance` bytes behind the start of a page."""
+    """Return zeroed memory that begins `distance` bytes after the start of a page."""
     whole: memoryview = aligned_buffer(distance + nbytes, PAGE)
     return whole[distance:]

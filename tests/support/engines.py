@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engines that tests go through, the one that this run is for, and how they may differ."""
+"""The engine that this test run uses, the engines that work here, and how they differ."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from linux_aio import engines
 
-# What AIOContext() uses; a test that is about one engine has it for its time (conftest.py).
+# The engine of AIOContext(). Tests of one engine set it for their duration (conftest.py).
 ENGINE = os.environ.get("LINUX_AIO_ENGINE") or "auto"
 
-# Requests of files in memory are over when submit returns.
+# Requests to files in memory have completed when submit() returns.
 ENDS_AT_ONCE = ENGINE in {"auto", "aio"}
 
-# For a fixture: with "system calls" it has LINUX_AIO_USER_RING=0 set.
+# Parameters of a fixture, which sets LINUX_AIO_USER_RING=0 for "system calls".
 WAYS_OF_REAPING = [
     "ring",
     pytest.param("system calls", marks=pytest.mark.engine("aio", "auto")),
@@ -23,5 +23,5 @@ WAYS_OF_REAPING = [
 
 
 def available_engines() -> list[str]:
-    """The names of those that work here."""
+    """The names of the engines that work on this machine."""
     return [name for name, state in engines().items() if state == "available"]

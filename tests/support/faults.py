@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls of libaio that fail, or do less than they were asked to, when a test says so.
+"""Has libaio's calls fail, or do only a part of their work, when a test says so.
 
     with faulty_libaio() as faults:
         faults.inject("submit", error=errno.EAGAIN, after=1, times=2)
         ...                     # the second and the third io_submit fail
         assert faults.count("submit") == 3
 
-This needs `_faults`, which the build directory has: skip where `faults_reason()` gives a reason.
-What to know:
+This needs the module `_faults` in the build directory. Skip the test if `faults_reason()` gives a
+reason. What to know:
 
-- The faults of one call wait in a queue: the first passes over `after` calls, then meets `times`
-  (or `FOR_EVER`), and then it is the next one's turn.
-- They reach every context of the process, in every thread.
+- The faults of one call form a queue: the first skips `after` calls, then affects `times` calls (or
+  all, with `FOR_EVER`), and then the next fault begins.
+- Faults affect every context of the process, in every thread.
 - `getevents` is called only to wait, and with `LINUX_AIO_USER_RING=0` also to take events.
 """
 
@@ -38,7 +38,7 @@ def faults_reason() -> str | None:
 
 
 class Faults:
-    """The shim between linux_aio and libaio."""
+    """Controls the shim between linux_aio and libaio."""
 
     def inject(
         self,
@@ -65,7 +65,7 @@ class Faults:
         _faults.clear()
 
     def count(self, call: Call) -> int:
-        """How often the call was made, since the last `clear`, whatever became of it."""
+        """How often the call was made since the last `clear`, failed calls included."""
         import _faults
 
         return _faults.count(call)

@@ -14,7 +14,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def file_in_memory(data: bytes = b"") -> Iterator[int]:
-    """The number of a file with these contents, open for reading and writing."""
+    """Give the descriptor of a file in memory with these contents, open to read and write."""
     fd = os.memfd_create("linux_aio test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.pwrite(fd, data, 0)
@@ -24,29 +24,29 @@ def file_in_memory(data: bytes = b"") -> Iterator[int]:
 
 
 def contents(fd: int) -> bytes:
-    """All that is in the file."""
+    """Return the contents of the file."""
     return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
 def refuse_writes(fd: int) -> None:
-    """From now on a write of this file in memory fails with `EPERM`, when it is carried out."""
+    """From now on have writes to this file in memory fail with `EPERM`, when carried out."""
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
 
 
 def let_others_pass(folder: Path) -> None:
-    """Let other users reach a test's folder: pytest's and xdist's above it are its user's alone."""
+    """Let other users reach a test's folder, although pytest makes its parents private."""
     for above in folder.parents:
         if above.name.startswith(("pytest-", "popen-")):
             above.chmod(0o755)
 
 
 def is_readable(fd: int, timeout: float = 0) -> bool:
-    """Whether select(2) says that reading would not wait."""
+    """Whether reading would not block, by select(2)."""
     return fd in select.select([fd], [], [], timeout)[0]
 
 
 class Numbered:
-    """What a program might use for a file: it has a number, which can change."""
+    """An object with a fileno method, as programs use for a file. Its number can change."""
 
     def __init__(self, number: Any) -> None:
         self.number = number
@@ -56,7 +56,7 @@ class Numbered:
 
 
 class Gate:
-    """A pipe: a poll of it for POLLIN completes when the gate is opened, and not before."""
+    """A pipe. A poll of it for POLLIN completes only when open() is called."""
 
     def __init__(self) -> None:
         self._read_end, self._write_end = os.pipe()

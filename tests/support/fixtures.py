@@ -30,7 +30,7 @@ def mounted_fs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HoldingFS]:
 
 @pytest.fixture
 def fs(mounted_fs: HoldingFS) -> Iterator[HoldingFS]:
-    """A file system that holds what is told to; at first it holds nothing."""
+    """A file system that holds requests when told to. At first it holds none."""
     yield mounted_fs
     mounted_fs.unhold()
     mounted_fs.reset()
@@ -38,7 +38,7 @@ def fs(mounted_fs: HoldingFS) -> Iterator[HoldingFS]:
 
 @pytest.fixture
 def fuse(tmp_path: Path) -> Iterator[HoldingFS]:
-    """A file system of the test's own, at its tmp_path."""
+    """A file system for this test alone, mounted below its tmp_path."""
     if reason := fs_available():
         pytest.skip(reason)
     with mounted(tmp_path) as file_system:
@@ -47,7 +47,7 @@ def fuse(tmp_path: Path) -> Iterator[HoldingFS]:
 
 @pytest.fixture
 def quarantine() -> Iterator[quarantines.Quarantine]:
-    """Memory that is given back during the test is kept, and watched for who writes to it."""
+    """Memory that is freed during the test is kept, and watched for writes."""
     reason = quarantines.reason_unavailable()
     if reason is not None:
         pytest.skip(reason)
@@ -57,14 +57,14 @@ def quarantine() -> Iterator[quarantines.Quarantine]:
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    """What a poll waits for, until the test opens it."""
+    """A pipe that a poll waits for until the test opens it."""
     with Gate() as gate:
         yield gate
 
 
 @pytest.fixture
 def ctx() -> Iterator[AIOContext]:
-    """A context that is closed even if a thread hangs in it, and then the test fails."""
+    """A context. It is closed after the test; if a thread hangs in it, the test fails."""
     context = AIOContext(64)
     yield context
     finish(start(context.close))

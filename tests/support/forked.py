@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes made by fork(2) that do something, tell what came of it, and end at once."""
+"""Child processes, made by fork(2), that call a function, report its result, and end."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Result = TypeVar("Result")
 
 
 class Child(NamedTuple, Generic[Result]):
-    """A child process, and where it reports."""
+    """A child process, and the descriptor of its report."""
 
     pid: int
     report: int
 
 
 def in_child(function: Callable[[], Result]) -> Result:
-    """What the function returns in a child; its result must be picklable."""
+    """Call the function in a child process, and return its result, which must be picklable."""
     return report_of(start_child(function))
 
 
@@ -43,7 +43,7 @@ def start_child(function: Callable[[], Result]) -> Child[Result]:
 
 
 def report_of(child: Child[Result]) -> Result:
-    """What the function returned. What it raised, or left unraised, fails here."""
+    """Return the function's result. Fail if it raised, or if an exception was ignored."""
     try:
         report = _receive(child.report)
     finally:
@@ -59,7 +59,7 @@ def report_of(child: Child[Result]) -> Result:
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Python 3.12 warns where there are other threads; here that is what is tested.
+        # Python 3.12 warns of a fork with other threads, which is what these tests need.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
@@ -80,7 +80,7 @@ def _be_child(function: Callable[[], object], report: int) -> NoReturn:
 
 def _leave() -> NoReturn:
     if os.environ.get("LINUX_AIO_COVERAGE"):
-        ctypes.CDLL(None).exit(0)  # this writes down what was run, in C++ too
+        ctypes.CDLL(None).exit(0)  # exit(3) writes the coverage data of C++, too
     os._exit(0)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How test and server talk: messages of a JSON head and raw bytes over a stream socket."""
+"""The messages between test and server: a JSON head and raw bytes, over a stream socket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NO_BLOB = -1
 
 
 class Message(NamedTuple):
-    """A command or its answer. File contents travel beside the JSON, not in it."""
+    """A command or its answer. File contents follow the JSON as raw bytes."""
 
     head: dict[str, Any]
     blob: bytes | None = None
@@ -28,10 +28,10 @@ def pack(message: Message) -> bytes:
 
 
 class Unpacker:
-    """Puts messages together from whatever pieces the socket hands out.
+    """Puts messages together from the pieces that the socket returns.
 
-    So the server never waits for the second half of a message: its sender may be a thread that
-    needs a lock which is held by another thread, in a system call that the server has to answer.
+    So the server never waits for the rest of a message. The sender may be waiting for a lock that
+    another thread holds during a system call, and that call ends only when the server answers.
     """
 
     def __init__(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk with a cache that forgets: what of a file survives a loss of power."""
+"""A disk with a volatile cache: decides which data of a file survives a loss of power."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECTOR = 512  # what a disk writes whole or not at all
 
 @dataclass(eq=False)
 class CachedWrite:
-    """A write that was answered, but is not on the disk, or waits there for older ones."""
+    """A write that was answered, but is not stable, or waits for older writes to be stable."""
 
     number: int
     offset: int
@@ -20,7 +20,7 @@ class CachedWrite:
     synced: bool
 
     def sectors(self) -> Iterator[tuple[int, bytes]]:
-        """Its pieces, cut where sectors end."""
+        """Yield the pieces of the write, cut at the ends of sectors."""
         at = 0
         while at < len(self.payload):
             offset = self.offset + at
@@ -30,10 +30,10 @@ class CachedWrite:
 
 
 class Disk:
-    """The data of one file: what is stable, and what was written since and not synced.
+    """The data of one file: the stable data, and the later writes that were not synced.
 
-    A sync covers the writes that were answered when it was asked for. A synchronous write covers
-    itself. What is not covered is lost with the power, or not, sector by sector.
+    A sync covers the writes that were answered before the sync was requested. A synchronous write
+    covers itself. Each sector of the other writes may survive a loss of power, or not.
     """
 
     def __init__(self) -> None:
@@ -51,23 +51,23 @@ class Disk:
             self._cached.append(write)
 
     def mark(self) -> int:
-        """What a sync that is asked for now has to cover, for `sync`."""
+        """Return a mark for `sync`: the writes that a sync requested now must cover."""
         return self._number
 
     def sync(self, mark: int) -> None:
-        """Keep for good what was written before the mark."""
+        """Make the writes before the mark stable."""
         for write in self._cached:
             if write.number < mark:
                 self._keep(write.offset, write.payload)
         self._cached = [write for write in self._cached if write.number >= mark]
 
     def replace(self, data: bytes) -> None:
-        """Other contents, for good."""
+        """Replace the contents by stable ones."""
         self.stable[:] = data
         self._cached.clear()
 
     def lose_power(self, chance: Random) -> None:
-        """Make `stable` what is there when the power is back."""
+        """Set `stable` to the data that is there when the power is back."""
         survival = chance.choice([0.0, 0.1, 0.5, 0.9])
         for write in self._cached:
             for offset, piece in write.sectors():
@@ -82,19 +82,19 @@ class Disk:
 
 
 class Names(Disk):
-    """The renames of a directory that were not synced: the last ones are undone with the power."""
+    """The unsynced renames of a directory. A loss of power undoes the last ones."""
 
     def __init__(self) -> None:
         super().__init__()
         self._renames: list[tuple[int, Callable[[], None]]] = []
 
     def note(self, undo: Callable[[], None]) -> None:
-        """Take a rename that was done, and how it is undone."""
+        """Note a rename by the function that undoes it."""
         self._renames.append((self._number, undo))
         self._number += 1
 
     def sync(self, mark: int) -> None:
-        """Keep for good what was renamed before the mark."""
+        """Make the renames before the mark stable."""
         self._renames = [rename for rename in self._renames if rename[0] >= mark]
 
     def lose_power(self, chance: Random) -> None:

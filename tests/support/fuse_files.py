@@ -40,14 +40,14 @@ class Node:
     gid: int = 0
     links: int = 1
     data: bytearray = field(default_factory=bytearray)
-    disk: Disk | None = None  # what of the data would survive a loss of power; None: nobody asks
+    disk: Disk | None = None  # the data that survives a loss of power; None: not tracked
     lookups: int = 0
     atime_ns: int = field(default_factory=time.time_ns)
     mtime_ns: int = field(default_factory=time.time_ns)
     ctime_ns: int = field(default_factory=time.time_ns)
 
     def attributes(self) -> Attributes:
-        """What stat(2) shows."""
+        """The attributes for stat(2)."""
         return Attributes(
             self.number,
             len(self.data),
@@ -61,11 +61,11 @@ class Node:
         )
 
     def read(self, offset: int, size: int) -> bytes:
-        """The bytes that are there, fewer than `size` at the end of the file."""
+        """The bytes of the range, fewer than `size` at the end of the file."""
         return bytes(memoryview(self.data)[offset : offset + size])
 
     def write(self, offset: int, payload: bytes, synchronous: bool = False) -> None:
-        """Overwrite or extend; a hole reads as zeros."""
+        """Overwrite data or extend the file. A gap before the data is filled with zeros."""
         if self.disk is not None:
             self.disk.write(offset, payload, synchronous)
         end = offset + len(payload)
@@ -78,7 +78,7 @@ class Node:
         """Cut the file, or extend it with zeros."""
         self._resize(size)
         if self.disk is not None:
-            self.disk.replace(bytes(self.data))  # as if with a sync
+            self.disk.replace(bytes(self.data))  # as if it had been synced
 
     def _resize(self, size: int) -> None:
         if size > LARGEST_FILE:
@@ -88,14 +88,14 @@ class Node:
         self._modified()
 
     def replace(self, data: bytes) -> None:
-        """Other contents for the same file."""
+        """Replace the contents of the file."""
         self._resize(0)
         self.write(0, data)
         if self.disk is not None:
             self.disk.replace(data)
 
     def lose_power(self, chance: Random) -> None:
-        """Be what the disk has of it."""
+        """Become what has survived on the disk."""
         if self.disk is not None:
             self.disk.lose_power(chance)
             self.data[:] = self.disk.stable
@@ -164,12 +164,12 @@ class Directory:
         return node
 
     def lose_power(self, chance: Random) -> None:
-        """All files become what the disk has of them; but for renames, their names are kept."""
+        """All files become what has survived on the disk. Names survive, except renames."""
         for node in {*self._nodes.values(), *self._replaced}:
             node.lose_power(chance)
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name, in the place of the file that has it."""
+        """Rename a file; it replaces the file that has the new name."""
         node = self.named(old)
         replaced = self._names.get(new)
         if replaced is node:
@@ -192,14 +192,14 @@ class Directory:
             self._drop_if_unused(replaced)
 
     def unlink(self, name: str) -> None:
-        """Take the name away, and the file too once the kernel has forgotten it."""
+        """Remove the name; the file is removed once the kernel has forgotten it."""
         node = self.named(name)
         del self._names[name]
         node.links = 0
         self._drop_if_unused(node)
 
     def forget(self, number: int, lookups: int) -> None:
-        """The kernel has let go of so many of the references that answers gave it."""
+        """The kernel has dropped so many of the references that answers gave it."""
         node = self._nodes.get(number)
         if node is not None:
             node.lookups -= lookups

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When reads, writes and fsyncs are answered, and with what: all that a test can command."""
+"""Decides when and how reads, writes and fsyncs are answered, as the test commands."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LoggedRequest(NamedTuple):
 
 @dataclass(eq=False)
 class Pending:
-    """A request of the kernel that is to be answered, now or later."""
+    """A request of the kernel that is not yet answered."""
 
     unique: int
     kind: Kind
@@ -44,20 +44,20 @@ class Pending:
     size: int = 0
     payload: bytes = b""
     synchronous: bool = False
-    covers: int = 0  # an fsync: the writes of the node's disk that it is about
+    covers: int = 0  # of an fsync: the writes that it makes durable
     arrived: float = field(default_factory=time.monotonic)
 
 
 @dataclass
 class Rule:
-    """Something that happens to the next `remaining` requests of some kinds, or to all."""
+    """A change to the next `remaining` requests of some kinds, or to all."""
 
     value: int
     kinds: Collection[Kind]
     remaining: int | None = None
 
     def applies_to(self, kind: Kind) -> bool:
-        """Whether it is this request's turn; counts it if so."""
+        """Whether the rule applies to this request; if so, count it."""
         if kind not in self.kinds or self.remaining == 0:
             return False
         if self.remaining is not None:
@@ -66,10 +66,10 @@ class Rule:
 
 
 class Gate:
-    """Lets requests pass, or holds or delays them.
+    """Answers requests at once, or holds or delays them.
 
-    What an answer holds is decided when it is given: a read that was held gets the file's data of
-    then, and a held write changes the file only then.
+    A request is carried out only when it is answered: a held read then gets the file's current
+    data, and a held write then changes the file.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Gate:
         self.reset()
 
     def reset(self) -> None:
-        """From now on answer at once, correctly and in full (what is held stays held)."""
+        """From now on answer at once, correctly and in full. Held requests stay held."""
         self.delay_seconds = 0.0
         self.scatter_seconds = 0.0
         self.fill_byte: int | None = None
@@ -124,7 +124,7 @@ class Gate:
             self._answer(request)
 
     def release(self, count: int | None = None, order: Order = "fifo") -> int:
-        """Answer some or all of what is held; returns how many that were."""
+        """Answer some or all of the held requests; return how many."""
         waiting = self._held if order == "fifo" else self._held[::-1]
         released, kept = (waiting, []) if count is None else (waiting[:count], waiting[count:])
         self._held = kept if order == "fifo" else kept[::-1]
@@ -133,22 +133,22 @@ class Gate:
         return len(released)
 
     def forget_everything(self) -> None:
-        """The power is off: nobody waits any more."""
+        """Drop all requests: the power is off, and none of them is answered."""
         self._held.clear()
         self._delayed.clear()
 
     def release_everything(self) -> None:
-        """Let all go that waits, for the end."""
+        """Answer all requests, because the server is ending."""
         self.holding = ()
         self.release()
         while self._delayed:
             self._answer(heapq.heappop(self._delayed)[-1])
 
     def interrupt(self, unique: int) -> None:
-        """A signal has come for the thread that waits for this request: let it go with EINTR.
+        """Answer this request with EINTR: the thread that waits for it has got a signal.
 
-        Nothing else would wake it, not even SIGKILL. For direct I/O, which is asynchronous inside
-        the kernel even where its caller waits, no interrupt is ever sent.
+        Nothing else would wake that thread, not even SIGKILL. The kernel sends no interrupt for
+        direct I/O, which is asynchronous inside the kernel even if the caller waits.
         """
         for request in self._waiting():
             if request.unique == unique:
@@ -156,7 +156,7 @@ class Gate:
                 return
 
     def tick(self) -> None:
-        """Answer what is due by now."""
+        """Answer the delayed requests that are due."""
         now = time.monotonic()
         while self._delayed and self._delayed[0][0] <= now:
             self._answer(heapq.heappop(self._delayed)[-1])

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 
 class PowerSwitch:
-    """Counts the moments in the lives of requests, and cuts the power at one of them.
+    """Counts moments in the lives of requests, and cuts the power at one of them.
 
-    Each read, write and fsync has three: it has arrived; it is carried out, but not answered; it is
-    answered. So a moment chosen at random may be any that matters, on a fast machine as on a slow.
+    Each read, write and fsync has three moments: it has arrived; it is carried out, but not
+    answered; it is answered. So a random moment can be any that matters, however fast the machine.
     """
 
     def __init__(self, cut: Callable[[], None]) -> None:
@@ -19,11 +19,11 @@ class PowerSwitch:
         self.is_off = False
 
     def arm(self, moments: int) -> None:
-        """Cut the power at so many moments from now."""
+        """Cut the power after so many moments."""
         self._remaining = moments
 
     def moment(self) -> bool:
-        """Whether there still is power after this moment."""
+        """Count a moment. Return whether there is still power after it."""
         if self._remaining is not None and not self.is_off:
             self._remaining -= 1
             if self._remaining <= 0:
@@ -31,7 +31,7 @@ class PowerSwitch:
         return not self.is_off
 
     def cut(self) -> None:
-        """Now."""
+        """Cut the power now."""
         if not self.is_off:
             self.is_off = True
             self._cut()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server process behind `support.fusefs`: it mounts, serves /dev/fuse, and obeys the test.
 
-One thread waits for three things at once and never for one request alone: the kernel's requests,
-the test's commands, and the end of the test process. It is a process of its own since a test may
-be stuck in a system call, the GIL held, until the file system answers.
+Its one thread waits for three things at once: the kernel's requests, the test's commands, and the
+end of the test process. It never waits for one request alone. The server is a separate process,
+because a test may hold the GIL in a system call until the file system answers.
 
-Nobody else has the /dev/fuse descriptor: when this process ends, however it does, the kernel
-aborts the connection, and whoever waits for an answer gets an error.
+No other process has the /dev/fuse descriptor. So when this process ends in any way, the kernel
+aborts the connection, and all callers that wait for an answer get an error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from support.fuse_gate import Gate, Kind, Pending, Rule
 from support.fuse_power import PowerSwitch
 from support.mount_calls import MS_NODEV, MS_NOSUID, detach_if_mounted, mount
 
-# How often to look whether the test process is about to end while requests of its wait.
+# How often to check whether the test process is ending while its requests are held.
 WATCH_SECONDS = 0.2
 
 # Fields of /proc/PID/stat, counted from the one behind the name; proc(5) has them as 9 and 31.
@@ -45,7 +45,7 @@ Handler: TypeAlias = "Callable[[FileSystem, wire.Request], bytes | None]"
 
 
 class FileSystem:
-    """Answers the kernel's requests, all but the transfers at once."""
+    """Answers the kernel's requests: transfers when the gate says, all others at once."""
 
     def __init__(
         self, mountpoint: Path, direct_io: bool, patience: float, disks: bool, flushes: bool
@@ -67,16 +67,16 @@ class FileSystem:
         return self._device
 
     def close(self) -> None:
-        """Abort what is left, then unmount.
+        """Abort the connection, then unmount.
 
-        The other way round the kernel could send requests that only we can answer, while we wait
-        inside umount.
+        In the other order, the kernel could send requests that only this server can answer, while
+        the server waits inside umount.
         """
         self._disconnect()
         detach_if_mounted(self._mountpoint)
 
     def _disconnect(self) -> None:
-        """Abort the connection: whoever waits for an answer gets an error, now and later."""
+        """Abort the connection: requests that wait for an answer fail, and so do later ones."""
         device, self._device = self._device, -1
         if device >= 0:
             os.close(device)
@@ -87,7 +87,7 @@ class FileSystem:
         self.directory.lose_power(self.survival)
 
     def serve_waiting(self) -> bool:
-        """Serve all requests that have come; False when the file system was unmounted."""
+        """Serve all requests that have arrived. Return False if the file system was unmounted."""
         for _ in range(wire.MAX_BACKGROUND):
             if self.power.is_off:
                 return True
@@ -123,7 +123,7 @@ class FileSystem:
         try:
             os.writev(self._device, parts)
         except OSError as error:
-            # The kernel no longer waits for this one, or not for anything any more.
+            # The kernel no longer waits for this answer (ENOENT), or for any (ENODEV).
             if error.errno not in (errno.ENOENT, errno.ENODEV):
                 raise
 
@@ -243,7 +243,7 @@ class FileSystem:
 
 
 class Commands:
-    """What the test can ask for: each public method is the command of its name.
+    """The commands of the test: each public method is the command of that name.
 
     The arguments come from `HoldingFS`, where they are checked and documented.
     """
@@ -305,7 +305,7 @@ class Commands:
 
 
 class Server:
-    """The loop. Ends when told to, when the test process ends, or when somebody unmounts."""
+    """The main loop. It ends by a command, with the test process, or after an unmount."""
 
     def __init__(self, file_system: FileSystem, control: socket.socket, controller: int) -> None:
         self._file_system = file_system
@@ -375,7 +375,7 @@ class Server:
             self._obey(message)
 
     def _obey(self, message: Message) -> None:
-        # What was submitted before the command was sent is to be seen by it.
+        # The command must see requests that were submitted before it was sent.
         self._requests_came()
         arguments = dict(message.head)
         command = arguments.pop("command")
@@ -411,10 +411,10 @@ class Server:
 
 
 def is_ending(process: int) -> bool:
-    """Whether it has begun to end, or will as soon as its requests are answered.
+    """Whether the process is ending, or will end as soon as its requests are answered.
 
-    A process that is killed waits for its requests before anybody is told that it ended. If we
-    held them until we were told, both would wait for ever.
+    A killed process waits for its requests before its pidfd reports its end. If the server held the
+    requests until then, both would wait for ever.
     """
     try:
         status = Path(f"/proc/{process}/stat").read_text()

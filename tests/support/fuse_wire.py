@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The messages on /dev/fuse, as <linux/fuse.h> lays them out.
 
-Every structure there is padded by hand to the same layout on 32 and 64 bits, hence "=": the
-machine's byte order, standard sizes, no padding but our own.
+Every structure there is padded by hand, so that its layout is the same on 32 and 64 bits. Hence
+"=": the machine's byte order, standard sizes, and no implicit padding.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from struct import Struct
 from typing import NamedTuple
 
 PROTOCOL_MAJOR = 7
-PROTOCOL_MINOR = 31  # Linux 5.4: everything used here, and no structure that grew later
+PROTOCOL_MINOR = 31  # of Linux 5.4, which has all that is used; later, some structs grew
 
 ROOT_NODE = 1
 
-# The kernel's default upper limit of a request is 256 pages. Longer ones are cut into several.
+# The kernel's default limit on a request is 256 pages. It splits longer ones.
 MAX_PAGES = 256
 MAX_WRITE = MAX_PAGES * 4096
-# Asynchronous requests beyond this number wait in the kernel, where nobody can count them, and
-# io_submit waits with them. The kernel's default is 12.
+# Asynchronous requests beyond this number wait in the kernel, where the server can't count them,
+# and io_submit blocks for them. The kernel's default is 12.
 MAX_BACKGROUND = 0xFFFF
-# A WRITE of the largest size with its header. On machines with pages of 64 KiB a request holds
-# more than MAX_WRITE when it is a READ only, and then the data is in the answer.
+# The largest WRITE with its header. On machines with pages of 64 KiB, a READ can be larger than
+# MAX_WRITE, but its data is in the answer, not in the request.
 READ_BUFFER_SIZE = MAX_WRITE + 4096
 
 INIT_ASYNC_READ = 1 << 0
@@ -35,7 +35,7 @@ INIT_PARALLEL_DIROPS = 1 << 18
 INIT_MAX_PAGES = 1 << 22
 
 OPENED_DIRECT_IO = 1 << 0
-# Without it close(2) sends a FLUSH, and fails with ENOTCONN for a file that outlived the server.
+# Without it, close(2) sends a FLUSH, and fails with ENOTCONN after the server has ended.
 OPENED_NOFLUSH = 1 << 5
 
 SET_MODE = 1 << 0
@@ -97,7 +97,7 @@ class Opcode(IntEnum):
 
 
 class Request(NamedTuple):
-    """A request as it was read: the header's fields that matter, and the rest unparsed."""
+    """A request as it was read: the header's fields that the server uses, and the unparsed body."""
 
     opcode: int
     unique: int
@@ -108,14 +108,14 @@ class Request(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """What a READ or a WRITE asks for."""
+    """The arguments of a READ or a WRITE."""
 
     offset: int
     size: int
 
 
 class Attributes(NamedTuple):
-    """struct fuse_attr, as far as an ordinary file or directory differs from another."""
+    """The fields of struct fuse_attr in which files and directories here differ."""
 
     node: int
     size: int
@@ -129,7 +129,7 @@ class Attributes(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What a SETATTR wants to be different; `mask` says which of the values count."""
+    """The changes of a SETATTR; `mask` says which of the values are to be set."""
 
     mask: int
     size: int
@@ -179,7 +179,7 @@ def parse_transfer(body: bytes) -> Transfer:
 
 
 def is_synchronous(body: bytes) -> bool:
-    """Whether what a WRITE brings has to be on the disk when it is answered."""
+    """Whether the data of a WRITE must be on the disk before the answer."""
     flags: int = _READ_WRITE_IN.unpack_from(body)[5]
     return bool(flags & os.O_DSYNC)
 
@@ -190,7 +190,7 @@ def write_payload(body: bytes) -> bytes:
 
 
 def parse_interrupt(body: bytes) -> int:
-    """Which request an INTERRUPT is about."""
+    """Return the number of the request that an INTERRUPT is for."""
     unique: int = _INTERRUPT_IN.unpack_from(body)[0]
     return unique
 
@@ -216,7 +216,7 @@ def parse_setattr(body: bytes) -> Changes:
 
 
 def init_answer(body: bytes) -> bytes:
-    """Agree on a protocol: asynchronous direct I/O, and requests as long and as many as can be."""
+    """Return the answer to INIT: asynchronous direct I/O, the longest and the most requests."""
     _, minor, max_readahead, offered = _INIT_IN.unpack_from(body)
     wanted = (
         INIT_ASYNC_READ | INIT_BIG_WRITES | INIT_ASYNC_DIO | INIT_PARALLEL_DIROPS | INIT_MAX_PAGES
@@ -239,7 +239,7 @@ def init_answer(body: bytes) -> bytes:
 
 
 def answer(unique: int, payload: bytes = b"") -> list[bytes]:
-    """The parts of a successful answer, for writev: the data is not copied once more."""
+    """The parts of a successful answer, for writev, which saves a copy of the data."""
     return [_OUT_HEADER.pack(_OUT_HEADER.size + len(payload), 0, unique), payload]
 
 
@@ -249,20 +249,20 @@ def refusal(unique: int, error: int) -> list[bytes]:
 
 
 def entry_answer(attributes: Attributes) -> bytes:
-    """A name was found or made. The kernel shall not cache it: the test may change it too."""
+    """The answer for a name that was found or made. Not to be cached: tests change files, too."""
     generation = entry_valid = attr_valid = 0
     fixed = _ENTRY_OUT.pack(attributes.node, generation, entry_valid, attr_valid, 0, 0)
     return fixed + _attributes(attributes)
 
 
 def attr_answer(attributes: Attributes) -> bytes:
-    """The attributes of a node, not to be cached either."""
+    """The answer with the attributes of a node, which are not to be cached, either."""
     attr_valid = 0
     return _ATTR_OUT.pack(attr_valid, 0, 0) + _attributes(attributes)
 
 
 def open_answer(open_flags: int) -> bytes:
-    """A file was opened. Requests name the node as well, so a handle is not needed."""
+    """The answer for an opened file. It has no handle, because requests name the node, too."""
     handle = 0
     return _OPEN_OUT.pack(handle, open_flags, 0)
 
@@ -290,7 +290,7 @@ def statfs_answer(block_size: int, blocks: int, free_blocks: int, files: int) ->
 
 
 def directory_answer(entries: list[DirectoryEntry], size: int) -> bytes:
-    """As many whole entries as fit into `size` bytes; the kernel asks again for the others."""
+    """The first entries that fit into `size` bytes. The kernel asks again for the others."""
     listing = bytearray()
     for entry in entries:
         record = _DIRENT.pack(entry.node, entry.position, len(entry.name), entry.kind) + entry.name
@@ -302,7 +302,7 @@ def directory_answer(entries: list[DirectoryEntry], size: int) -> bytes:
 
 
 def errno_of(error: OSError) -> int:
-    """What to answer for an exception: the kernel takes nothing but a real errno."""
+    """Return the errno to answer for an exception: the kernel accepts only a valid errno."""
     return error.errno or errno.EIO
 
 

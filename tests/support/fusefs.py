@@ -14,18 +14,18 @@ On a disk a request is over before a test can look at it. Here it stays in fligh
 
 Mounting needs root and /dev/fuse: skip where `fs_available()` gives a reason. What to know:
 
-- Only direct I/O (O_DIRECT) within the file's size is asynchronous, as FUSE goes. A buffered
-  request, an extending write, an fsync block the thread that makes them; so does a write to a file
-  that has another write, buffered or extending, or an fsync held (the kernel locks the file).
-- A thread that blocks while it has the GIL can't be released by another thread of the same
-  process. Use `delay`, which needs nobody. Requests held for longer than `patience` seconds end
-  in ETIMEDOUT, so that a test that got stuck fails instead of hanging.
-- A signal ends an fsync or a buffered transfer that blocks with EINTR; while direct I/O blocks,
-  its handler has to wait.
-- One request of more than 1 MiB reaches the file system in several parts, counted one by one; one
-  that is buffered reaches it as the page cache reads it, ahead and in whole pages.
-- A file replaced by `create` shows its new contents to direct reads, and to buffered ones once it
-  is opened anew.
+- In FUSE, only direct I/O (O_DIRECT) within the file's size is asynchronous. A buffered request, an
+  extending write and an fsync block their thread. So does a write to a file while an fsync, a
+  buffered write or an extending write of that file is held (the kernel locks the file).
+- If a thread blocks with the GIL held, no other thread of the process can release its request. Use
+  `delay` there. Requests that are held for more than `patience` seconds fail with ETIMEDOUT, so
+  that a stuck test fails instead of hanging.
+- A signal ends a blocked fsync or buffered transfer with EINTR. While direct I/O blocks, the
+  signal's handler has to wait.
+- A request of more than 1 MiB reaches the file system in several parts, each counted. A buffered
+  read reaches it as the page cache reads: ahead, and in whole pages.
+- After `create` replaces a file, direct reads return the new contents at once, buffered reads once
+  the file is opened again.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from support.portable import PORTABLE, REASON
 
 __all__ = ["HoldingFS", "Kind", "LoggedRequest", "Order", "fs_available", "mounted"]
 
-# For the server to answer a command, which it does at once, on a machine that is very busy.
+# How long the server may take to answer a command, on a very busy machine. Usually it is at once.
 ANSWER_SECONDS = 30.0
-# The same at the end, when it will be killed anyway.
+# The same for the last command: after that time the server is killed.
 UNMOUNT_SECONDS = 5.0
 
-LARGEST_ERRNO = 511  # the kernel takes no larger one from a file system
+LARGEST_ERRNO = 511  # the kernel accepts no larger one from a file system
 
 _TESTS = Path(__file__).resolve().parent.parent
 
@@ -89,9 +89,9 @@ def mounted(
     """Mount in a new folder below `tmp_path`, and unmount whatever happens.
 
     `direct_io` makes the file system bypass the page cache for files opened without O_DIRECT, too.
-    `disks` keeps apart what was written from what was synced, for `cut_power`.
-    `flushes` has the kernel tell the file system, and wait for it, whenever a number of a file is
-    closed, as most do.
+    `disks` tracks which written data was synced, for `cut_power`.
+    `flushes` has the kernel send a FLUSH, and wait for the answer, whenever a descriptor is closed,
+    as in most file systems.
     """
     mountpoint = Path(tempfile.mkdtemp(prefix="holdingfs-", dir=tmp_path))
     try:
@@ -103,15 +103,15 @@ def mounted(
         finally:
             file_system.unmount()
     finally:
-        with contextlib.suppress(OSError):  # in a forked child it is still mounted
+        with contextlib.suppress(OSError):  # in a forked child process it is still mounted
             mountpoint.rmdir()
 
 
 class HoldingFS:
-    """A mounted file system, seen from the test that commands it. Any thread may do so.
+    """A mounted file system, with the commands of the test. Any thread may call them.
 
-    What a request is answered with is settled when it is answered: a held read gets the data that
-    the file has when it is let go, and `fail`, `short` and `fill_reads` reach held requests too.
+    A request is carried out only when it is answered: a held read gets the data that the file has
+    when it is released, and `fail`, `short` and `fill_reads` affect held requests, too.
     """
 
     def __init__(
@@ -144,20 +144,20 @@ class HoldingFS:
             raise
         try:
             self._control.settimeout(ANSWER_SECONDS)
-            _check(self._receive())  # it says unasked that it has mounted, or why not
+            _check(self._receive())  # its first message: it has mounted, or why not
         except BaseException:
             self.unmount()
             raise
 
     @property
     def server_pid(self) -> int:
-        """The process that answers."""
+        """The number of the server process."""
         return self._server.pid
 
     def unmount(self) -> None:
         """Answer all requests, unmount, end the server. May be called again.
 
-        In a child process that was forked this only lets go of what is the child's own.
+        In a forked child process this only closes the child's copies of descriptors.
         """
         if not self._mounted:
             return
@@ -169,12 +169,12 @@ class HoldingFS:
             self._end_server()
         finally:
             self._control.close()
-            detach_if_mounted(self.mountpoint)  # the server's task, unless it was killed
+            detach_if_mounted(self.mountpoint)  # the server does this, unless it was killed
 
     # Files
 
     def path(self, name: str) -> Path:
-        """Where the file of this name is found."""
+        """Return the path of the file of this name."""
         return self.mountpoint / name
 
     def create(self, name: str, data: bytes) -> Path:
@@ -183,7 +183,7 @@ class HoldingFS:
         return self.path(name)
 
     def contents(self, name: str) -> bytes:
-        """The file as the server has it: what writes that were answered have made of it."""
+        """Return the file's contents in the server: all answered writes are in it."""
         return self._command("contents", name=name).blob or b""
 
     # When requests are answered
@@ -191,20 +191,20 @@ class HoldingFS:
     def hold(
         self, *, reads: bool = True, writes: bool = True, fsyncs: bool = True, flushes: bool = False
     ) -> None:
-        """From now on keep requests of these kinds unanswered, and answer those of the others."""
+        """From now on hold requests of these kinds, and answer requests of other kinds."""
         wanted = zip((*KINDS, "flush"), (reads, writes, fsyncs, flushes), strict=True)
         self._command("hold", kinds=[kind for kind, is_wanted in wanted if is_wanted])
 
     def held(self) -> int:
         """How many requests are held.
 
-        Where the kernel's own AIO carries them out, among them are all whose submission has
-        returned by now; where threads do, some may still be on their way.
+        With kernel AIO, these include all requests whose submission has returned. With engines
+        that use threads, some requests may not have arrived yet.
         """
         return int(self._command("held").head["value"])
 
     def wait_held(self, count: int, timeout: float = 10.0) -> None:
-        """Wait until at least so many requests are held, however they come here."""
+        """Wait until at least so many requests are held, with any engine."""
         deadline = time.monotonic() + timeout
         while (held := self.held()) < count:
             if time.monotonic() > deadline:
@@ -212,37 +212,37 @@ class HoldingFS:
             time.sleep(0.001)
 
     def release(self, count: int | None = None, order: Order = "fifo") -> int:
-        """Answer the `count` oldest ("lifo": youngest) held requests, or all; how many it were.
+        """Answer the `count` oldest ("lifo": youngest) held requests, or all; return how many.
 
-        Waits until there are so many, or one. Requests that come later are held as before.
+        Wait until `count` requests are held or, without a count, one. Later requests are held, too.
         """
         self.wait_held(1 if count is None else count)
         return int(self._command("release", count=count, order=order).head["value"])
 
     def unhold(self) -> int:
-        """Hold no more, and answer all that is held; returns how many that were."""
+        """Stop holding requests, and answer all held ones; return how many they were."""
         return int(self._command("unhold").head["value"])
 
     def delay(self, seconds: float, scatter: float = 0.0) -> None:
-        """Answer requests that come from now on so long after they came, any number at a time.
+        """From now on answer each request so many seconds after it arrived.
 
-        Each up to `scatter` seconds later than that, so that they are answered out of order.
+        Add a random delay of up to `scatter` seconds, so that they are answered out of order.
         """
         self._command("delay", seconds=seconds, scatter=scatter)
 
     # The power
 
     def cut_power(self, moments: int = 0, seed: int = 0) -> None:
-        """Lose power, now or so many moments later: three in the life of each request.
+        """Cut the power, now or after so many moments.
 
-        They are its arrival, when it is carried out, and when it is answered. Nothing is answered
-        from then on; the kernel ends what waits with ECONNABORTED, and the rest with ENOTCONN.
-        `contents` tells what the disk has: all that was synced, and of the rest what the seed says.
+        A request has three moments: it arrives, it is carried out, it is answered. After the cut,
+        waiting requests fail with ECONNABORTED, and later ones with ENOTCONN. `contents` then
+        returns what survived: all synced data, and a part of the rest that the seed chooses.
         """
         self._command("cut_power", moments=moments, seed=seed)
 
     def has_power(self) -> bool:
-        """Whether it is not cut yet."""
+        """Whether the power has not been cut."""
         return bool(self._command("has_power").head["value"])
 
     # What requests are answered with
@@ -250,8 +250,8 @@ class HoldingFS:
     def fail(self, error: int, count: int | None = None, kinds: Collection[Kind] = KINDS) -> None:
         """Answer the next `count` requests of these kinds, or all, with this errno.
 
-        Not with ENOSYS for an fsync: the kernel takes it that there is nothing to do, then and for
-        ever after.
+        Don't answer an fsync with ENOSYS: from then on the kernel never sends an fsync, and all of
+        them succeed.
         """
         if not 0 < error <= LARGEST_ERRNO:
             raise ValueError(f"{error} is no errno that a file system may answer")
@@ -262,24 +262,24 @@ class HoldingFS:
     ) -> None:
         """Read or write at most `nbytes` for each of the next `count` requests, or for all.
 
-        For reads, asynchronous direct ones: the page cache takes a short one for the end of the
-        file, and a synchronous direct one gets the rest through the page cache. For writes, those
-        of a file system mounted with `direct_io` to a file opened without O_DIRECT: a short write
-        that is asynchronous comes out of FUSE as EIO.
+        It works for reads that are direct and asynchronous: the page cache takes a short read for
+        the end of the file, and a synchronous direct read gets the rest through the page cache. It
+        works for writes to a file opened without O_DIRECT on a file system mounted with
+        `direct_io`: in FUSE, a short asynchronous write fails with EIO.
         """
         self._command("short", value=nbytes, remaining=count, kinds=list(kinds))
 
     def fill_reads(self, byte: int | None) -> None:
-        """Answer reads with nothing but this byte, or with the file's data again.
+        """Answer reads with this byte only; None: with the file's data again.
 
-        So that memory shows the moment in which the kernel wrote to it.
+        So a test can see in memory when the kernel wrote to it.
         """
         if byte is not None and not 0 <= byte <= 255:
             raise ValueError(f"{byte} is no byte")
         self._command("fill_reads", byte=byte)
 
     def reset(self) -> None:
-        """Undo `delay`, `fail`, `short` and `fill_reads`; what is held stays held."""
+        """Undo `delay`, `fail`, `short` and `fill_reads`. Held requests stay held."""
         self._command("reset")
 
     def log(self) -> list[LoggedRequest]:
@@ -302,7 +302,7 @@ class HoldingFS:
                 self._control.sendall(pack(Message({"command": command, **arguments}, blob)))
                 answer = self._receive()
             except BaseException:
-                self._control.close()  # a late answer must not be taken for that to the next one
+                self._control.close()  # a late answer must not be taken for the next one's
                 raise
         _check(answer)
         return answer
@@ -315,7 +315,7 @@ class HoldingFS:
 
     def _end_server(self) -> None:
         try:
-            # It may have ended by itself, or hang.
+            # The server may have ended by itself, or may hang.
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 self._command("unmount", timeout=UNMOUNT_SECONDS)
                 self._server.wait(UNMOUNT_SECONDS)
@@ -340,7 +340,7 @@ def _start_server(
 ) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
-        "-ESB",  # nothing of this process's environment or site-packages has a say in the server
+        "-ESB",  # the server ignores this process's environment and site-packages
         "-m",
         "support.fuse_server",
         str(mountpoint),
@@ -354,7 +354,7 @@ def _start_server(
         command.append("--disks")
     if flushes:
         command.append("--flushes")
-    # A sanitizer is preloaded for the test's own process.
+    # A sanitizer is preloaded for the test process only.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     return subprocess.Popen(
         command,
@@ -363,5 +363,5 @@ def _start_server(
         pass_fds=[control.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the test; the server has to live to unmount
+        start_new_session=True,  # Ctrl-C must not end the server, which has to unmount
     )

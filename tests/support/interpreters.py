@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sub-interpreters with a GIL of their own, of every Python that has them."""
+"""Sub-interpreters with their own GIL, for each version of Python that has them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Interpreter:
         self.run(f"import sys; sys.path[:] = {sys.path!r}")
 
     def run(self, source: str) -> None:
-        """Run the source in its __main__. Fails with what it raised."""
+        """Run the source in the interpreter's __main__. Fail if it raises."""
         failure = self._module.run_string(self._id, textwrap.dedent(source))
         assert failure is None, getattr(failure, "errdisplay", failure)
 
@@ -38,7 +38,7 @@ class Interpreter:
 
 @contextlib.contextmanager
 def interpreter() -> Iterator[Interpreter]:
-    """One that ends with the block."""
+    """Make an interpreter that is ended after the block."""
     made = Interpreter()
     try:
         yield made

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Event loops for tests: of both makes, with an ear for what they complain of."""
+"""asyncio's and uvloop's event loops for tests, which fail if a loop reports a problem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def uvloop_factory() -> asyncio.AbstractEventLoop:
-    """A loop of uvloop's; the test is skipped where that is not installed."""
+    """Make a loop of uvloop's. The test is skipped if uvloop is not installed."""
     loop: asyncio.AbstractEventLoop = pytest.importorskip("uvloop").new_event_loop()
     return loop
 
@@ -41,9 +41,9 @@ def run(
     *,
     debug: bool = False,
 ) -> Result:
-    """Run it in a new loop. Fails if it hangs, or if the loop complains of anything by the end.
+    """Run it in a new loop. Fail if it hangs, or if the loop has reported any problem.
 
-    Such complaints are exceptions in callbacks, and exceptions of tasks that nobody retrieved.
+    Such problems are exceptions in callbacks, and exceptions of tasks that nobody retrieved.
     """
     complaints: list[str] = []
 
@@ -61,19 +61,19 @@ def run(
 
 
 def run_briefly(loop: asyncio.AbstractEventLoop) -> None:
-    """Two turns of the loop, which is neither heard nor closed by this."""
+    """Run two turns of the loop, without checking for problems or closing it."""
     loop.call_soon(lambda: loop.call_soon(loop.stop))
     loop.run_forever()
 
 
 async def turns(count: int = 1) -> None:
-    """Let the loop go round that often."""
+    """Let the loop run so many turns."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop go round until something is so."""
+    """Let the loop run until the condition is true."""
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process uses: memory, file descriptors and AIO contexts."""
+"""Measures what this process uses: memory, file descriptors and AIO contexts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# It keeps freed memory back for a while, so what is resident grows without a leak.
+# AddressSanitizer delays freeing memory, so that resident memory grows without a leak.
 UNDER_ADDRESS_SANITIZER = "libasan" in os.environ.get("LD_PRELOAD", "")
 
 
@@ -19,7 +19,7 @@ def resident_bytes() -> int:
 
 
 def soon(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    """Whether it is so, or comes to be: some things are closed by threads of ours."""
+    """Whether the condition is true, or soon becomes so: our threads close some things late."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -30,7 +30,7 @@ def soon(condition: Callable[[], bool], seconds: float = 10) -> bool:
 
 def open_fds() -> set[int]:
     """The numbers of this process's open file descriptors."""
-    # The listing's own descriptor is in the list, and closed again.
+    # The list has the descriptor of the listing itself, which is closed by now.
     return {fd for fd in map(int, os.listdir("/proc/self/fd")) if is_open(fd)}
 
 
@@ -40,7 +40,7 @@ def mapped_rings() -> int:
 
 
 def is_open(fd: int) -> bool:
-    """Whether there is a file behind this number."""
+    """Whether the number is that of an open file."""
     try:
         os.fstat(fd)
     except OSError:

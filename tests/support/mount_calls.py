@@ -20,8 +20,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def mount(source: str, target: Path, fstype: str, flags: int = 0, options: str = "") -> None:
-    """Mount, or raise the `OSError` of the refusal."""
-    # mount(2) takes the flags as an unsigned long, which a plain Python int would not be passed as.
+    """Mount, or raise the `OSError`."""
+    # mount(2) takes the flags as an unsigned long; ctypes would pass a plain int as an int.
     status = _libc.mount(
         source.encode(),
         os.fsencode(target),
@@ -39,12 +39,12 @@ def unmount(target: Path) -> None:
 
 
 def detach(target: Path) -> None:
-    """Unmount lazily: gone from the tree at once, though files in it may still be open."""
+    """Unmount lazily: it leaves the tree at once, even if files in it are open."""
     _umount2(target, MNT_DETACH)
 
 
 def detach_if_mounted(target: Path) -> None:
-    """Unmount for a clean-up that may come second, after whoever else saw to it."""
+    """Unmount lazily, in a clean-up; do nothing if it is no longer mounted."""
     with contextlib.suppress(OSError):
         detach(target)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real file systems for tests: fresh ones on loop devices, and small ones in memory that fill up.
+"""Real file systems for tests: new ones on loop devices, and small ones in memory that fill up.
 
-All need root. Ask `loop_mount_reason` or `tmpfs_mount_reason` first, and skip if there is one.
+All need root. A test calls `loop_mount_reason` or `tmpfs_mount_reason` first, and is skipped if
+there is a reason.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from pathlib import Path
 from support.mount_calls import MS_NODEV, MS_NOSUID, detach, mount, unmount
 from support.portable import PORTABLE, REASON
 
-# The least that each mkfs takes, about.
+# The smallest size, about, that each mkfs accepts.
 SMALLEST_MIB = {"ext4": 8, "xfs": 300, "btrfs": 114}
 
 _MKFS_OPTIONS = {"ext4": ["-q", "-F"], "xfs": ["-q", "-f"], "btrfs": ["-q", "-f"]}
 
-# Somebody else, a virus scanner or an indexer, may have a file open for a moment.
+# Other programs, such as a virus scanner or an indexer, may have a file open for so long.
 BUSY_SECONDS = 1.0
 
 
 @functools.cache
 def loop_mount_reason(fstype: str) -> str | None:
-    """Why such a file system can't be made and mounted here, or None if it can."""
+    """Why a file system of this type can't be made and mounted here, or None if it can."""
     if PORTABLE:
         return REASON
     if os.geteuid() != 0:
@@ -65,7 +66,7 @@ def tmpfs_mount_reason() -> str | None:
 
 @contextlib.contextmanager
 def loop_mount(tmp_path: Path, fstype: str, size_mib: int, options: str = "") -> Iterator[Path]:
-    """A fresh ext4, xfs or btrfs on a sparse image below `tmp_path`; gives where it is mounted."""
+    """Mount a new ext4, xfs or btrfs on a sparse image below `tmp_path`; give the mount point."""
     work = Path(tempfile.mkdtemp(prefix=f"{fstype}-", dir=tmp_path))
     try:
         image = work / "image"
@@ -87,7 +88,7 @@ def loop_mount(tmp_path: Path, fstype: str, size_mib: int, options: str = "") ->
 
 @contextlib.contextmanager
 def tmpfs_mount(path: Path, size_kib: int) -> Iterator[Path]:
-    """A tmpfs of `size_kib`, which is full soon, on the folder `path`; made if it is not there."""
+    """Mount a tmpfs of `size_kib` on the folder `path`, which is made if it is missing."""
     path.mkdir(exist_ok=True)
     mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, f"size={size_kib}k")
     try:
@@ -112,7 +113,7 @@ def overlay_mount_reason() -> str | None:
 
 @contextlib.contextmanager
 def overlay_mount(path: Path) -> Iterator[tuple[Path, Path]]:
-    """An overlayfs below `path`; gives its lower folder, and where both layers are seen as one."""
+    """Mount an overlayfs below `path`; give its lower folder and its mount point."""
     folders = [path / name for name in ("lower", "upper", "work", "merged")]
     for folder in folders:
         folder.mkdir()
@@ -126,7 +127,7 @@ def overlay_mount(path: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _unmount_patiently(mountpoint: Path) -> None:
-    """Unmount; lazily if files stay open, so that a test that failed leaves no mount behind."""
+    """Unmount; lazily if files stay open, so that a failed test leaves no mount behind."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -138,7 +139,7 @@ def _unmount_patiently(mountpoint: Path) -> None:
 
 
 def _run(tool: str, *arguments: str) -> None:
-    """Run a tool; what it complains of is the reason of the `OSError`."""
+    """Run a tool. If it fails, raise an `OSError` with its error output."""
     command = [_tool(tool) or tool, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

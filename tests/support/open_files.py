@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files the program has open: to see that none is left, whatever threads open meanwhile."""
+"""Lists the open files below a folder, so that tests can check that none is left open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def open_below(folder: Path) -> list[str]:
-    """The names of the open files that lie in the folder, once for each descriptor."""
+    """The names of the open files in the folder, once for each descriptor."""
     found = []
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # closed meanwhile
@@ -22,7 +22,7 @@ def open_below(folder: Path) -> list[str]:
 
 
 async def settle_below(folder: Path, count: int = 0) -> None:
-    """Wait until no more than count files are open there: some are closed in the background."""
+    """Wait until at most `count` files are open there: some are closed in the background."""
     for _ in range(1000):
         if len(open_below(folder)) <= count:
             break

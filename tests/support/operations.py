@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations from submission to result, as tests use them that are about something else."""
+"""Short ways to carry out operations, for tests of something else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def perform(context: AIOContext, operation: AIOOperation) -> Any:
-    """Submit, wait, and give the result or raise the error, whichever call learns of it."""
+    """Submit the operation, wait for it, and return its result or raise its error."""
     assert operation.submit(context) == 1
     while not operation.done:
         context.getevents()
@@ -25,7 +25,7 @@ def perform(context: AIOContext, operation: AIOOperation) -> Any:
 
 
 def wait_done(*operations: AIOOperation) -> None:
-    """Wait until all have completed; they can still be collected then."""
+    """Wait until all have completed, without collecting them."""
     deadline = time.monotonic() + PATIENCE
     while not all(operation.done for operation in operations):
         assert time.monotonic() < deadline, f"not done: {operations}"
@@ -41,7 +41,7 @@ def wait_idle(context: AIOContext) -> None:
 
 
 def signals(eventfd: EventFD, count: int) -> int:
-    """What it says once so many signals have arrived, which may come one by one."""
+    """Wait for `count` signals, which may come one by one; return how many came."""
     seen = 0
     while seen < count:
         seen += eventfd.read()
@@ -52,9 +52,9 @@ def signals(eventfd: EventFD, count: int) -> int:
 def in_flight_elsewhere(
     context: AIOContext, operation: AIOOperation, write_end: int
 ) -> Iterator[None]:
-    """In flight inside the block: a read of an empty pipe, which gets a byte at the block's end.
+    """Have a read of an empty pipe in flight inside the block. At its end the pipe gets a byte.
 
-    Kernel AIO waits for it in io_submit(2), so another thread submits it.
+    Kernel AIO blocks in io_submit(2) until then, so another thread submits the read.
     """
     before = context.in_flight
     submitter = threading.Thread(target=operation.submit, args=(context,))

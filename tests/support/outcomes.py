@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a call gives or raises, with an error's file names, to be compared with its twin's."""
+"""The result or error of a call, with its file names, to be compared with another call's."""
 
 from __future__ import annotations
 

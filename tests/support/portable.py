@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LINUX_AIO_TESTS=portable: the tests that hold on a machine of which nothing is known.
+"""LINUX_AIO_TESTS=portable: only the tests that pass on any machine.
 
-Such are a distribution's build machines. They run the files that tests/portable.txt names, and in
-those nothing that needs root or mounts anything: all is done in memory and in temporary folders.
+It is for the build machines of distributions. They run the files that tests/portable.txt names, and
+of those only tests that need no root and mount nothing: they use memory and temporary folders.
 Where the kernel or a sandbox refuses kernel AIO, all tests are skipped.
 """
 
@@ -20,7 +20,7 @@ _LIST = TESTS / "portable.txt"
 
 
 def portable_files() -> list[str]:
-    """The paths, from tests/ on, of the files that a portable run has."""
+    """The files of a portable run, as paths relative to tests/."""
     lines = _LIST.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -28,7 +28,7 @@ def portable_files() -> list[str]:
 @functools.cache
 def aio_refused() -> str | None:
     """Why there is no kernel AIO here, or None if there is."""
-    from linux_aio import AIOContext  # not where only a file system is served
+    from linux_aio import AIOContext  # not at the top: the file system's server doesn't need it
 
     try:
         AIOContext(1, engine="aio").close()

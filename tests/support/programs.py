@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python programs that run in processes of their own, to crash and to end there."""
+"""Runs Python programs in separate processes, where they can crash and end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def start_program(
 
 
 def line_of(program: subprocess.Popen[str]) -> str:
-    """The next line it prints. Fails if it hangs, or has ended."""
+    """Return the next line that the program prints. Fail if it hangs or has ended."""
     assert program.stdout is not None
     watchdog = threading.Timer(PATIENCE, program.kill)
     watchdog.start()
@@ -51,7 +51,7 @@ def line_of(program: subprocess.Popen[str]) -> str:
 
 
 def end_of(program: subprocess.Popen[str]) -> str:
-    """What it printed. Fails if it crashed, hangs, or complained."""
+    """Return what the program printed. Fail if it crashed, hangs, or wrote to stderr."""
     try:
         output, complaints = program.communicate(timeout=PATIENCE)
     finally:
@@ -63,5 +63,5 @@ def end_of(program: subprocess.Popen[str]) -> str:
 
 
 def run_program(source: str, *arguments: object) -> str:
-    """What the program prints, which ends without a crash, a hang or a complaint."""
+    """Run the program and return what it prints. Fail as end_of() does."""
     return end_of(start_program(source, *arguments))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that Python and the extension gave back, under watch for the kernel's late writes.
+"""Watches memory that Python and the extension have freed for late writes by the kernel.
 
-What is freed inside `watching` is filled with a pattern and stays allocated: damage to the pattern
-is a write to memory that was given back. That this is seen, test_quarantine.py shows.
+Memory that is freed inside `watching` stays allocated, and is filled with a pattern. If the pattern
+is damaged, something has written to freed memory. test_quarantine.py checks that this is noticed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ except ImportError:
 else:
     AVAILABLE = True
 
-# Smaller blocks are too many, and not what the tests read into.
+# Smaller blocks are not watched: there are too many, and tests don't read into them.
 SMALLEST = 256
 
 
@@ -31,28 +31,28 @@ def reason_unavailable() -> str | None:
 
 
 class Quarantine:
-    """What became of memory since the quarantine was started."""
+    """Counts the memory blocks that were freed since the quarantine was started."""
 
     def given_back(self, nbytes: int) -> int:
-        """How many blocks were given back that were to hold so many bytes.
+        """How many freed blocks have the size of a buffer of `nbytes`.
 
-        They are up to two pages larger, for alignment and Python's own needs.
+        The blocks are up to two pages larger, for alignment and Python's own data.
         """
         return _quarantine.given_back(nbytes, nbytes + 2 * mmap.PAGESIZE)
 
     def damaged(self) -> int:
-        """How many blocks were written to after they had been given back."""
+        """How many blocks were written to after they had been freed."""
         return _quarantine.damaged()
 
 
 def start(smallest: int) -> None:
-    """Watch all larger blocks from now on."""
+    """From now on, watch all blocks of at least `smallest` bytes."""
     _quarantine.start(_core.__file__, smallest)
 
 
 @contextlib.contextmanager
 def watching() -> Iterator[Quarantine]:
-    """Watch the memory that is allocated and given back inside the block."""
+    """Watch the memory that is allocated and freed inside the block."""
     start(SMALLEST)
     try:
         yield Quarantine()
@@ -61,7 +61,7 @@ def watching() -> Iterator[Quarantine]:
 
 
 def watch_until_exit(report: int, permission: int) -> None:
-    """Watch from now on, and tell what came of it when the interpreter has ended.
+    """Watch from now on, and report when the interpreter has ended.
 
     At the very end of the process this writes "waiting" to `report`, waits until there is a byte to
     read from `permission`, and writes how many blocks were damaged.
@@ -74,7 +74,7 @@ def watch_until_exit(report: int, permission: int) -> None:
 
 @contextlib.contextmanager
 def careless_read(fd: int, address: int, nbytes: int) -> Iterator[None]:
-    """In flight inside the block, a kernel AIO read for which nobody keeps the memory alive."""
+    """Have a kernel AIO read in flight inside the block, whose memory nothing keeps alive."""
     read = _quarantine.begin_read(fd, address, nbytes)
     try:
         yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queues of contexts that this process has: kernel AIO's rings, and those of our threads."""
+"""The queues of this process's contexts: kernel AIO's rings, and sockets to our threads."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from support.measure import soon
 
 
 def rings() -> list[str]:
-    """A digest of each ring, of its header and all events: the kernel and its user write to it.
+    """A digest of each ring, with header and events, which the kernel and the context write to.
 
-    Those of contexts that nobody can reach are destroyed first: later they would go in the middle
-    of the test. Those of closed contexts, which a thread of ours still destroys, are waited for.
+    Rings of unreachable contexts are destroyed first, or they would disappear during the test. The
+    call waits for the thread of ours that destroys the rings of closed contexts.
     """
     gc.collect()
     deadline = time.monotonic() + 10
@@ -32,20 +32,20 @@ def rings() -> list[str]:
 
 
 def queues() -> int:
-    """How many queues there are: kernel AIO's rings, or else the sockets to threads of ours.
+    """How many queues there are: kernel AIO's rings or, if more, the sockets to our threads.
 
-    Contexts share the threads: 0 means that no context is left that was used.
+    Contexts share the threads. 0 means that no context that was used is left.
     """
     return max(len(_mappings()), _sockets())
 
 
 def no_queues() -> bool:
-    """Whether all queues are gone soon: a thread of ours destroys what was closed."""
+    """Whether all queues disappear soon: a thread of ours destroys those of closed contexts."""
     return soon(lambda: queues() == 0)
 
 
 def _are_being_destroyed() -> bool:
-    """Whether a thread destroys queues, or may begin to: a new one has no name of its own yet."""
+    """Whether a thread destroys queues, or may begin to: a new thread has no name yet."""
     own_name = Path("/proc/self/task", str(os.getpid()), "comm").read_text()
     known = {str(thread.native_id) for thread in threading.enumerate()}
     for task in Path("/proc/self/task").iterdir():
@@ -65,9 +65,9 @@ def _age(task: Path) -> float:
 
 
 def _sockets() -> int:
-    """The sending ends of those through which threads of ours get their files.
+    """How many sockets there are by which our threads get files; only sending ends count.
 
-    They are of a type that nothing else here has; the receiving ends ask for credentials.
+    No other socket here has their type. The receiving ends have SO_PASSCRED set.
     """
     count = 0
     for link in Path("/proc/self/fd").iterdir():
@@ -80,7 +80,7 @@ def _sockets() -> int:
 
 
 def _mappings() -> list[tuple[int, int]]:
-    # Line by line: all of it is as large as what some tests look for in quarantine.
+    # Line by line, since the whole is as large as blocks that some tests look for in quarantine.
     with Path("/proc/self/maps").open(encoding="utf-8") as lines:
         ranges = [line.split()[0].split("-") for line in lines if "[aio]" in line]
     return [(int(start, 16), int(end, 16)) for start, end in ranges]

@@ -29,8 +29,8 @@ Call = Literal[
     "cachestat",
 ]
 
-# By the architecture of the caller, which may be another one than the kernel's: its number for
-# seccomp(2), and those of its calls.
+# For each architecture of the process, which may differ from the kernel's: its number in
+# seccomp(2), and the numbers of its calls.
 _ARCHITECTURES: dict[str, tuple[int, dict[Call, int]]] = {
     "x86_64": (
         0xC000003E,

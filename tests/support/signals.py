@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A signal in the middle of a call that waits."""
+"""Sends a signal during a blocking call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-# Long enough to be inside the call then; if not, what is tested is still true.
+# Long enough for the thread to be inside the call; if it isn't, the test passes, too.
 DELAY = 0.02
 
 # Not SIGALRM: the tests' own time-outs may use it.
@@ -22,7 +22,7 @@ class AlarmError(Exception):
 
 @contextlib.contextmanager
 def alarm(action: Callable[[], object]) -> Iterator[None]:
-    """Inside the block, once: after `DELAY` a signal to this thread, whose handler does this."""
+    """After `DELAY` seconds of the block, have a signal handler of this thread call `action`."""
 
     def handler(_number: int, _frame: FrameType | None) -> None:
         action()
@@ -40,7 +40,7 @@ def alarm(action: Callable[[], object]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def raising_alarm() -> Iterator[None]:
-    """Inside the block, once: after `DELAY` an `AlarmError` out of the signal's handler."""
+    """After `DELAY` seconds of the block, raise an `AlarmError` from a signal handler."""
 
     def fail() -> None:
         raise AlarmError

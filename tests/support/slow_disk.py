@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk that is held back: so many reads a second for this process, by the kernel's blkio."""
+"""Slows a disk down: limits the reads per second of this process, by the kernel's blkio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _device_of(path: Path) -> str:
 
 @functools.cache
 def throttling_reason(folder: Path) -> str | None:
-    """Why the disk of the folder can't be held back here, or None if it can."""
+    """Why the disk of the folder can't be slowed down here, or None if it can."""
     if PORTABLE:
         return REASON
     if os.geteuid() != 0:
@@ -36,7 +36,7 @@ def throttling_reason(folder: Path) -> str | None:
 
 @contextlib.contextmanager
 def throttled(folder: Path, reads_per_second: int) -> Iterator[None]:
-    """For this process, with all its threads, the disk of the folder does no more than that."""
+    """Limit this process, with all its threads, to so many reads from the folder's disk."""
     if (_ROOT / "blkio").is_dir():
         hierarchy, setting = _ROOT / "blkio", "blkio.throttle.read_iops_device"
         rule = f"{_device_of(folder)} {reads_per_second}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The quarantine that other tests rely on: that it sees a write to memory that was given back."""
+"""The quarantine that other tests use notices a write to freed memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NBYTES = 50_021
 
 
 def address_of(buffer: bytearray) -> int:
-    # what exports the buffer is gone at once, so that it can be given back
+    # the exporting object is dropped at once, so that the buffer can be freed
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 

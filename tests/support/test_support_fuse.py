@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file systems that other tests stand on: they do as they are told, and clean up."""
+"""The file systems that other tests use do what a test commands, and clean up."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ needs_fuse = pytest.mark.usefixtures("fuse")
 PAGE = 4096
 
 
-# Kernel AIO by bare system calls: what is tested here must not depend on what it is to test.
+# Kernel AIO by bare system calls: the file system must not be tested by linux_aio, which it tests.
 
 SYSCALLS = {  # io_setup, io_destroy, io_getevents, io_submit
     "x86_64": (206, 207, 208, 209),
@@ -192,7 +192,7 @@ def wait_until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended; one that its parent has yet to wait for has."""
+    """Whether a process has ended. A zombie has."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -601,8 +601,8 @@ with mounted(Path(sys.argv[1])) as fs:
 """
 
 
-# With requests in flight it waits for them while it ends, and nobody is told yet that it ends.
-# While it is blocked it can't even begin to end.
+# A process with requests in flight waits for them while it ends, and nothing reports yet that it
+# ends. A process that is blocked can't even begin to end.
 @needs_fuse
 @needs_aio
 @pytest.mark.parametrize("state", ["in flight", "blocked"])
@@ -630,7 +630,7 @@ def backing_files() -> list[str]:
     """The images of all loop devices."""
     found = []
     for path in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with contextlib.suppress(FileNotFoundError):  # somebody else's, let go of meanwhile
+        with contextlib.suppress(FileNotFoundError):  # another program's, detached meanwhile
             found.append(path.read_text())
     return found
 

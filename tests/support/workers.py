@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads for whose end a test waits, but not for ever."""
+"""Threads whose end a test waits for, with a time limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def start(
 ) -> Future[Result]:
     """Run the function in a thread of its own.
 
-    A daemon: one that hangs fails its test, but does not keep the run from ending.
+    It is a daemon thread: if it hangs, its test fails, but the test run can still end.
     """
     future: Future[Result] = Future()
 
@@ -38,14 +38,14 @@ def start(
 
 
 def finish(*futures: Future[Any]) -> list[Any]:
-    """What the functions returned; fails if one raised, or still runs."""
+    """Return what the functions returned. Fail if one raised, or still runs after a while."""
     _, hanging = wait(futures, timeout=PATIENCE)
     assert not hanging, f"{len(hanging)} of {len(futures)} threads hang:\n{_all_stacks()}"
     return [future.result() for future in futures]
 
 
 def stays_blocked(future: Future[Any], seconds: float = 0.05) -> bool:
-    """Whether it has not come to its end for a while."""
+    """Whether the function has not ended after so many seconds."""
     return not wait([future], timeout=seconds).done
 
 
