@@ -681,15 +681,9 @@ void AutoEngine::take_refusals() noexcept {
             refused = all.first(count - others.size());
         }
         for (auto& completion : refused) {
-            if (goes_another_way(completion)) {
-                continue;
-            }
-            auto& request = *completion.request;
-            if (request.eventfd >= 0) {
+            if (!goes_another_way(completion)) {
                 // a thread may have been woken by the refusal and found no completion
-                pool_.completions().push_and_signal(request, completion.result);
-            } else {
-                pool_.completions().push(request, completion.result);
+                pool_.completions().push_and_signal(*completion.request, completion.result);
             }
         }
     } while (count != 0);

@@ -17,7 +17,9 @@ void CompletionQueue::push(Request& request, std::int64_t result) noexcept {
 void CompletionQueue::push_and_signal(Request& request, std::int64_t result) noexcept {
     const std::lock_guard lock(mutex_);
     add(request, result);
-    signal_any_eventfd(request.eventfd, 1, request.eventfd_may_block);
+    if (request.eventfd >= 0) {
+        signal_any_eventfd(request.eventfd, 1, request.eventfd_may_block);
+    }
 }
 
 // With the lock held.

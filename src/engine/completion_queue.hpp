@@ -29,7 +29,8 @@ public:
     // it.
     void push(Request& request, std::int64_t result) noexcept;
 
-    // As push(), but signals the request's eventfd before any thread can reap the completion.
+    // As push(), but signals the request's eventfd, if it has one, before any thread can reap the
+    // completion.
     void push_and_signal(Request& request, std::int64_t result) noexcept;
 
     std::size_t reap(std::span<Completion> completions) noexcept;

@@ -82,13 +82,18 @@ Request* DeviceQueues::take_next(Device& device) noexcept {
     const unsigned after_last = filled >> (file + 1U);
     file = static_cast<std::uint8_t>(after_last != 0 ? file + 1 + std::countr_zero(after_last)
                                                      : std::countr_zero(filled));
-    const unsigned turn = device.client * files + file;
-    auto& waiting = device.waiting[turn];
-    auto* next = waiting.pop_front();
+    auto& next = *device.waiting[device.client * files + file].front();
+    take_out(device, next);
+    return &next;
+}
+
+void DeviceQueues::take_out(Device& device, Request& request) noexcept {
+    auto& waiting = device.waiting[request.turn];
+    waiting.remove(request);
     if (waiting.empty()) {
-        device.filled &= ~(1U << turn);
+        device.filled &= ~(1U << request.turn);
     }
-    return next;
+    request.device_queues = nullptr;
 }
 
 // Requests of a device wait only while others of that device are at work.
@@ -99,19 +104,12 @@ Request* DeviceQueues::leave(int place) noexcept {
         --device.at_work;
         return nullptr;
     }
-    next->device_queues = nullptr;
     next->device_place = place;
     return next;
 }
 
 void DeviceQueues::remove(Request& request) noexcept {
-    auto& device = devices_[static_cast<std::size_t>(request.device_place)];
-    auto& waiting = device.waiting[request.turn];
-    waiting.remove(request);
-    if (waiting.empty()) {
-        device.filled &= ~(1U << request.turn);
-    }
-    request.device_queues = nullptr;
+    take_out(devices_[static_cast<std::size_t>(request.device_place)], request);
     request.device_place = none;
 }
 

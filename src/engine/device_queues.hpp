@@ -54,6 +54,7 @@ private:
     Device& find(std::uint64_t device) noexcept;
     std::uint8_t turn_of(const Request& request) noexcept;
     static Request* take_next(Device& device) noexcept;
+    static void take_out(Device& device, Request& request) noexcept;
 
     const unsigned most_;
     // If more devices than these are in use at a time, some share a limit.

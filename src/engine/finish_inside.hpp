@@ -10,10 +10,10 @@ namespace engine {
 // completion; and no thread can reap the completion, and then close the eventfd, before the signal.
 inline void finish_inside(CompletionQueue& completions, Request& request,
                           std::int64_t result) noexcept {
-    if (request.eventfd >= 0 && !request.signals_only_later) {
-        completions.push_and_signal(request, result);
-    } else {
+    if (request.signals_only_later) {
         completions.push(request, result);
+    } else {
+        completions.push_and_signal(request, result);
     }
 }
 

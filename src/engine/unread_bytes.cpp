@@ -83,6 +83,20 @@ void tell(Kept& kept) noexcept {
     }
 }
 
+// Calls `add` with the lock held, then tells those who listen. Without memory the bytes are lost.
+template <class Add>
+void add_to_kept(Add add) noexcept {
+    if (auto* kept = kept_bytes.get()) {
+        try {
+            const std::lock_guard lock(kept->mutex);
+            add(*kept);
+            tell(*kept);
+        } catch (const std::bad_alloc&) {
+            return;
+        }
+    }
+}
+
 }  // namespace
 
 std::optional<StreamKey> stream_key_of(int fd) noexcept {
@@ -110,28 +124,14 @@ std::optional<StreamKey> stream_key_of(int fd) noexcept {
 }
 
 void keep_unread(const StreamKey& key, std::span<const std::byte> bytes) noexcept {
-    if (auto* kept = kept_bytes.get()) {
-        try {
-            const std::lock_guard lock(kept->mutex);
-            append(*kept, key, bytes);
-            tell(*kept);
-        } catch (const std::bad_alloc&) {
-            return;
-        }
-    }
+    add_to_kept([&](Kept& kept) { append(kept, key, bytes); });
 }
 
 void keep_unread(const StreamKey& key, const OperationData& read, std::int64_t result) noexcept {
-    if (auto* kept = kept_bytes.get()) {
-        try {
-            const std::lock_guard lock(kept->mutex);
-            for_each_part(read, static_cast<std::size_t>(result),
-                          [&](std::span<std::byte> part) { append(*kept, key, part); });
-            tell(*kept);
-        } catch (const std::bad_alloc&) {
-            return;
-        }
-    }
+    add_to_kept([&](Kept& kept) {
+        for_each_part(read, static_cast<std::size_t>(result),
+                      [&](std::span<std::byte> part) { append(kept, key, part); });
+    });
 }
 
 // Writes to the read's memory without the lock: a page of the memory may first have to be read from

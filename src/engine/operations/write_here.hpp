@@ -13,8 +13,8 @@ public:
     WriteHereCall(const char* data, std::size_t size) noexcept : data_(data), size_(size) {}
 
     Needs needs() const noexcept override { return Needs::files; }
-    std::int64_t run(const CallFiles& files) noexcept
-        override;  // the bytes written, perhaps fewer than asked for
+    // Returns the bytes written, perhaps fewer than asked for.
+    std::int64_t run(const CallFiles& files) noexcept override;
 
 private:
     const char* const data_;
