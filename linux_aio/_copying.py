@@ -30,10 +30,6 @@ RANGE_BYTES = 1 << 25
 # Writes in flight. Each has a thread, because writes that extend the file or allocate blocks block.
 WRITERS = 4
 
-# Extended attributes that describe the contents; and the access control list.
-_OF_CONTENTS = frozenset({"security.capability", "security.ima", "security.evm"})
-_ACCESS_LIST = "system.posix_acl_access"
-
 # The largest alignment that direct writes need.
 _BLOCK = 4096
 
@@ -128,26 +124,9 @@ class NewFile:
             os.fchown(self.fd, old.st_uid, old.st_gid)
 
     def take_mode(self) -> None:
-        """Give it the owner and mode of the file that it replaces, or the mode of a new file."""
-        try:
-            mode = stat.S_IMODE(os.stat(self._target).st_mode)
-        except FileNotFoundError:
+        """Give it the owner, attributes and mode of the old file, or the mode of a new file."""
+        if not _core._take_old_status(self._target, self.fd):
             os.fchmod(self.fd, 0o666 & ~_umask())
-            return
-        self.take_owner()
-        self._take_attributes()
-        os.fchmod(self.fd, mode)
-
-    def _take_attributes(self) -> None:
-        """Give it the old file's extended attributes and access control lists, if allowed."""
-        with contextlib.suppress(OSError):
-            names = os.listxattr(self._target)
-            for name in names:
-                if name not in _OF_CONTENTS:
-                    with contextlib.suppress(OSError):
-                        os.setxattr(self.fd, name, os.getxattr(self._target, name))
-            if _ACCESS_LIST not in names:
-                os.removexattr(self.fd, _ACCESS_LIST)  # inherited from the folder
 
     def take_name(self, durable: bool) -> None:
         """Give the file the target's name, or raise FileExistsError if another file has it."""

@@ -99,6 +99,13 @@ def _replace_file_now(
     disk at the end; makes_parents: the directories above that are missing are made.
     """
 
+def _take_old_status(path: Any, fd: int, /) -> bool:
+    """Give an open file the owner, extended attributes and mode of the file at `path`.
+
+    The owner and the attributes are given as far as the system allows that. False if there is no
+    such file. Blocks, without the GIL.
+    """
+
 def build_info() -> dict[str, str]:
     """Return what was chosen when the extension was built, as a dict of str.
 

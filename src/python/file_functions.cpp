@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/file_functions.hpp"
 
+#include <fcntl.h>
+
 #include <cerrno>
+#include <climits>
 #include <cstdint>
 
 #include "engine/operations/file_part.hpp"
+#include "engine/operations/new_file.hpp"
 #include "engine/operations/replace_file.hpp"
 #include "python/arguments.hpp"
 #include "python/gil.hpp"
@@ -88,6 +92,36 @@ PyObject* replace_file_now(PyObject* /*module*/, PyObject* const* arguments, Py_
                                   .durable = durable != 0,
                                   .makes_parents = makes_parents != 0});
     return run(call, arguments[0]) ? PyLong_FromSsize_t(data->len) : nullptr;
+}
+
+PyObject* take_old_status(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t count) {
+    if (!has_arguments(count, 2)) {
+        return nullptr;
+    }
+    const auto path = encoded(arguments[0]);
+    if (!path) {
+        return nullptr;
+    }
+    const auto fd = to_integer(arguments[1], "fd", 0, INT_MAX);
+    if (!fd) {
+        return nullptr;
+    }
+    bool exists = false;
+    int error = 0;
+    {
+        const GilRelease release;
+        const auto old = engine::find_link_target(AT_FDCWD, PyBytes_AS_STRING(path.get()));
+        error = old.error;
+        exists = old.exists;
+        if (error == 0 && exists) {
+            error = -engine::keep_what_the_old_has(old, static_cast<int>(*fd));
+        }
+    }
+    if (error != 0) {
+        errno = error;
+        return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, arguments[0]);
+    }
+    return PyBool_FromLong(exists ? 1 : 0);
 }
 
 PyObject* new_bytes(PyObject* /*module*/, PyObject* lengths) {

@@ -86,6 +86,7 @@ PyMethodDef methods[] = {
     {"_new_bytes", new_bytes, METH_O, nullptr},
     {"_read_part_now", as_method(read_part_now), METH_FASTCALL, nullptr},
     {"_replace_file_now", as_method(replace_file_now), METH_FASTCALL, nullptr},
+    {"_take_old_status", as_method(take_old_status), METH_FASTCALL, nullptr},
     {"engines", engines, METH_NOARGS, engines_doc},
     {"_in_trio", in_trio, METH_NOARGS, nullptr},
     {},

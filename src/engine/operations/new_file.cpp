@@ -69,6 +69,8 @@ bool copy_owner(const struct statx& old, int target) noexcept {
     return false;
 }
 
+}  // namespace
+
 int keep_what_the_old_has(const LinkTarget& old, int target) noexcept {
     const bool has_owner = copy_owner(old.status, target);
     copy_attributes(old, target);
@@ -78,8 +80,6 @@ int keep_what_the_old_has(const LinkTarget& old, int target) noexcept {
     }
     return fchmod(target, mode) == 0 ? 0 : -errno;
 }
-
-}  // namespace
 
 // Makes the file without a name, if the file system supports that: then nothing is left behind if
 // the process is killed meanwhile.

@@ -12,6 +12,10 @@
 
 namespace engine {
 
+// Gives the open file `target` the owner, extended attributes and mode of an old file, as far as
+// that is allowed. Must be called in a thread that may wait. Returns 0 or a negative errno.
+int keep_what_the_old_has(const LinkTarget& old, int target) noexcept;
+
 // To be used in a thread that may wait. Each function returns 0 or a negative errno.
 class NewFile {
 public:
