@@ -108,10 +108,13 @@ def run(
             break
         results.rounds += 1
         for case in cases:
-            if case.storage is Storage.CACHED:
-                if case.access is Access.WHOLE:
-                    files.free_memory()
-                files.warm(paths[key_of(case)])
+            path = paths[key_of(case)]
+            is_cached = case.storage is Storage.CACHED
+            needs_memory = is_cached and case.access is Access.WHOLE
+            if needs_memory:
+                files.free_memory()
+            if is_cached:
+                files.warm(path)
             # reverse the order in every other round, so that neighbours change
             turns = case.contenders if number % 2 == 0 else case.contenders[::-1]
             for contender in turns:
@@ -119,9 +122,9 @@ def run(
                 earlier = results.samples.get((case.name, contender), [])
                 if any(sample.error for sample in earlier):
                     continue  # it can't
-                if case.storage is Storage.CACHED and case.access is Access.WHOLE:
-                    files.touch_memory(2 * os.path.getsize(paths[key_of(case)]))
-                job = Job(case, contender, number, paths[key_of(case)], seconds * case.longer)
+                if needs_memory:
+                    files.touch_memory(2 * os.path.getsize(path))
+                job = Job(case, contender, number, path, seconds * case.longer)
                 results.add(case.name, contender, take_turn(job))
     progress.end()
     return results

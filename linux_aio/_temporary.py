@@ -52,15 +52,27 @@ async def _undo(context: Any, made: _Made, remove: str, remove_now: Callable[[An
             remove_now(path)
 
     async def carry_out() -> None:
-        try:
-            await getattr(loop_context() if context.closed else context, remove)(path)
-        except OSError as error:
-            if error.errno == errno.ECANCELED:  # by the context, which goes with the loop
-                carry_out_now()
-        except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
-            carry_out_now()
+        await _remove_in_any_case(lambda: getattr(_usable(context), remove)(path), carry_out_now)
 
     await complete(carry_out, carry_out_now)
+
+
+def _usable(context: Any) -> Any:
+    """Return the context, or the loop's context if the program has closed it."""
+    return loop_context() if context.closed else context
+
+
+async def _remove_in_any_case(
+    remove: Callable[[], Awaitable[None]], remove_now: Callable[[], object]
+) -> None:
+    """Await remove(), drop its error. If the loop ends first, call remove_now(), which blocks."""
+    try:
+        await remove()
+    except OSError as error:
+        if error.errno == errno.ECANCELED:  # by the context, which goes with the loop
+            remove_now()
+    except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
+        remove_now()
 
 
 async def _carry_out(
@@ -185,18 +197,11 @@ class _Removal:
             await complete(self._remove, self._unlink)
 
     async def _remove(self) -> None:
-        context: Any = loop_context() if self._context.closed else self._context
         with contextlib.suppress(FileNotFoundError):
-            await context._unlink(self._path)
+            await _usable(self._context)._unlink(self._path)
 
     async def _remove_quietly(self) -> None:
-        try:
-            await self._remove()
-        except OSError as error:
-            if error.errno == errno.ECANCELED:  # by the context, which goes with the loop
-                self._unlink()
-        except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
-            self._unlink()
+        await _remove_in_any_case(self._remove, self._unlink)
 
     def _unlink(self, unlink: Callable[[Any], None] = os.unlink) -> None:
         with contextlib.suppress(OSError):
@@ -477,17 +482,10 @@ class _TemporaryDirectory:
     async def cleanup(self) -> None:
         """Remove the directory and what is in it."""
         self._pid = 0
-        context = loop_context() if self._context.closed else self._context
-        await _remove_stubborn(context, self.name, self._ignore_errors)
+        await _remove_stubborn(_usable(self._context), self.name, self._ignore_errors)
 
     async def _cleanup_quietly(self) -> None:
-        try:
-            await self.cleanup()
-        except OSError as error:
-            if error.errno == errno.ECANCELED:  # by the context, which goes with the loop
-                shutil.rmtree(self.name, ignore_errors=True)
-        except (ValueError, RuntimeError):  # the loop is at its end, and takes nothing more
-            shutil.rmtree(self.name, ignore_errors=True)
+        await _remove_in_any_case(self.cleanup, lambda: shutil.rmtree(self.name, True))
 
     def __del__(
         self,

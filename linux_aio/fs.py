@@ -185,12 +185,15 @@ async def _mode(path: Any, context: AIOContext | None, *, follow_symlinks: bool 
     """Return st_mode, or 0 if there is no such file."""
     try:
         return (await stat(path, follow_symlinks=follow_symlinks, context=context)).st_mode
-    except OSError:
-        return 0
-    except ValueError:  # of a path that no file can have
-        if context is not None and context.closed:
+    except (OSError, ValueError) as error:
+        if not _is_about_path(error, context):
             raise
         return 0
+
+
+def _is_about_path(error: OSError | ValueError, context: AIOContext | None) -> bool:
+    """Return whether the error is the path's: ValueError is a closed context's, too."""
+    return isinstance(error, OSError) or context is None or not context.closed
 
 
 async def exists(path: FileOrPath, *, context: AIOContext | None = None) -> bool:
@@ -247,10 +250,8 @@ async def ismount(path: Path, *, context: AIOContext | None = None) -> bool:
         above: Any = b".." if isinstance(spelled, bytes) else ".."
         parent = os.path.join(spelled, above)
         other = await lstat(parent, context=context)
-    except OSError:
-        return False
-    except ValueError:  # of a path that no file can have
-        if context is not None and context.closed:
+    except (OSError, ValueError) as error:
+        if not _is_about_path(error, context):
             raise
         return False
     return own.st_dev != other.st_dev or own.st_ino == other.st_ino

@@ -126,11 +126,12 @@ def iter_file(
     arrived: queue.SimpleQueue[list[tuple[str, Any]] | BaseException | None] = queue.SimpleQueue()
     room = threading.Semaphore(2)  # groups: one being read, one at the program
     given_up = threading.Event()
-    takers = [threading.current_thread()]  # the thread that took the last tensor
+    main_thread = threading.main_thread()
+    taker = threading.current_thread()  # the thread that took the last tensor
 
     def check(done: int = 0, total: int = 0) -> None:
         # The interpreter's end waits for this thread, which must then not wait for the main one.
-        if given_up.is_set() or not (takers[0].is_alive() or takers[0] is not main_thread):
+        if given_up.is_set() or (taker is main_thread and not taker.is_alive()):
             raise InterruptedError
 
     def read() -> None:
@@ -152,7 +153,6 @@ def iter_file(
         except BaseException as error:
             arrived.put(error)
 
-    main_thread = threading.main_thread()
     thread = threading.Thread(target=read, name="linux_aio safetensors")
     thread.start()
     try:
@@ -161,7 +161,7 @@ def iter_file(
                 raise item
             while item:
                 yield item.pop(0)
-                takers[0] = threading.current_thread()
+                taker = threading.current_thread()
             room.release()
     finally:
         given_up.set()
