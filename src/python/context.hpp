@@ -14,6 +14,7 @@
 #include "engine/fork_guard.hpp"
 #include "python/loop_binding_state.hpp"
 #include "python/operation_list.hpp"
+#include "python/recent_flights.hpp"
 #include "python/refs.hpp"
 
 namespace python {
@@ -45,6 +46,8 @@ struct Context {
     LifeCount unsignalled;
     // How many operations in flight signal an EventFD of the program.
     LifeCount eventfds_in_flight;
+    // Which of them were submitted lately.
+    RecentFlights recent_flights;
     // Completed operations, in order of completion, that getevents() has not returned and whose
     // result was not asked for.
     OperationList collectable;

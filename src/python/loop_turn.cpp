@@ -84,6 +84,10 @@ void submit_queued(ContextObject* context) noexcept {
 // only at every `sample`-th question.
 class WakeBudget {
 public:
+    using Clock = TurnBudget::Clock;
+
+    Clock::time_point start() const noexcept { return start_; }
+
     bool is_over() noexcept {
         if (++questions_ % sample == 0 && !is_over_) {
             is_over_ = Clock::now() - start_ >= TurnBudget::limit;
@@ -92,7 +96,6 @@ public:
     }
 
 private:
-    using Clock = TurnBudget::Clock;
     static constexpr unsigned sample = 4;
 
     Clock::time_point start_ = Clock::now();
@@ -102,12 +105,13 @@ private:
 
 // Whether the queue holds enough operations to submit. The batch size is to keep both the disk and
 // the tasks busy: larger batches are cheaper, but an otherwise idle disk waits while a batch is
-// gathered.
+// gathered. So a batch is as large as the number of operations that the disk works on. What hangs
+// does not count: the batch would wait for tasks that do not come.
 bool batch_is_full(const ContextObject* context) noexcept {
     constexpr std::size_t fewest = 4;
     constexpr std::size_t most = 32;
     const auto count = std::min(context->binding.queued.size(), context->room());
-    return count >= std::clamp(context->in_flight.size(), fewest, most);
+    return count >= std::clamp(context->recent_flights.count(), fewest, most);
 }
 
 void submit_for_turn(ContextObject* context) noexcept {
@@ -183,6 +187,7 @@ bool wake_and_submit(ContextObject* context, ContextLock& lock) {
         return true;
     }
     WakeBudget wake_budget;
+    context->recent_flights.advance(wake_budget.start());
     do {
         if (!wake_all_now(context, lock, wake_budget)) {
             return false;

@@ -80,8 +80,9 @@ struct Operation {
     // An awaited read whose task was cancelled: the bytes that it reads from a stream go to the
     // next read.
     bool keeps_bytes = false;
-    LifeOwned<bool> is_borrowed;          // counted in LoopBinding::borrowed
-    LifeOwned<AwaitableObject*> awaiter;  // suspended; owns a reference to the operation
+    LifeOwned<bool> is_borrowed;             // counted in LoopBinding::borrowed
+    LifeOwned<std::uint32_t> flight_period;  // see RecentFlights
+    LifeOwned<AwaitableObject*> awaiter;     // suspended; owns a reference to the operation
 };
 
 struct OperationObject : PyObject, Operation {};

@@ -49,6 +49,7 @@ void OperationLife::begin_flight(ContextObject* context, OperationObject* operat
     context->in_flight.push_back(operation);
     Py_INCREF(operation);
     count_flight(context, operation, 1);
+    operation->flight_period.value_ = context->recent_flights.begin();
 }
 
 void OperationLife::leave_flight(ContextObject* context, OperationObject* operation) noexcept {
@@ -56,6 +57,7 @@ void OperationLife::leave_flight(ContextObject* context, OperationObject* operat
     operation->listing.value_ = Listing::none;
     context->in_flight.remove(operation);
     count_flight(context, operation, -1);
+    context->recent_flights.end(operation->flight_period);
 }
 
 void OperationLife::count_flight(ContextObject* context, const OperationObject* operation,
