@@ -33,7 +33,7 @@ constexpr std::size_t most_gap = 4096;
 // that costs less than separate requests for the ends.
 constexpr std::size_t least_straight = 65536;
 
-// How many segments one request can have bytes for.
+// How many segments one request can read at most.
 constexpr std::size_t most_targets = 64;
 
 // Cached data is copied in parts, each as large as so many requests, but at most most_cached_part.

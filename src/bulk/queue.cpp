@@ -16,7 +16,8 @@ bool has_uring() noexcept {
     return is_allowed;
 }
 
-// The errors of an engine that the system refuses, as opposed to a lack of memory or descriptors.
+// Whether open_queue() tries the next engine after this error. EAGAIN and ENOMEM count, because the
+// kernel reports limits of kernel AIO and io_uring by them. A lack of descriptors does not count.
 bool is_refusal(int error) noexcept {
     return error == ENOTSUP || error == ENOSYS || error == EPERM || error == EACCES ||
            error == EAGAIN || error == ENOMEM || error == EINVAL;

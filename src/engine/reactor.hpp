@@ -56,7 +56,7 @@ public:
     // it, at once or later. With the lock held.
     virtual void cancel(Request& request) noexcept = 0;
 
-    // Begins the requests that were started. Then sleeps until a request makes progress, a thread
+    // Begins the requests that start() took. Then sleeps until a request makes progress, a thread
     // writes to the eventfd that wakes the reactor, or the time is over. Without the lock.
     virtual void wait(std::chrono::nanoseconds timeout) noexcept = 0;
 

@@ -48,7 +48,7 @@ void WorkerPool::enqueue(Request& request) noexcept {
     queue_.push_back(request);
 }
 
-// For a request that is over, and whose file a worker has to close. While the request waits, its
+// Queues a request that is over, and whose file a worker has to close. While the request waits, its
 // stage remains `over`.
 void WorkerPool::enqueue_over(Request& request) noexcept {
     request.is_brief = false;
