@@ -17,7 +17,8 @@ bool ask(PyObject* loop, const char* method) {
     return answer.get() == Py_True;
 }
 
-// Return false with an exception set.
+// set() stores the object; get() stores the attribute `name` of the module. Both return false with
+// an exception set if there is none.
 bool set(Ref& place, PyObject* object) {
     place = Ref::steal(object);
     return static_cast<bool>(place);
@@ -104,7 +105,7 @@ public:
     }
 
     bool may_touch(ModuleState& state, PyObject* loop) const noexcept override {
-        // not after the end of the module has released asyncio
+        // false once the end of the module has released the functions of asyncio
         return state.asyncio_is_imported.load(std::memory_order_acquire) &&
                (runs_here(state, loop) || !ask(loop, "is_running"));
     }

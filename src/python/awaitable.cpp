@@ -200,7 +200,7 @@ std::size_t waiting_tasks(const ContextObject* context) noexcept {
     return context->binding.queued.size() + context->binding.ready.size();
 }
 
-// Whether the task that runs may go on, though others wait.
+// Whether the running task may submit now, although other tasks wait for their turn.
 bool has_turn(const ContextObject* context, TurnBudget& budget) noexcept {
     const auto waiting = waiting_tasks(context);
     return waiting == 0 || budget.has_slice(TurnBudget::Clock::now(), waiting);
@@ -247,7 +247,8 @@ void submit_or_enqueue(AwaitableObject* self) {
         reap_until_over(context, operation_of(self));
         return;
     }
-    // An operation of start() that is only handed on takes no time of the turn.
+    // An operation that start() submits, and that goes to a thread or the disk, costs the turn no
+    // time.
     const bool is_handed_on = self->was_started && pace == engine::Pace::asynchronous;
     const bool may_go = is_handed_on || (!is_better_batched(operation_of(self), pace) &&
                                          budget.may_spend(context) && has_turn(context, budget));
@@ -285,7 +286,8 @@ bool may_be_awaited(const OperationObject* operation) {
     return true;
 }
 
-// The same; also returns false if the operation was submitted to another context meanwhile.
+// Does what the function above does. Also returns false with an exception set if the operation was
+// submitted to another context meanwhile.
 bool may_be_awaited(const AwaitableObject* self) {
     if (self->operation && operation_of(self)->context.get() != self->context.get()) {
         PyErr_SetString(PyExc_RuntimeError,
@@ -407,8 +409,8 @@ std::optional<engine::StreamKey> source_of(const OperationObject& operation) noe
     return is_with_our_threads(request) ? request.source : engine::stream_key_of(request.fd);
 }
 
-// The loop has cancelled the task while it was suspended. If the operation was done and its effects
-// or bytes matter, the step returns the result in spite of that.
+// Called if the loop has cancelled the task while it was suspended. If the operation is done, and
+// has effects or has read bytes of a stream, returns its result and ignores the cancellation.
 PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
     if (self->was_started) {
         return leave_started(self, std::move(exception));
@@ -625,7 +627,7 @@ PyObject* end_with(AwaitableObject* self, Ref exception) {
     return result;
 }
 
-// Suspended::cancel_wait.
+// Implements Suspended::cancel_wait (event_loop.hpp).
 bool cancel_wait(PyObject* object) noexcept {
     auto* self = cast(object);
     const ContextLock lock(context_of(self));

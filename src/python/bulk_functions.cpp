@@ -13,7 +13,8 @@
 namespace python {
 namespace {
 
-// Calls `question`, which asks something about a file by its number, without the GIL.
+// Calls `question` with a file's number, without the GIL. Returns false with an exception set if
+// `number` is no valid number.
 template <class Answer>
 bool ask(PyObject* number, Answer (*question)(int) noexcept, Answer& answer) {
     const auto fd = to_integer(number, "fd", 0, INT_MAX);

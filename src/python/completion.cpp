@@ -111,7 +111,7 @@ bool reap_some(ContextObject* context) noexcept {
         operations[i] = operation_of(completions[i].request);
         OperationLife::complete(context, operations[i], completions[i].result);
     }
-    // Only now, when all lists are right: this may run Python code.
+    // The buffers are released after all lists are right, because a release may run Python code.
     for (std::size_t i = 0; i < count; ++i) {
         release_buffers(operations[i]);
         Py_DECREF(operations[i]);
@@ -139,8 +139,8 @@ void empty_eventfd(int fd) noexcept {
 }
 
 void settle_eventfd(ContextObject* context) noexcept {
-    // An operation that signals no eventfd is in flight: the eventfd stays readable, so that the
-    // program calls getevents().
+    // The eventfd stays readable if `unsignalled` is not 0: such operations signal no eventfd when
+    // they complete, so the program has to call getevents() to find them.
     if (!context->eventfd_is_watched() || context->owned_results != 0 ||
         context->unsignalled != 0 || context->engine() == nullptr || context->is_inherited()) {
         return;

@@ -122,8 +122,8 @@ struct Context {
 
     // --- streams
 
-    // A read of a stream was abandoned in flight. The bytes that it brings come before those of the
-    // next read.
+    // Notes that a stream's read was in flight when its task was cancelled. Its bytes are for the
+    // next read, so the next read reaps first.
     void note_unread() noexcept { has_unread_ = true; }
     bool take_unread() noexcept { return std::exchange(has_unread_, false); }
 

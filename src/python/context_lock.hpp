@@ -29,8 +29,8 @@ public:
         ContextLock& paused_;
     };
 
-    // The context. In a child process, a lock held by a thread that does not exist there is reset
-    // first: a waiting thread may have been given the lock when another one forked.
+    // Returns the context. In a child process, first resets the context's lock: a thread that does
+    // not exist there may have held the lock, or have been given it, at the fork.
     static PyObject* usable_lock_of(ContextObject* context) noexcept {
 #ifdef Py_GIL_DISABLED
         if (context->lock_guard.is_inherited()) {

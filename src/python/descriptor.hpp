@@ -29,7 +29,7 @@ public:
     // Whether ask() may run Python code.
     bool runs_code() const noexcept { return given_ == Given::object; }
 
-    // Whether it was given as a number.
+    // Whether the program gave the file as a number.
     bool is_number() const noexcept { return given_ == Given::number; }
 
     // Returns the number that the last ask() returned.

@@ -50,8 +50,8 @@ PyObject* raise_error(const DirEntryObject* self, int error) {
     return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, self->path.get());
 }
 
-// Finds the type of the entry, or of the file that it leads to: S_IF*, or 0 if there is none.
-// Returns false with an exception set.
+// Sets `type` to the type (S_IF*) of the entry or, if `follows` is set, of the file that a symbolic
+// link leads to; 0 if that file does not exist. Returns false with an exception set.
 bool find_type(const DirEntryObject* self, bool follows, unsigned& type) {
     const auto& found = self->found;
     type = DTTOIF(found.type);

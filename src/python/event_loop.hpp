@@ -88,8 +88,8 @@ public:
     virtual Ref begin_shield(ModuleState& state) const noexcept = 0;
     virtual void end_shield(PyObject* shield) const noexcept = 0;
 
-    // Has the loop step, in its next turn, the task that waits for `wake`. Does nothing if that was
-    // woken before.
+    // Has the loop step, in its next turn, the task that waits for `wake`. Does nothing if the task
+    // was woken before.
     virtual void wake_soon(PyObject* wake) const noexcept = 0;
 
     // Whether the loop steps all tasks itself, many in a row. Operations that the tasks queue

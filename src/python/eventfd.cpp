@@ -85,8 +85,8 @@ bool transfer_at_once(EventFDObject* eventfd, std::uint64_t& value, Direction di
     return count == sizeof value;
 }
 
-// For a call without the GIL, during which another thread may close the number and open another
-// file under it. If there is no duplicate, the result is not open and an exception is set.
+// Returns a duplicate for a call without the GIL: another thread may close the number meanwhile,
+// and open another file under it. On failure, the result is not open and an exception is set.
 engine::UniqueFd duplicate(EventFDObject* eventfd) {
     const ObjectLock lock(eventfd);
     if (!eventfd->fd.is_open()) {

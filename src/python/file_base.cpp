@@ -208,7 +208,7 @@ void file_dealloc(PyObject* object) {
     Py_DECREF(type);
 }
 
-// Finds the base type among the subclass's bases, since only that knows the module.
+// Finds our base type among the bases of `type`, because only our type knows the module's state.
 PyObject* file_new(PyTypeObject* type, PyObject* /*arguments*/, PyObject* /*keywords*/) {
     auto* base = type;
     while (base->tp_dealloc != file_dealloc) {

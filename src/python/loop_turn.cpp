@@ -160,7 +160,8 @@ bool wake_all_now(ContextObject* context, ContextLock& lock, WakeBudget& wake_bu
         if (!wake) {
             continue;
         }
-        // held, since waking may release it, and another callback may get the same address
+        // This reference keeps the contextvars context alive. Else waking might release it, and
+        // another one get its address, with which `binding.waking` is compared.
         const auto contextvars = kind.contextvars_of_wake(wake.get());
         binding.waking = contextvars.get();
         {

@@ -60,7 +60,7 @@ void* allocate(void* context, std::size_t size) {
         return nullptr;
     }
     if (is_large) {
-        // as NumPy does: the kernel has less to do for each new page
+        // NumPy asks for huge pages, too: the kernel then has fewer pages to make.
         madvise(start, size + shift, MADV_HUGEPAGE);
     }
     return static_cast<std::byte*>(start) + shift;

@@ -26,7 +26,8 @@ void release_buffers(OperationObject* operation) noexcept {
     if (is_busy(operation)) {
         return;
     }
-    // Taken out first, since release_memory() may run code that submits the operation again.
+    // The payload is taken out first, because release_memory() may run code that submits the
+    // operation again and sets its payload anew.
     const auto failed_read = operation->kind == OperationKind::read && operation->result < 0
                                  ? std::move(operation->memory.payload)
                                  : Ref();

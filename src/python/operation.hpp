@@ -98,8 +98,8 @@ OperationObject* operation_of(engine::Request* request) noexcept;
 
 // The functions below are called with the operation locked (operation_lock.hpp).
 
-// Releases the buffers that only the kernel needed. May run Python code. Does nothing for an
-// operation that is in flight, also if it was submitted again meanwhile.
+// Releases the buffers that only the kernel needed. May run Python code. Does nothing if the
+// operation is being submitted or in flight: the buffers then belong to that submission.
 void release_buffers(OperationObject* operation) noexcept;
 
 // Returns a text such as "read of 32 bytes at offset 0 of fd 7": a new str, or null.

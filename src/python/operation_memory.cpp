@@ -21,7 +21,8 @@ void OperationMemory::clear() noexcept {
 }
 
 void release_memory(OperationMemory& memory) noexcept {
-    // Take all out first, since releasing may run code that submits the operation again.
+    // All is taken out of `memory` first, because releasing it may run code that submits the
+    // operation again and fills `memory` anew.
     const auto held = std::move(memory.read_bytes);
     BufferView view;
     swap(memory.view, view);

@@ -94,8 +94,8 @@ PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
     if (!is_collectable(self->listing)) {
         return take_result(self);
     }
-    // Forget the operation first, since taking the result may run code that submits it again, even
-    // to another context; hence the reference to this one.
+    // The operation is forgotten first: taking the result may run code that submits the operation
+    // again, even to another context. `context` is the present one, for settle_eventfd().
     const auto context = Ref::borrow(self->context.get());
     forget(context_of(self), self);
     auto result = Ref::steal(take_result(self));

@@ -46,8 +46,8 @@ inline void allow_try_reference([[maybe_unused]] PyObject* object) noexcept {
 #endif
 }
 
-// Returns a reference. Called under that lock. Returns null if the object's end has begun in
-// another thread.
+// Returns a reference, or null if the object's end has begun in another thread. The caller holds
+// the lock under which the object's end removes the pointer.
 inline Ref try_reference(PyObject* object) noexcept {
 #ifdef Py_GIL_DISABLED
     return Ref::steal(PyUnstable_TryIncRef(object) != 0 ? object : nullptr);

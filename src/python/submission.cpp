@@ -31,8 +31,8 @@ struct Candidate {
     Listing listing_before{};
     int eventfd_number = -1;
     Ref context_before;
-    // The eventfd object that the operation does not hold: before it is in flight, the new one;
-    // then the old one.
+    // The EventFD or int that this submission is to signal. When the operation is listed as in
+    // flight, this is swapped with the operation's former one.
     Ref eventfd;
 };
 
@@ -61,8 +61,8 @@ public:
     bool is_allocated() const noexcept { return slots_.is_allocated() && requests_.is_allocated(); }
 
     // Claims an operation. Returns false with a ValueError if it is in flight, or in the batch
-    // already. The caller must not hold the context's lock, nor may the destructor's: the lock of
-    // another context may be needed.
+    // already. The context's lock must not be held here, nor when the batch is destroyed: both may
+    // have to take the lock of another context.
     bool claim(PyObject* object);
 
     // Prepares all operations. Returns false with an exception set if one can't be submitted.
@@ -154,7 +154,8 @@ bool Batch::prepare(PyObject* eventfd) {
     if (!std::ranges::all_of(candidates(), prepare_one) || !check_usable(context_)) {
         return false;
     }
-    // The memory of reads comes last: it depends on the files, which all of this may change.
+    // The memory of reads comes last. It depends on the files, and the code of the program that the
+    // steps before may run can change which files the operations have.
     plan(std::nullopt);
     LastAlignment alignments;
     return std::ranges::all_of(candidates(), [&](const Candidate& candidate) {

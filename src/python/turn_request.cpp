@@ -15,8 +15,8 @@
 namespace python {
 namespace {
 
-// Whether another turn is needed. In all other cases, the rest of the queue waits for a completion,
-// which signals the eventfd.
+// Whether the loop has to call run_turn() in its next turn. Else the queue waits for a completion,
+// which may signal an eventfd that the loop does not watch: see needs_to_look_again().
 bool needs_another_turn(const ContextObject* context) noexcept {
     return context->unsignalled != 0 ||
            (!context->binding.queued.empty() &&

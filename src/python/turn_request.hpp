@@ -9,8 +9,8 @@ namespace python {
 // Has the loop call run_turn() in its next turn, from any thread.
 void request_turn(ContextObject* context) noexcept;
 
-// Has the loop call run_turn() in its next turn, or after a while, if operations are queued and no
-// awaited completion is sure to make the loop call it.
+// Has the loop call run_turn() for the queued operations: in its next turn, if they can go on then;
+// or a millisecond later, if no completion is sure to make the loop call it. Else does nothing.
 void attend_to_queue(ContextObject* context) noexcept;
 
 }  // namespace python

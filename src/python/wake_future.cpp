@@ -383,7 +383,8 @@ bool wake_now(PyObject* future) {
     if (!callbacks) {
         return true;
     }
-    // the others first: this may fail, and the first callback may do anything
+    // The other callbacks are handed to the loop before the first one is called, because the first
+    // one may raise, or end the program. A failure to hand them over stops nothing.
     if (!call_more_soon(self, *callbacks)) {
         PyErr_Clear();
     }

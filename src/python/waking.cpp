@@ -54,7 +54,8 @@ void fail_queued(ContextObject* context) noexcept {
         auto failure = Ref::steal(PyObject_CallFunction(
             PyExc_ValueError, "s", "the AIOContext was closed before the operation's turn came"));
         PyErr_Clear();
-        // Looked up only now, since making an exception may let other threads in.
+        // The queue is looked at after the exception was made: making it may let other threads in,
+        // which may change the queue.
         auto* operation = context->binding.queued.front();
         if (operation == nullptr) {
             break;  // not covered: needs another thread, or a collection, at that very moment
