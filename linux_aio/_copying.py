@@ -124,7 +124,7 @@ class NewFile:
             os.fchown(self.fd, old.st_uid, old.st_gid)
 
     def take_mode(self) -> None:
-        """Give it the owner, attributes and mode of the old file, or the mode of a new file."""
+        """Give the file the owner, attributes and mode of the old file, or a new file's mode."""
         if not _core._take_old_status(self._target, self.fd):
             os.fchmod(self.fd, 0o666 & ~_umask())
 
@@ -223,7 +223,7 @@ def ranges(source: Source, target: int, allocate: bool) -> Iterator[tuple[int, i
     """Yield each (start, end) to copy; with `allocate`, reserve its blocks in the target first."""
     for start, end in extents(source.buffered, source.size):
         if allocate:
-            # Else direct writes to a hole or beyond the end of the file would wait for each other.
+            # Direct writes to a hole or beyond the end of the file would wait for each other.
             os.posix_fallocate(target, start, end - start)
         yield start, end
 

@@ -545,7 +545,7 @@ class File(_FileBase):
                         self._skip(len(start))
                         start = b""
                         taken = done
-                # not before, because a cancelled read must not move the position
+                # the position moves only now, because a cancelled read must not move it
                 self._skip(len(start))
                 if self._is_seekable:
                     self._offset += done - len(start)
@@ -757,7 +757,7 @@ class File(_FileBase):
         await self._tell_kernel()
 
     async def _tell_kernel(self) -> None:
-        """Set the kernel's offset of a descriptor of the program's, which others may use."""
+        """Set the kernel's offset of a descriptor that the program opened: others may use it."""
         if self._keeps_kernel_offset and self._is_seekable:
             if self._end_is_unknown:
                 await self._settle()

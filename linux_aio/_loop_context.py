@@ -156,7 +156,10 @@ def _nothing() -> None:
 def _create_task(
     function: Callable[[], Coroutine[Any, Any, None]], otherwise: Callable[[], object]
 ) -> asyncio.Task[None]:
-    """Make a task of the running loop. asyncio.run() may cancel it before its first step."""
+    """Make a task of the running loop. Call otherwise() if the task is cancelled.
+
+    asyncio.run() may cancel the task before its first step.
+    """
 
     def note_end(task: asyncio.Task[None]) -> None:
         _tasks.discard(task)

@@ -107,7 +107,7 @@ async def read_parts(
     max_gap: int | None = None,
     limit: int | None = None,
 ) -> list[Any]:
-    """Return the bytes, or the exception, of each part: a slice of the file of that path.
+    """Return the bytes, or the exception, of each part: starts[i] to ends[i] of paths[i].
 
     Parts of one file with at most `max_gap` bytes between them are read together.
     """

@@ -54,7 +54,7 @@ class PieceThread:
         table = array.array("Q")
         for start, end in ranges:
             table.extend((start, end - start, 0))
-        # page boundaries, so that direct reads need no copy
+        # mmap() gives whole pages, so that direct reads need no copy
         self._memory = memoryview(mmap.mmap(-1, unit * count, flags=_PRIVATE))
         self._unit = unit
         self._reader = _core._PieceReader(table, self._memory, unit, 0)

@@ -65,7 +65,7 @@ def _usable(context: Any) -> Any:
 async def _remove_in_any_case(
     remove: Callable[[], Awaitable[None]], remove_now: Callable[[], object]
 ) -> None:
-    """Await remove(), drop its error. If the loop ends first, call remove_now(), which blocks."""
+    """Await remove(); drop its error. If the loop ends first, call remove_now(), which blocks."""
     try:
         await remove()
     except OSError as error:

@@ -135,7 +135,7 @@ def api() -> tuple[object, ...]:
     # Versions without in_trio_run, such as 0.22, set a context variable of sniffio's.
     is_old = not hasattr(lowlevel, "in_trio_run")
     return (
-        # its `name` is "trio" where Trio runs
+        # the attribute `name` of this object is "trio" in a thread where Trio runs
         sniffio.thread_local if sniffio is not None and not is_old else None,
         in_old_trio_run if is_old else lowlevel.in_trio_run,
         current_run,

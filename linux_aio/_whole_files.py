@@ -50,7 +50,7 @@ async def read_bytes(
 async def _read_otherwise(ctx: Any, path: Path, direct: bool, found: Any) -> bytes:
     """Read a file that the first step did not: a large one, whose size it found, or a stream."""
     while isinstance(found, int):
-        # into memory of that size, which becomes the bytes object
+        # read into memory of the size that was found; that memory becomes the bytes object
         found = await ctx._read_file(path, found, direct)
     if found is not None:
         data: bytes = found

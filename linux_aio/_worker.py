@@ -92,8 +92,8 @@ class Worker(Generic[_T]):
         """Wait until the thread notifies, or has finished."""
         if not self.finished:
             await loop_context().poll(self._fd, select.POLLIN)
-        # Without the lock, because only this thread reads and closes the eventfd. There may be
-        # nothing to read once the worker has finished.
+        # The lock is not needed: only this thread reads and closes the eventfd. Once the worker has
+        # finished, there may be nothing to read.
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._fd)
 
@@ -168,7 +168,7 @@ def _shield() -> contextlib.AbstractContextManager[object]:
 
 
 def _cancellations() -> tuple[type[BaseException], ...]:
-    """Return the exception that end() suppresses: asyncio's; none in Trio, which _shield() does."""
+    """Return the exceptions that end() suppresses: none in Trio, where _shield() is enough."""
     asyncio = sys.modules.get("asyncio")
     return (asyncio.CancelledError,) if asyncio is not None and not _runs_trio() else ()
 

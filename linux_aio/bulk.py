@@ -560,7 +560,8 @@ def _merge(
             raise ValueError(f"no file is so long: ({offset}, {length})")
     ends: deque[int] = deque()
     if not ordered:
-        # all in window 1, while the program waits for window 0: so the memory limit applies to all
+        # The memory limit does not apply to the window that the program waits for. That is window 0
+        # here, and all ranges are in window 1: so the limit applies to all of them.
         return _merge_window(ranges, range(len(ranges)), 1, max_gap, max_merge), ends
     groups: list[_Group] = []
     first = 0
@@ -614,7 +615,7 @@ class _Options:
             raise ValueError(f"LINUX_AIO_ENGINE names no engine: {self.engine!r}")
 
     def all(self, request: int | None = None) -> tuple[int, int, int, str]:
-        """For the extension's functions."""
+        """Return the options as the extension's functions take them."""
         return self.mode, request or self.chunk, self.depth, self.engine
 
 

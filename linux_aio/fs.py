@@ -392,7 +392,7 @@ async def makedirs(
         if not tail:
             head, tail = os.path.split(head)
         is_missing = bool(head and tail) and not await exists(head, context=context)
-        # once "new" exists, "new/." does, too
+        # "new/." is not made: it exists as soon as "new" does
         if not (is_missing and tail in (os.curdir, os.fsencode(os.curdir))):
             missing.append(path)
         if not is_missing:
@@ -794,7 +794,7 @@ async def rmtree(
     if ignore_errors:
 
         def handle(function: Any, failed: Any, error: OSError) -> None:
-            """Go on."""
+            """Ignore the error: rmtree() goes on."""
 
     elif onexc is not None:
         handle_exception = onexc
@@ -865,7 +865,7 @@ async def copyfile(
             target = await ctx._open(dst, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         except IsADirectoryError as error:
             if not await exists(dst, context=ctx):
-                # the name ends with a slash
+                # the name ends with a slash, so open() takes it for a directory
                 msg = f"Directory does not exist: {dst!s}"
                 raise FileNotFoundError(msg) from error
             raise

@@ -73,7 +73,7 @@ def _read_header(file: io.BufferedReader) -> tuple[tuple[int, ...], bool, np.dty
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     elif version in ((2, 0), (3, 0)):
-        # version 3.0 is 2.0, with names in UTF-8
+        # version 3.0 is the format of 2.0, but with the names of fields in UTF-8
         reader = getattr(np.lib.format, "_read_array_header", None)
         if version == (3, 0) and reader is not None:
             shape, fortran, dtype = reader(file, version=version)
