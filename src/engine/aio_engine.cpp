@@ -332,7 +332,8 @@ bool AioEngine::fall_asleep(Ticket ticket) noexcept {
             break;
         }
         // The ring is kept from being empty for the threads that were woken and have not left
-        // io_getevents yet. If this thread entered it now, it would spin there instead of sleeping.
+        // io_getevents yet. If this thread entered io_getevents now, it would spin there instead of
+        // sleeping.
         lock.unlock();
         std::this_thread::yield();
         lock.lock();
@@ -390,11 +391,11 @@ int AioEngine::poll(Ticket ticket, Timeout timeout) noexcept {
 }
 
 CancelAnswer AioEngine::post_cancellation(Request& request) noexcept {
-    // Under the lock, so that the completion is not reaped before the flag is right.
+    // The lock is held until the flag is set, so that the completion is not reaped before.
     const std::lock_guard lock(mutex_);
     io_event unused{};
     const int status = libaio::calls.cancel(context_, &request.control_block, &unused);
-    // the kernel's word for "taken: the event comes through the ring"
+    // EINPROGRESS: the kernel cancels the request, whose event comes through the ring
     if (status == -EINPROGRESS) {
         set_cancelled(request, true);
     }

@@ -91,7 +91,7 @@ private:
     static std::byte* allocate(std::size_t size, std::size_t alignment) noexcept {
         void* data = nullptr;
         alignment = alignment < sizeof(void*) ? sizeof(void*) : alignment;
-        // at least one byte, so that no memory and no size are told apart
+        // at least one byte is allocated, so that a null pointer only means a lack of memory
         const bool failed = posix_memalign(&data, alignment, size != 0 ? size : 1) != 0;
         return failed ? nullptr : static_cast<std::byte*>(data);
     }

@@ -20,7 +20,7 @@
 namespace engine {
 namespace {
 
-// Nothing is known: no device asks for more than this.
+// The alignment where nothing is known: whole pages. No device asks for more.
 Alignment of_pages() noexcept {
     const auto page = static_cast<std::uint32_t>(sysconf(_SC_PAGESIZE));
     return {.memory = page, .transfer = page};

@@ -707,7 +707,7 @@ Submission AutoEngine::submit_to_threads(std::span<Request* const> requests) noe
         }
         ++reasons[static_cast<std::size_t>(request.reason)];
     };
-    // by reference: a copy would need memory
+    // `count` is passed by reference: to copy it would need memory, which may be lacking
     const auto submission = pool_.submit(requests, std::ref(count));
     add(by_workers_, to_workers);
     add(by_reactor_, submission.taken - to_workers);
@@ -745,7 +745,7 @@ std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
         return is_refusal(completion) && goes_another_way(completion);
     });
     const auto left = count + by_kernel.size() - gone.size();
-    // if all of these went another way, the ring may have others
+    // If none of these completions is left, the ring may hold others.
     return left == 0 && !gone.empty() ? reap(completions) : left;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How to take a lock that is only ever held for a few microseconds: to sleep and be woken would
-// take longer.
+// Takes a lock that is only ever held for a few microseconds, if possible without sleeping: to
+// sleep and be woken would take longer.
 #pragma once
 
 #include <sched.h>

@@ -36,7 +36,7 @@ struct CloforkList {
         }
     }
 
-    // In a child process. close(2) is async-signal-safe, and these descriptors' does not wait.
+    // Called in a child process. close(2) is async-signal-safe, and does not wait for these files.
     void close_all() noexcept {
         while (head.next_ != &head) {
             auto& element = *head.next_;
@@ -67,8 +67,8 @@ void after_fork_in_child() noexcept {
     storage.list.mutex.unlock();
 }
 
-// When the library is loaded, so that no first use comes between the handlers of a fork that has
-// begun.
+// Registered when the library is loaded. If it were done at the first use, that could come while a
+// fork is under way: then only some of its handlers would run.
 [[maybe_unused]] const int registered =
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 

@@ -24,7 +24,7 @@ namespace {
 // <linux/close_range.h>'s, which is younger than some systems' headers.
 constexpr unsigned close_range_unshare = 1U << 1U;
 
-// A 64-bit kernel's; a 32-bit one copies 32.
+// How many descriptors a 64-bit kernel copies at least (NR_OPEN_DEFAULT). A 32-bit one copies 32.
 constexpr int fewest_copied = 64;
 
 int copy_table(int first_not_copied) noexcept {

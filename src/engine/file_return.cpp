@@ -36,7 +36,7 @@ void wait_a_little(int socket) noexcept {
     }
 }
 
-// To be closed or given away.
+// Takes the number out of `file`. The caller closes it or gives it away.
 int give_up(CloforkFd& file) noexcept {
     const ForkBarrier barrier;
     return file.release(barrier);

@@ -26,7 +26,7 @@ namespace {
 
 // --- statx(2)
 
-// Newer than some systems' headers: from <linux/stat.h>. Linux 6.1 and 6.8.
+// From <linux/stat.h>: flags of Linux 6.1 and 6.8, which some systems' headers lack.
 constexpr unsigned statx_dioalign = 0x00002000U;
 constexpr unsigned statx_mnt_id_unique = 0x00004000U;
 
@@ -150,7 +150,8 @@ std::optional<FileSystem> ask_mount(std::uint64_t mount) noexcept {
     return file_system_of_magic(answer.magic);
 }
 
-// The last ones, as mount << 8 | kind: mounts keep their kind, and their numbers are not reused.
+// The mounts asked about last, as mount << 8 | kind. The entries stay valid: a mount keeps its
+// kind, and its unique number is never used again.
 std::array<std::atomic<std::uint64_t>, 32> known_mounts{};
 std::atomic<std::uint32_t> next_mount{0};
 
@@ -199,8 +200,8 @@ FileSystem read_mountinfo(std::uint64_t device) noexcept {
     return FileSystem::unknown;
 }
 
-// A device's number may be another's later: what is known of it is asked again after a second.
-// As device << 32 | second << 8 | kind.
+// The devices asked about last, as device << 32 | second << 8 | kind. Another device may get the
+// number later, so the kernel is asked again after a second.
 std::array<std::atomic<std::uint64_t>, 32> known_devices{};
 std::atomic<std::uint32_t> next_device{0};
 

@@ -15,7 +15,8 @@
 namespace engine {
 namespace {
 
-// In the bits of S_IFMT. fstat(2) may ask a server; not every sandbox has statx(2).
+// Returns the type, in the bits of S_IFMT. Asks statx(2) first, because fstat(2) may ask a server;
+// fstat(2) is for sandboxes that refuse statx(2).
 std::optional<unsigned> type_of(int fd) noexcept {
     struct statx status{};
     constexpr int asks_no_server = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
@@ -39,8 +40,8 @@ std::string_view kind_name_of(int fd, KindName& name) noexcept {
     return {name.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
 }
 
-// Of a file that has no type. The last close of an inotify descriptor, for one, waits until nobody
-// can be looking at its watches any more, some 15 ms.
+// Whether a file that has no type is closed quickly. The last close of an inotify descriptor, for
+// one, waits until nobody can be looking at its watches any more, some 15 ms.
 bool is_quickly_closed(int fd) noexcept {
     KindName name{};
     const auto found = kind_name_of(fd, name);

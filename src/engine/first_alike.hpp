@@ -8,7 +8,7 @@
 
 namespace engine {
 
-// The requests from the front for which `has` returns the same as for the first.
+// Returns the longest run of requests, from the front, for which `has` returns the same.
 template <typename Property>
 std::span<Request* const> first_alike(std::span<Request* const> requests, Property has) noexcept {
     const bool wanted = has(requests.front());

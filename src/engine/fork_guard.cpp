@@ -14,7 +14,7 @@ std::atomic<std::uint64_t> current_generation{0};
 
 void count_fork() { current_generation.fetch_add(1, std::memory_order_relaxed); }
 
-// When the library is loaded: a fork that has begun by then runs no handler.
+// Registered when the library is loaded. A fork that has begun by then does not run the handler.
 [[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, count_fork);
 
 }  // namespace

@@ -18,7 +18,7 @@ class HotFiles {
 public:
     enum class Memory : std::uint8_t { none, page_cache, file_system };
 
-    // Where in memory the file's data is; none if the file is not hot.
+    // Returns where in memory the file's data is; `none` if the file is not hot.
     Memory find(int fd) const noexcept {
         if (fd < 0) {
             return Memory::none;

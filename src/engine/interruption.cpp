@@ -9,7 +9,7 @@ namespace {
 
 void do_nothing(int /*number*/) {}
 
-// 0: none was chosen yet.
+// The number of the signal; 0: none was chosen yet.
 std::atomic<int> chosen = 0;
 
 bool is_ours(int number) noexcept {
@@ -33,8 +33,9 @@ bool take(int number) noexcept {
     return sigaction(number, &action, nullptr) == 0;
 }
 
-// Two threads at once choose the same one, most likely; and if not, both are good. 0: the program
-// uses all that there are.
+// Returns the number of the signal. It is chosen at the first call, and anew if the program uses it
+// by now. Two threads that choose at once most likely choose the same one; if not, both are good.
+// 0: the program uses all real-time signals.
 int choose() noexcept {
     if (const int number = chosen.load(); is_ours(number)) {
         return number;

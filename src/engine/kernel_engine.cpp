@@ -158,7 +158,7 @@ std::size_t KernelEngine::reap(std::span<Completion> completions) noexcept {
         return is_interrupted(completion) && asks_again(*completion.request);
     });
     const auto left = count + by_kernel.size() - gone.size();
-    // if all of these went another way, the ring may have others
+    // If none of these completions is left, the ring may hold others.
     return left == 0 && !gone.empty() ? reap(completions) : left;
 }
 

@@ -52,7 +52,8 @@ std::int64_t take_from_stream(const OperationData& read, int fd) noexcept {
     if (result != -EOPNOTSUPP || !has_no_type(fd)) {
         return result;
     }
-    // An inotify descriptor or its like, which nobody else reads in between.
+    // An inotify descriptor or its like. If nobody else reads it after poll(2), the read does not
+    // wait.
     pollfd look{.fd = fd, .events = POLLIN, .revents = 0};
     return poll(&look, 1, 0) > 0 ? carry_out(read, fd, true, 0) : -EAGAIN;
 }

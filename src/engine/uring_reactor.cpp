@@ -131,7 +131,7 @@ int UringReactor::open_ring() noexcept {
 }
 
 int UringReactor::open() noexcept {
-    // less after each wait in vain: other programs of the user may keep the memory for long
+    // Halved after each wait in vain: other programs of the user may keep the memory for long.
     static std::atomic<std::chrono::milliseconds> patience = patience_for_memory;
     const auto longest = is_limit_too_low() ? std::chrono::milliseconds(0) : patience.load();
     const auto deadline = std::chrono::steady_clock::now() + longest;

@@ -282,7 +282,8 @@ CancelAnswer WorkerPool::wait_for_answer(Request& request, std::uint32_t flight,
 
 // --- the end
 
-// A thread of the pool has posted a completion of the client. With the lock held.
+// Called with the lock held, after a thread of the pool has posted a completion of the client: one
+// request less is in flight.
 void WorkerPool::end_flight(PoolClient& client) noexcept {
     --in_flight_;
     if (--client.in_flight == 0 && client.has_left) {

@@ -21,7 +21,8 @@ constexpr std::chrono::milliseconds longest_delay{16};
 
 }  // namespace
 
-// In the submitting thread.
+// Called in the submitting thread: whether a thread that shares the program's table, and not a
+// worker, has to carry out the request.
 bool WorkerPool::is_for_program_thread(const Request& request) noexcept {
     if (request.opcode != Opcode::call) {
         return false;

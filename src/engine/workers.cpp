@@ -251,7 +251,7 @@ void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept 
     }
     const bool has_no_offsets = kind == FileRef::Kind::stream;
     if (has_no_offsets && !request.was_in_reactor && transfers_data(request.opcode)) {
-        // it may wait for ever
+        // the transfer may wait for ever, so it goes to the reactor
         lock.lock();
         file->kind = kind;
         request.was_in_reactor = true;

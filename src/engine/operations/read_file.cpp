@@ -78,7 +78,8 @@ std::optional<std::int64_t> ReadFileCall::try_at_once() noexcept {
 // Returns how many bytes the file has; negative if that can't be told without waiting.
 std::int64_t ReadFileCall::read_at_once(int fd, std::uint64_t size) noexcept {
     const auto wanted = static_cast<std::size_t>(size);
-    // one byte more: a file that has grown meanwhile is left to a thread that may wait
+    // One byte more than the size is read: if it comes, the file has grown, and is left to a thread
+    // that may wait.
     if (!grow_rest(wanted + 1)) {
         return -EAGAIN;
     }
