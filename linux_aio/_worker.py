@@ -168,7 +168,7 @@ def _shield() -> contextlib.AbstractContextManager[object]:
 
 
 def _cancellations() -> tuple[type[BaseException], ...]:
-    """Return the exceptions that end() suppresses: none in Trio, where _shield() is enough."""
+    """Return the exceptions that end() suppresses: asyncio's; in Trio none: _shield() does it."""
     asyncio = sys.modules.get("asyncio")
     return (asyncio.CancelledError,) if asyncio is not None and not _runs_trio() else ()
 
