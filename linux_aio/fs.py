@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core import _close_soon
 from ._core import _DirEntry as DirEntry
+from ._file import new_gate
 from ._loop_context import loop_context
 from ._temporary import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
 from ._trees import copy_tree, named_pipe, remove_tree
@@ -645,7 +646,11 @@ def _without_number(error: OSError) -> OSError:
 
 
 class _Scan:
-    """Iterates over the entries of a directory. One step reads many of them."""
+    """Iterates over the entries of a directory. One step reads many of them.
+
+    Several tasks may take entries from it: one of them reads, and the others wait. If that task is
+    cancelled, another one takes its request, for the kernel gives each entry only once.
+    """
 
     def __init__(self, path: Any, wants_status: bool, context: AIOContext | None) -> None:
         self._path = path
@@ -655,6 +660,8 @@ class _Scan:
         self._entries: list[DirEntry[Any]] = []
         self._next: Any = path  # where to go on reading; None: at the end
         self._fd = -1  # the open directory, which this closes
+        self._request: Any = None  # one that was started, and has not been taken
+        self._gate: Any = None  # set once the task that reads has done so
 
     def __aiter__(self) -> _Scan:
         return self
@@ -663,18 +670,36 @@ class _Scan:
         while not self._entries:
             if self._next is None:
                 raise StopAsyncIteration
-            await self._bring()
+            if self._gate is not None:
+                await self._gate.wait()
+                continue
+            self._gate = gate = new_gate()
+            try:
+                await self._bring()
+            finally:
+                self._gate = None
+                gate.set()
         return self._entries.pop()
 
     async def _bring(self) -> None:
-        context = _of(self._context)
-        prefix = self._prefix
-        try:
-            entries, fd = await context._scandir(
-                self._next, prefix, _ENTRIES_PER_STEP, self._wants_status
+        if self._request is None:
+            request = _of(self._context)._scandir(
+                self._next, self._prefix, _ENTRIES_PER_STEP, self._wants_status
             )
-        except OSError as error:
-            raise _without_number(error) from None
+            request._start()
+            self._request = request
+        try:
+            entries, fd = await self._request
+        except Exception as error:
+            self._request = None
+            if isinstance(error, OSError):
+                raise _without_number(error) from None
+            raise
+        self._request = None
+        if self._next is None:  # aclose() was called meanwhile
+            if fd is not None and fd >= 0:
+                _close_soon(fd)
+            return
         entries.reverse()
         self._entries = entries
         if fd is None:
@@ -688,6 +713,7 @@ class _Scan:
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
         self._next = None
+        self._request = None
         if fd >= 0:
             _close_soon(fd)
 
@@ -960,8 +986,8 @@ async def sendfile(
     """Send `count` bytes of a file to a socket, pipe or file; return how many went: os.sendfile.
 
     It sends from byte `offset` of in_fd on; None: from where in_fd stands, which moves on. It
-    waits, also with O_NONBLOCK, until out_fd takes some; the result may be less than `count`, and
-    is 0 at the end of the file. See sendfile(2).
+    waits, also with O_NONBLOCK, until out_fd takes some, and in_fd, if that is a stream, has some;
+    the result may be less than `count`, and is 0 at the end of the file. See sendfile(2).
     """
     ctx = _of(context)
     if offset is not None and offset < 0:
@@ -973,5 +999,8 @@ async def sendfile(
         try:
             result: int = await ctx._sendfile(out_fd, in_fd, place, count)
         except BlockingIOError:
+            # perhaps in_fd, a stream, has nothing yet; a file is always ready
+            with contextlib.suppress(OSError):
+                await ctx.poll(in_fd, select.POLLIN)
             continue
         return result

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from linux_aio import AIOContext, fs
+from linux_aio._loop_context import loop_context
 from support import any_loop as loops
 from support.outcomes import awaited_outcome, outcome
 
@@ -284,6 +285,79 @@ def test_scandir_brings_the_status(folder: Path) -> None:
     run(use)
 
 
+def test_scandir_by_several_tasks(tmp_path: Path) -> None:
+    for i in range(2500):
+        (tmp_path / f"file-{i}").touch()
+
+    async def use() -> None:
+        entries = fs.scandir(tmp_path)
+        names: list[str] = []
+
+        async def take() -> None:
+            async for entry in entries:
+                names.append(entry.name)
+                await loops.current.turns()
+
+        async with loops.current.group() as group:
+            for _ in range(3):
+                group.start(take)
+        assert sorted(names) == sorted(os.listdir(tmp_path))
+
+    run(use)
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_scandir_after_a_cancelled_step(tmp_path: Path, turns: int) -> None:
+    for i in range(2500):
+        (tmp_path / f"file-{i}").touch()
+
+    async def use() -> None:
+        entries = fs.scandir(tmp_path)
+        names: list[str] = []
+        is_over = False
+
+        async def take() -> None:
+            nonlocal is_over
+            try:
+                names.append((await anext(entries)).name)
+            except StopAsyncIteration:
+                is_over = True
+
+        while not is_over:
+            async with loops.current.group() as group:
+                group.start(take)
+                await loops.current.turns(turns)
+                group.cancel()
+            await take()
+        assert sorted(names) == sorted(os.listdir(tmp_path))
+
+    run(use)
+
+
+def test_scandir_ended_while_a_step_reads(tmp_path: Path) -> None:
+    for i in range(2500):
+        (tmp_path / f"file-{i}").touch()
+
+    async def use() -> None:
+        await fs.listdir(tmp_path)  # the context's own are there
+        before = len(os.listdir("/proc/self/fd"))
+        for turns in range(5):
+            entries = fs.scandir(tmp_path)
+
+            async def take(entries: Any = entries) -> None:
+                async for _ in entries:
+                    pass
+
+            async with loops.current.group() as group:
+                group.start(take)
+                await loops.current.turns(turns)
+                await entries.aclose()
+            assert [entry async for entry in entries] == []
+        await loops.current.until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+    run(use)
+
+
 def test_scandir_of_many_and_its_end(tmp_path: Path) -> None:
     for i in range(2500):
         (tmp_path / f"file-{i}").touch()
@@ -423,6 +497,50 @@ def test_move_to_another_file_system(tmp_path: Path) -> None:
         (tmp_path / "tree").mkdir()
         with pytest.raises(shutil.Error):
             run(lambda: fs.move(tmp_path / "tree", there))
+
+
+def test_sendfile_from_a_stream_waits_for_it() -> None:
+    """It asks the stream whether it has something, and not the kernel again and again."""
+    import socket
+
+    class Counting:
+        """The loop's context; counts the attempts to send."""
+
+        def __init__(self) -> None:
+            self.context: Any = loop_context()
+            self.attempts = 0
+
+        async def poll(self, *arguments: Any) -> int:
+            return int(await self.context.poll(*arguments))
+
+        async def _sendfile(self, *arguments: Any) -> int:
+            self.attempts += 1
+            return int(await self.context._sendfile(*arguments))
+
+    async def use() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        reading, writing = os.pipe()
+        context: Any = Counting()
+        sent = []
+
+        async def send() -> None:
+            sent.append(await fs.sendfile(writing, ours.fileno(), None, 10, context=context))
+
+        async with loops.current.group() as group:
+            group.start(send)
+            await loops.current.until(lambda: context.attempts > 0)
+            await loops.current.sleep(0.1)
+            theirs.send(b"hello")
+        assert sent == [5]
+        assert context.attempts <= 3
+        assert os.read(reading, 10) == b"hello"
+        ours.close()
+        theirs.close()
+        os.close(reading)
+        os.close(writing)
+
+    run(use)
 
 
 def test_sendfile_to_a_socket(tmp_path: Path) -> None:
