@@ -39,20 +39,19 @@ void copy_attributes(const LinkTarget& old, int target) noexcept {
     std::snprintf(source.data(), source.size(), "/proc/thread-self/fd/%d/%s", old.folder.get(),
                   old.name.data());
     ExtendedAttributes attributes(source.data());
-    if (attributes.error() != 0) {
-        return;
-    }
-    bool has_access_list = false;
+    bool copied_access_list = false;
     while (attributes.next()) {
         const std::string_view name = attributes.name();
-        has_access_list = has_access_list || name == access_list;
         if (!is_of_contents(name) && attributes.read() == 0) {
             const auto value = attributes.value();
-            static_cast<void>(fsetxattr(target, attributes.name(), value.data(), value.size(), 0));
+            const bool copied =
+                fsetxattr(target, attributes.name(), value.data(), value.size(), 0) == 0;
+            copied_access_list = copied_access_list || (copied && name == access_list);
         }
     }
-    if (!has_access_list) {
-        static_cast<void>(fremovexattr(target, access_list));  // the folder's default list
+    if (!copied_access_list) {
+        // The folder's default list may allow more than the old file did.
+        static_cast<void>(fremovexattr(target, access_list));
     }
 }
 
