@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -285,6 +286,49 @@ def test_atomic_keeps_mode_owner_and_attributes(tmp_path: Path) -> None:
         assert os.getxattr(path, "user.note") == b"kept"
     assert (tmp_path / "other-name").read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["file", "other-name"]
+
+
+ACCESS_LIST = "system.posix_acl_access"
+DEFAULT_LIST = "system.posix_acl_default"
+
+
+def access_list(user: int, permissions: int) -> bytes:
+    """An access control list that names one user: see acl(5) and linux/posix_acl_xattr.h."""
+    nobody = 0xFFFFFFFF
+    owner, named, group, mask, other = 0x01, 0x02, 0x04, 0x10, 0x20
+    entries = (
+        (owner, 6, nobody),
+        (named, permissions, user),
+        (group, 0, nobody),
+        (mask, 7, nobody),
+        (other, 0, nobody),
+    )
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+@pytest.mark.parametrize("has_list", [False, True])
+def test_atomic_keeps_the_access_list(tmp_path: Path, has_list: bool) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    own = access_list(4242, 4)
+    try:
+        if has_list:
+            os.setxattr(path, ACCESS_LIST, own)
+        os.setxattr(tmp_path, DEFAULT_LIST, access_list(5353, 7))
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+
+    async def main() -> None:
+        await write_bytes(path, b"new", atomic=True)
+
+    run(main())
+    assert path.read_bytes() == b"new"
+    if has_list:
+        assert os.getxattr(path, ACCESS_LIST) == own
+    else:
+        assert ACCESS_LIST not in os.listxattr(path)  # the folder's default names another user
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_new_file_has_the_mode_that_open_gives(tmp_path: Path) -> None:
