@@ -37,12 +37,16 @@ def make_model(path: Path) -> None:
 
 
 def load_into_module(weights: dict[str, Any]) -> None:
-    """Give a PyTorch module the tensors, without another copy of them."""
-    torch = importlib.import_module("torch")
-    with torch.device("meta"):  # parameters without memory
-        layers = [torch.nn.Linear(WIDTH, WIDTH, False, dtype=torch.float16) for _ in range(LAYERS)]
-        model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList(layers)})
-    model.load_state_dict(weights, assign=True)
+    """Give a PyTorch module the tensors, without another copy of them.
+
+    From PyTorch 2.1 on, model.load_state_dict(weights, assign=True) does the same.
+    """
+    nn = importlib.import_module("torch.nn")
+    layers = [nn.Linear(WIDTH, WIDTH, False, device="meta") for _ in range(LAYERS)]  # no memory
+    model = nn.ModuleDict({"layers": nn.ModuleList(layers)})
+    for name, tensor in weights.items():
+        owner, _, parameter = name.rpartition(".")
+        setattr(model.get_submodule(owner), parameter, nn.Parameter(tensor, requires_grad=False))
     print(f"a module with {sum(tensor.numel() for tensor in weights.values()):,} parameters")
 
 
