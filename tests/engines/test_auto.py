@@ -231,12 +231,17 @@ def test_reads_that_miss_in_numbers_are_tried_all_the_same(ctx: AIOContext, fd: 
 
 @needs_seccomp
 def test_reads_that_miss_in_small_numbers_are_not(fd: int) -> None:
+    """Also not where they are cached after all, as long as the miss is remembered."""
+
+    def go_elsewhere_twice(ctx: AIOContext) -> bool:
+        evict(fd)
+        ways = [read_pages(ctx, fd, 2) for _ in range(2)]
+        return ways == [{"uncached": 2}, {"uncached": 2}]
+
     def read_twice() -> None:
         seccomp.refuse(["cachestat"], errno.ENOSYS)
-        evict(fd)
         with AIOContext(64) as ctx:
-            assert read_pages(ctx, fd, 2) == {"uncached": 2}
-            assert read_pages(ctx, fd, 2) == {"uncached": 2}
+            assert any(go_elsewhere_twice(ctx) for _ in range(20))
 
     in_child(read_twice)
 
@@ -320,13 +325,20 @@ def test_a_file_in_memory_is_not_asked(ctx: AIOContext) -> None:
 
 
 def test_the_programs_own_nowait_is_never_tried_again(ctx: AIOContext, fd: int) -> None:
-    evict(fd)
-    ways = Ways(ctx)
-    op = AIOOperation.read(PAGE, fd, 2 * PAGE, flags=os.RWF_NOWAIT)
-    with pytest.raises(BlockingIOError) as caught:
-        perform(ctx, op)
-    assert caught.value.errno == errno.EAGAIN
-    assert "rerouted" not in ways.changes()
+    """The kernel starts to read the page, and has its bytes if the disk is the faster one."""
+
+    def is_refused() -> bool:
+        evict(fd)
+        ways = Ways(ctx)
+        try:
+            perform(ctx, AIOOperation.read(PAGE, fd, 2 * PAGE, flags=os.RWF_NOWAIT))
+        except BlockingIOError:
+            return True
+        finally:
+            assert "rerouted" not in ways.changes()
+        return False
+
+    assert any(is_refused() for _ in range(20))
 
 
 @pytest.mark.parametrize("how", ["O_APPEND", "RWF_APPEND"])
