@@ -42,7 +42,8 @@ def load_into_module(weights: dict[str, Any]) -> None:
     From PyTorch 2.1 on, model.load_state_dict(weights, assign=True) does the same.
     """
     nn = importlib.import_module("torch.nn")
-    layers = [nn.Linear(WIDTH, WIDTH, False, device="meta") for _ in range(LAYERS)]  # no memory
+    # parameters on the device "meta" have no memory
+    layers = [nn.Linear(WIDTH, WIDTH, False, device="meta") for _ in range(LAYERS)]
     model = nn.ModuleDict({"layers": nn.ModuleList(layers)})
     for name, tensor in weights.items():
         owner, _, parameter = name.rpartition(".")

@@ -690,10 +690,12 @@ class _Scan:
             self._request = request
         try:
             entries, fd = await self._request
-        except Exception as error:
+        except OSError as error:
             self._request = None
-            if isinstance(error, OSError):
-                raise _without_number(error) from None
+            raise _without_number(error) from None
+        except Exception:
+            # A cancellation is no Exception: the request stays, for another task.
+            self._request = None
             raise
         self._request = None
         if self._next is None:  # aclose() was called meanwhile

@@ -46,7 +46,7 @@ struct Context {
     LifeCount unsignalled;
     // How many operations in flight signal an EventFD of the program.
     LifeCount eventfds_in_flight;
-    // Which of them were submitted lately.
+    // How many operations in flight were submitted lately.
     RecentFlights recent_flights;
     // Completed operations, in order of completion, that getevents() has not returned and whose
     // result was not asked for.

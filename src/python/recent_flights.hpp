@@ -17,7 +17,7 @@ public:
 
     std::size_t count() const noexcept { return current_ + previous_; }
 
-    // An operation begins its flight. Returns the period, which end() takes.
+    // Counts an operation that begins its flight. Returns the period, which end() takes.
     std::uint32_t begin() noexcept {
         ++current_;
         return period_;
@@ -42,7 +42,8 @@ public:
     }
 
 private:
-    static constexpr std::chrono::milliseconds length{100};  // longer than a slow disk needs
+    // A slow disk needs less for an operation.
+    static constexpr std::chrono::milliseconds length{100};
 
     Clock::time_point start_;
     std::uint32_t period_ = 1;

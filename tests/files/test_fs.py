@@ -285,9 +285,14 @@ def test_scandir_brings_the_status(folder: Path) -> None:
     run(use)
 
 
-def test_scandir_by_several_tasks(tmp_path: Path) -> None:
+def make_many_files(folder: Path) -> None:
+    """Make 2,500 files: more than one step of scandir() reads."""
     for i in range(2500):
-        (tmp_path / f"file-{i}").touch()
+        (folder / f"file-{i}").touch()
+
+
+def test_scandir_by_several_tasks(tmp_path: Path) -> None:
+    make_many_files(tmp_path)
 
     async def use() -> None:
         entries = fs.scandir(tmp_path)
@@ -308,8 +313,7 @@ def test_scandir_by_several_tasks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("turns", range(5))
 def test_scandir_after_a_cancelled_step(tmp_path: Path, turns: int) -> None:
-    for i in range(2500):
-        (tmp_path / f"file-{i}").touch()
+    make_many_files(tmp_path)
 
     async def use() -> None:
         entries = fs.scandir(tmp_path)
@@ -335,8 +339,7 @@ def test_scandir_after_a_cancelled_step(tmp_path: Path, turns: int) -> None:
 
 
 def test_scandir_ended_while_a_step_reads(tmp_path: Path) -> None:
-    for i in range(2500):
-        (tmp_path / f"file-{i}").touch()
+    make_many_files(tmp_path)
 
     async def use() -> None:
         await fs.listdir(tmp_path)  # the context's own are there
@@ -359,8 +362,7 @@ def test_scandir_ended_while_a_step_reads(tmp_path: Path) -> None:
 
 
 def test_scandir_of_many_and_its_end(tmp_path: Path) -> None:
-    for i in range(2500):
-        (tmp_path / f"file-{i}").touch()
+    make_many_files(tmp_path)
 
     async def use() -> None:
         await fs.listdir(tmp_path)  # the context's own are there
@@ -378,11 +380,7 @@ def test_scandir_of_many_and_its_end(tmp_path: Path) -> None:
         fd = os.open(tmp_path, os.O_RDONLY)
         assert len([entry async for entry in fs.scandir(fd)]) == 2500
         os.close(fd)
-        for _ in range(500):
-            if len(os.listdir("/proc/self/fd")) <= before:
-                break
-            await loops.current.sleep(0.01)
-        assert len(os.listdir("/proc/self/fd")) <= before
+        await loops.current.until(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
     run(use)
 
