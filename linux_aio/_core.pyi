@@ -796,6 +796,12 @@ class _Awaitable(Coroutine[Any, Any, _Result]):  # type: ignore[misc]
     def _is_over(self) -> bool:
         """Whether awaiting it would not suspend."""
 
+    def _result_if_over(self) -> _Result | None:
+        """Return the result of what was started, or raise its exception; None if it is not over.
+
+        No loop has to run. A task that waits for it must be one that never runs again.
+        """
+
 @disjoint_base
 class _FileBase:
     """The part in C++ of File: its buffers, and what can be answered from them. Private."""

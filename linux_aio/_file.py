@@ -20,6 +20,7 @@ import operator
 import os
 import stat
 import sys
+import time
 import warnings
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -97,7 +98,8 @@ class _Leftover:
             return start_writing(self.context, self.pieces, self.fd, offset, self.direct)
         except (ValueError, RuntimeError):  # the context is closed, or belongs to another loop
             fd = self.fd if self.direct is None else self.direct.cached_fd
-            return start_writing(loop_context(), self.pieces, fd, offset, None)
+            self.context = loop_context()
+            return start_writing(self.context, self.pieces, fd, offset, None)
 
     async def _finish_request(self) -> None:
         request: Any = self.request
@@ -106,10 +108,33 @@ class _Leftover:
                 await put_off_cancellation(request, self._note)
             else:
                 self._note(await request)
-        except (ValueError, RuntimeError):
-            if self.is_appending or not self.is_seekable:
-                raise  # the bytes may have been written already
+        except OSError as error:
+            if not self._was_cancelled(error):
+                raise
             self.request = None
+        except (ValueError, RuntimeError):  # the context is closed, or belongs to another loop
+            if not self._has_result():
+                raise
+
+    def _has_result(self) -> bool:
+        """Take the result of the request if it is over. OSError if it failed."""
+        request: Any = self.request
+        try:
+            count = request._result_if_over()
+            if count is None:
+                return False
+            self._note(count)
+        except OSError as error:
+            if not self._was_cancelled(error):
+                raise
+            self.request = None
+        except (ValueError, RuntimeError):  # the context was closed before it was submitted
+            self.request = None
+        return True
+
+    def _was_cancelled(self, error: OSError) -> bool:
+        """Whether the request wrote nothing because its context was closed."""
+        return error.errno == errno.ECANCELED and self.context.closed
 
     def _note(self, count: int) -> None:
         self.request = None
@@ -119,9 +144,7 @@ class _Leftover:
     def finish_now(self) -> bool:
         """Do the same as finish(), blocking, without a loop. Return False if bytes are lost."""
         try:
-            # The bytes of a request in flight are written again, to the same place. Where that is
-            # not possible, in a stream or an appended file, they are given up.
-            if self.request is not None and (self.is_appending or not self.is_seekable):
+            if self.request is not None and not self._settle_request():
                 return False
             fd = self.fd if self.direct is None else self.direct.cached_fd
             for piece in self.pieces:
@@ -137,6 +160,19 @@ class _Leftover:
             return False
         finally:
             self.close()
+        return True
+
+    def _settle_request(self) -> bool:
+        """Learn what became of the request. Return False if that can't be known.
+
+        A request to a stream may be in flight for ever. One to a file ends like the writes that
+        come after it.
+        """
+        while not self._has_result():
+            if not self.is_seekable or not self.context.in_flight:
+                # the same bytes can be written to the same place again, but not appended again
+                return self.is_seekable and not self.is_appending
+            time.sleep(0.001)
         return True
 
     def close(self) -> None:

@@ -92,9 +92,7 @@ class _StandardFile(File):
             return
         self._note_request(None)
         try:
-            request.send(None)
-        except StopIteration as stop:
-            count: int = stop.value
+            count = request._result_if_over() or 0
             self._unwritten_size -= count
             joined = b"".join(self._unwritten)[count:]
             self._unwritten = [joined] if joined else []

@@ -388,11 +388,15 @@ PyObject* first_step(AwaitableObject* self) {
     return suspend(self);
 }
 
-// The task is cancelled; the operation that start() began goes on and may be awaited again.
-PyObject* leave_started(AwaitableObject* self, Ref exception) {
+// No task waits any longer. The operation that start() began goes on and may be awaited again.
+void end_wait(AwaitableObject* self) noexcept {
     self->wake.reset();
     self->was_cancelled = false;
     self->phase = Phase::started;
+}
+
+PyObject* leave_started(AwaitableObject* self, Ref exception) {
+    end_wait(self);
     raise(std::move(exception));
     return nullptr;
 }
@@ -470,27 +474,32 @@ PyObject* next_step(AwaitableObject* self) {
     return finish_with_exception(self, take_exception());
 }
 
-// A task awaits an operation that start() began.
+// Whether an operation that start() began has a result, or failed before it was submitted.
+bool is_completed(AwaitableObject* self) {
+    auto* context = context_of(self);
+    if (!self->failure && operation_of(self)->state != OperationState::completed &&
+        context->engine() != nullptr && !context->is_inherited()) {
+        reap(context);
+    }
+    return self->failure || operation_of(self)->state == OperationState::completed;
+}
+
+// A task awaits an operation that start() began. If it can't wait, the operation goes on, and its
+// result can still be asked for.
 PyObject* join(AwaitableObject* self) {
     auto* context = context_of(self);
     if (const auto& kind = running_kind(state_of(context)); is_cancelled_already(self, kind)) {
         return suspend_cancelled(self, kind);
     }
-    if (!self->failure && operation_of(self)->state != OperationState::completed) {
-        if (!check_usable(context)) {
-            return finish_with_exception(self, take_exception());
-        }
-        reap(context);
-    }
-    if (self->failure || operation_of(self)->state == OperationState::completed) {
+    if (is_completed(self)) {
         return next_step(self);
     }
-    if (!bind_to_running_loop(context)) {
+    if (!check_usable(context) || !bind_to_running_loop(context)) {
         return nullptr;
     }
     if (self->binding_number != context->binding.number) {
         PyErr_SetString(PyExc_RuntimeError, "the operation was begun in another event loop");
-        return finish_with_exception(self, take_exception());
+        return nullptr;
     }
     have_it_looked_for(self);
     return suspend(self);
@@ -756,8 +765,7 @@ PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
         return nullptr;
     }
     if (self->was_started && self->phase == Phase::suspended) {
-        self->wake.reset();
-        self->phase = Phase::started;
+        end_wait(self);
     } else if (self->phase != Phase::finished) {
         if (self->submits && self->operation && !self->deferred) {
             keep_for_next_read(context_of(self), operation_of(self));
@@ -776,6 +784,26 @@ PyObject* awaitable_start(PyObject* object, PyObject* /*unused*/) {
 
 PyObject* awaitable_is_over(PyObject* object, PyObject* /*unused*/) {
     return PyBool_FromLong(is_over(object) ? 1 : 0);
+}
+
+PyObject* awaitable_result_if_over(PyObject* object, PyObject* /*unused*/) {
+    auto* self = cast(object);
+    const ContextLock lock(context_of(self));
+    if (!check_not_running(self) || !check_not_finished(self)) {
+        return nullptr;
+    }
+    if (!self->was_started) {
+        PyErr_SetString(PyExc_RuntimeError, "only what was started has a result without a loop");
+        return nullptr;
+    }
+    const Running running(self);
+    if (self->phase == Phase::suspended) {
+        end_wait(self);
+    }
+    if (!is_completed(self)) {
+        Py_RETURN_NONE;
+    }
+    return next_step(self);
 }
 
 PyObject* awaitable_get_name(PyObject* object, void* /*closure*/) {
@@ -844,6 +872,7 @@ PyMethodDef methods[] = {
     {"close", awaitable_close, METH_NOARGS, close_doc},
     {"_start", awaitable_start, METH_NOARGS, nullptr},
     {"_is_over", awaitable_is_over, METH_NOARGS, nullptr},
+    {"_result_if_over", awaitable_result_if_over, METH_NOARGS, nullptr},
     {},
 };
 
@@ -928,15 +957,7 @@ bool start(PyObject* awaitable) {
 bool is_over(PyObject* awaitable) {
     auto* self = cast(awaitable);
     const ContextLock lock(context_of(self));
-    if (self->phase != Phase::started || self->failure) {
-        return self->phase != Phase::suspended;
-    }
-    auto* context = context_of(self);
-    if (operation_of(self)->state != OperationState::completed && context->engine() != nullptr &&
-        !context->is_inherited()) {
-        reap(context);
-    }
-    return operation_of(self)->state == OperationState::completed;
+    return self->phase == Phase::started ? is_completed(self) : self->phase != Phase::suspended;
 }
 
 }  // namespace python
