@@ -165,6 +165,16 @@ def skip_lines(config: pytest.Config) -> list[str]:
     ]
 
 
+def failure_lines(config: pytest.Config) -> list[str]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reports = [
+        r
+        for kind in ("failed", "error")
+        for r in (reporter.stats if reporter else {}).get(kind, [])
+    ]
+    return [f"failed: {nodeid}" for nodeid in dict.fromkeys(report.nodeid for report in reports)]
+
+
 def refused_skips(config: pytest.Config) -> list[str]:
     """Reasons that are not on the checked-in list, where that list is to be kept."""
     if not STRICT_SKIPS:
@@ -194,9 +204,9 @@ def pytest_terminal_summary(
     lines = skip_lines(config)
     for line in lines:
         terminalreporter.write_line(line)
-    if "LINUX_AIO_SKIP_REPORT" in os.environ:
-        report = "".join(line + "\n" for line in lines)
-        Path(os.environ["LINUX_AIO_SKIP_REPORT"]).write_text(report, encoding="utf-8")
+    if "LINUX_AIO_REPORT" in os.environ:
+        report = "".join(line + "\n" for line in [*failure_lines(config), *lines])
+        Path(os.environ["LINUX_AIO_REPORT"]).write_text(report, encoding="utf-8")
     for reason in refused_skips(config):
         terminalreporter.write_line(
             f"skip not allowed here: {reason} (make the test run, or add the reason to "

@@ -3,6 +3,7 @@
 
 results=()  # a line for each step so far
 skipped=()  # what pytest skipped, and why
+failed=()  # the tests that failed
 failures=0
 step_ok=
 planned=  # how many steps there will be, where that was counted
@@ -54,6 +55,7 @@ summary() {
     say summary
     printf '%s\n' "${results[@]}" "${skipped[@]}"
     if ((failures)); then
+        if ((${#failed[@]})); then printf '%s\n' "${failed[@]}"; fi
         echo "$failures of ${#results[@]} steps failed"
         exit 1
     fi

@@ -82,7 +82,7 @@ test_python() {  # VARIANT SANITIZERS ENGINE [ARGS]
     rm -f "$logs"/sanitizer.*
     timeout --foreground --kill-after=30 25m \
         env "${environment[@]}" PYTHONPATH="$path" LINUX_AIO_BUILD="$build" \
-        LINUX_AIO_ENGINE="$engine" LINUX_AIO_SKIP_REPORT="$build/skips-$engine" \
+        LINUX_AIO_ENGINE="$engine" LINUX_AIO_REPORT="$build/report-$engine" \
         python -P -m pytest --rootdir="$top" -o testpaths=tests -o cache_dir=build/cache/pytest \
         --timeout=300 -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true "$@" ||
         status=$?
@@ -98,13 +98,14 @@ test_python() {  # VARIANT SANITIZERS ENGINE [ARGS]
     return "$status"
 }
 
-# One step, and what it skipped, for the summary.
+# One step, and what failed in it and what it skipped, for the summary.
 python_step() {  # TITLE VARIANT SANITIZERS ENGINE [ARGS]
-    local title=$1 skips=build/$2/skips-$4
-    rm -f "$skips"
+    local title=$1 report=build/$2/report-$4
+    rm -f "$report"
     step "$title" test_python "${@:2}"
-    [[ -s $skips ]] || return 0
-    mapfile -t -O "${#skipped[@]}" skipped < <(sed "s/^skipped:/skipped in $title:/" "$skips")
+    [[ -s $report ]] || return 0
+    mapfile -t -O "${#skipped[@]}" skipped < <(sed -n "s/^skipped:/skipped in $title:/p" "$report")
+    mapfile -t -O "${#failed[@]}" failed < <(sed -n "s/^failed:/failed in $title:/p" "$report")
 }
 
 # One build, the tests that are not long with `auto`, and with each other engine those of them that are

@@ -133,7 +133,7 @@ def test_the_tests_pass_on_what_remains(sandbox: Sandbox) -> None:
         "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)]),
     }
     # what the outer run reports is not the inner one's to overwrite
-    environment.pop("LINUX_AIO_SKIP_REPORT", None)
+    environment.pop("LINUX_AIO_REPORT", None)
     environment.pop("LINUX_AIO_STRICT_SKIPS", None)  # what is refused here can't be tested here
     arguments = ["+".join(sandbox.calls), str(sandbox.error), str(TESTS), *REPRESENTATIVE]
     ended = subprocess.run(
