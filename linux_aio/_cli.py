@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import json
+import math
 import os
 import signal
 import sys
@@ -29,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _end_by_signals()
     try:
         status: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        elif options.command != "copy":  # whose result is a file
+            raise OSError(errno.EBADF, f"{os.strerror(errno.EBADF)}: the standard output")
     except BrokenPipeError:
         # the reader has closed the pipe; else Python would report it again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -37,9 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except (OSError, ValueError, EOFError) as error:
-        print(f"linux-aio: {error}", file=sys.stderr)
+        _complain(str(error))
         return 1
     return status
+
+
+def _complain(text: str) -> None:
+    if sys.stderr is not None:  # else print() would write to the standard output
+        print(f"linux-aio: {text}", file=sys.stderr)
 
 
 def _end_by_signals() -> None:
@@ -163,16 +173,23 @@ def _run_checksum(options: argparse.Namespace) -> int:
                     file, options.algorithm, direct=_direct(options), progress=progress
                 )
         except (OSError, EOFError) as error:
-            print(f"linux-aio: {error}", file=sys.stderr)
+            _complain(str(error))
             status = 1
         else:
-            print(f"{digest}  {file}")
+            print(_checksum_line(digest, file))
     return status
+
+
+def _checksum_line(digest: str, file: str) -> str:
+    """A line that sha256sum -c reads: a backslash in front says that the name has escapes."""
+    escaped = file.replace("\\", "\\\\").replace("\n", "\\n")
+    return f"{digest}  {file}" if escaped == file else f"\\{digest}  {escaped}"
 
 
 def _run_bench(options: argparse.Namespace) -> int:
     from ._bench import measure, table
 
+    _check_seconds(options.seconds)
     report = measure(options.path, options.seconds, options.size << 20)
     print(json.dumps(report, indent=2) if options.json else table(report))
     return 0
@@ -183,7 +200,7 @@ def _run_info(options: argparse.Namespace) -> int:
     print(json.dumps(report, indent=2) if options.json else "\n".join(lines_of(report)))
     about_path = report.get(os.fspath(options.path)) if options.path is not None else None
     if isinstance(about_path, dict) and "error" in about_path:
-        print(f"linux-aio: {options.path}: {about_path['error']}", file=sys.stderr)
+        _complain(f"{options.path}: {about_path['error']}")
         return 1
     return 0
 
@@ -191,10 +208,14 @@ def _run_info(options: argparse.Namespace) -> int:
 def _run_demo(options: argparse.Namespace) -> int:
     from ._demo import demo
 
-    if options.seconds <= 0:
-        raise ValueError("the time must be positive")
+    _check_seconds(options.seconds)
     print(demo(options.path or options.file, options.seconds))
     return 0
+
+
+def _check_seconds(seconds: float) -> None:
+    if not 0 < seconds < math.inf:  # false for NaN, too
+        raise ValueError(f"the time must be a positive number of seconds, not {seconds}")
 
 
 def lines_of(report: Report, indent: str = "") -> list[str]:
@@ -274,6 +295,8 @@ def _lines(name: str) -> Callable[[int, int], object]:
         if now - last >= _LINE_SECONDS:
             last = now
             share = f" ({100 * done // total} %)" if total else ""
-            print(f"{name}: {human(done)} of {human(total)}{share}", file=sys.stderr, flush=True)
+            if sys.stderr is not None:
+                line = f"{name}: {human(done)} of {human(total)}{share}"
+                print(line, file=sys.stderr, flush=True)
 
     return report

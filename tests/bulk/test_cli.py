@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,44 @@ def test_checksum(path: Path) -> None:
     assert output == f"{hashlib.md5(DATA).hexdigest()}  {path}\n"
     assert "No such file" in errors
     assert run("checksum", "-a", "nonsense", path)[0] == 1
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "back\\slash", "\\n", "plain"])
+def test_checksum_lines_are_read_back(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(DATA)
+    status, output, _ = run("checksum", tmp_path / name)
+    assert status == 0
+    assert output.count("\n") == 1
+    if shutil.which("sha256sum") is None:
+        pytest.skip("no sha256sum")
+    subprocess.run(["sha256sum", "-c"], input=output, text=True, check=True, capture_output=True)
+
+
+def test_without_standard_streams(path: Path) -> None:
+    """What is closed when the program starts is None in sys."""
+    command = f"{sys.executable} -P -m linux_aio"
+
+    def closing(arguments: str) -> tuple[int, str, str]:
+        result = subprocess.run(
+            ["sh", "-c", f"{command} {arguments}"], capture_output=True, text=True, check=False
+        )
+        return result.returncode, result.stdout, result.stderr
+
+    status, _, errors = closing(f"checksum {path} >&-")
+    assert (status, errors) == (
+        1,
+        "linux-aio: [Errno 9] Bad file descriptor: the standard output\n",
+    )
+    assert closing(f"copy -q {path} {path}.copy >&-") == (0, "", "")
+    assert closing(f"checksum {path}.missing 2>&-") == (1, "", "")
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1"])
+@pytest.mark.parametrize("command", ["bench", "demo"])
+def test_impossible_times(tmp_path: Path, command: str, seconds: str) -> None:
+    status, _, errors = run(command, tmp_path, "--seconds", seconds)
+    assert status == 1
+    assert "positive" in errors
 
 
 def test_copy(path: Path) -> None:
