@@ -63,14 +63,23 @@ def resolved_target(source: str, target: str) -> str:
         raise shutil.SpecialFileError(f"{target!r} is a device, a pipe or a socket: no copy")
     if os.path.samestat(os.stat(source), status):
         raise shutil.SameFileError(f"{source!r} and {target!r} are the same file")
-    if not os.access(target, os.W_OK, effective_ids=True):
-        # replacing the file would only need write permission for its folder
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
+    check_writable(target)
     return target
+
+
+def check_writable(target: str) -> None:
+    """Raise as open() does for an existing file that the process may not write to.
+
+    To replace it would only need write permission for its folder.
+    """
+    if not os.access(target, os.W_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
 
 
 def _check_file_name(path: str) -> None:
     """Raise as shutil.copy does if the path can only name a folder, and no such folder exists."""
+    if not path:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     if path.endswith("/"):
         raise FileNotFoundError(errno.ENOENT, "Directory does not exist", path)
     if os.path.basename(path) in (".", ".."):

@@ -158,7 +158,8 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
 
     The name is taken as it is, without adding ".npy". A file of that name is replaced when the new
     one is whole; with durable=True it is on the disk when the call returns (fsync(2)). ValueError
-    for an array of Python objects, which would be a pickle.
+    for an array of Python objects, which would be a pickle; PermissionError for a file that may not
+    be written to, whatever its folder allows.
     """
     array = np.asanyarray(array)
     if array.dtype.hasobject:
@@ -180,6 +181,9 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
 def _is_to_be_replaced(target: str) -> bool:
     """Whether the target is a regular file or does not exist. Devices and the like stay."""
     try:
-        return stat.S_ISREG(os.stat(target).st_mode)
+        is_regular = stat.S_ISREG(os.stat(target).st_mode)
     except FileNotFoundError:
         return True
+    if is_regular:
+        _copying.check_writable(target)
+    return is_regular

@@ -324,6 +324,13 @@ def test_names_that_only_a_folder_may_have(tmp_path: Path, target: str) -> None:
     assert sorted(os.listdir(tmp_path)) == ["file", "link", "source"]
 
 
+def test_to_no_name(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"data")
+    with pytest.raises(FileNotFoundError) as caught:
+        copy(tmp_path / "source", "")
+    assert caught.value.filename == ""
+
+
 def test_a_folder_with_a_slash_at_its_end(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"data")
     (tmp_path / "folder").mkdir()

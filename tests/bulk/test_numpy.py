@@ -17,6 +17,8 @@ np = pytest.importorskip("numpy")
 
 import linux_aio.numpy as fast  # noqa: E402
 from linux_aio._core import _numpy_memory  # noqa: E402
+from support.files import let_others_pass  # noqa: E402
+from support.forked import in_child  # noqa: E402
 
 pytestmark = pytest.mark.engine_independent
 
@@ -99,6 +101,26 @@ def test_a_saved_file_keeps_its_mode(tmp_path: Path) -> None:
     path.chmod(0o600)
     fast.save(path, np.ones(4))
     assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["a.npy"]
+
+
+def test_a_file_that_may_not_be_written_to_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros(3))
+    path.chmod(0o444)
+    let_others_pass(tmp_path)
+    tmp_path.chmod(0o777)
+
+    def save() -> str:
+        if os.getuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        with pytest.raises(PermissionError):
+            fast.save(path, np.ones(5))
+        return ""
+
+    in_child(save)
+    assert np.load(path).tolist() == [0, 0, 0]
     assert os.listdir(tmp_path) == ["a.npy"]
 
 
