@@ -20,6 +20,7 @@ import operator
 import os
 import stat
 import sys
+import threading
 import time
 import warnings
 from collections import deque
@@ -51,11 +52,37 @@ WRITE_LIMIT = 512 * 1024
 LARGEST_CHUNK = 1024 * 1024
 
 
-def new_gate() -> Any:
-    """Return an event of the running kind of loop, asyncio or Trio, with set() and wait()."""
-    if asyncio._get_running_loop() is not None:
-        return asyncio.Event()
-    return sys.modules["trio"].Event()
+class Gate:
+    """An event of the running loop, asyncio or Trio. Any thread may set it: another loop's, too."""
+
+    __slots__ = ("_call", "_event", "_thread")
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._event: Any
+        self._call: Callable[[Callable[[], object]], object]
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            self._event = asyncio.Event()
+            self._call = loop.call_soon_threadsafe
+        else:
+            trio = sys.modules["trio"]
+            self._event = trio.Event()
+            self._call = trio.lowlevel.current_trio_token().run_sync_soon
+
+    def set(self) -> bool:
+        """Let the waiting task go on. Return False if its loop was closed."""
+        try:
+            if self._thread == threading.get_ident():
+                self._event.set()
+            else:
+                self._call(self._event.set)
+        except RuntimeError:
+            return False
+        return True
+
+    async def wait(self) -> None:
+        await self._event.wait()
 
 
 class _Leftover:
@@ -339,29 +366,36 @@ class File(_FileBase):
         """Wait until all the calls before this one are done. The caller then calls _leave()."""
         if self._enter():
             return
-        gate = new_gate()
+        gate = Gate()
         if self._queue is None:
             self._queue = deque()
         self._queue.append(gate)
+        # in another thread, the call before this one may have left before it could see the gate
+        if self._enter():
+            self._queue.remove(gate)
+            return
         try:
             await gate.wait()
         except BaseException:
-            if gate.is_set():
-                self._leave()
-            else:
+            try:
                 self._queue.remove(gate)
+            except ValueError:
+                self._leave()  # it has been given the turn
             raise
 
     def _leave(self) -> None:
         if self._is_stale:
             self._is_stale = False
             self._forget_read_bytes()
-        if self._queue:
-            self._queue.popleft().set()
-        else:
+        while True:
+            while self._queue:
+                if self._queue.popleft().set():
+                    return
             self._is_busy = False
-            if self._closes_when_left and self._is_open:
-                self._give_up()
+            if not self._queue or not self._enter():
+                break
+        if self._closes_when_left and self._is_open:
+            self._give_up()
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -1039,7 +1073,7 @@ class File(_FileBase):
         self._is_closing = True  # no new call uses the descriptor without a turn
         try:
             while self._beside:
-                self._beside_gate = new_gate()
+                self._beside_gate = Gate()
                 await self._beside_gate.wait()
             if self._is_behind or self._gathered():
                 await self._drain()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The standard streams: files of the descriptors 0, 1 and 2, usable in any event loop.
 
-They belong to the process: bytes that were read ahead in one loop can be read in the next one. The
-descriptors are not used before the first call that is awaited.
+They belong to the process: bytes that were read ahead in one loop can be read in the next one, and
+loops of several threads may use them at the same time. The descriptors are not used before the
+first call that is awaited.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import select
 import sys
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from ._file import File, Mode
@@ -44,6 +46,7 @@ class _StandardFile(File):
             is_named=False,
         )
         self._text: _StandardText | None = None
+        self._queue = deque()  # not made when needed, for loops in two threads may need it
         self._limit = GATHERED
         self._flushes = flushes  # whether each write is flushed
         self._goes_slowly = flushes
@@ -143,7 +146,7 @@ class _StandardFile(File):
     def _forget_parent(self) -> None:
         """In a child process, forget calls and unwritten bytes, which are the parent's."""
         self._is_busy = False
-        self._queue = None
+        self._queue = deque()
         self._note_request(None)
         self._take_gathered()
         self._unwritten = []

@@ -14,7 +14,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._core import _close_soon
-from ._file import File, new_gate
+from ._file import File, Gate
 from ._loop_context import complete, loop_context, put_off_cancellation, spawn
 from ._text_file import TextFile
 from ._trees import remove_tree
@@ -79,7 +79,7 @@ async def _carry_out(
     function: Callable[[], Awaitable[_Made]], undo: Callable[[_Made], Awaitable[None]]
 ) -> _Made:
     """Return what function() has made. If the call is cancelled, undo it once it is made."""
-    gate = new_gate()
+    gate = Gate()
     results: list[_Made] = []
     errors: list[Exception] = []
     is_given_up = False

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core import _close_soon
 from ._core import _DirEntry as DirEntry
-from ._file import new_gate
+from ._file import Gate
 from ._loop_context import loop_context
 from ._temporary import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
 from ._trees import copy_tree, named_pipe, remove_tree
@@ -673,7 +673,7 @@ class _Scan:
             if self._gate is not None:
                 await self._gate.wait()
                 continue
-            self._gate = gate = new_gate()
+            self._gate = gate = Gate()
             try:
                 await self._bring()
             finally:

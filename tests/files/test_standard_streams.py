@@ -246,6 +246,41 @@ def test_a_full_pipe_does_not_block_the_loop() -> None:
     assert seen == b"x" * 200_000 + b"end"
 
 
+LOOPS_IN_THREADS = """
+import threading
+
+async def main(number):
+    for turn in range(200):
+        await linux_aio.stdout.write(f"{number} {turn}\\n")
+        await linux_aio.stdout.flush()
+
+def loop(number):
+    if number == 0 and IS_TRIO:
+        import trio
+        trio.run(main, number)
+    else:
+        asyncio.run(main(number))
+
+threads = [threading.Thread(target=loop, args=[number]) for number in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "trio"])
+def test_loops_in_several_threads(kind: str) -> None:
+    if kind == "trio":
+        pytest.importorskip("trio")
+    output = run_program(LOOPS_IN_THREADS.replace("IS_TRIO", str(kind == "trio")))
+    lines = output.decode().splitlines()
+    for number in range(3):
+        own = [line for line in lines if line.startswith(f"{number} ")]
+        assert own == [f"{number} {turn}" for turn in range(200)]
+    assert len(lines) == 600
+
+
 def test_a_child_process_writes_nothing_of_its_parents() -> None:
     source = """
     async def main():
