@@ -174,7 +174,7 @@ class NewFile:
 
 
 def clone(source: int, target: int) -> bool:
-    """Let the copy share the source's blocks: see ioctl_ficlone(2)."""
+    """Let the copy share the source's blocks: see ioctl_ficlone(2). Return False if it can't."""
     try:
         fcntl.ioctl(target, FICLONE, source)
     except OSError:
@@ -238,7 +238,7 @@ def ranges(source: Source, target: int, allocate: bool) -> Iterator[tuple[int, i
 
 
 class Copier:
-    """Threads that write the pieces of the copy as soon as they are read."""
+    """Writes the pieces of the copy in threads, as soon as they are read."""
 
     def __init__(self, target: int, direct_target: int) -> None:
         self._target = target

@@ -67,6 +67,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "above_engines: about what stands on operations that other tests are about. `./dev test` "
         "runs it with the engine auto only, `./dev test --all` with each",
     )
+    config.addinivalue_line(
+        "markers",
+        "starts_programs: takes its time to start programs, and uses the extension as other tests "
+        "do. `./dev test --all` leaves it out under sanitizers",
+    )
     if not config.pluginmanager.hasplugin("xdist"):
         config.addinivalue_line("markers", "xdist_group(name): used where pytest-xdist is there")
     config.addinivalue_line(
@@ -92,7 +97,7 @@ ENGINE_INDEPENDENT = {
     "test_version.py",
 }
 
-# Of these folders and files all tests are.
+# All tests of these folders and files are above_engines.
 ABOVE_ENGINES = {
     "bulk",
     "filesystems",
@@ -105,6 +110,16 @@ ABOVE_ENGINES = {
     "test_temporary.py",
     "test_trees.py",
     "test_whole_files.py",
+}
+
+# All tests of these start programs.
+STARTS_PROGRAMS = {
+    "project",
+    "test_cli.py",
+    "test_durability.py",
+    "test_frameworks.py",
+    "test_processes.py",
+    "test_sandbox.py",
 }
 
 
@@ -132,8 +147,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if belongs_here(item)]
     for item in items:
-        if ABOVE_ENGINES.intersection(item.path.relative_to(TESTS).parts):
+        parts = item.path.relative_to(TESTS).parts
+        if ABOVE_ENGINES.intersection(parts):
             item.add_marker("above_engines")
+        if STARTS_PROGRAMS.intersection(parts):
+            item.add_marker("starts_programs")
     # else processes that share the tests would wait for the one that has the last long one
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if PORTABLE and (refused := aio_refused()):

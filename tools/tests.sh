@@ -146,8 +146,8 @@ other_tests() {
         python_step "Dask, pandas and xarray" builtin "" auto tests/filesystems/test_frameworks.py \
             tests/project/test_examples.py
     fi
-    variant_tests system
-    variant_tests asan
+    variant_tests system -m "not above_engines"
+    variant_tests asan -m "not starts_programs"
 }
 
 all_tests() {
@@ -155,8 +155,8 @@ all_tests() {
     other_tests
 }
 
-# All tests of one build.
-variant_tests() {  # VARIANT
+# All tests of one build, or those that pytest's arguments select.
+variant_tests() {  # VARIANT [ARGS]
     local variant=$1 title options sanitizers engines engine
     describe "$variant"
     step "$title: build" build "$variant"
@@ -165,7 +165,7 @@ variant_tests() {  # VARIANT
     for engine in "${engines[@]}"; do
         # shellcheck disable=SC2046
         python_step "$title: Python tests, engine $engine" \
-            "$variant" "$sanitizers" "$engine" $(in_parallel)
+            "$variant" "$sanitizers" "$engine" $(in_parallel) "${@:2}"
     done
 }
 

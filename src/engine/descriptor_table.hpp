@@ -72,8 +72,8 @@ struct FileRef {
 
     void* watch = nullptr;  // the EpollReactor::Watch of the file
 
-    // Where our threads use the program's table: a file that is closed without waiting, such as an
-    // eventfd, is also closed in child processes.
+    // Used only if our threads share the program's table. Owns our copy of a file whose close never
+    // waits, such as an eventfd. A child process closes it, too.
     CloforkFd listed;
 
     // Another FileRef of the same file, which arrived earlier. Set when that is found out.

@@ -21,7 +21,7 @@ bool has_no_type(int fd) noexcept;
 // it tells of signals for the process, and for that thread.
 bool is_signalfd(int fd) noexcept;
 
-// How long to close a file may take, if it is open nowhere else.
+// How long it may take to close a file that is open nowhere else.
 enum class Closing : std::uint8_t {
     at_once,
     on_disk,  // depends on the file system, which may ask a server or free the file's blocks

@@ -6,8 +6,9 @@
 
 namespace engine {
 
-// Completes the request, and signals its eventfd. A thread that reads the eventfd finds the
-// completion; and no thread can reap the completion, and then close the eventfd, before the signal.
+// Completes the request. Unless it has `signals_only_later`, also signals its eventfd. A thread
+// that reads the eventfd finds the completion; and no thread can reap the completion, and then
+// close the eventfd, before the signal.
 inline void finish_inside(CompletionQueue& completions, Request& request,
                           std::int64_t result) noexcept {
     if (request.signals_only_later) {

@@ -181,8 +181,8 @@ void WorkerPool::take_up_inbox() noexcept {
     }
 }
 
-// Returns whether a request may hang, so that the kernel has to give it a thread of its own. Only a
-// limited number of requests of one device get such a thread; others of that device wait here.
+// Returns whether a request may hang, so that the kernel has to give it a thread of its own.
+// start_in_reactor() limits how many requests of one device have such a thread.
 bool WorkerPool::takes_kernel_thread(Request& request) noexcept {
     auto* file = request.file;
     if (!reactor_->has_kernel_threads()) {

@@ -149,7 +149,7 @@ public:
     }
 
     // A cancel scope of anyio cancels its tasks again in each turn of the loop until they have left
-    // the scope. A shielded scope inside it hides the task from it.
+    // the scope. A shielded scope inside hides the task from the outer one.
     Ref begin_shield(ModuleState& state) const noexcept override {
         const KeptException kept;
         const auto name = Ref::steal(PyUnicode_InternFromString("anyio"));

@@ -16,8 +16,8 @@ public:
     ~ContextLock() = default;
 
     // Releases the lock for the life of the object, for calls that may come back to the context.
-    // Such a call could take the lock a second time, which CPython allows within one thread, but
-    // only after much trying.
+    // Such a call may lock the context again. CPython allows that in the same thread, but spins for
+    // a while first.
     class Pause {
     public:
         explicit Pause(ContextLock& paused) noexcept : paused_(paused) { paused_.lock_.unlock(); }
