@@ -275,6 +275,12 @@ class File(_FileBase):
     """
 
     # Most files never change these defaults.
+    _closefd = True
+    _keeps_kernel_offset = False
+    _is_appending = False
+    _unwritten: list[bytes] = cast(
+        "list[bytes]", ()
+    )  # bytes that requests take; a writer has a list
     _direct: DirectRoute | None = None
     _size = 0  # the size of a regular file when it was opened
     _ahead: ReadAhead | None = None
@@ -299,7 +305,6 @@ class File(_FileBase):
         fd: int,
         name: Any,
         mode: Mode,
-        *,
         closefd: bool,
         buffering: int,
         is_named: bool,
@@ -309,18 +314,22 @@ class File(_FileBase):
         self._data_fd = fd  # the descriptor that reads use
         self._name = name
         self._mode = mode.binary
-        self._closefd = closefd
-        self._keeps_kernel_offset = not is_named
+        if not closefd:
+            self._closefd = False
+        if not is_named:
+            self._keeps_kernel_offset = True
         self._is_readable = mode.is_readable
-        self._is_writable = mode.is_writable
-        self._is_appending = mode.is_appending
+        if mode.is_writable:
+            self._is_writable = True
+            self._unwritten = []
+        if mode.is_appending:
+            self._is_appending = True
         if buffering < 1:
             self._goes_slowly = buffering == 0
             self._chunk = READ_CHUNK
             self._limit = WRITE_LIMIT
         else:
             self._chunk = self._limit = buffering
-        self._unwritten: list[bytes] = []
 
     def _learn(self, mode: int, size: int, position: int, is_terminal: int) -> None:
         """Set up for this kind of file: see FileDescription. OSError if it is a directory."""
@@ -338,7 +347,7 @@ class File(_FileBase):
             self._offset = size
         elif position:
             self._offset = position
-        is_large = kind == stat.S_IFREG and size > self._chunk + LEAST_PIECE
+        is_large = size > self._chunk + LEAST_PIECE and kind == stat.S_IFREG
         if is_large and self._is_readable and self._is_seekable and not self._goes_slowly:
             self._ahead = ReadAhead(self._context, self._data_fd, size, MOST_CACHED)
         if self._keeps_kernel_offset and self._is_writable:

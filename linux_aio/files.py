@@ -121,20 +121,20 @@ class _Opening(Generic[_AnyFile]):
             context = loop_context()
         is_named = opener is None and not isinstance(file, int)
         if is_named:
-            fd, *description = await context._open_described(file, flags, 0o666)
+            fd, kind, size, position, is_terminal = await context._open_described(
+                file, flags, 0o666
+            )
         elif opener is None or isinstance(file, int):
             fd = int(file)
         else:
             fd = await _ask_opener(opener, file, flags)
-        binary = self._binary_type(
-            context, fd, file, parsed, closefd=closefd, buffering=buffering, is_named=is_named
-        )
+        binary = self._binary_type(context, fd, file, parsed, closefd, buffering, is_named)
         try:
             if not is_named:
-                _, *description = await context._describe(fd)
-            binary._learn(*description)
+                _, kind, size, position, is_terminal = await context._describe(fd)
+            binary._learn(kind, size, position, is_terminal)
             if direct:
-                await binary._go_direct(description[0])
+                await binary._go_direct(kind)
         except BaseException:
             binary._is_open = False
             if closefd and not isinstance(file, int):

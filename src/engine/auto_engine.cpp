@@ -81,12 +81,22 @@ bool ends_at(int fd, std::uint64_t offset) noexcept {
     return carry_out(look, fd, false, RWF_NOWAIT) == 0;
 }
 
-// Whether a transfer that was told not to wait has stopped at data that is not cached. A stream is
-// not asked: it has no end to look for, and the look would take its next byte.
+// Data that is not cached begins at a multiple of this.
+constexpr std::uint64_t sector = 512;
+
+// Whether a transfer that was told not to wait has stopped at data that is not cached. A read that
+// has stopped inside a sector has found the end of the file. A stream is not asked: it has no end
+// to look for, and the look would take its next byte.
 bool is_cut_short(const Request& request, std::int64_t result) noexcept {
     const auto count = static_cast<std::size_t>(result);
-    return count < size_of(request) && !is_stream(request.fd) &&
-           !ends_at(request.fd, request.offset + count);
+    if (count >= size_of(request)) {
+        return false;
+    }
+    const auto end = request.offset + count;
+    if (is_read(request.opcode) && end % sector != 0) {
+        return false;
+    }
+    return !is_stream(request.fd) && !ends_at(request.fd, end);
 }
 
 }  // namespace
