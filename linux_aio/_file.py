@@ -278,9 +278,7 @@ class File(_FileBase):
     _closefd = True
     _keeps_kernel_offset = False
     _is_appending = False
-    _unwritten: list[bytes] = cast(
-        "list[bytes]", ()
-    )  # bytes that requests take; a writer has a list
+    _unwritten = cast("list[bytes]", ())  # what requests write; only writers have a list
     _direct: DirectRoute | None = None
     _size = 0  # the size of a regular file when it was opened
     _ahead: ReadAhead | None = None

@@ -121,9 +121,8 @@ class _Opening(Generic[_AnyFile]):
             context = loop_context()
         is_named = opener is None and not isinstance(file, int)
         if is_named:
-            fd, kind, size, position, is_terminal = await context._open_described(
-                file, flags, 0o666
-            )
+            opened = await context._open_described(file, flags, 0o666)
+            fd, kind, size, position, is_terminal = opened
         elif opener is None or isinstance(file, int):
             fd = int(file)
         else:
