@@ -204,7 +204,9 @@ def picture(folder: Path) -> dict[str, Any]:
     found = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
-        times = (status.st_atime_ns, status.st_mtime_ns) if status.st_mtime_ns < 10**10 else None
+        # rglob() follows links, which may change when they were last read
+        read_at = 0 if path.is_symlink() else status.st_atime_ns
+        times = (read_at, status.st_mtime_ns) if status.st_mtime_ns < 10**10 else None
         found[str(path.relative_to(folder))] = (
             status.st_mode,
             status.st_nlink,
