@@ -796,10 +796,14 @@ class _Awaitable(Coroutine[Any, Any, _Result]):  # type: ignore[misc]
     def _is_over(self) -> bool:
         """Whether awaiting it would not suspend."""
 
+    def _is_finished(self) -> bool:
+        """Whether its result or exception was given out."""
+
     def _result_if_over(self) -> _Result | None:
         """Return the result of what was started, or raise its exception; None if it is not over.
 
-        No loop has to run. A task that waits for it must be one that never runs again.
+        No loop has to run. A task that waits for it must be one that never runs again. What was not
+        yet submitted is withdrawn: ValueError.
         """
 
 @disjoint_base

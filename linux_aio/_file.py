@@ -139,12 +139,18 @@ class _Leftover:
             if not self._was_cancelled(error):
                 raise
             self.request = None
-        except (ValueError, RuntimeError):  # the context is closed, or belongs to another loop
-            if not self._has_result():
+        except ValueError:
+            if request._is_finished():  # the context was closed before it was submitted
+                self.request = None
+            elif not self._has_result():
                 raise
 
     def _has_result(self) -> bool:
-        """Take the result of the request if it is over. OSError if it failed."""
+        """Take the result of the request if it is over. OSError if it failed.
+
+        RuntimeError if that can't be known: it was taken by a call that was interrupted, or this is
+        a child process.
+        """
         request: Any = self.request
         try:
             count = request._result_if_over()
@@ -155,7 +161,7 @@ class _Leftover:
             if not self._was_cancelled(error):
                 raise
             self.request = None
-        except (ValueError, RuntimeError):  # the context was closed before it was submitted
+        except ValueError:  # it was never submitted
             self.request = None
         return True
 
@@ -190,17 +196,23 @@ class _Leftover:
         return True
 
     def _settle_request(self) -> bool:
-        """Learn what became of the request. Return False if that can't be known.
+        """Learn what became of the request. Return False if the rest can't be written after it.
 
-        A request to a stream may be in flight for ever. One to a file ends like the writes that
-        come after it.
+        A stream may take nothing more for ever. A request to a file ends like the writes that come
+        after it.
         """
-        while not self._has_result():
-            if not self.is_seekable or not self.context.in_flight:
-                # the same bytes can be written to the same place again, but not appended again
-                return self.is_seekable and not self.is_appending
-            time.sleep(0.001)
-        return True
+        if not self.is_seekable:
+            return False
+        try:
+            while not self._has_result():
+                if not self.context.in_flight:
+                    break
+                time.sleep(0.001)
+            else:
+                return True
+        except RuntimeError:
+            pass
+        return not self.is_appending  # else the same bytes are written to the same place again
 
     def close(self) -> None:
         self.is_over = True
@@ -399,8 +411,10 @@ class File(_FileBase):
                 if self._queue.popleft().set():
                     return
             self._is_busy = False
-            if not self._queue or not self._enter():
+            if not self._queue:
                 break
+            if not self._enter():
+                return  # another thread has the turn
         if self._closes_when_left and self._is_open:
             self._give_up()
 

@@ -786,6 +786,11 @@ PyObject* awaitable_is_over(PyObject* object, PyObject* /*unused*/) {
     return PyBool_FromLong(is_over(object) ? 1 : 0);
 }
 
+PyObject* awaitable_is_finished(PyObject* object, PyObject* /*unused*/) {
+    const ContextLock lock(context_of(cast(object)));
+    return PyBool_FromLong(cast(object)->phase == Phase::finished ? 1 : 0);
+}
+
 PyObject* awaitable_result_if_over(PyObject* object, PyObject* /*unused*/) {
     auto* self = cast(object);
     const ContextLock lock(context_of(self));
@@ -800,10 +805,14 @@ PyObject* awaitable_result_if_over(PyObject* object, PyObject* /*unused*/) {
     if (self->phase == Phase::suspended) {
         end_wait(self);
     }
-    if (!is_completed(self)) {
-        Py_RETURN_NONE;
+    if (is_completed(self)) {
+        return next_step(self);
     }
-    return next_step(self);
+    if (operation_of(self)->listing == Listing::queued) {  // without a loop it is never submitted
+        PyErr_SetString(PyExc_ValueError, "the operation was withdrawn before it was submitted");
+        return finish_with_exception(self, take_exception());
+    }
+    Py_RETURN_NONE;
 }
 
 PyObject* awaitable_get_name(PyObject* object, void* /*closure*/) {
@@ -872,6 +881,7 @@ PyMethodDef methods[] = {
     {"close", awaitable_close, METH_NOARGS, close_doc},
     {"_start", awaitable_start, METH_NOARGS, nullptr},
     {"_is_over", awaitable_is_over, METH_NOARGS, nullptr},
+    {"_is_finished", awaitable_is_finished, METH_NOARGS, nullptr},
     {"_result_if_over", awaitable_result_if_over, METH_NOARGS, nullptr},
     {},
 };

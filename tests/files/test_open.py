@@ -442,6 +442,42 @@ def test_a_file_that_the_loops_end_leaves_open_is_written(
     run(settle_below(tmp_path))
 
 
+@pytest.mark.engine("auto", "uring", "threads")  # kernel AIO waits for pipes inside io_submit
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+def test_files_dropped_while_their_loop_rests_are_written(tmp_path: Path, mode: str) -> None:
+    """Some of the requests wait in the context's queue, and an endless one is in flight."""
+    reading, writing = os.pipe()
+    loop = asyncio.new_event_loop()
+    paths = [tmp_path / str(number) for number in range(20)]
+
+    async def read_pipe() -> bytes:
+        async with linux_aio.open(reading, "rb", closefd=False) as pipe:
+            return await pipe.read(10)
+
+    async def main() -> tuple[list[Any], asyncio.Task[bytes]]:
+        files: list[Any] = [await linux_aio.open(path, mode) for path in paths]
+        task = asyncio.create_task(read_pipe())
+        await asyncio.sleep(0.01)
+        for file in files:
+            for number in range(4):
+                await file.write(bytes([number]) * 200_000)
+        return files, task
+
+    try:
+        files, task = loop.run_until_complete(main())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            del files
+            gc.collect()
+        wanted = b"".join(bytes([number]) * 200_000 for number in range(4))
+        assert all(path.read_bytes() == wanted for path in paths)
+        os.close(writing)
+        assert loop.run_until_complete(task) == b""
+    finally:
+        loop.close()
+        os.close(reading)
+
+
 def test_a_close_that_is_cancelled_by_the_loops_end_writes(tmp_path: Path) -> None:
     path = tmp_path / "file"
 
