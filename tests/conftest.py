@@ -112,7 +112,7 @@ ABOVE_ENGINES = {
     "test_whole_files.py",
 }
 
-# All tests of these start programs.
+# All tests of these are starts_programs.
 STARTS_PROGRAMS = {
     "project",
     "test_cli.py",

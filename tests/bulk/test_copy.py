@@ -23,7 +23,7 @@ import pytest
 from linux_aio.bulk import acopy, checksum, copy, load_into
 from support.direct import direct_reason
 from support.files import let_others_pass
-from support.forked import in_child
+from support.forked import give_up_root, in_child
 from support.fusefs import fs_available, mounted
 from support.loops import LOOP_FACTORIES, LoopFactory, run
 from support.mounts import (
@@ -294,9 +294,7 @@ def test_into_a_folder_that_may_not_be_read(tmp_path: Path, durable: bool) -> No
     folder.chmod(0o333)
 
     def copy_there() -> None:
-        if os.getuid() == 0:
-            os.setgid(65534)
-            os.setuid(65534)
+        give_up_root()
         with pytest.raises(PermissionError):
             os.listdir(folder)
         for name in ("new", "old", ""):

@@ -18,7 +18,7 @@ np = pytest.importorskip("numpy")
 import linux_aio.numpy as fast  # noqa: E402
 from linux_aio._core import _numpy_memory  # noqa: E402
 from support.files import let_others_pass  # noqa: E402
-from support.forked import in_child  # noqa: E402
+from support.forked import give_up_root, in_child  # noqa: E402
 
 pytestmark = pytest.mark.engine_independent
 
@@ -112,9 +112,7 @@ def test_a_file_that_may_not_be_written_to_stays(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
 
     def save() -> str:
-        if os.getuid() == 0:
-            os.setgid(65534)
-            os.setuid(65534)
+        give_up_root()
         with pytest.raises(PermissionError):
             fast.save(path, np.ones(5))
         return ""

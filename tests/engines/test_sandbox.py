@@ -120,7 +120,7 @@ import pytest
 
 # several pytests remove the old ones' folders of temporary files at the same time, and warn of that
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", os.path.dirname(sys.argv[3]),
-                      "-W", "ignore:.*rm_rf:pytest.PytestWarning",
+                      "-W", "ignore:(rm_rf) error removing:pytest.PytestWarning",
                       *(os.path.join(sys.argv[3], name) for name in sys.argv[4:])]))
 """
 

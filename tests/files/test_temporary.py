@@ -20,7 +20,7 @@ import pytest
 from linux_aio import AIOContext, fs
 from support import any_loop as loops
 from support.files import let_others_pass
-from support.forked import in_child
+from support.forked import give_up_root, in_child
 from support.loops import run as run_asyncio
 from support.loops import until
 
@@ -241,9 +241,7 @@ def test_a_directory_that_can_not_be_read_is_removed(tmp_path: Path) -> None:
     """As tempfile's, which changes the modes. Root needs no modes to be changed."""
 
     def remove_there() -> None:
-        if os.getuid() == 0:
-            os.setgid(65534)
-            os.setuid(65534)
+        give_up_root()
 
         async def main() -> None:
             async with fs.TemporaryDirectory(dir=tmp_path) as name:
