@@ -50,6 +50,22 @@ std::uint64_t device_of(int fd) noexcept {
     return of_streams;
 }
 
+FileRef::Place place_of(const FileStatus& status) noexcept {
+    const bool has_file_system = S_ISREG(status.type) || S_ISDIR(status.type);
+    const auto file_system = has_file_system ? file_system_of(status) : FileSystem::memory;
+    const bool is_local = is_local_disk(file_system) || file_system == FileSystem::memory;
+    return is_local ? FileRef::Place::local : FileRef::Place::remote;
+}
+
+FileRef::Kind kind_of(int fd, const FileStatus& status) noexcept {
+    if (status.error == 0 && is_stream(fd, status.type)) {
+        return FileRef::Kind::stream;
+    }
+    const bool may_be_proc = S_ISREG(status.type) && status.size == 0;
+    return may_be_proc && file_system_of(status) == FileSystem::proc ? FileRef::Kind::proc
+                                                                     : FileRef::Kind::seekable;
+}
+
 }  // namespace
 
 void close_file_ref(FileRef* file) noexcept {
@@ -59,22 +75,19 @@ void close_file_ref(FileRef* file) noexcept {
     delete file;
 }
 
-FileRef::Place place_of(int fd) noexcept {
-    const auto status = status_of(fd);
-    const bool has_file_system = S_ISREG(status.type) || S_ISDIR(status.type);
-    const auto file_system = has_file_system ? file_system_of(status) : FileSystem::memory;
-    const bool is_local = is_local_disk(file_system) || file_system == FileSystem::memory;
-    return is_local ? FileRef::Place::local : FileRef::Place::remote;
-}
+FileRef::Kind kind_of(int fd) noexcept { return kind_of(fd, status_of(fd)); }
 
-FileRef::Kind kind_of(int fd) noexcept {
-    const auto status = status_of(fd);
-    if (status.error == 0 && is_stream(fd, status.type)) {
-        return FileRef::Kind::stream;
+void learn_kind_and_place(FileRef& file) noexcept {
+    if (file.kind != FileRef::Kind::unknown && file.place != FileRef::Place::unknown) {
+        return;
     }
-    const bool may_be_proc = S_ISREG(status.type) && status.size == 0;
-    return may_be_proc && file_system_of(status) == FileSystem::proc ? FileRef::Kind::proc
-                                                                     : FileRef::Kind::seekable;
+    const auto status = status_of(file.fd);
+    if (file.kind == FileRef::Kind::unknown) {
+        file.kind = kind_of(file.fd, status);
+    }
+    if (file.place == FileRef::Place::unknown) {
+        file.place = place_of(status);
+    }
 }
 
 bool is_stream(FileRef& file) noexcept {

@@ -83,9 +83,12 @@ struct FileRef {
 // Closes the descriptor of a file that nobody uses any more, and frees the FileRef.
 void close_file_ref(FileRef* file) noexcept;
 
-// The kind and the place of an open file, never `unknown`. Neither function waits.
+// The kind of an open file, never `unknown`. Does not wait.
 FileRef::Kind kind_of(int fd) noexcept;
-FileRef::Place place_of(int fd) noexcept;
+
+// Finds out the kind and the place of a file that has arrived, by one question to the kernel. Does
+// not wait.
+void learn_kind_and_place(FileRef& file) noexcept;
 
 // Whether a file that has arrived is a stream. Does not wait.
 bool is_stream(FileRef& file) noexcept;

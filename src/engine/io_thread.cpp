@@ -188,14 +188,9 @@ bool WorkerPool::takes_kernel_thread(Request& request) noexcept {
     if (!reactor_->has_kernel_threads()) {
         return false;
     }
-    if (file->kind == FileRef::Kind::unknown) {
-        file->kind = kind_of(file->fd);
-    }
+    learn_kind_and_place(*file);
     if (file->kind == FileRef::Kind::stream) {
         return false;
-    }
-    if (file->place == FileRef::Place::unknown) {
-        file->place = place_of(file->fd);
     }
     if (file->place == FileRef::Place::remote) {
         request.waits_in_submission = true;

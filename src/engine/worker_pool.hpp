@@ -20,6 +20,7 @@
 #include <optional>
 #include <span>
 
+#include "engine/adaptive_spin.hpp"
 #include "engine/descriptor_table.hpp"
 #include "engine/device_queues.hpp"
 #include "engine/engine.hpp"
@@ -208,6 +209,8 @@ private:
     bool wait_for_work(Lock& lock) noexcept;
     void call_for_worker() noexcept;
     void call_for_watcher() noexcept;
+    bool tell_a_worker() noexcept;
+    bool spin_for_work(Lock& lock) noexcept;
     bool delayed_are_alone() const noexcept { return !delayed_.empty() && !delayed_are_watched_; }
     void start_wanted_workers(Lock& lock) noexcept;
     void finish_without_worker(Request& request, Lock& lock) noexcept;
@@ -276,6 +279,10 @@ private:
     std::chrono::nanoseconds next_interruption_{};
     unsigned workers_wanted_ = 0;  // to be started by a thread that has our threads' table
     unsigned idle_ = 0;
+    // One worker at a time spins before it sleeps, if the pool has nothing to do at all.
+    AdaptiveSpin spin_;
+    bool is_spinning_ = false;
+    std::atomic<bool> has_work_ = false;  // tells the worker that spins
     // The signal that workers hold back while brief requests follow each other: one for each
     // request would wake a thread of the program each time.
     Signal held_;

@@ -81,23 +81,32 @@ void WorkerPool::give_place_back(DeviceQueues& devices, int place) noexcept {
     call_for_worker();
 }
 
+// Returns false if all workers are at work.
+bool WorkerPool::tell_a_worker() noexcept {
+    if (std::exchange(is_spinning_, false)) {
+        has_work_.store(true, std::memory_order_release);
+        return true;
+    }
+    if (idle_ != 0) {
+        work_came_.notify_one();
+    }
+    return idle_ != 0;
+}
+
 // Wakes or asks for a worker for the requests in the queue.
 void WorkerPool::call_for_worker() noexcept {
     if (!may_take(false) && stall_is_watched_) {
         return;
     }
     const bool is_over = !queue_.empty() && queue_.front()->stage == Stage::over;
-    if (idle_ != 0) {
-        work_came_.notify_one();
-    } else if (workers_ + workers_wanted_ < most_workers + (is_over ? most_closers : 0)) {
+    if (!tell_a_worker() &&
+        workers_ + workers_wanted_ < most_workers + (is_over ? most_closers : 0)) {
         ++workers_wanted_;
     }
 }
 
 void WorkerPool::call_for_watcher() noexcept {
-    if (idle_ != 0) {
-        work_came_.notify_one();
-    } else if (workers_ + workers_wanted_ < most_workers) {
+    if (!tell_a_worker() && workers_ + workers_wanted_ < most_workers) {
         ++workers_wanted_;
     }
 }
@@ -150,6 +159,21 @@ bool WorkerPool::may_hold_signal(int last_place) const noexcept {
     return next.is_brief && next.stage != Stage::over && next.device_place == last_place;
 }
 
+// Returns false if the worker has to sleep: nothing came.
+bool WorkerPool::spin_for_work(Lock& lock) noexcept {
+    if (is_spinning_ || is_closing_ || held_.file != nullptr || !spin_.is_worth_it()) {
+        return false;
+    }
+    has_work_.store(false, std::memory_order_relaxed);
+    is_spinning_ = true;
+    lock.unlock();
+    spin_.spin(has_work_);
+    lock.lock();
+    const bool has_found = !std::exchange(is_spinning_, false);
+    spin_.note_spin(has_found);
+    return has_found || is_closing_ || !queue_.empty();
+}
+
 // Returns false if the worker has to end.
 bool WorkerPool::wait_for_work(Lock& lock) noexcept {
     bool is_stalled = false;
@@ -160,12 +184,20 @@ bool WorkerPool::wait_for_work(Lock& lock) noexcept {
         if (wait_for_delayed(lock)) {
             continue;
         }
+        const bool is_at_rest = in_flight_ == 0;
+        const auto start = Clock::now();
+        if (is_at_rest && spin_for_work(lock)) {
+            continue;  // or the pool is closing, which the loop looks at first
+        }
         const auto* front = queue_.front();
         const bool watches = (front != nullptr || held_.file != nullptr) && !stall_is_watched_;
         stall_is_watched_ = stall_is_watched_ || watches;
         ++idle_;
         const auto status = work_came_.wait_for(lock, watches ? stall : linger);
         --idle_;
+        if (is_at_rest) {
+            spin_.note_idle(Clock::now() - start);
+        }
         stall_is_watched_ = stall_is_watched_ && !watches;
         if (status == std::cv_status::timeout) {
             if (queue_.empty() && !watches && !delayed_are_alone()) {
@@ -190,6 +222,7 @@ void WorkerPool::run_worker() noexcept {
     Worker worker{.thread = pthread_self()};
     pthread_setname_np(worker.thread, "aio-worker");
     Lock lock(mutex_);
+    spin_.count_processors();
     table_.share_private_table();
     int last_place = DeviceQueues::none;
     for (;;) {
@@ -206,6 +239,7 @@ void WorkerPool::run_worker() noexcept {
         request->stage = Stage::in_worker;
         const bool is_brief = request->is_brief;
         brief_ += is_brief ? 1 : 0;
+        const auto start = Clock::now();
         const auto stalls = brief_stalls_;
         if (!queue_.empty()) {
             call_for_worker();
@@ -225,6 +259,7 @@ void WorkerPool::run_worker() noexcept {
         }
         give_place_back(is_over ? closing_ : working_, place);  // `none`: the request waits for one
         brief_ -= is_brief && stalls == brief_stalls_ ? 1 : 0;
+        spin_.note_work(Clock::now() - start);
         last_place = is_over ? DeviceQueues::none : place;
     }
     --workers_;
