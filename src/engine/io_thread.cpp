@@ -37,8 +37,8 @@ void WorkerPool::run_io_thread() noexcept {
         take_up_inbox();
         take_up_cancellations();
         start_wanted_workers(lock);
-        send_signals(lock);
-        send_held(lock);  // the worker that holds the signal may now be busy for long
+        send(reactor_signals_, lock);
+        send(worker_signals_, lock);  // the worker that holds them back may now be busy for long
         if (!inbox_.empty() || !cancellations_.empty() || workers_wanted_ != 0 ||
             (unread_ && unread_->has_news())) {
             continue;  // these came while the signals were sent, or this thread has kept bytes
@@ -320,41 +320,8 @@ void WorkerPool::complete(Request& request) noexcept {
     client.completions.push(request, request.result);
     end_flight(client);
     if (signal.file != nullptr) {
-        add_signal(signal);
+        add_signal(reactor_signals_, signal);
     }
-}
-
-// Signals are sent after the lock is given up. Those of one eventfd are added up.
-void WorkerPool::add_signal(Signal signal) noexcept {
-    const auto signals = std::span(signals_).first(signal_count_);
-    const auto found = std::ranges::find(signals, signal.file, &Signal::file);
-    if (found != signals.end()) {
-        ++found->count;
-        table_.release(signal.file);
-    } else if (signal_count_ < signals_.size()) {
-        signals_[signal_count_++] = signal;
-    } else {
-        signal.send();
-        note_sent(signal.count);
-        release_file(signal.file);
-    }
-}
-
-void WorkerPool::send_signals(Lock& lock) noexcept {
-    if (signal_count_ == 0) {
-        return;
-    }
-    const auto signals = std::span(signals_).first(signal_count_);
-    lock.unlock();
-    for (const auto& signal : signals) {
-        signal.send();
-    }
-    lock.lock();
-    for (const auto& signal : signals) {
-        note_sent(signal.count);
-        release_file(signal.file);
-    }
-    signal_count_ = 0;
 }
 
 bool WorkerPool::is_done_with(Clock::time_point idle_since) const noexcept {

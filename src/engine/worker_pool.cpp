@@ -30,18 +30,48 @@ WorkerPool::WorkerPool(MakeReactor make_reactor, MakeReactor second_choice)
     }
 }
 
-WorkerPool::Signal WorkerPool::take_signal(Request& request) noexcept {
+Signal WorkerPool::take_signal(Request& request) noexcept {
     signals_taken_ += request.signal_file != nullptr ? 1 : 0;
     return {.file = std::exchange(request.signal_file, nullptr),
             .count = 1,
             .may_block = request.eventfd_may_block};
 }
 
-void WorkerPool::note_sent(std::uint64_t count) noexcept {
-    signals_sent_ += count;
+void WorkerPool::add_signal(SignalBatch& batch, const Signal& signal) noexcept {
+    switch (batch.add(signal)) {
+        case SignalBatch::Added::alone:
+            return;
+        case SignalBatch::Added::to_another:
+            table_.release(signal.file);  // the other signal also uses the file
+            return;
+        case SignalBatch::Added::no:
+            signal.send();
+            note_sent(signal);
+    }
+}
+
+// Sends the signals without the lock.
+void WorkerPool::send(SignalBatch& batch, Lock& lock) noexcept {
+    if (batch.is_empty()) {
+        return;
+    }
+    const auto taken = std::move(batch);
+    lock.unlock();
+    for (const auto& signal : taken.signals()) {
+        signal.send();
+    }
+    lock.lock();
+    for (const auto& signal : taken.signals()) {
+        note_sent(signal);
+    }
+}
+
+void WorkerPool::note_sent(const Signal& signal) noexcept {
+    signals_sent_ += signal.count;
     if (signal_waiters_ != 0) {
         state_changed_.notify_all();
     }
+    release_file(signal.file);
 }
 
 void WorkerPool::wait_for_signals() noexcept {

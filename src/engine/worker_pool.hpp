@@ -24,13 +24,13 @@
 #include "engine/descriptor_table.hpp"
 #include "engine/device_queues.hpp"
 #include "engine/engine.hpp"
-#include "engine/eventfd_signal.hpp"
 #include "engine/intrusive_list.hpp"
 #include "engine/pool_client.hpp"
 #include "engine/program_threads.hpp"
 #include "engine/reactor.hpp"
 #include "engine/request_list.hpp"
 #include "engine/rights.hpp"
+#include "engine/signal_batch.hpp"
 #include "engine/unread_bytes.hpp"
 
 namespace engine {
@@ -135,17 +135,11 @@ private:
 
     enum class ReactorState : std::uint8_t { none, running };
 
-    struct Signal {
-        FileRef* file = nullptr;
-        std::uint64_t count = 0;
-        bool may_block = false;  // Request::eventfd_may_block
-
-        void send() const noexcept { signal_any_eventfd(file->fd, count, may_block); }
-    };
-
     // worker_pool.cpp: called by all threads
     Signal take_signal(Request& request) noexcept;
-    void note_sent(std::uint64_t count) noexcept;
+    void add_signal(SignalBatch& batch, const Signal& signal) noexcept;
+    void send(SignalBatch& batch, Lock& lock) noexcept;
+    void note_sent(const Signal& signal) noexcept;
     void release_file(FileRef* file) noexcept;
     RequestList& list_of(Stage stage) noexcept;
     void give_to_reactor(Request& request, Stage stage) noexcept;
@@ -198,8 +192,6 @@ private:
     bool interrupt_workers() noexcept;
     std::chrono::nanoseconds time_to_sleep(bool interrupts) noexcept;
     void complete(Request& request) noexcept;
-    void add_signal(Signal signal) noexcept;
-    void send_signals(Lock& lock) noexcept;
     bool is_done_with(Clock::time_point idle_since) const noexcept;
 
     // workers.cpp
@@ -220,7 +212,6 @@ private:
     void give_back_bytes(Request& request, std::int64_t& result) noexcept;
     void keep_for_next_read(const Request& request, std::int64_t result) noexcept;
     void finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept;
-    void send_held(Lock& lock) noexcept;
 
     const MakeReactor make_reactor_;
     const MakeReactor second_choice_;
@@ -247,8 +238,7 @@ private:
     bool has_table_ = false;      // it is decided which descriptor table our threads use
     bool has_no_helper_ = false;  // no thread with the program's table could be started
     PostedList cancellations_;
-    std::array<Signal, 64> signals_{};
-    std::size_t signal_count_ = 0;
+    SignalBatch reactor_signals_;      // of what the reactor has finished; the I/O thread's alone
     std::uint64_t signals_taken_ = 0;  // of requests that have completed
     std::uint64_t signals_sent_ = 0;
     unsigned signal_waiters_ = 0;
@@ -283,9 +273,9 @@ private:
     AdaptiveSpin spin_;
     bool is_spinning_ = false;
     std::atomic<bool> has_work_ = false;  // tells the worker that spins
-    // The signal that workers hold back while brief requests follow each other: one for each
+    // The signals that workers hold back while brief requests follow each other: one for each
     // request would wake a thread of the program each time.
-    Signal held_;
+    SignalBatch worker_signals_;
     unsigned brief_ = 0;         // workers on a brief request, except those taken to be stuck
     unsigned brief_stalls_ = 0;  // how often such workers were taken to be stuck
     bool stall_is_watched_ = false;

@@ -152,7 +152,7 @@ bool WorkerPool::may_take(bool is_stalled) const noexcept {
 // next request takes microseconds if it is brief and for the device that has just answered; another
 // device may hang.
 bool WorkerPool::may_hold_signal(int last_place) const noexcept {
-    if (held_.count >= most_held || !may_take(false)) {
+    if (worker_signals_.count() >= most_held || !may_take(false)) {
         return false;
     }
     const auto& next = *queue_.front();
@@ -161,7 +161,7 @@ bool WorkerPool::may_hold_signal(int last_place) const noexcept {
 
 // Returns false if the worker has to sleep: nothing came.
 bool WorkerPool::spin_for_work(Lock& lock) noexcept {
-    if (is_spinning_ || is_closing_ || held_.file != nullptr || !spin_.is_worth_it()) {
+    if (is_spinning_ || is_closing_ || !worker_signals_.is_empty() || !spin_.is_worth_it()) {
         return false;
     }
     has_work_.store(false, std::memory_order_relaxed);
@@ -190,7 +190,8 @@ bool WorkerPool::wait_for_work(Lock& lock) noexcept {
             continue;  // or the pool is closing, which the loop looks at first
         }
         const auto* front = queue_.front();
-        const bool watches = (front != nullptr || held_.file != nullptr) && !stall_is_watched_;
+        const bool watches =
+            (front != nullptr || !worker_signals_.is_empty()) && !stall_is_watched_;
         stall_is_watched_ = stall_is_watched_ || watches;
         ++idle_;
         const auto status = work_came_.wait_for(lock, watches ? stall : linger);
@@ -210,7 +211,7 @@ bool WorkerPool::wait_for_work(Lock& lock) noexcept {
                 ++brief_stalls_;
             }
             if (watches) {
-                send_held(lock);
+                send(worker_signals_, lock);
                 is_stalled = is_stalled && front == queue_.front();
             }
         }
@@ -228,7 +229,7 @@ void WorkerPool::run_worker() noexcept {
     for (;;) {
         const bool goes_on = may_hold_signal(last_place);
         if (!goes_on) {
-            send_held(lock);
+            send(worker_signals_, lock);
         }
         if (!goes_on && !wait_for_work(lock)) {
             break;
@@ -244,7 +245,7 @@ void WorkerPool::run_worker() noexcept {
         if (!queue_.empty()) {
             call_for_worker();
             start_wanted_workers(lock);
-        } else if (delayed_are_alone() || (held_.file != nullptr && !stall_is_watched_)) {
+        } else if (delayed_are_alone() || (!worker_signals_.is_empty() && !stall_is_watched_)) {
             // this worker may now wait for something that only a delayed call brings about, or hang
             // while a signal is held back
             call_for_watcher();
@@ -420,30 +421,10 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
     if (signal.file == nullptr) {
         return;
     }
-    while (held_.file != nullptr && held_.file != signal.file) {
-        send_held(lock);
-    }
-    if (held_.file == signal.file) {
-        ++held_.count;
-        table_.release(signal.file);  // `held_` also uses this file
-    } else {
-        held_ = signal;
-    }
+    add_signal(worker_signals_, signal);
     if (!may_be_held) {
-        send_held(lock);
+        send(worker_signals_, lock);
     }
-}
-
-void WorkerPool::send_held(Lock& lock) noexcept {
-    const auto signal = std::exchange(held_, {});
-    if (signal.file == nullptr) {
-        return;
-    }
-    lock.unlock();
-    signal.send();
-    lock.lock();
-    note_sent(signal.count);
-    release_file(signal.file);
 }
 
 }  // namespace engine
