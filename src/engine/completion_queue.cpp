@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/completion_queue.hpp"
 
-#include <utility>
-
 #include "engine/brief_lock.hpp"
 #include "engine/eventfd_signal.hpp"
 #include "engine/futex.hpp"
@@ -25,9 +23,7 @@ void CompletionQueue::push_and_signal(Request& request, std::int64_t result) noe
 // With the lock held.
 void CompletionQueue::add(Request& request, std::int64_t result) noexcept {
     request.result = result;
-    request.next = nullptr;
-    (last_ != nullptr ? last_->next : first_) = &request;
-    last_ = &request;
+    requests_.push_back(request);
     count_.fetch_add(1, std::memory_order_release);
     note_change();
     if (listeners_ != 0) {
@@ -42,13 +38,9 @@ std::size_t CompletionQueue::reap(std::span<Completion> completions) noexcept {
     }
     const auto lock = lock_briefly(mutex_);
     std::size_t count = 0;
-    while (first_ != nullptr && count < completions.size()) {
-        auto* request = first_;
-        first_ = std::exchange(request->next, nullptr);
+    while (!requests_.empty() && count < completions.size()) {
+        auto* request = requests_.pop_front();
         completions[count++] = {.request = request, .result = request->result};
-    }
-    if (first_ == nullptr) {
-        last_ = nullptr;
     }
     if (count != 0) {
         count_.fetch_sub(count, std::memory_order_relaxed);

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "engine/engine.hpp"
+#include "engine/request_list.hpp"
 
 namespace engine {
 
@@ -55,8 +56,7 @@ private:
     void note_change() noexcept;
 
     std::mutex mutex_;
-    Request* first_ = nullptr;
-    Request* last_ = nullptr;
+    RequestList requests_;
     Waker* waker_ = nullptr;
     unsigned listeners_ = 0;
 

@@ -115,7 +115,7 @@ void DescriptorTable::close() noexcept {
 // Empties the list of the files underway. Deletes those without users; the users of the others
 // delete them later.
 void DescriptorTable::forget_underway() noexcept {
-    while (first_underway_ != nullptr) {
+    while (!underway_.empty()) {
         if (auto* file = next_underway(); file->users == 0) {
             --held_;
             delete file;
@@ -305,7 +305,7 @@ int DescriptorTable::hold(Parcel& parcel, int number, std::size_t place, FileRef
         file = find_recent(number, parcel.recent[place]);
     }
     if (file == nullptr) {
-        if (first_underway_ != nullptr && is_crowded()) {
+        if (!underway_.empty() && is_crowded()) {
             return wait_for_receiver();
         }
         if (fcntl(number, F_GETFD) < 0) {
@@ -386,7 +386,7 @@ int DescriptorTable::send(const Parcel& parcel) noexcept {
         // also counts files that the user's other programs have in sockets.
         const int error = errno;
         const bool is_full = error == ENOBUFS || error == ETOOMANYREFS;
-        if (error == EAGAIN || (is_full && first_underway_ != nullptr)) {
+        if (error == EAGAIN || (is_full && !underway_.empty())) {
             is_full_ = true;
             return wait_for_receiver();
         }
@@ -394,8 +394,7 @@ int DescriptorTable::send(const Parcel& parcel) noexcept {
     }
     ++sent_;
     for (auto* file : std::span(parcel.files).first(parcel.count)) {
-        (last_underway_ != nullptr ? last_underway_->next : first_underway_) = file;
-        last_underway_ = file;
+        underway_.push_back(*file);
         file->is_underway = true;
         file->message = sent_;
     }
@@ -406,7 +405,7 @@ int DescriptorTable::send(const Parcel& parcel) noexcept {
 
 void DescriptorTable::receive() noexcept {
     is_table_full_ = false;
-    while (first_underway_ != nullptr || is_full_) {
+    while (!underway_.empty() || is_full_) {
         std::uint64_t number = 0;
         const auto next = look_at_next(number);
         if (next == NextMessage::none) {
@@ -436,7 +435,7 @@ bool DescriptorTable::receive_listed(std::uint64_t number, Arrivals& arrivals) n
         return false;
     }
     std::size_t i = 0;
-    for (auto* file = first_underway_; file != nullptr && i < arrivals.count; file = file->next) {
+    for (auto* file = underway_.front(); file != nullptr && i < arrivals.count; file = file->next) {
         if (file->message != number) {
             continue;
         }
@@ -450,10 +449,10 @@ bool DescriptorTable::receive_listed(std::uint64_t number, Arrivals& arrivals) n
 
 void DescriptorTable::accept(std::uint64_t number, const Arrivals& arrivals) noexcept {
     // A message before this one can be lost only if other code got hold of the receiving end.
-    while (first_underway_ != nullptr && first_underway_->message < number) {
+    while (!underway_.empty() && underway_.front()->message < number) {
         arrive(next_underway(), -1);
     }
-    for (std::size_t i = 0; first_underway_ != nullptr && first_underway_->message == number; ++i) {
+    for (std::size_t i = 0; !underway_.empty() && underway_.front()->message == number; ++i) {
         // if fewer files arrived than were sent, the table had no room for the others
         arrive(next_underway(), i < arrivals.count ? arrivals.fds[i] : -1);
     }
@@ -487,8 +486,8 @@ bool DescriptorTable::is_ours(const msghdr& message, const Seal& seal) const noe
     }
     ucred sender{};
     std::memcpy(&sender, CMSG_DATA(header), sizeof sender);
-    return sender.pid == process_ && seal.secret == secret_ && first_underway_ != nullptr &&
-           seal.number >= first_underway_->message && seal.number <= sent_;
+    return sender.pid == process_ && seal.secret == secret_ && !underway_.empty() &&
+           seal.number >= underway_.front()->message && seal.number <= sent_;
 }
 
 // Whether our threads' table has room for the files of the message. Where our threads use the
@@ -500,7 +499,7 @@ bool DescriptorTable::has_room_for(std::uint64_t number) const noexcept {
         return true;
     }
     std::size_t count = 0;
-    for (const auto* file = first_underway_; file != nullptr && file->message <= number;
+    for (const auto* file = underway_.front(); file != nullptr && file->message <= number;
          file = file->next) {
         ++count;
     }
@@ -541,11 +540,7 @@ void DescriptorTable::drop_next() noexcept {
 
 // Takes the first file off the list of the files underway, which must not be empty.
 FileRef* DescriptorTable::next_underway() noexcept {
-    auto* file = first_underway_;
-    first_underway_ = std::exchange(file->next, nullptr);
-    if (first_underway_ == nullptr) {
-        last_underway_ = nullptr;
-    }
+    auto* file = underway_.pop_front();
     file->is_underway = false;
     return file;
 }

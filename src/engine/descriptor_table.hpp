@@ -43,6 +43,7 @@
 
 #include "engine/clofork_fd.hpp"
 #include "engine/file_return.hpp"
+#include "engine/intrusive_list.hpp"
 #include "engine/request.hpp"
 
 namespace engine {
@@ -54,9 +55,10 @@ struct FileRef {
     int error = EBADF;  // if the file has not arrived: the errno that says why not
     unsigned users = 0;
     bool is_underway = false;
-    bool is_counted = false;    // in `in_table_`
-    std::uint64_t message = 0;  // the number of the message that carries the file
-    FileRef* next = nullptr;    // in the list of the files underway
+    bool is_counted = false;      // in `in_table_`
+    std::uint64_t message = 0;    // the number of the message that carries the file
+    FileRef* previous = nullptr;  // in the list of the files underway
+    FileRef* next = nullptr;
 
     // `unknown` until it is first needed. `proc`: the file has offsets, but a read may wait for
     // ever, as a read of /proc/kmsg does.
@@ -242,8 +244,7 @@ private:
     std::size_t in_table_ = 0;  // of these, the ones in our threads' table
     std::size_t closing_ = 0;   // released files that io_uring has yet to close in that table
 
-    FileRef* first_underway_ = nullptr;
-    FileRef* last_underway_ = nullptr;
+    IntrusiveList<FileRef, &FileRef::previous, &FileRef::next> underway_;
 
     // The last FileRef of a number: while it is held, the file need not be sent again.
     std::array<FileRef*, 64> recent_{};

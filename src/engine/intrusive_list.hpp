@@ -4,7 +4,8 @@
 
 namespace engine {
 
-template <class Node, Node* Node::* previous, Node* Node::* next>
+// `previous` and `next` are pointers to members of Node, or of a class that it inherits.
+template <class Node, auto previous, auto next>
 class IntrusiveList {
 public:
     bool empty() const noexcept { return first_ == nullptr; }

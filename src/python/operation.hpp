@@ -49,11 +49,6 @@ constexpr bool is_vectored(OperationKind kind) noexcept {
 struct OperationObject;
 struct AwaitableObject;
 
-struct OperationLinks {
-    OperationObject* previous = nullptr;
-    OperationObject* next = nullptr;
-};
-
 struct Operation {
     PyObject* weak_references = nullptr;  // first, for weak_references_offset
 
@@ -69,9 +64,10 @@ struct Operation {
     OperationMemory memory;
     std::unique_ptr<CallDetails> details;  // of OperationKind::call
 
-    Ref eventfd;  // the EventFD or int that the program named
-    Ref context;  // the context of the last submission
-    OperationLinks links;
+    Ref eventfd;                          // the EventFD or int that the program named
+    Ref context;                          // the context of the last submission
+    OperationObject* previous = nullptr;  // in the OperationList that it is in
+    OperationObject* next = nullptr;
 
     // The result goes to an awaitable and is not returned by getevents(): to `awaiter`, or to no
     // object if the awaitable was cancelled.

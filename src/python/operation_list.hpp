@@ -5,46 +5,39 @@
 
 #include <cstddef>
 
+#include "engine/intrusive_list.hpp"
 #include "python/operation.hpp"
 
 namespace python {
 
 class OperationList {
 public:
-    bool empty() const noexcept { return first_ == nullptr; }
+    bool empty() const noexcept { return operations_.empty(); }
     std::size_t size() const noexcept { return size_; }
-    OperationObject* front() const noexcept { return first_; }
+    OperationObject* front() const noexcept { return operations_.front(); }
     static OperationObject* next(const OperationObject* operation) noexcept {
-        return operation->links.next;
+        return operation->next;
     }
 
 private:
     friend class OperationLife;
 
     void push_back(OperationObject* operation) noexcept {
-        operation->links = {.previous = last_, .next = nullptr};
-        (last_ != nullptr ? last_->links.next : first_) = operation;
-        last_ = operation;
+        operations_.push_back(*operation);
         ++size_;
     }
 
     void push_front(OperationObject* operation) noexcept {
-        operation->links = {.previous = nullptr, .next = first_};
-        (first_ != nullptr ? first_->links.previous : last_) = operation;
-        first_ = operation;
+        operations_.push_front(*operation);
         ++size_;
     }
 
     void remove(OperationObject* operation) noexcept {
-        auto [previous, next] = operation->links;
-        (previous != nullptr ? previous->links.next : first_) = next;
-        (next != nullptr ? next->links.previous : last_) = previous;
-        operation->links = {};
+        operations_.remove(*operation);
         --size_;
     }
 
-    OperationObject* first_ = nullptr;
-    OperationObject* last_ = nullptr;
+    engine::IntrusiveList<OperationObject, &Operation::previous, &Operation::next> operations_;
     std::size_t size_ = 0;
 };
 
