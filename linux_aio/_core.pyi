@@ -811,7 +811,11 @@ class _FileBase:
     """The part in C++ of File: its buffers, and what can be answered from them. Private."""
 
     _offset: int
+    _size: int
+    _data_fd: int
+    _chunk: int
     _limit: int
+    _leaves_slowly: bool
     _is_open: bool
     _is_readable: bool
     _is_writable: bool
@@ -855,6 +859,7 @@ class _FileBase:
     def _gathered(self) -> int: ...
     def _take_gathered(self) -> list[bytes]: ...
     def _set_request(self, request: object, /) -> None: ...
+    def _set_reader(self, context: AIOContext, /) -> None: ...
 
 @disjoint_base
 class _TextBase:

@@ -292,7 +292,6 @@ class File(_FileBase):
     _is_appending = False
     _unwritten = cast("list[bytes]", ())  # what requests write; only writers have a list
     _direct: DirectRoute | None = None
-    _size = 0  # the size of a regular file when it was opened
     _ahead: ReadAhead | None = None
     _is_seekable = True
     _is_terminal = False
@@ -364,6 +363,8 @@ class File(_FileBase):
             # a descriptor with O_APPEND always appends, whatever `mode` says
             flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
             self._is_appending = self._is_appending or bool(flags & os.O_APPEND)
+        if self._is_seekable and self._ahead is None and not self._is_appending:
+            self._set_reader(self._context)
         self._is_open = True
 
     async def _go_direct(self, mode: int) -> None:
@@ -389,6 +390,7 @@ class File(_FileBase):
         if self._queue is None:
             self._queue = deque()
         self._queue.append(gate)
+        self._leaves_slowly = True
         # in another thread, the call before this one may have left before it could see the gate
         if self._enter():
             self._queue.remove(gate)
@@ -412,6 +414,7 @@ class File(_FileBase):
                     return
             self._is_busy = False
             if not self._queue:
+                self._leaves_slowly = False
                 break
             if not self._enter():
                 return  # another thread has the turn
@@ -547,6 +550,13 @@ class File(_FileBase):
             if self._goes_slowly:
                 return await self._read_raw(size) if size else b""
             return await self._read_exactly(size)
+        finally:
+            self._leave()
+
+    async def _read_rest(self, size: int) -> bytes:
+        """Do the rest of a read(), in its turn, when one request has brought too little."""
+        try:
+            return await (self._read_all() if size < 0 else self._read_exactly(size))
         finally:
             self._leave()
 
@@ -1033,7 +1043,7 @@ class File(_FileBase):
                 with view[done : done + MOST_BYTES] as rest:
                     done += await self._context.write(rest, self._fd, offset + done)
             if self._is_busy:
-                self._is_stale = True
+                self._is_stale = self._leaves_slowly = True
             else:
                 self._forget_read_bytes()  # they may be out of date
             return done
@@ -1071,7 +1081,7 @@ class File(_FileBase):
             try:
                 await self._turn()
             except BaseException:
-                self._closes_when_left = True
+                self._closes_when_left = self._leaves_slowly = True
                 if self._is_open and not self._is_busy:
                     self._give_up()
                 raise

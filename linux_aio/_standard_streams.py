@@ -63,6 +63,9 @@ class _StandardFile(File):
     def _context(self, _: AIOContext) -> None:
         """Ignore it: the context is always that of the running loop."""
 
+    def _set_reader(self, context: AIOContext, /) -> None:
+        """Ignore it, for the same reason."""
+
     async def _turn(self) -> None:
         await super()._turn()
         try:

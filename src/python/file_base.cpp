@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <iterator>
 #include <memory>
 #include <new>
 
 #include "python/awaitable.hpp"
 #include "python/file_call.hpp"
 #include "python/gil.hpp"
+#include "python/operation_factories.hpp"
 
 namespace python {
 namespace {
@@ -35,14 +37,30 @@ bool has_room(const FileBase* self, Py_ssize_t count) noexcept {
     return count <= self->limit - self->writing.size();
 }
 
+// How many bytes read(size) asks for if the buffer is empty. What is left of a file is asked for
+// with one byte more, so that the answer shows whether the file ends there.
+Py_ssize_t first_request(const FileBase* self, Py_ssize_t size) noexcept {
+    constexpr long long most = 0x7ffff000;  // the kernel's limit on one request
+    long long asked = std::max(size, self->chunk);
+    if (size < 0) {
+        const bool is_inside = self->offset < self->file_size;
+        asked = is_inside ? self->file_size - self->offset + 1 : self->chunk;
+    }
+    return static_cast<Py_ssize_t>(std::min(asked, most));
+}
+
 // --- calls
 
-constexpr FileMethod read_method{"File.read", "_read_slow", read_at_once, nullptr, false};
-constexpr FileMethod readline_method{"File.readline", "_readline_slow", read_line_at_once, nullptr,
-                                     false};
-constexpr FileMethod next_method{"File.__anext__", "_readline_slow", read_line_at_once, nullptr,
-                                 true};
-constexpr FileMethod write_method{"File.write", "_write_slow", nullptr, write_at_once, false};
+constexpr FileMethod read_method{
+    .name = "File.read", .slow = "_read_slow", .rest = "_read_rest", .read_at_once = read_at_once};
+constexpr FileMethod readline_method{
+    .name = "File.readline", .slow = "_readline_slow", .read_at_once = read_line_at_once};
+constexpr FileMethod next_method{.name = "File.__anext__",
+                                 .slow = "_readline_slow",
+                                 .read_at_once = read_line_at_once,
+                                 .is_next = true};
+constexpr FileMethod write_method{
+    .name = "File.write", .slow = "_write_slow", .write_at_once = write_at_once};
 
 PyDoc_STRVAR(
     read_doc,
@@ -186,17 +204,27 @@ PyObject* file_set_request(PyObject* object, PyObject* request) {
     Py_RETURN_NONE;
 }
 
+PyObject* file_set_reader(PyObject* object, PyObject* context) {
+    auto* self = cast(object);
+    const ObjectLock lock(object);
+    const bool is_known = Py_IS_TYPE(context, self->state->context_type);
+    self->reader = is_known ? Ref::borrow(context) : Ref();
+    Py_RETURN_NONE;
+}
+
 // --- memory
 
 int file_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(cast(object)->request.get());
+    Py_VISIT(cast(object)->reader.get());
     return cast(object)->writing.traverse(visit, arg);
 }
 
 int file_clear(PyObject* object) {
     cast(object)->writing.clear();
     cast(object)->request.reset();
+    cast(object)->reader.reset();
     return 0;
 }
 
@@ -237,6 +265,7 @@ PyMethodDef methods[] = {
     {"_gathered", file_gathered, METH_NOARGS, nullptr},
     {"_take_gathered", file_take_gathered, METH_NOARGS, nullptr},
     {"_set_request", file_set_request, METH_O, nullptr},
+    {"_set_reader", file_set_reader, METH_O, nullptr},
     {},
 };
 
@@ -248,12 +277,16 @@ constexpr Py_ssize_t place(std::size_t offset_in_fields) {
 
 PyMemberDef members[] = {
     {"_offset", T_LONGLONG, place(offsetof(FileBase, offset)), 0, nullptr},
+    {"_size", T_LONGLONG, place(offsetof(FileBase, file_size)), 0, nullptr},
+    {"_data_fd", T_INT, place(offsetof(FileBase, data_fd)), 0, nullptr},
+    {"_chunk", T_PYSSIZET, place(offsetof(FileBase, chunk)), 0, nullptr},
     {"_limit", T_PYSSIZET, place(offsetof(FileBase, limit)), 0, nullptr},
     {"_is_open", T_BOOL, place(offsetof(FileBase, is_open)), 0, nullptr},
     {"_is_readable", T_BOOL, place(offsetof(FileBase, is_readable)), 0, nullptr},
     {"_is_writable", T_BOOL, place(offsetof(FileBase, is_writable)), 0, nullptr},
     {"_is_busy", T_BOOL, place(offsetof(FileBase, is_busy)), 0, nullptr},
     {"_is_behind", T_BOOL, place(offsetof(FileBase, is_behind)), 0, nullptr},
+    {"_leaves_slowly", T_BOOL, place(offsetof(FileBase, leaves_slowly)), 0, nullptr},
     {"_goes_slowly", T_BOOL, place(offsetof(FileBase, goes_slowly)), 0, nullptr},
     {},
 };
@@ -310,6 +343,64 @@ PyObject* read_at_once(PyObject* file, Py_ssize_t size) {
         return nullptr;
     }
     return self->reading.take(size);
+}
+
+Ref ReadRequest::begin(PyObject* file, Py_ssize_t size, bool& has_turn) {
+    auto* self = cast(file);
+    std::array<Ref, 3> numbers;
+    Ref context;
+    {
+        const ObjectLock lock(file);
+        if (!self->reader || !may_read(self) || self->reading.size() != 0) {
+            return {};
+        }
+        self->is_busy = 1;
+        has_turn = true;
+        context = Ref::borrow(self->reader.get());
+        numbers = {Ref::steal(PyLong_FromSsize_t(first_request(self, size))),
+                   Ref::steal(PyLong_FromLong(self->data_fd)),
+                   Ref::steal(PyLong_FromLongLong(self->offset))};
+    }
+    if (!std::ranges::all_of(numbers, &Ref::operator bool)) {
+        return {};
+    }
+    const std::array arguments{numbers[0].get(), numbers[1].get(), numbers[2].get()};
+    auto* type = reinterpret_cast<PyObject*>(self->state->operation_type);
+    const auto operation =
+        Ref::steal(make_read(type, arguments.data(), std::ssize(arguments), nullptr));
+    return operation ? Ref::steal(make_awaitable(static_cast<ContextObject*>(context.get()),
+                                                 static_cast<OperationObject*>(operation.get()),
+                                                 true, "AIOContext.read"))
+                     : Ref();
+}
+
+PyObject* ReadRequest::end(PyObject* file, Py_ssize_t size, PyObject* bytes) {
+    const ObjectLock lock(file);
+    auto* self = cast(file);
+    const auto asked = first_request(self, size);
+    const auto count = PyBytes_GET_SIZE(bytes);
+    self->offset += count;
+    // Fewer bytes than asked for do not show that a file ends whose size may lie, as in /proc.
+    const bool is_at_end =
+        count == 0 || (count < asked && self->file_size != 0 && self->offset == self->file_size);
+    if (size < 0 ? is_at_end : count == size || (is_at_end && count < size)) {
+        return Py_NewRef(bytes);
+    }
+    self->reading.assign(Ref::borrow(bytes));
+    return size >= 0 && count > size ? self->reading.take(size) : nullptr;
+}
+
+void ReadRequest::leave(PyObject* file) noexcept {
+    {
+        const ObjectLock lock(file);
+        if (cast(file)->leaves_slowly == 0) {
+            cast(file)->is_busy = 0;
+            return;
+        }
+    }
+    if (!Ref::steal(PyObject_CallMethod(file, "_leave", nullptr))) {
+        PyErr_WriteUnraisable(file);
+    }
 }
 
 PyObject* read_line_at_once(PyObject* file, Py_ssize_t limit) {

@@ -5,7 +5,8 @@
 // A method such as read() returns a FileCall, a coroutine. If the buffers hold what was asked for
 // and no other call has its turn, the first step of the coroutine answers from them. Else it runs a
 // coroutine of the subclass in linux_aio/files.py (`_read_slow` and its like), which awaits
-// operations.
+// operations. A read that finds the buffer empty may also begin with one request of its own: see
+// ReadRequest.
 //
 // The buffers hold bytes in _FileBase, and str in _TextBase, which has a _FileBase beneath it.
 #pragma once
@@ -23,6 +24,12 @@ struct FileBase {
     ReadBuffer reading;
     WriteBuffer writing;
     Ref request;  // the awaitable of a write that was started, or null
+    // The context, if a read may begin with one request to it: of a file that has offsets and is
+    // not read ahead. Else null.
+    Ref reader;
+    int data_fd = -1;         // the descriptor that reads use
+    long long file_size = 0;  // of a regular file when it was opened
+    Py_ssize_t chunk = 0;     // how many bytes are read at least
     // The offset at which the file is read next, after the bytes of `reading`, or written next,
     // after those of `writing`.
     long long offset = 0;
@@ -30,9 +37,10 @@ struct FileBase {
     char is_open = 0;
     char is_readable = 0;
     char is_writable = 0;
-    char is_busy = 0;      // a call that moves the position has its turn
-    char is_behind = 0;    // bytes are on their way to the file, or could not be written
-    char goes_slowly = 0;  // every call goes to the subclass: an unbuffered file
+    char is_busy = 0;        // a call that moves the position has its turn
+    char is_behind = 0;      // bytes are on their way to the file, or could not be written
+    char leaves_slowly = 0;  // to leave is more than to give up the turn: see File._leave()
+    char goes_slowly = 0;    // every call goes to the subclass: an unbuffered file
 };
 
 struct FileBaseObject : PyObject, FileBase {};
@@ -87,5 +95,17 @@ PyObject* write_at_once(PyObject* file, PyObject* data);
 PyObject* read_text_at_once(PyObject* file, Py_ssize_t size);
 PyObject* read_text_line_at_once(PyObject* file, Py_ssize_t limit);
 PyObject* write_text_at_once(PyObject* file, PyObject* text);
+
+// A call of File.read() that begins with one request. begin() takes the turn of the file and
+// returns the awaitable of the request; null without an exception: the subclass has to do all.
+// end() is called with the bytes that the request has read. It returns the result of the call, or
+// null without an exception: the bytes are in the buffer, and the subclass has to do the rest.
+struct ReadRequest {
+    static Ref begin(PyObject* file, Py_ssize_t size, bool& has_turn);
+    static PyObject* end(PyObject* file, Py_ssize_t size, PyObject* bytes);
+
+    // Gives the turn back.
+    static void leave(PyObject* file) noexcept;
+};
 
 }  // namespace python

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "python/exceptions.hpp"
+#include "python/file_base.hpp"
 #include "python/gil.hpp"
 
 namespace python {
@@ -13,10 +14,18 @@ using Phase = FileCall::Phase;
 
 FileCallObject* cast(PyObject* self) { return static_cast<FileCallObject*>(self); }
 
+// Gives the turn back, if the call has it.
+void leave(FileCallObject* self) noexcept {
+    if (std::exchange(self->has_turn, false)) {
+        ReadRequest::leave(self->file.get());
+    }
+}
+
 void finish(FileCallObject* self) noexcept {
     const KeptException kept;
     self->phase = Phase::finished;
     self->delegate.reset();
+    leave(self);
     self->data.reset();
     self->file.reset();
 }
@@ -47,13 +56,40 @@ PyObject* try_at_once(FileCallObject* self) {
                       : self->method->read_at_once(self->file.get(), self->size);
 }
 
-// Makes the subclass's coroutine. Returns null with an exception set.
-Ref make_delegate(FileCallObject* self) {
+// Makes a coroutine of the subclass. Returns null with an exception set.
+Ref make_coroutine(FileCallObject* self, const char* name) {
     const auto argument =
         self->data ? Ref::borrow(self->data.get()) : Ref::steal(PyLong_FromSsize_t(self->size));
-    return Ref::steal(
-        argument ? PyObject_CallMethod(self->file.get(), self->method->slow, "(O)", argument.get())
-                 : nullptr);
+    return Ref::steal(argument ? PyObject_CallMethod(self->file.get(), name, "(O)", argument.get())
+                               : nullptr);
+}
+
+// Makes what does the work that can't be done at once. Returns null with an exception set.
+Ref make_delegate(FileCallObject* self) {
+    if (self->method->rest != nullptr) {
+        auto request = ReadRequest::begin(self->file.get(), self->size, self->has_turn);
+        if (request || PyErr_Occurred() != nullptr) {
+            return request;
+        }
+    }
+    return make_coroutine(self, self->method->slow);
+}
+
+// Called when the delegate has ended. Turns what a ReadRequest has read into the result of the
+// call. Returns true if the call goes on: the delegate is then the coroutine that does the rest, in
+// the same turn.
+bool goes_on(FileCallObject* self, PyObject*& result) {
+    if (!self->has_turn || result == nullptr) {
+        return false;
+    }
+    const auto bytes = Ref::steal(result);
+    result = ReadRequest::end(self->file.get(), self->size, bytes.get());
+    if (result != nullptr || PyErr_Occurred() != nullptr) {
+        return false;
+    }
+    self->delegate = make_coroutine(self, self->method->rest);
+    self->has_turn = !self->delegate;
+    return !self->has_turn;
 }
 
 // Marks that the call runs, so that code which it runs can't step it again.
@@ -82,6 +118,17 @@ bool check_usable(const FileCallObject* self) {
     return true;
 }
 
+PySendResult step_delegate(FileCallObject* self, PyObject* value, PyObject** result) {
+    do {
+        if (PyIter_Send(self->delegate.get(), value, result) == PYGEN_NEXT) {
+            return PYGEN_NEXT;
+        }
+        value = Py_None;
+    } while (goes_on(self, *result));
+    *result = finish_with(self, *result);
+    return *result != nullptr ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
 PySendResult step(FileCallObject* self, PyObject* value, PyObject** result) {
     *result = nullptr;
     if (!check_usable(self)) {
@@ -99,12 +146,7 @@ PySendResult step(FileCallObject* self, PyObject* value, PyObject** result) {
             return *result != nullptr ? PYGEN_RETURN : PYGEN_ERROR;
         }
     }
-    const auto status = PyIter_Send(self->delegate.get(), value, result);
-    if (status == PYGEN_NEXT) {
-        return status;
-    }
-    *result = finish_with(self, *result);
-    return *result != nullptr ? PYGEN_RETURN : PYGEN_ERROR;
+    return step_delegate(self, value, result);
 }
 
 // For callers that expect a StopIteration with the result at the end.
@@ -191,6 +233,10 @@ PyObject* call_throw(PyObject* object, PyObject* const* arguments, Py_ssize_t co
     if (PyErr_ExceptionMatches(PyExc_StopIteration) != 0) {
         const auto stop = take_exception();
         PyObject* value = PyObject_GetAttrString(stop.get(), "value");
+        if (goes_on(self, value)) {
+            const auto status = step_delegate(self, Py_None, &value);
+            return yield_or_stop(status, value);
+        }
         value = finish_with(self, value);
         return value != nullptr ? stop_with(value) : nullptr;
     }
@@ -246,6 +292,10 @@ void call_dealloc(PyObject* object) {
                              self->method->name) != 0) {
             PyErr_WriteUnraisable(nullptr);
         }
+    }
+    {
+        const KeptException kept;
+        leave(self);
     }
     auto* state = state_or_null(object);
     FreeFileCalls::deallocate(state != nullptr ? &state->free_file_calls : nullptr, self);

@@ -12,11 +12,13 @@ namespace python {
 
 // The properties of one method.
 struct FileMethod {
-    const char* name;  // shown in messages: "File.read"
-    const char* slow;  // the subclass's coroutine function
-    PyObject* (*read_at_once)(PyObject* file, Py_ssize_t size);  // or:
-    PyObject* (*write_at_once)(PyObject* file, PyObject* data);
-    bool is_next;  // __anext__(): an empty result raises StopAsyncIteration
+    const char* name = nullptr;  // shown in messages: "File.read"
+    const char* slow = nullptr;  // the subclass's coroutine function
+    // If the call may begin with a ReadRequest: the coroutine function that does the rest.
+    const char* rest = nullptr;
+    PyObject* (*read_at_once)(PyObject* file, Py_ssize_t size) = nullptr;  // or:
+    PyObject* (*write_at_once)(PyObject* file, PyObject* data) = nullptr;
+    bool is_next = false;  // __anext__(): an empty result raises StopAsyncIteration
 };
 
 struct FileCall {
@@ -29,7 +31,8 @@ struct FileCall {
     Py_ssize_t size = 0;
     Ref file;
     Ref data;
-    Ref delegate;  // the subclass's coroutine
+    Ref delegate;           // the subclass's coroutine, or the awaitable of a ReadRequest
+    bool has_turn = false;  // of the file: the delegate is the awaitable of a ReadRequest
 };
 
 struct FileCallObject : PyObject, FileCall {};

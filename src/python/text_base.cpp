@@ -80,13 +80,16 @@ PyObject* next_text_line_at_once(PyObject* object, Py_ssize_t limit) {
     return read_text_line_at_once(object, limit);
 }
 
-constexpr FileMethod read_method{"TextFile.read", "_read_slow", read_text_at_once, nullptr, false};
-constexpr FileMethod readline_method{"TextFile.readline", "_readline_slow", read_text_line_at_once,
-                                     nullptr, false};
-constexpr FileMethod next_method{"TextFile.__anext__", "_next_slow", next_text_line_at_once,
-                                 nullptr, true};
-constexpr FileMethod write_method{"TextFile.write", "_write_slow", nullptr, write_text_at_once,
-                                  false};
+constexpr FileMethod read_method{
+    .name = "TextFile.read", .slow = "_read_slow", .read_at_once = read_text_at_once};
+constexpr FileMethod readline_method{
+    .name = "TextFile.readline", .slow = "_readline_slow", .read_at_once = read_text_line_at_once};
+constexpr FileMethod next_method{.name = "TextFile.__anext__",
+                                 .slow = "_next_slow",
+                                 .read_at_once = next_text_line_at_once,
+                                 .is_next = true};
+constexpr FileMethod write_method{
+    .name = "TextFile.write", .slow = "_write_slow", .write_at_once = write_text_at_once};
 
 PyDoc_STRVAR(
     read_doc,

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls that take turns at a file whose server holds a read: in order, and the turn comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import linux_aio
+from support.fusefs import HoldingFS
+from support.loops import run
+
+pytest_plugins = ["support.fixtures"]
+
+# kernel AIO carries out reads of these files inside io_submit(2), where they would be held
+pytestmark = pytest.mark.engine("auto", "uring", "threads")
+
+DATA = random.Random(1).randbytes(10_000)
+
+
+def with_held_read(
+    fuse: HoldingFS, then: Callable[[Any, asyncio.Task[bytes]], Awaitable[None]], size: int = -1
+) -> None:
+    """Call `then` with a file, and with the task of a read that is held."""
+    path = fuse.create("file", DATA)
+
+    async def main() -> None:
+        async with linux_aio.open(path, "r+b", buffering=1000) as file:
+            fuse.hold()
+            reading: asyncio.Task[bytes] = asyncio.ensure_future(file.read(size))
+            await asyncio.to_thread(fuse.wait_held, 1)
+            try:
+                await then(file, reading)
+            finally:
+                fuse.unhold()
+
+    run(main())
+
+
+def append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+
+
+async def soon(call: Awaitable[Any]) -> asyncio.Task[Any]:
+    """Begin a call in a task of its own."""
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(0)
+    return task
+
+
+def test_the_calls_after_a_read_wait_for_it(fuse: HoldingFS) -> None:
+    async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
+        second = await soon(file.read(2000))
+        position = await soon(file.tell())
+        rest = await soon(file.read())
+        fuse.unhold()
+        assert await reading == DATA[:100]
+        assert await second == DATA[100:2100]
+        assert await position == 2100
+        assert await rest == DATA[2100:]
+
+    with_held_read(fuse, then, 100)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 10, 1000, 5000, 20_000])
+def test_a_cancelled_read_moves_nothing_and_gives_its_turn_back(fuse: HoldingFS, size: int) -> None:
+    async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
+        following = await soon(file.read(size))
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        fuse.unhold()
+        assert await following == (DATA if size < 0 else DATA[:size])
+
+    with_held_read(fuse, then)
+
+
+def test_a_failed_read_moves_nothing_and_gives_its_turn_back(fuse: HoldingFS) -> None:
+    async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
+        fuse.fail(errno.EIO, kinds=["read"])
+        fuse.unhold()
+        with pytest.raises(OSError, match="Input/output"):
+            await reading
+        fuse.reset()
+        assert await file.read() == DATA
+
+    with_held_read(fuse, then)
+
+
+def test_a_coroutine_that_is_given_up_gives_its_turn_back(fuse: HoldingFS) -> None:
+    async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
+        reading.cancel()
+        for end in ("close", "drop"):
+            call: Any = file.read()
+            call.send(None)  # it waits for its turn, or for the file
+            if end == "close":
+                call.close()
+            del call
+            gc.collect()
+        fuse.unhold()
+        assert await file.read() == DATA
+
+    with_held_read(fuse, then)
+
+
+def test_a_close_that_is_cancelled_lets_the_read_end(fuse: HoldingFS) -> None:
+    async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
+        closing = await soon(file.close())
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        fuse.unhold()
+        assert await reading == DATA
+        assert file.closed
+
+    with_held_read(fuse, then)
+
+
+def test_what_is_written_beside_a_read_is_read_again(fuse: HoldingFS) -> None:
+    new = DATA[::-1]
+
+    async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
+        writing = await soon(file.pwrite(new, 0))
+        fuse.unhold()
+        await writing
+        assert await reading in {DATA[:10], new[:10]}
+        assert await file.read() == new[10:]
+
+    with_held_read(fuse, then, 10)
+
+
+def test_short_reads_go_on(fuse: HoldingFS) -> None:
+    async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
+        fuse.unhold()
+        assert await reading == DATA
+        append(fuse.path("file"), b"more")
+        assert await file.read() == b"more"
+        assert await file.read() == b""
+
+    with_held_read(fuse, then)
