@@ -811,6 +811,9 @@ class _FileBase:
     """The part in C++ of File: its buffers, and what can be answered from them. Private."""
 
     _offset: int
+    _fd: int
+    _beside: int
+    _closes_fd: bool
     _size: int
     _data_fd: int
     _chunk: int
@@ -840,6 +843,13 @@ class _FileBase:
 
         The bytes are gathered, and written while the program goes on, unless they are more than the
         buffer takes. An error of that is raised by the next write(), flush() or close().
+        """
+
+    def close(self) -> Coroutine[Any, Any, None]:
+        """Write what was gathered, and close the file: see close(2). Again is harmless.
+
+        OSError if something could not be written; the file is closed all the same. A cancelled call
+        raises at once, and the rest is done in the background.
         """
 
     def __aiter__(self) -> Self:

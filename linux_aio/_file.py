@@ -304,7 +304,6 @@ class File(_FileBase):
     _has_begun = False  # a part of the last write may be in the file
     _is_stale = False  # the buffer's bytes may be out of date: see pwrite()
     _came_from_ahead = False  # whether the last bytes were read ahead
-    _beside = 0  # number of calls that use the descriptor without a turn
     _beside_gate: Any = None
     _leftover: _Leftover | None = None  # the last such call finishes it if the file is closed
 
@@ -365,6 +364,7 @@ class File(_FileBase):
             self._is_appending = self._is_appending or bool(flags & os.O_APPEND)
         if self._is_seekable and self._ahead is None and not self._is_appending:
             self._set_reader(self._context)
+            self._closes_fd = self._closefd and not self._keeps_kernel_offset
         self._is_open = True
 
     async def _go_direct(self, mode: int) -> None:
@@ -377,6 +377,7 @@ class File(_FileBase):
             writes=self._is_writable,
         )
         self._data_fd = self._direct.direct_fd
+        self._closes_fd = False
         if self._ahead is not None:
             self._ahead = ReadAhead(self._context, self._data_fd, self._size, MOST_DIRECT)
 
@@ -1069,12 +1070,7 @@ class File(_FileBase):
 
     # --- the end
 
-    async def close(self) -> None:
-        """Write what was gathered, and close the file: see close(2). Again is harmless.
-
-        OSError if something could not be written; the file is closed all the same. A cancelled call
-        raises at once, and the rest is done in the background.
-        """
+    async def _close_slow(self) -> None:
         if not self._is_open:
             return
         if not self._enter():
@@ -1160,7 +1156,7 @@ class File(_FileBase):
         else:
             leftover.close()
 
-    aclose = close
+    aclose = _FileBase.close
     """The same as close()."""
 
     def __del__(self) -> None:

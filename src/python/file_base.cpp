@@ -9,8 +9,11 @@
 #include <iterator>
 #include <memory>
 #include <new>
+#include <utility>
 
+#include "engine/program_threads.hpp"
 #include "python/awaitable.hpp"
+#include "python/context.hpp"
 #include "python/file_call.hpp"
 #include "python/gil.hpp"
 #include "python/operation_factories.hpp"
@@ -51,8 +54,17 @@ Py_ssize_t first_request(const FileBase* self, Py_ssize_t size) noexcept {
 
 // --- calls
 
-constexpr FileMethod read_method{
-    .name = "File.read", .slow = "_read_slow", .rest = "_read_rest", .read_at_once = read_at_once};
+constexpr FileMethod read_method{.name = "File.read",
+                                 .slow = "_read_slow",
+                                 .begin = ReadRequest::begin,
+                                 .end = ReadRequest::end,
+                                 .rest = "_read_rest",
+                                 .read_at_once = read_at_once};
+constexpr FileMethod close_method{.name = "File.close",
+                                  .slow = "_close_slow",
+                                  .begin = CloseRequest::begin,
+                                  .end = CloseRequest::end,
+                                  .has_argument = false};
 constexpr FileMethod readline_method{
     .name = "File.readline", .slow = "_readline_slow", .read_at_once = read_line_at_once};
 constexpr FileMethod next_method{.name = "File.__anext__",
@@ -102,6 +114,17 @@ PyDoc_STRVAR(
 
 PyObject* file_write(PyObject* object, PyObject* data) {
     return make_file_call(*cast(object)->state, write_method, object, 0, data);
+}
+
+PyDoc_STRVAR(
+    close_doc,
+    "close($self, /)\n--\n\n"
+    "Write what was gathered, and close the file: see close(2). Again is harmless.\n\n"
+    "OSError if something could not be written; the file is closed all the same. A cancelled call\n"
+    "raises at once, and the rest is done in the background.");
+
+PyObject* file_close(PyObject* object, PyObject* /*unused*/) {
+    return make_file_call(*cast(object)->state, close_method, object, 0, nullptr);
 }
 
 // --- for the subclass
@@ -254,6 +277,7 @@ PyMethodDef methods[] = {
     {"read", as_method(file_read), METH_FASTCALL, read_doc},
     {"readline", as_method(file_readline), METH_FASTCALL, readline_doc},
     {"write", file_write, METH_O, write_doc},
+    {"close", file_close, METH_NOARGS, close_doc},
     {"_enter", file_enter, METH_NOARGS, nullptr},
     {"_buffered", file_buffered, METH_NOARGS, nullptr},
     {"_take", file_take, METH_O, nullptr},
@@ -278,6 +302,9 @@ constexpr Py_ssize_t place(std::size_t offset_in_fields) {
 PyMemberDef members[] = {
     {"_offset", T_LONGLONG, place(offsetof(FileBase, offset)), 0, nullptr},
     {"_size", T_LONGLONG, place(offsetof(FileBase, file_size)), 0, nullptr},
+    {"_fd", T_INT, place(offsetof(FileBase, fd)), 0, nullptr},
+    {"_beside", T_INT, place(offsetof(FileBase, beside)), 0, nullptr},
+    {"_closes_fd", T_BOOL, place(offsetof(FileBase, closes_fd)), 0, nullptr},
     {"_data_fd", T_INT, place(offsetof(FileBase, data_fd)), 0, nullptr},
     {"_chunk", T_PYSSIZET, place(offsetof(FileBase, chunk)), 0, nullptr},
     {"_limit", T_PYSSIZET, place(offsetof(FileBase, limit)), 0, nullptr},
@@ -390,7 +417,37 @@ PyObject* ReadRequest::end(PyObject* file, Py_ssize_t size, PyObject* bytes) {
     return size >= 0 && count > size ? self->reading.take(size) : nullptr;
 }
 
-void ReadRequest::leave(PyObject* file) noexcept {
+Ref CloseRequest::begin(PyObject* file, Py_ssize_t /*unused*/, bool& has_turn) {
+    auto* self = cast(file);
+    Ref context;
+    int fd = -1;
+    {
+        const ObjectLock lock(file);
+        if (self->is_open == 0 || self->is_busy != 0 || self->is_writable != 0 || !self->reader ||
+            self->closes_fd == 0 || self->beside != 0 ||
+            !static_cast<ContextObject*>(self->reader.get())->is_open()) {
+            return {};
+        }
+        self->is_busy = 1;
+        self->is_open = 0;
+        has_turn = true;
+        self->reading.clear();
+        self->data_fd = -1;
+        fd = std::exchange(self->fd, -1);
+        context = std::move(self->reader);
+    }
+    auto request = Ref::steal(PyObject_CallMethod(context.get(), "_close", "i", fd));
+    if (!request) {
+        engine::close_soon(fd);
+    }
+    return request;
+}
+
+PyObject* CloseRequest::end(PyObject* /*file*/, Py_ssize_t /*unused*/, PyObject* none) {
+    return Py_NewRef(none);
+}
+
+void leave_turn(PyObject* file) noexcept {
     {
         const ObjectLock lock(file);
         if (cast(file)->leaves_slowly == 0) {

@@ -27,7 +27,9 @@ struct FileBase {
     // The context, if a read may begin with one request to it: of a file that has offsets and is
     // not read ahead. Else null.
     Ref reader;
+    int fd = -1;
     int data_fd = -1;         // the descriptor that reads use
+    int beside = 0;           // calls that use the descriptor without a turn
     long long file_size = 0;  // of a regular file when it was opened
     Py_ssize_t chunk = 0;     // how many bytes are read at least
     // The offset at which the file is read next, after the bytes of `reading`, or written next,
@@ -39,6 +41,7 @@ struct FileBase {
     char is_writable = 0;
     char is_busy = 0;        // a call that moves the position has its turn
     char is_behind = 0;      // bytes are on their way to the file, or could not be written
+    char closes_fd = 0;      // close() closes the descriptor, and has no other work with it
     char leaves_slowly = 0;  // to leave is more than to give up the turn: see File._leave()
     char goes_slowly = 0;    // every call goes to the subclass: an unbuffered file
 };
@@ -96,16 +99,20 @@ PyObject* read_text_at_once(PyObject* file, Py_ssize_t size);
 PyObject* read_text_line_at_once(PyObject* file, Py_ssize_t limit);
 PyObject* write_text_at_once(PyObject* file, PyObject* text);
 
-// A call of File.read() that begins with one request. begin() takes the turn of the file and
+// A call that begins with one request to the context. begin() takes the turn of the file and
 // returns the awaitable of the request; null without an exception: the subclass has to do all.
-// end() is called with the bytes that the request has read. It returns the result of the call, or
-// null without an exception: the bytes are in the buffer, and the subclass has to do the rest.
+// end() is called with the result of the request. It returns the result of the call, or null
+// without an exception: the subclass has to do the rest.
 struct ReadRequest {
     static Ref begin(PyObject* file, Py_ssize_t size, bool& has_turn);
     static PyObject* end(PyObject* file, Py_ssize_t size, PyObject* bytes);
-
-    // Gives the turn back.
-    static void leave(PyObject* file) noexcept;
 };
+struct CloseRequest {
+    static Ref begin(PyObject* file, Py_ssize_t unused, bool& has_turn);
+    static PyObject* end(PyObject* file, Py_ssize_t unused, PyObject* none);
+};
+
+// Gives the turn of the file back.
+void leave_turn(PyObject* file) noexcept;
 
 }  // namespace python

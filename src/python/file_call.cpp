@@ -17,7 +17,7 @@ FileCallObject* cast(PyObject* self) { return static_cast<FileCallObject*>(self)
 // Gives the turn back, if the call has it.
 void leave(FileCallObject* self) noexcept {
     if (std::exchange(self->has_turn, false)) {
-        ReadRequest::leave(self->file.get());
+        leave_turn(self->file.get());
     }
 }
 
@@ -51,6 +51,9 @@ PyObject* finish_with(FileCallObject* self, PyObject* result) {
 }
 
 PyObject* try_at_once(FileCallObject* self) {
+    if (!self->data && self->method->read_at_once == nullptr) {
+        return nullptr;
+    }
     const ObjectLock lock(self->file.get());
     return self->data ? self->method->write_at_once(self->file.get(), self->data.get())
                       : self->method->read_at_once(self->file.get(), self->size);
@@ -58,6 +61,9 @@ PyObject* try_at_once(FileCallObject* self) {
 
 // Makes a coroutine of the subclass. Returns null with an exception set.
 Ref make_coroutine(FileCallObject* self, const char* name) {
+    if (!self->method->has_argument) {
+        return Ref::steal(PyObject_CallMethod(self->file.get(), name, nullptr));
+    }
     const auto argument =
         self->data ? Ref::borrow(self->data.get()) : Ref::steal(PyLong_FromSsize_t(self->size));
     return Ref::steal(argument ? PyObject_CallMethod(self->file.get(), name, "(O)", argument.get())
@@ -66,8 +72,8 @@ Ref make_coroutine(FileCallObject* self, const char* name) {
 
 // Makes what does the work that can't be done at once. Returns null with an exception set.
 Ref make_delegate(FileCallObject* self) {
-    if (self->method->rest != nullptr) {
-        auto request = ReadRequest::begin(self->file.get(), self->size, self->has_turn);
+    if (self->method->begin != nullptr) {
+        auto request = self->method->begin(self->file.get(), self->size, self->has_turn);
         if (request || PyErr_Occurred() != nullptr) {
             return request;
         }
@@ -75,15 +81,15 @@ Ref make_delegate(FileCallObject* self) {
     return make_coroutine(self, self->method->slow);
 }
 
-// Called when the delegate has ended. Turns what a ReadRequest has read into the result of the
+// Called when the delegate has ended. Turns the result of a request into that of the
 // call. Returns true if the call goes on: the delegate is then the coroutine that does the rest, in
 // the same turn.
 bool goes_on(FileCallObject* self, PyObject*& result) {
     if (!self->has_turn || result == nullptr) {
         return false;
     }
-    const auto bytes = Ref::steal(result);
-    result = ReadRequest::end(self->file.get(), self->size, bytes.get());
+    const auto found = Ref::steal(result);
+    result = self->method->end(self->file.get(), self->size, found.get());
     if (result != nullptr || PyErr_Occurred() != nullptr) {
         return false;
     }

@@ -14,10 +14,14 @@ namespace python {
 struct FileMethod {
     const char* name = nullptr;  // shown in messages: "File.read"
     const char* slow = nullptr;  // the subclass's coroutine function
-    // If the call may begin with a ReadRequest: the coroutine function that does the rest.
+    // If the call may begin with a request: see ReadRequest. `rest` is the coroutine function that
+    // does what is left after it.
+    Ref (*begin)(PyObject* file, Py_ssize_t size, bool& has_turn) = nullptr;
+    PyObject* (*end)(PyObject* file, Py_ssize_t size, PyObject* result) = nullptr;
     const char* rest = nullptr;
     PyObject* (*read_at_once)(PyObject* file, Py_ssize_t size) = nullptr;  // or:
     PyObject* (*write_at_once)(PyObject* file, PyObject* data) = nullptr;
+    bool has_argument = true;
     bool is_next = false;  // __anext__(): an empty result raises StopAsyncIteration
 };
 
@@ -31,8 +35,8 @@ struct FileCall {
     Py_ssize_t size = 0;
     Ref file;
     Ref data;
-    Ref delegate;           // the subclass's coroutine, or the awaitable of a ReadRequest
-    bool has_turn = false;  // of the file: the delegate is the awaitable of a ReadRequest
+    Ref delegate;           // the subclass's coroutine, or the awaitable of a request
+    bool has_turn = false;  // of the file: the delegate is the awaitable of a request
 };
 
 struct FileCallObject : PyObject, FileCall {};
