@@ -55,9 +55,10 @@ LARGEST_CHUNK = 1024 * 1024
 class Gate:
     """An event of the running loop, asyncio or Trio. Any thread may set it: another loop's, too."""
 
-    __slots__ = ("_call", "_event", "_thread")
+    __slots__ = ("_call", "_claim", "_event", "_thread")
 
     def __init__(self) -> None:
+        self._claim = threading.Lock()
         self._thread = threading.get_ident()
         self._event: Any
         self._call: Callable[[Callable[[], object]], object]
@@ -80,6 +81,10 @@ class Gate:
         except RuntimeError:
             return False
         return True
+
+    def claim(self) -> bool:
+        """Return True to the first caller only: it passes on the turn of a task that can't run."""
+        return self._claim.acquire(blocking=False)
 
     async def wait(self) -> None:
         await self._event.wait()
@@ -401,8 +406,9 @@ class File(_FileBase):
         except BaseException:
             try:
                 self._queue.remove(gate)
-            except ValueError:
-                self._leave()  # it has been given the turn
+            except ValueError:  # it has been given the turn
+                if gate.claim():
+                    self._leave()
             raise
 
     def _leave(self) -> None:
@@ -411,7 +417,8 @@ class File(_FileBase):
             self._forget_read_bytes()
         while True:
             while self._queue:
-                if self._queue.popleft().set():
+                gate = self._queue.popleft()
+                if gate.set() or not gate.claim():
                     return
             self._is_busy = False
             if not self._queue:

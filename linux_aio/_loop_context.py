@@ -41,18 +41,27 @@ class _OfThread(threading.local):
 _of_thread = _OfThread()
 
 
+# These are called with each asyncio or uvloop loop that was closed and had a context.
+at_loop_end: list[Callable[[asyncio.AbstractEventLoop], object]] = []
+
+
 class _Keeper:
     """Owns the context of an asyncio or uvloop loop. Only that loop owns the keeper."""
 
-    def __init__(self, context: AIOContext) -> None:
+    def __init__(self, context: AIOContext, loop: asyncio.AbstractEventLoop) -> None:
         self._context = context
+        self._loop = weakref.ref(loop)
         self._pid = os.getpid()
         self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def __call__(self) -> None:
         """Do nothing: the eventfd is never signalled."""
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+    def __del__(
+        self,
+        close: Callable[[int], None] = os.close,
+        getpid: Callable[[], int] = os.getpid,
+    ) -> None:
         """Close the context.
 
         Operations in flight that might never complete are cancelled. The call does not wait: the
@@ -61,6 +70,10 @@ class _Keeper:
         # in a child process this closes the child's copy of the eventfd; the context does nothing
         with contextlib.suppress(OSError, AttributeError):
             close(self.fd)
+        loop = self._loop()
+        if loop is not None and loop.is_closed() and getpid() == self._pid:
+            for end in at_loop_end or ():
+                end(loop)
         end_context(self._context)
         for task in list(_tasks or ()):
             if task.get_loop().is_closed():
@@ -77,7 +90,7 @@ def end_context(context: AIOContext) -> None:
 
 def _make_for_asyncio(loop: asyncio.AbstractEventLoop) -> AIOContext:
     context = AIOContext(MAX_REQUESTS)
-    keeper = _Keeper(context)
+    keeper = _Keeper(context, loop)
     loop.remove_reader(keeper.fd)  # a stale reader, whose fd was closed and had this number
     loop.add_reader(keeper.fd, keeper)
     return context

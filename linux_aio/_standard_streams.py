@@ -8,21 +8,26 @@ first call that is awaited.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
+import gc
 import locale
 import os
 import select
 import sys
 import time
+import types
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from ._file import File, Mode
-from ._loop_context import loop_context, pause
+from ._loop_context import at_loop_end, loop_context, pause
 from ._text_file import TextFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ._core import AIOContext, _Awaitable
 
 # How many written bytes are gathered before they are written, as for sys.stdout.
@@ -67,6 +72,7 @@ class _StandardFile(File):
         """Ignore it, for the same reason."""
 
     async def _turn(self) -> None:
+        loop_context()  # so that _end_calls() is called if the loop is closed meanwhile
         await super()._turn()
         try:
             if not self._is_learnt:
@@ -193,10 +199,42 @@ def _write_the_rest() -> None:
             file._write_the_rest()
 
 
+def _awaitables(task: asyncio.Task[Any]) -> Iterator[Any]:
+    """Yield the task's coroutine, what this awaits, what that awaits, and so on."""
+    awaitable: Any = task.get_coro()
+    while awaitable is not None and not asyncio.isfuture(awaitable):
+        yield awaitable
+        for name in ("cr_await", "gi_yieldfrom", "ag_await"):
+            if hasattr(awaitable, name):
+                awaitable = getattr(awaitable, name)
+                break
+        else:  # a step of an asynchronous generator, for one: it only refers to the generator
+            inner = (types.CoroutineType, types.AsyncGeneratorType)
+            found = (one for one in gc.get_referents(awaitable) if isinstance(one, inner))
+            awaitable = next(found, None)
+
+
+def _end_calls(loop: asyncio.AbstractEventLoop) -> None:
+    """End the calls of a closed loop's tasks, which never run again: others may have their turn.
+
+    Closing a call's coroutine also puts back the bytes that the call has taken.
+    """
+    for task in asyncio.all_tasks(loop):
+        for awaitable in _awaitables(task):
+            frame = getattr(awaitable, "cr_frame", None)
+            if frame is None:
+                continue
+            if isinstance(frame.f_locals.get("self"), (_StandardFile, _StandardText)):
+                with contextlib.suppress(Exception, asyncio.CancelledError):
+                    awaitable.close()
+                break
+
+
 def _forget_parent() -> None:
     for file in _files:
         file._forget_parent()
 
 
+at_loop_end.append(_end_calls)
 atexit.register(_write_the_rest)
 os.register_at_fork(after_in_child=_forget_parent)

@@ -23,7 +23,7 @@ def buffered(monkeypatch: pytest.MonkeyPatch) -> None:
 by_more_than_aio = pytest.mark.engine("auto", "uring", "threads")
 
 START = """
-import asyncio, os, sys, time
+import asyncio, os, select, sys, time
 import linux_aio
 """
 
@@ -279,6 +279,81 @@ def test_loops_in_several_threads(kind: str) -> None:
         own = [line for line in lines if line.startswith(f"{number} ")]
         assert own == [f"{number} {turn}" for turn in range(200)]
     assert len(lines) == 600
+
+
+CLOSED_LOOP = """
+import threading
+
+other = asyncio.new_event_loop()
+threading.Thread(target=other.run_forever, daemon=True).start()
+closed = asyncio.new_event_loop()
+tasks = []
+
+async def lines():
+    while line := await linux_aio.STREAM.readline():
+        yield line
+
+async def call():
+    if IN_GENERATOR:
+        async for line in lines():
+            return line
+    return await linux_aio.STREAM.readline()
+
+async def begin():
+    tasks.append(asyncio.create_task(call()))
+    tasks[0]._log_destroy_pending = False
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+def read_elsewhere():
+    return asyncio.run_coroutine_threadsafe(linux_aio.STREAM.readline(), other)
+
+def wait_until(condition):
+    while not condition():
+        time.sleep(0.001)
+
+def are_waiting(count):
+    return lambda: len(linux_aio.stdin_bytes._queue) == count
+
+reader, writer = os.pipe()
+os.dup2(reader, 0)
+"""
+
+GIVEN_TO_A_CLOSED_LOOP = """
+first = read_elsewhere()
+wait_until(lambda: linux_aio.stdin_bytes._is_busy)
+closed.run_until_complete(begin())
+wait_until(are_waiting(1))
+os.write(writer, b"one\\n")
+assert len(first.result(20)) == 4  # now the turn is the stopped loop's
+second = read_elsewhere()
+wait_until(are_waiting(1))
+closed.close()
+os.write(writer, b"two\\n")
+assert second.result(20) in ("two\\n", b"two\\n")
+"""
+
+HELD_BY_A_CLOSED_LOOP = """
+os.write(writer, b"a part, ")
+closed.run_until_complete(begin())
+while select.select([0], [], [], 0)[0]:
+    closed.run_until_complete(asyncio.sleep(0.001))
+second = read_elsewhere()
+wait_until(are_waiting(1))
+closed.close()
+os.write(writer, b"the rest\\n")
+assert second.result(20) in ("a part, the rest\\n", b"a part, the rest\\n")
+"""
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdin_bytes"])
+@pytest.mark.parametrize("in_generator", [False, True])
+@pytest.mark.parametrize("source", [GIVEN_TO_A_CLOSED_LOOP, HELD_BY_A_CLOSED_LOOP])
+@by_more_than_aio
+def test_a_closed_loop_has_no_turn(source: str, in_generator: bool, stream: str) -> None:
+    """Even if its tasks are referenced, so that they are not collected."""
+    given = (CLOSED_LOOP + source).replace("STREAM", stream)
+    run_program(given.replace("IN_GENERATOR", str(in_generator)))
 
 
 def test_a_child_process_writes_nothing_of_its_parents() -> None:
