@@ -741,7 +741,8 @@ class File(_FileBase):
         try:
             count = await request
         except Exception:
-            self._note_request(None)
+            if cast("Any", request)._is_finished():  # else only the wait for it has failed
+                self._note_request(None)
             raise
         self._note_request(None)
         leave_out(self._unwritten, count)

@@ -70,6 +70,13 @@ void finish(AwaitableObject* self) noexcept {
     self->deferred.reset();
 }
 
+// No task waits any longer. The operation that start() began goes on and may be awaited again.
+void end_wait(AwaitableObject* self) noexcept {
+    self->wake.reset();
+    self->was_cancelled = false;
+    self->phase = Phase::started;
+}
+
 // --- steps
 
 // Finishes the awaitable. Returns the operation's result, or null with its error.
@@ -84,6 +91,19 @@ PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
     finish(self);
     raise(std::move(exception));
     return nullptr;
+}
+
+PyObject* leave_started(AwaitableObject* self, Ref exception) {
+    end_wait(self);
+    raise(std::move(exception));
+    return nullptr;
+}
+
+// Ends the wait with the exception. An operation that start() began goes on: only its awaitable
+// leads to its result. Any other awaitable is finished.
+PyObject* leave_or_finish(AwaitableObject* self, Ref exception) {
+    return self->was_started ? leave_started(self, std::move(exception))
+                             : finish_with_exception(self, std::move(exception));
 }
 
 // Whether the kernel may still use memory of the program that can change.
@@ -117,9 +137,9 @@ PyObject* make_suspension(AwaitableObject* self, const LoopKind& kind) {
     return self->wake ? kind.suspension(state, self->wake.get()) : nullptr;
 }
 
-// Suspends the awaitable: returns the object to yield to the loop. On an exception, finishes the
-// awaitable. But while the kernel uses memory of the program that can change, a KeyboardInterrupt
-// is deferred until the kernel no longer does.
+// Suspends the awaitable: returns the object to yield to the loop. On an exception, ends the wait.
+// But while the kernel uses memory of the program that can change, a KeyboardInterrupt is deferred
+// until the kernel no longer does.
 PyObject* suspend(AwaitableObject* self, const LoopKind& kind) {
     auto* result = make_suspension(self, kind);
     if (result == nullptr && !self->deferred && uses_mutable_memory(operation_of(self)) &&
@@ -128,9 +148,7 @@ PyObject* suspend(AwaitableObject* self, const LoopKind& kind) {
         result = make_suspension(self, kind);
     }
     if (result == nullptr) {
-        const KeptException kept;
-        finish(self);
-        return nullptr;
+        return leave_or_finish(self, take_exception());
     }
     self->phase = Phase::suspended;
     TurnBudget::of_this_thread().end_slice();
@@ -388,19 +406,6 @@ PyObject* first_step(AwaitableObject* self) {
     return suspend(self);
 }
 
-// No task waits any longer. The operation that start() began goes on and may be awaited again.
-void end_wait(AwaitableObject* self) noexcept {
-    self->wake.reset();
-    self->was_cancelled = false;
-    self->phase = Phase::started;
-}
-
-PyObject* leave_started(AwaitableObject* self, Ref exception) {
-    end_wait(self);
-    raise(std::move(exception));
-    return nullptr;
-}
-
 // Whether the request is with our threads. They have descriptors of their own, and note in the
 // request which stream they read.
 bool is_with_our_threads(const engine::Request& request) noexcept {
@@ -461,7 +466,7 @@ PyObject* next_step(AwaitableObject* self) {
         return end_cancelled(self, std::move(cancellation));
     }
     if (self->deferred) {
-        return finish_with_exception(self, std::move(self->deferred));
+        return leave_or_finish(self, std::move(self->deferred));
     }
     if (self->failure) {
         return finish_with_exception(self, std::move(self->failure));

@@ -478,6 +478,43 @@ def test_files_dropped_while_their_loop_rests_are_written(tmp_path: Path, mode: 
         os.close(reading)
 
 
+class Unawaited:
+    """A request in flight for whose awaiting task there is no memory."""
+
+    def __init__(self, request: Any) -> None:
+        self._is_over = request._is_over
+        self._is_finished = request._is_finished
+        self._result_if_over = request._result_if_over
+
+    def __await__(self) -> Any:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+@pytest.mark.parametrize("how", ["closed", "dropped"])
+def test_what_could_not_be_waited_for_is_written_once(tmp_path: Path, mode: str, how: str) -> None:
+    path = tmp_path / "file"
+
+    async def main() -> None:
+        file: Any = await linux_aio.open(path, mode)
+        for _ in range(3):
+            await file.write(b"x" * 300_000)
+        request = file._request
+        file._request = Unawaited(request)
+        with pytest.raises(MemoryError):
+            await file.flush()
+        if file._request is not None:
+            file._request = request
+        if how == "closed":
+            await file.close()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        run(main())
+        gc.collect()
+    assert path.read_bytes() == b"x" * 900_000
+
+
 def test_a_close_that_is_cancelled_by_the_loops_end_writes(tmp_path: Path) -> None:
     path = tmp_path / "file"
 

@@ -585,6 +585,28 @@ def test_an_operation_that_is_awaited(loop: Loop, ctx: AIOContext, gate: Gate) -
     assert ctx.getevents(0) == []
 
 
+def test_an_operation_that_goes_on_without_a_task(loop: Loop, ctx: AIOContext, gate: Gate) -> None:
+    """A task that can't wait for it leaves it to the next one."""
+    poll: Any = ctx.poll(gate, select.POLLIN)
+    poll._start()
+    with AIOContext(200) as other:
+        polls = [other.poll(gate, select.POLLIN) for _ in range(100)]
+        waiters: list[Any] = [coroutine.send(None) for coroutine in polls]
+        for coroutine in polls:
+            coroutine.close()
+        failures: list[None] = []
+
+        def wait() -> Any:
+            waiters.append(poll.send(None))
+            return waiters[-1]
+
+        waiter = at_each_allocation(wait, lambda: failures.append(None), poll._result_if_over)
+    assert failures
+    gate.open()
+    loop.run_until(waiter.done)
+    assert end_of(poll) == select.POLLIN
+
+
 def test_what_a_task_asks_of_a_waiter(loop: Loop, ctx: AIOContext, gate: Gate) -> None:
     calls: list[Any] = []
     callbacks = (calls.append, *[print] * 8, calls.append)
