@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     _end_by_signals()
+    _print_any_name()
     try:
         status: int = options.run(options)
         if sys.stdout is not None:
@@ -50,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(text: str) -> None:
     if sys.stderr is not None:  # else print() would write to the standard output
         print(f"linux-aio: {text}", file=sys.stderr)
+
+
+def _print_any_name() -> None:
+    """Have names of files that are no text in the locale's encoding be printed as they are."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def _end_by_signals() -> None:
@@ -182,7 +190,7 @@ def _run_checksum(options: argparse.Namespace) -> int:
 
 def _checksum_line(digest: str, file: str) -> str:
     """A line that sha256sum -c reads: a backslash in front says that the name has escapes."""
-    escaped = file.replace("\\", "\\\\").replace("\n", "\\n")
+    escaped = file.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     return f"{digest}  {file}" if escaped == file else f"\\{digest}  {escaped}"
 
 

@@ -79,15 +79,22 @@ def test_checksum(path: Path) -> None:
     assert run("checksum", "-a", "nonsense", path)[0] == 1
 
 
-@pytest.mark.parametrize("name", ["two\nlines", "back\\slash", "\\n", "plain"])
-def test_checksum_lines_are_read_back(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(DATA)
-    status, output, _ = run("checksum", tmp_path / name)
-    assert status == 0
-    assert output.count("\n") == 1
-    if shutil.which("sha256sum") is None:
-        pytest.skip("no sha256sum")
-    subprocess.run(["sha256sum", "-c"], input=output, text=True, check=True, capture_output=True)
+@pytest.mark.parametrize(
+    "name", [b"two\nlines", b"back\\slash", b"\\n", b"a\rreturn", b"no \xff text", b"plain"]
+)
+def test_checksum_lines_are_sha256sums(
+    tmp_path: Path, name: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")
+    path = os.fsencode(tmp_path) + b"/" + name
+    Path(os.fsdecode(path)).write_bytes(DATA)
+    arguments = [sys.executable, "-P", "-m", "linux_aio", "checksum", path]
+    output = subprocess.run(arguments, capture_output=True, check=True, timeout=100).stdout
+    escaped = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
+    line = hashlib.sha256(DATA).hexdigest().encode() + b"  " + escaped + b"\n"
+    assert output == (b"\\" + line if escaped != path else line)
+    if shutil.which("sha256sum") is not None:
+        subprocess.run(["sha256sum", "-c"], input=output, check=True, capture_output=True)
 
 
 def test_without_standard_streams(path: Path) -> None:
