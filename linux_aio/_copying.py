@@ -68,12 +68,14 @@ def resolved_target(source: str, target: str) -> str:
 
 
 def check_writable(target: str) -> None:
-    """Raise as open() does for an existing file that the process may not write to.
+    """Raise as open() does for a regular file that the process may not write to.
 
-    To replace it would only need write permission for its folder.
+    To replace it would only need write permission for its folder. A file that may be written to is
+    not opened: closing it would drop the program's locks on it.
     """
     if not os.access(target, os.W_OK, effective_ids=True):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
+        # fails with the reason, such as EROFS, which os.access() does not tell
+        os.close(os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
 
 
 def _check_file_name(path: str) -> None:

@@ -158,8 +158,8 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
 
     The name is taken as it is, without adding ".npy". A file of that name is replaced when the new
     one is whole; with durable=True it is on the disk when the call returns (fsync(2)). ValueError
-    for an array of Python objects, which would be a pickle; PermissionError for a file that may not
-    be written to, whatever its folder allows.
+    for an array of Python objects, which would be a pickle; open()'s OSError for a file that may
+    not be written to, whatever its folder allows.
     """
     array = np.asanyarray(array)
     if array.dtype.hasobject:

@@ -88,7 +88,7 @@ def test_checksum_lines_are_sha256sums(
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")
     path = os.fsencode(tmp_path) + b"/" + name
     Path(os.fsdecode(path)).write_bytes(DATA)
-    arguments = [sys.executable, "-P", "-m", "linux_aio", "checksum", path]
+    arguments: list[str | bytes] = [sys.executable, "-P", "-m", "linux_aio", "checksum", path]
     output = subprocess.run(arguments, capture_output=True, check=True, timeout=100).stdout
     escaped = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
     line = hashlib.sha256(DATA).hexdigest().encode() + b"  " + escaped + b"\n"

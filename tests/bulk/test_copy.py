@@ -6,26 +6,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import random
 import re
 import shutil
 import signal
+import struct
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+import linux_aio
 from linux_aio.bulk import acopy, checksum, copy, load_into
 from support.direct import direct_reason
 from support.files import let_others_pass
 from support.forked import give_up_root, in_child
 from support.fusefs import fs_available, mounted
 from support.loops import LOOP_FACTORIES, LoopFactory, run
+from support.mount_calls import mount
 from support.mounts import (
     SMALLEST_MIB,
     loop_mount,
@@ -263,6 +268,111 @@ def test_a_target_that_may_not_be_written(tmp_path: Path) -> None:
     finally:
         os.close(tmp_path_fd)
     assert target.read_bytes() == b"old"
+
+
+FS_IOC_GETFLAGS = 0x80086601
+FS_IOC_SETFLAGS = 0x40086602
+FS_IMMUTABLE_FL = 0x10
+FS_APPEND_FL = 0x20
+MS_RDONLY = 1
+MS_REMOUNT = 32
+
+
+@contextlib.contextmanager
+def flagged(path: Path, flag: int) -> Iterator[None]:
+    """Give the file one of the flags of chattr(1)."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        before = fcntl.ioctl(fd, FS_IOC_GETFLAGS, bytes(struct.calcsize("l")))
+        (others,) = struct.unpack("l", before)
+        fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", others | flag))
+    except OSError as error:
+        os.close(fd)
+        pytest.skip(f"no flags for files here: {error}")
+    try:
+        yield
+    finally:
+        fcntl.ioctl(fd, FS_IOC_SETFLAGS, before)
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def unwritable(folder: Path, kind: str) -> Iterator[Path]:
+    """Give a path that open(2) refuses to write to."""
+    path = folder / "target"
+    path.write_bytes(b"old")
+    if kind == "folder":
+        yield folder
+    elif kind == "append-only":
+        with flagged(path, FS_APPEND_FL):
+            yield path
+    elif kind == "immutable":
+        with flagged(path, FS_IMMUTABLE_FL):
+            yield path
+    else:
+        if (reason := tmpfs_mount_reason()) is not None:
+            pytest.skip(reason)
+        with tmpfs_mount(folder / "tmpfs", 64) as mounted_there:
+            path = mounted_there / "target"
+            path.write_bytes(b"old")
+            mount("tmpfs", mounted_there, "tmpfs", MS_REMOUNT | MS_RDONLY)
+            yield path
+
+
+def errno_of(call: Callable[[], object]) -> int:
+    try:
+        call()
+    except OSError as error:
+        return error.errno or 0
+    raise AssertionError("it is done")
+
+
+def save(target: Path) -> None:
+    pytest.importorskip("linux_aio.numpy").save(target, [1, 2])
+
+
+def write_whole(target: Path) -> None:
+    run(linux_aio.write_bytes(target, b"new", atomic=True))
+
+
+@pytest.mark.parametrize("kind", ["append-only", "folder", "immutable", "on a read-only disk"])
+@pytest.mark.parametrize("call", [None, save, write_whole])
+def test_what_open_refuses_to_write_to(
+    tmp_path: Path, kind: str, call: Callable[[Path], None] | None
+) -> None:
+    """The errno is open()'s, and the file stays as it is."""
+    (tmp_path / "source").write_bytes(b"new")
+
+    def replace(target: Path) -> None:
+        if call is not None:
+            call(target)
+        else:
+            copy(tmp_path / "source", target)
+
+    with unwritable(tmp_path, kind) as target:
+        wanted = errno_of(lambda: os.open(target, os.O_WRONLY))
+        if call is None and kind == "folder":
+            target = tmp_path / "folder"  # into which it copies
+            (target / "source").mkdir(parents=True)
+        assert errno_of(lambda: replace(target)) == wanted
+        if target.is_file():
+            assert target.read_bytes() == b"old"
+        assert not [name for name in os.listdir(target.parent) if "tmp" in name and name[0] == "."]
+
+
+def test_a_running_program_is_replaced(tmp_path: Path) -> None:
+    """open() refuses to write to its file; it keeps the old one."""
+    program, source = tmp_path / "program", tmp_path / "source"
+    shutil.copy(shutil.which("sleep") or "", program)
+    source.write_bytes(b"new")
+    with subprocess.Popen([program, "100"]) as process:
+        try:
+            assert errno_of(lambda: os.open(program, os.O_WRONLY)) == errno.ETXTBSY
+            copy(source, program)
+            assert program.read_bytes() == b"new"
+            assert process.poll() is None
+        finally:
+            process.kill()
 
 
 def test_a_name_that_is_long_in_bytes(tmp_path: Path) -> None:
