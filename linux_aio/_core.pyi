@@ -783,6 +783,9 @@ class AIOContext:
     def _start_closing(self) -> bool:
         """The part of close() that does not wait; whether the rest does not wait either."""
 
+    def _is_inherited(self) -> bool:
+        """Whether this is a child of the process that made the context."""
+
 class _Awaitable(Coroutine[Any, Any, _Result]):  # type: ignore[misc]
     """What the methods of AIOContext return. Private."""
 

@@ -91,7 +91,10 @@ class Gate:
 
 
 class _Leftover:
-    """The work left when a File is closed or dropped: bytes to write, a descriptor to close."""
+    """The work left when a File is closed or dropped: bytes to write, a descriptor to close.
+
+    In a child process the bytes are the parent's, which writes them.
+    """
 
     def __init__(self, file: File) -> None:
         self.context = file._context
@@ -100,6 +103,8 @@ class _Leftover:
         self.direct = file._direct
         self.request = file._request
         self.pieces = [*file._unwritten, *file._take_gathered()]
+        if self.context._is_inherited():
+            self.pieces = []
         self.nbytes = sum(map(len, self.pieces))
         self.is_appending = file._is_appending
         self.is_seekable = file._is_seekable

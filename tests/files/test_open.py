@@ -17,8 +17,12 @@ from typing import Any
 import pytest
 
 import linux_aio
-from support.loops import run
+from support.forked import in_child
+from support.fusefs import HoldingFS
+from support.loops import run, until
 from support.open_files import settle_below
+
+pytest_plugins = ["support.fixtures"]
 
 # kernel AIO, and so the engine `aio`, refuses files of devices and of /proc
 by_more_than_aio = pytest.mark.engine("auto", "uring", "threads")
@@ -476,6 +480,51 @@ def test_files_dropped_while_their_loop_rests_are_written(tmp_path: Path, mode: 
     finally:
         loop.close()
         os.close(reading)
+
+
+def drop_in_child(files: list[Any]) -> None:
+    """Have a child process drop its copies of the files."""
+
+    def drop() -> None:
+        warnings.simplefilter("ignore", ResourceWarning)
+        files.clear()
+        gc.collect()
+
+    in_child(drop)
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+def test_a_child_writes_nothing_that_was_gathered(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "file"
+
+    async def main() -> None:
+        files: list[Any] = [await linux_aio.open(path, mode)]
+        await files[0].write(b"gathered")
+        drop_in_child(files)
+        assert path.read_bytes() == b""
+        await files[0].close()
+
+    run(main())
+    assert path.read_bytes() == b"gathered"
+
+
+@by_more_than_aio
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+def test_a_child_writes_nothing_that_is_in_flight(fuse: HoldingFS, mode: str) -> None:
+    fuse.create("file", b"")
+
+    async def main() -> None:
+        files: list[Any] = [await linux_aio.open(fuse.path("file"), mode)]
+        fuse.hold()
+        for number in range(2):
+            await files[0].write(bytes([number]) * 300_000)
+        await until(lambda: fuse.held() > 0)
+        drop_in_child(files)
+        fuse.unhold()
+        await files[0].close()
+
+    run(main())
+    assert fuse.contents("file") == b"".join(bytes([number]) * 300_000 for number in range(2))
 
 
 class Unawaited:
