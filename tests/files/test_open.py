@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import linux_aio
+from linux_aio import _file
 from support.forked import in_child
 from support.fusefs import HoldingFS
 from support.loops import run, until
@@ -562,6 +563,74 @@ def test_what_could_not_be_waited_for_is_written_once(tmp_path: Path, mode: str,
         run(main())
         gc.collect()
     assert path.read_bytes() == b"x" * 900_000
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+def test_an_interrupt_that_follows_the_result_of_a_write(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result has been taken, and is not noted. The bytes are written once all the same."""
+    path = tmp_path / "file"
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # it complains of the task
+
+    def interrupt(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        file: Any = await linux_aio.open(path, mode)
+        await file.write(b"gathered")
+        monkeypatch.setattr(_file._Leftover, "_note", interrupt)
+        del file
+        await asyncio.Event().wait()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        loop.close()
+        del loop
+        gc.collect()
+    assert path.read_bytes() == b"gathered"
+
+
+@by_more_than_aio
+@pytest.mark.parametrize("runner", [run, plain_run, trio_run])
+@pytest.mark.parametrize("how", ["dropped", "held", "being closed"])
+def test_a_pipe_that_nobody_reads_does_not_keep_the_loop(runner: Any, how: str) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    held: list[Any] = []
+
+    async def main() -> None:
+        file: Any = await linux_aio.open(writing, "wb")
+        for _ in range(10):
+            await file.write(b"x" * 100_000)
+        assert not file._request._is_over()
+        if how == "held":
+            held.append(file)
+        if how == "being closed":
+            if runner is trio_run:
+                with pytest.importorskip("trio").move_on_after(0):
+                    await file.close()
+            else:
+                closing = asyncio.ensure_future(file.close())
+                await asyncio.sleep(0)
+                closing.cancel()
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            runner(main())
+            held.clear()
+            gc.collect()
+    finally:
+        os.close(reading)
 
 
 def test_a_close_that_is_cancelled_by_the_loops_end_writes(tmp_path: Path) -> None:
