@@ -176,6 +176,35 @@ def test_the_end_of_the_file_is_not_asked_for_again(ctx: AIOContext, fd: int) ->
     assert ways.changes() == {"inline": 2}
 
 
+def reads_of_this_thread() -> int:
+    """How many system calls of this thread have read, this function's own among them."""
+    try:
+        fd = os.open("/proc/thread-self/io", os.O_RDONLY)
+    except OSError as error:
+        pytest.skip(f"the kernel does not count a thread's reads: {error}")
+    try:
+        text = os.read(fd, 1000)
+    finally:
+        os.close(fd)
+    (line,) = [line for line in text.splitlines() if line.startswith(b"syscr:")]
+    return int(line.split()[1])
+
+
+@pytest.mark.parametrize("size", [100, PAGE - 1, PAGE, 3 * PAGE + 512, 3 * PAGE + 513])
+def test_what_ends_inside_a_sector_is_the_end(ctx: AIOContext, fd: int, size: int) -> None:
+    """What is not cached begins with a sector, so no second read looks for it."""
+    os.ftruncate(fd, size)
+    ways = Ways(ctx)
+    own = -reads_of_this_thread() + reads_of_this_thread()
+    before = reads_of_this_thread()
+    op = AIOOperation.read(size + 1, fd)
+    op.submit(ctx)
+    reads = reads_of_this_thread() - before - own
+    assert op.get_result() == DATA[:size]
+    assert reads == (2 if size % 512 == 0 else 1)
+    assert ways.changes() == {"inline": 1}
+
+
 def test_after_a_miss_the_kernel_is_asked_what_is_there(ctx: AIOContext, fd: int) -> None:
     evict(fd)
     ways = Ways(ctx)
