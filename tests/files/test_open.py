@@ -9,6 +9,9 @@ import errno
 import gc
 import os
 import random
+import signal
+import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -22,6 +25,7 @@ from support.forked import in_child
 from support.fusefs import HoldingFS
 from support.loops import run, until
 from support.open_files import settle_below
+from support.workers import PATIENCE
 
 pytest_plugins = ["support.fixtures"]
 
@@ -593,6 +597,48 @@ def test_an_interrupt_that_follows_the_result_of_a_write(
         del loop
         gc.collect()
     assert path.read_bytes() == b"gathered"
+
+
+@by_more_than_aio
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+def test_ctrl_c_ends_the_wait_for_a_server_that_hangs(
+    fuse: HoldingFS, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is dropped after its loop waits for the request in flight, without the GIL."""
+    fuse.create("file", b"")
+    files: list[Any] = []
+    ignored: list[Any] = []
+    is_waiting = threading.Event()
+    sleep = time.sleep
+
+    async def main() -> None:
+        files.append(await linux_aio.open(fuse.path("file"), mode))
+        fuse.hold()
+        for number in range(2):
+            await files[0].write(bytes([number]) * 300_000)
+        await until(lambda: fuse.held() > 0)
+
+    def note_wait(seconds: float) -> None:
+        is_waiting.set()
+        sleep(seconds)
+
+    def interrupt() -> None:
+        assert is_waiting.wait(PATIENCE)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    plain_run(main())
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with monkeypatch.context() as patches:
+        patches.setattr(time, "sleep", note_wait)
+        # what a finalizer raises is ignored
+        patches.setattr(sys, "unraisablehook", lambda what: ignored.append(what.exc_type))
+        files.clear()
+        gc.collect()
+    thread.join()
+    assert fuse.held() > 0
+    assert ignored == [KeyboardInterrupt]
+    fuse.unhold()
 
 
 @by_more_than_aio
