@@ -21,6 +21,7 @@ import stat
 from typing import TYPE_CHECKING, Any, cast
 
 from ._core import AIOContext, _close_soon, aligned_buffer, direct_alignment
+from ._loop_context import takes_work
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -95,10 +96,10 @@ class DirectRoute:
         """Close the second descriptor. The first is the file's own."""
         second, self._second = self._second, -1
         if second >= 0:
-            if self._context.closed:
-                _close_soon(second)
-            else:
+            if takes_work(self._context):
                 await self._context._close(second)
+            else:
+                _close_soon(second)
 
     def close_soon(self) -> None:
         """Close the second descriptor in the background."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ._core import AIOContext, _close_soon, _FileBase
 from ._direct import DirectRoute, open_route
-from ._loop_context import loop_context, put_off_cancellation, spawn
+from ._loop_context import loop_context, put_off_cancellation, spawn, takes_work
 from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
 
 if TYPE_CHECKING:
@@ -1100,7 +1100,7 @@ class File(_FileBase):
             if self._is_behind or self._beside or self._keeps_kernel_offset or self._gathered():
                 await self._finish()
             self._discard()
-            if self._direct is None and self._closefd and not self._context.closed:
+            if self._direct is None and self._closefd and takes_work(self._context):
                 fd, self._fd = self._fd, -1
                 await self._context._close(fd)
             else:
@@ -1137,10 +1137,10 @@ class File(_FileBase):
 
     async def _close_own(self, fd: int) -> None:
         if self._closefd:
-            if self._context.closed:
-                _close_soon(fd)
-            else:
+            if takes_work(self._context):
                 await self._context._close(fd)
+            else:
+                _close_soon(fd)
 
     def _discard(self) -> None:
         self._is_open = False

@@ -80,6 +80,11 @@ class _Keeper:
                 _tasks.discard(task)  # it never runs again; dropping it finishes its files
 
 
+def takes_work(context: AIOContext) -> bool:
+    """Return whether it is neither closed nor that of a parent process."""
+    return not (context.closed or context._is_inherited())
+
+
 def end_context(context: AIOContext) -> None:
     """Close a context whose loop is gone, without waiting for what is in flight."""
     with contextlib.suppress(RuntimeError):  # this is a child process

@@ -36,6 +36,10 @@ bool may_write(const FileBase* self) noexcept {
            (self->is_behind == 0 || (self->request && !is_over(self->request.get())));
 }
 
+bool takes_work(const ContextObject* context) noexcept {
+    return context->is_open() && !context->is_inherited();
+}
+
 bool has_room(const FileBase* self, Py_ssize_t count) noexcept {
     return count <= self->limit - self->writing.size();
 }
@@ -425,7 +429,7 @@ Ref CloseRequest::begin(PyObject* file, Py_ssize_t /*unused*/, bool& has_turn) {
         const ObjectLock lock(file);
         if (self->is_open == 0 || self->is_busy != 0 || self->is_writable != 0 || !self->reader ||
             self->closes_fd == 0 || self->beside != 0 ||
-            !static_cast<ContextObject*>(self->reader.get())->is_open()) {
+            !takes_work(static_cast<ContextObject*>(self->reader.get()))) {
             return {};
         }
         self->is_busy = 1;

@@ -21,6 +21,7 @@ import pytest
 
 import linux_aio
 from linux_aio import _file
+from support.direct import direct_reason
 from support.forked import in_child
 from support.fusefs import HoldingFS
 from support.loops import run, until
@@ -511,6 +512,40 @@ def test_a_child_writes_nothing_that_was_gathered(tmp_path: Path, mode: str) -> 
 
     run(main())
     assert path.read_bytes() == b"gathered"
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("mode", ["rb", "wb", "r+b"])
+def test_a_child_can_close_its_copy(tmp_path: Path, mode: str, direct: bool) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+    if direct and (reason := direct_reason(tmp_path)):
+        pytest.skip(reason)
+    loop = asyncio.new_event_loop()
+
+    async def open_file() -> Any:
+        return await linux_aio.open(path, mode, direct=direct)
+
+    try:
+        file = loop.run_until_complete(open_file())
+        number = file.fileno()
+
+        def close() -> None:
+            asyncio.run(file.close())
+            deadline = time.monotonic() + 10
+            while True:  # it may be closed in the background
+                try:
+                    os.fstat(number)
+                except OSError:
+                    return
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+
+        in_child(close)
+        os.fstat(number)
+        loop.run_until_complete(file.close())
+    finally:
+        loop.close()
 
 
 @by_more_than_aio
