@@ -62,12 +62,14 @@ constexpr FileMethod read_method{.name = "File.read",
                                  .slow = "_read_slow",
                                  .begin = ReadRequest::begin,
                                  .end = ReadRequest::end,
+                                 .leave = leave_turn,
                                  .rest = "_read_rest",
                                  .read_at_once = read_at_once};
 constexpr FileMethod close_method{.name = "File.close",
                                   .slow = "_close_slow",
                                   .begin = CloseRequest::begin,
                                   .end = CloseRequest::end,
+                                  .leave = leave_turn,
                                   .has_argument = false};
 constexpr FileMethod readline_method{
     .name = "File.readline", .slow = "_readline_slow", .read_at_once = read_line_at_once};

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "python/exceptions.hpp"
-#include "python/file_base.hpp"
 #include "python/gil.hpp"
 
 namespace python {
@@ -17,7 +16,7 @@ FileCallObject* cast(PyObject* self) { return static_cast<FileCallObject*>(self)
 // Gives the turn back, if the call has it.
 void leave(FileCallObject* self) noexcept {
     if (std::exchange(self->has_turn, false)) {
-        leave_turn(self->file.get());
+        self->method->leave(self->file.get());
     }
 }
 

@@ -14,10 +14,11 @@ namespace python {
 struct FileMethod {
     const char* name = nullptr;  // shown in messages: "File.read"
     const char* slow = nullptr;  // the subclass's coroutine function
-    // If the call may begin with a request: see ReadRequest. `rest` is the coroutine function that
-    // does what is left after it.
+    // If the call may begin with a request of its own: see file_base.hpp. `leave` gives the turn
+    // back that `begin` has taken. `rest` is the coroutine function that does what is left.
     Ref (*begin)(PyObject* file, Py_ssize_t size, bool& has_turn) = nullptr;
     PyObject* (*end)(PyObject* file, Py_ssize_t size, PyObject* result) = nullptr;
+    void (*leave)(PyObject* file) noexcept = nullptr;
     const char* rest = nullptr;
     PyObject* (*read_at_once)(PyObject* file, Py_ssize_t size) = nullptr;  // or:
     PyObject* (*write_at_once)(PyObject* file, PyObject* data) = nullptr;
