@@ -425,10 +425,11 @@ class File(_FileBase):
                 gate = self._queue.popleft()
                 if gate.set() or not gate.claim():
                     return
+            self._leaves_slowly = False
             self._is_busy = False
             if not self._queue:
-                self._leaves_slowly = False
                 break
+            self._leaves_slowly = True  # a call of another thread looks at the queue, or this one
             if not self._enter():
                 return  # another thread has the turn
         if self._closes_when_left and self._is_open:
@@ -561,7 +562,7 @@ class File(_FileBase):
             if size < 0:
                 return await self._read_all()
             if self._goes_slowly:
-                return await self._read_raw(size) if size else b""
+                return await self._read_some(size) if size else b""
             return await self._read_exactly(size)
         finally:
             self._leave()

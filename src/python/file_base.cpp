@@ -14,6 +14,7 @@
 #include "engine/program_threads.hpp"
 #include "python/awaitable.hpp"
 #include "python/context.hpp"
+#include "python/exceptions.hpp"
 #include "python/file_call.hpp"
 #include "python/gil.hpp"
 #include "python/operation_factories.hpp"
@@ -50,8 +51,8 @@ Py_ssize_t first_request(const FileBase* self, Py_ssize_t size) noexcept {
     constexpr long long most = 0x7ffff000;  // the kernel's limit on one request
     long long asked = std::max(size, self->chunk);
     if (size < 0) {
-        const bool is_inside = self->offset < self->file_size;
-        asked = is_inside ? self->file_size - self->offset + 1 : self->chunk;
+        const auto left = self->file_size - self->offset;
+        asked = left > 0 ? std::min(left, most) + 1 : self->chunk;
     }
     return static_cast<Py_ssize_t>(std::min(asked, most));
 }
@@ -453,17 +454,23 @@ PyObject* CloseRequest::end(PyObject* /*file*/, Py_ssize_t /*unused*/, PyObject*
     return Py_NewRef(none);
 }
 
-void leave_turn(PyObject* file) noexcept {
+bool leave_turn(PyObject* file) {
     {
         const ObjectLock lock(file);
         if (cast(file)->leaves_slowly == 0) {
             cast(file)->is_busy = 0;
-            return;
+            return true;
         }
     }
-    if (!Ref::steal(PyObject_CallMethod(file, "_leave", nullptr))) {
-        PyErr_WriteUnraisable(file);
+    // A signal that came during the request would be handled at the beginning of _leave(), whose
+    // work would then not be done.
+    auto interruption = PyErr_CheckSignals() != 0 ? take_exception() : Ref();
+    const auto done = Ref::steal(PyObject_CallMethod(file, "_leave", nullptr));
+    if (done && interruption) {
+        raise(std::move(interruption));
+        return false;
     }
+    return static_cast<bool>(done);
 }
 
 PyObject* read_line_at_once(PyObject* file, Py_ssize_t limit) {

@@ -112,7 +112,8 @@ struct CloseRequest {
     static PyObject* end(PyObject* file, Py_ssize_t unused, PyObject* none);
 };
 
-// Gives the turn of the file back.
-void leave_turn(PyObject* file) noexcept;
+// Gives the turn of the file back. Returns false with an exception set, as one of a signal handler:
+// the turn is given back all the same. Called without an exception set.
+bool leave_turn(PyObject* file);
 
 }  // namespace python

@@ -13,18 +13,24 @@ using Phase = FileCall::Phase;
 
 FileCallObject* cast(PyObject* self) { return static_cast<FileCallObject*>(self); }
 
-// Gives the turn back, if the call has it.
-void leave(FileCallObject* self) noexcept {
-    if (std::exchange(self->has_turn, false)) {
-        self->method->leave(self->file.get());
+// Gives the turn back, if the call has it. Returns false with an exception set. Called without an
+// exception set.
+bool leave(FileCallObject* self) {
+    return !std::exchange(self->has_turn, false) || self->method->leave(self->file.get());
+}
+
+void leave_quietly(FileCallObject* self) noexcept {
+    const KeptException kept;
+    if (!leave(self)) {
+        PyErr_WriteUnraisable(self->file.get());
     }
 }
 
 void finish(FileCallObject* self) noexcept {
+    leave_quietly(self);
     const KeptException kept;
     self->phase = Phase::finished;
     self->delegate.reset();
-    leave(self);
     self->data.reset();
     self->file.reset();
 }
@@ -37,16 +43,24 @@ bool is_empty(PyObject* result) noexcept {
 
 // Ends the call. `result` is a reference that this function owns, or null if an exception is set.
 PyObject* finish_with(FileCallObject* self, PyObject* result) {
-    if (self->phase != Phase::finished) {
-        const bool is_next = self->method->is_next;
-        finish(self);
-        if (result != nullptr && is_next && is_empty(result)) {
-            Py_DECREF(result);
-            PyErr_SetNone(PyExc_StopAsyncIteration);
-            return nullptr;
-        }
+    if (self->phase == Phase::finished) {
+        return result;
     }
-    return result;
+    auto owned = Ref::steal(result);
+    auto failure = owned ? Ref() : take_exception();
+    const bool is_next = self->method->is_next;
+    const bool has_left = leave(self);
+    finish(self);
+    if (!has_left) {
+        return nullptr;
+    }
+    if (failure) {
+        raise(std::move(failure));
+    } else if (is_next && is_empty(owned.get())) {
+        PyErr_SetNone(PyExc_StopAsyncIteration);
+        return nullptr;
+    }
+    return owned.release();
 }
 
 PyObject* try_at_once(FileCallObject* self) {
@@ -256,7 +270,8 @@ PyObject* call_close(PyObject* object, PyObject* /*unused*/) {
     }
     if (self->delegate) {
         const Running running(self);
-        if (!Ref::steal(PyObject_CallMethod(self->delegate.get(), "close", nullptr))) {
+        if (!Ref::steal(PyObject_CallMethod(self->delegate.get(), "close", nullptr)) ||
+            !leave(self)) {
             return nullptr;
         }
     }
@@ -298,10 +313,7 @@ void call_dealloc(PyObject* object) {
             PyErr_WriteUnraisable(nullptr);
         }
     }
-    {
-        const KeptException kept;
-        leave(self);
-    }
+    leave_quietly(self);
     auto* state = state_or_null(object);
     FreeFileCalls::deallocate(state != nullptr ? &state->free_file_calls : nullptr, self);
 }

@@ -18,7 +18,7 @@ struct FileMethod {
     // back that `begin` has taken. `rest` is the coroutine function that does what is left.
     Ref (*begin)(PyObject* file, Py_ssize_t size, bool& has_turn) = nullptr;
     PyObject* (*end)(PyObject* file, Py_ssize_t size, PyObject* result) = nullptr;
-    void (*leave)(PyObject* file) noexcept = nullptr;
+    bool (*leave)(PyObject* file) = nullptr;
     const char* rest = nullptr;
     PyObject* (*read_at_once)(PyObject* file, Py_ssize_t size) = nullptr;  // or:
     PyObject* (*write_at_once)(PyObject* file, PyObject* data) = nullptr;

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
+import functools
 import gc
+import operator
 import random
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ import pytest
 import linux_aio
 from support.fusefs import HoldingFS
 from support.loops import run
+from support.workers import PATIENCE
 
 pytest_plugins = ["support.fixtures"]
 
@@ -146,3 +151,54 @@ def test_short_reads_go_on(fuse: HoldingFS) -> None:
         assert await file.read() == b""
 
     with_held_read(fuse, then)
+
+
+class InterruptionError(Exception):
+    """Raised by a signal handler."""
+
+
+@pytest.mark.parametrize("end", ["throw", "close"])
+def test_a_signal_when_a_call_ends_reaches_the_program_and_the_turn_comes_back(
+    fuse: HoldingFS, end: str
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise InterruptionError
+
+    # as if the signal came while C code runs, which then ends the call
+    signal_comes = functools.partial(ctypes.pythonapi.PyErr_SetInterruptEx, int(signal.SIGUSR1))
+
+    async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
+        reading.cancel()
+        await asyncio.wait([reading])
+        call: Any = file.read(5)
+        call.send(None)
+        following = await soon(file.read(5))
+        ended = functools.partial(call.throw, KeyError()) if end == "throw" else call.close
+        with pytest.raises(InterruptionError):
+            list(map(operator.call, [signal_comes, ended]))
+        fuse.unhold()
+        assert await asyncio.wait_for(following, PATIENCE) == DATA[:5]
+        assert await file.tell() == 5
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with_held_read(fuse, then)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_peek_has_read_of_an_unbuffered_file_is_not_skipped(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file", "rb", buffering=0) as file:
+            assert DATA.startswith(await file.peek(10))
+            assert await file.tell() == 0
+            assert await file.read(0) == b""
+            read = b""
+            while data := await file.read(3):
+                assert len(data) <= 3
+                read += data
+            assert read == DATA
+
+    run(main())
