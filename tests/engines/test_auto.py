@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import mmap
 import os
@@ -24,6 +23,7 @@ from support.forked import in_child
 from support.fusefs import HoldingFS
 from support.loops import run
 from support.operations import perform, wait_done
+from support.page_cache import cached_pages
 from support.workers import PATIENCE
 
 pytest_plugins = ["support.fixtures"]
@@ -31,7 +31,6 @@ pytest_plugins = ["support.fixtures"]
 pytestmark = pytest.mark.engine("auto")
 
 PAGE = mmap.PAGESIZE
-LIBC = ctypes.CDLL(None)
 SIZE = 32 * PAGE  # not so large that it is left to others for that
 DATA = bytes(number % 251 for number in range(SIZE))
 
@@ -82,24 +81,10 @@ def evict(fd: int) -> None:
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
     give_up = time.monotonic() + PATIENCE
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    while resident_pages(fd):
+    while cached_pages(fd):
         assert time.monotonic() < give_up
         time.sleep(0.001)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def resident_pages(fd: int) -> int:
-    """How many of the file's pages are in the page cache: mincore(2)."""
-    size = os.fstat(fd).st_size
-    found = (ctypes.c_ubyte * -(-size // PAGE))()
-    with mmap.mmap(fd, size) as mapped:
-        first = ctypes.c_char.from_buffer(mapped)
-        status = LIBC.mincore(
-            ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(size), found
-        )
-        del first  # else the mapping can't be closed
-    assert status == 0
-    return sum(pages & 1 for pages in found)
 
 
 class Ways:
