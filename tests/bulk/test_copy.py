@@ -294,9 +294,6 @@ def flagged(path: Path, flag: int) -> Iterator[None]:
     finally:
         fcntl.ioctl(fd, FS_IOC_SETFLAGS, before)
         os.close(fd)
-        # a new file of this name inherits the flags, or pytest could not remove it
-        with path.open("rb") as new:
-            fcntl.ioctl(new.fileno(), FS_IOC_SETFLAGS, before)
 
 
 @contextlib.contextmanager
