@@ -21,7 +21,7 @@ import stat
 from typing import TYPE_CHECKING, Any, cast
 
 from ._core import AIOContext, _close_soon, aligned_buffer, direct_alignment
-from ._loop_context import takes_work
+from ._loop_context import close_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -96,10 +96,7 @@ class DirectRoute:
         """Close the second descriptor. The first is the file's own."""
         second, self._second = self._second, -1
         if second >= 0:
-            if takes_work(self._context):
-                await self._context._close(second)
-            else:
-                _close_soon(second)
+            await close_descriptor(self._context, second)
 
     def close_soon(self) -> None:
         """Close the second descriptor in the background."""

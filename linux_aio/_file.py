@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ._core import AIOContext, _close_soon, _FileBase
 from ._direct import DirectRoute, open_route
-from ._loop_context import loop_context, put_off_cancellation, spawn, takes_work
+from ._loop_context import close_descriptor, loop_context, put_off_cancellation, spawn
 from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
 
 if TYPE_CHECKING:
@@ -1101,11 +1101,7 @@ class File(_FileBase):
             if self._is_behind or self._beside or self._keeps_kernel_offset or self._gathered():
                 await self._finish()
             self._discard()
-            if self._direct is None and self._closefd and takes_work(self._context):
-                fd, self._fd = self._fd, -1
-                await self._context._close(fd)
-            else:
-                await self._close_descriptor()
+            await self._close_descriptor()
         finally:
             self._leave()
 
@@ -1134,14 +1130,8 @@ class File(_FileBase):
             if self._direct is not None:
                 await self._direct.close()
         finally:
-            await self._close_own(fd)
-
-    async def _close_own(self, fd: int) -> None:
-        if self._closefd:
-            if takes_work(self._context):
-                await self._context._close(fd)
-            else:
-                _close_soon(fd)
+            if self._closefd:
+                await close_descriptor(self._context, fd)
 
     def _discard(self) -> None:
         self._is_open = False

@@ -16,7 +16,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from ._core import AIOContext
+from ._core import AIOContext, _close_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -80,9 +80,12 @@ class _Keeper:
                 _tasks.discard(task)  # it never runs again; dropping it finishes its files
 
 
-def takes_work(context: AIOContext) -> bool:
-    """Return whether it is neither closed nor that of a parent process."""
-    return not (context.closed or context._is_inherited())
+async def close_descriptor(context: AIOContext, fd: int) -> None:
+    """Close it by the context; in the background if that is closed or that of a parent process."""
+    if context.closed or context._is_inherited():
+        _close_soon(fd)
+    else:
+        await context._close(fd)
 
 
 def end_context(context: AIOContext) -> None:

@@ -20,6 +20,9 @@ bool leave(FileCallObject* self) {
 }
 
 void leave_quietly(FileCallObject* self) noexcept {
+    if (!self->has_turn) {
+        return;
+    }
     const KeptException kept;
     if (!leave(self)) {
         PyErr_WriteUnraisable(self->file.get());
@@ -94,9 +97,9 @@ Ref make_delegate(FileCallObject* self) {
     return make_coroutine(self, self->method->slow);
 }
 
-// Called when the delegate has ended. Turns the result of a request into that of the
-// call. Returns true if the call goes on: the delegate is then the coroutine that does the rest, in
-// the same turn.
+// Called when the delegate has ended. Turns the result of a request into that of the call. Returns
+// true if the call goes on: the delegate is then the coroutine that does the rest, in the same
+// turn.
 bool goes_on(FileCallObject* self, PyObject*& result) {
     if (!self->has_turn || result == nullptr) {
         return false;
