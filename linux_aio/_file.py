@@ -48,7 +48,9 @@ MOST_BUFFERS = 1024
 _LARGE_OFFSET = 1 << 40
 
 READ_CHUNK = 64 * 1024
-WRITE_LIMIT = 512 * 1024
+# For 2 MiB and more the kernel takes pages of 2 MiB, which are slow to get in a virtual machine
+# whose host has taken the free ones back.
+WRITE_LIMIT = 31 * 64 * 1024
 LARGEST_CHUNK = 1024 * 1024
 
 
@@ -759,16 +761,21 @@ class File(_FileBase):
         self._set_request(request)
 
     async def _begin_request(self) -> None:
-        """Begin to write the gathered bytes, once the previous request has completed."""
+        """Begin to write the gathered bytes, once the previous request has completed.
+
+        What a request left over is written first, so that memory stays bounded; a small rest goes
+        together with the gathered bytes.
+        """
         await self._finish_request()
-        if self._gathered():
+        if self._gathered() and self._unwritten_size < self._limit:
             self._unwritten_size += self._gathered()
             self._unwritten += self._take_gathered()
         if not self._unwritten:
             self._is_behind = False
             return
         self._is_behind = True
-        offset = self._offset - self._unwritten_size if self._is_seekable else 0
+        waiting = self._unwritten_size + self._gathered()
+        offset = self._offset - waiting if self._is_seekable else 0
         self._end_is_unknown = self._end_is_unknown or (self._is_appending and self._is_seekable)
         self._note_request(self._start_request(offset))
 
@@ -790,7 +797,7 @@ class File(_FileBase):
             return await self._write_at_once(data)
         if self._request is not None and self._request._is_over():
             await self._finish_request()
-        if self._gathered() + count > self._limit:
+        while self._gathered() and self._gathered() + count > self._limit:
             await self._begin_request()
         if count <= self._limit and not self._goes_slowly:
             self._gather(data if type(data) is bytes else bytes(data))

@@ -152,7 +152,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
         async def main() -> None:
             data = random.Random(1).randbytes(1 << 20)
-            file = await linux_aio.open(folder / "file", "wb")
+            file = await linux_aio.open(folder / "file", "wb", 100_000)
             caught = None
             try:
                 for start in range(0, len(data), 10_000):

@@ -33,6 +33,9 @@ pytest_plugins = ["support.fixtures"]
 # kernel AIO, and so the engine `aio`, refuses files of devices and of /proc
 by_more_than_aio = pytest.mark.engine("auto", "uring", "threads")
 
+# A buffer so small that a few writes begin a request.
+HALF_MIB = 1 << 19
+
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
@@ -243,7 +246,7 @@ def test_a_large_write_to_a_full_pipe_can_be_cancelled() -> None:
     reader, writer = os.pipe()
 
     async def main() -> None:
-        file = await linux_aio.open(writer, "wb")
+        file = await linux_aio.open(writer, "wb", HALF_MIB)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(file.write(bytes(1 << 20)), 0.05)
         await file.close()
@@ -437,7 +440,7 @@ def test_a_file_that_the_loops_end_leaves_open_is_written(
     async def main() -> None:
         async with linux_aio.AIOContext() as context:
             file: Any = await linux_aio.open(
-                path, mode, context=context if how == "after its context" else None
+                path, mode, HALF_MIB, context=context if how == "after its context" else None
             )
             for _ in range(count):
                 await file.write(piece)
@@ -465,7 +468,7 @@ def test_files_dropped_while_their_loop_rests_are_written(tmp_path: Path, mode: 
             return await pipe.read(10)
 
     async def main() -> tuple[list[Any], asyncio.Task[bytes]]:
-        files: list[Any] = [await linux_aio.open(path, mode) for path in paths]
+        files: list[Any] = [await linux_aio.open(path, mode, HALF_MIB) for path in paths]
         task = asyncio.create_task(read_pipe())
         await asyncio.sleep(0.01)
         for file in files:
@@ -554,7 +557,7 @@ def test_a_child_writes_nothing_that_is_in_flight(fuse: HoldingFS, mode: str) ->
     fuse.create("file", b"")
 
     async def main() -> None:
-        files: list[Any] = [await linux_aio.open(fuse.path("file"), mode)]
+        files: list[Any] = [await linux_aio.open(fuse.path("file"), mode, HALF_MIB)]
         fuse.hold()
         for number in range(2):
             await files[0].write(bytes([number]) * 300_000)
@@ -585,7 +588,7 @@ def test_what_could_not_be_waited_for_is_written_once(tmp_path: Path, mode: str,
     path = tmp_path / "file"
 
     async def main() -> None:
-        file: Any = await linux_aio.open(path, mode)
+        file: Any = await linux_aio.open(path, mode, HALF_MIB)
         for _ in range(3):
             await file.write(b"x" * 300_000)
         request = file._request
@@ -647,7 +650,7 @@ def test_ctrl_c_ends_the_wait_for_a_server_that_hangs(
     sleep = time.sleep
 
     async def main() -> None:
-        files.append(await linux_aio.open(fuse.path("file"), mode))
+        files.append(await linux_aio.open(fuse.path("file"), mode, HALF_MIB))
         fuse.hold()
         for number in range(2):
             await files[0].write(bytes([number]) * 300_000)
@@ -689,7 +692,7 @@ def test_a_pipe_that_nobody_reads_does_not_keep_the_loop(runner: Any, how: str) 
     held: list[Any] = []
 
     async def main() -> None:
-        file: Any = await linux_aio.open(writing, "wb")
+        file: Any = await linux_aio.open(writing, "wb", HALF_MIB)
         for _ in range(10):
             await file.write(b"x" * 100_000)
         assert not file._request._is_over()

@@ -474,10 +474,11 @@ def test_a_deadline_of_the_testing_clock(file: IO[bytes], pipe: tuple[int, int])
 
 def test_a_run_ends_though_a_file_outlives_its_context(tmp_path: Path) -> None:
     """Who waits for what a context gives up as it closes is woken without an event."""
+    path = tmp_path / "file"
 
     async def main() -> None:
         async with AIOContext() as context:
-            file: Any = await linux_aio.open(tmp_path / "file", "wb", context=context)
+            file: Any = await linux_aio.open(path, "wb", 1 << 19, context=context)
             for _ in range(10):
                 await file.write(b"x" * 300_000)
 
@@ -485,4 +486,4 @@ def test_a_run_ends_though_a_file_outlives_its_context(tmp_path: Path) -> None:
         warnings.simplefilter("ignore", ResourceWarning)
         for _ in range(30):
             trio.run(main)
-    assert (tmp_path / "file").stat().st_size == 3_000_000
+    assert path.stat().st_size == 3_000_000

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes that write() gathers: how many are kept, and in which order they reach the file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import linux_aio
+from support.direct import direct_reason
+from support.loops import run
+
+MIB = 1 << 20
+BLOCK = 64 * 1024
+
+
+def blocks(count: int) -> list[bytes]:
+    dice = random.Random(1)
+    return [dice.randbytes(BLOCK) for _ in range(count)]
+
+
+@contextmanager
+def slow_reader() -> Iterator[tuple[int, bytearray]]:
+    """Give the end of a pipe to write to, and what a thread has read at the other end."""
+    read_end, write_end = os.pipe()
+    read = bytearray()
+
+    def read_all() -> None:
+        with open(read_end, "rb", buffering=0) as pipe:
+            while data := pipe.read(BLOCK):
+                read.extend(data)
+
+    thread = threading.Thread(target=read_all)
+    thread.start()
+    try:
+        yield write_end, read
+    finally:
+        thread.join()
+
+
+async def most_kept(file: Any, payloads: list[bytes]) -> int:
+    """Write all, and return the largest number of bytes that the file kept between two writes."""
+    [ours] = {sys.getrefcount(each) for each in payloads}
+    most = 0
+    for number, payload in enumerate(payloads):
+        await file.write(payload)
+        if number % 16 == 0:
+            kept = sum(len(each) for each in payloads if sys.getrefcount(each) > ours)
+            most = max(most, kept)
+    return most
+
+
+def test_a_pipe_that_takes_little_at_a_time_holds_up_the_writer() -> None:
+    """A request to a pipe takes what there is room for. The rest must not pile up in memory."""
+    payloads = blocks(512)
+
+    async def main(write_end: int) -> None:
+        async with linux_aio.open(write_end, "wb") as file:
+            assert await most_kept(file, payloads) <= 6 * MIB
+
+    with slow_reader() as (write_end, read):
+        run(main(write_end))
+    assert read == b"".join(payloads)
+
+
+def test_a_large_buffer_of_a_direct_file_holds_up_the_writer(tmp_path: Path) -> None:
+    """A direct request writes at most 1 MiB, however much was gathered."""
+    reason = direct_reason(tmp_path)
+    if reason is not None:
+        pytest.skip(reason)
+    path = tmp_path / "file"
+    payloads = blocks(512)
+
+    async def main() -> None:
+        async with linux_aio.open(path, "wb", buffering=4 * MIB, direct=True) as file:
+            assert await most_kept(file, payloads) <= 12 * MIB
+
+    run(main())
+    assert path.read_bytes() == b"".join(payloads)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("buffering", [100, 5000, 3 * MIB, -1])
+def test_bytes_of_any_sizes_reach_the_file_in_order(
+    tmp_path: Path, buffering: int, direct: bool
+) -> None:
+    reason = direct_reason(tmp_path) if direct else None
+    if reason is not None:
+        pytest.skip(reason)
+    path = tmp_path / "file"
+    dice = random.Random(buffering)
+    sizes = [dice.choice([1, 511, 4096, 70_000, 300_001, 1_200_000]) for _ in range(60)]
+    payloads = [dice.randbytes(size) for size in sizes]
+
+    async def main() -> None:
+        written = 0
+        async with linux_aio.open(path, "wb", buffering, direct=direct) as file:
+            for number, payload in enumerate(payloads):
+                assert await file.write(payload) == len(payload)
+                written += len(payload)
+                assert await file.tell() == written
+                if number % 17 == 16:
+                    await file.flush()
+                    assert path.stat().st_size == written
+                if number % 5 == 4:
+                    await asyncio.sleep(0)
+
+    run(main())
+    assert path.read_bytes() == b"".join(payloads)
+
+
+def test_bytes_of_any_sizes_reach_a_pipe_in_order() -> None:
+    dice = random.Random(2)
+    sizes = [dice.choice([1, 511, 4096, 70_000, 300_001, 1_200_000]) for _ in range(100)]
+    payloads = [dice.randbytes(size) for size in sizes]
+
+    async def main(write_end: int) -> None:
+        async with linux_aio.open(write_end, "wb") as file:
+            for payload in payloads:
+                assert await file.write(payload) == len(payload)
+
+    with slow_reader() as (write_end, read):
+        run(main(write_end))
+    assert read == b"".join(payloads)
