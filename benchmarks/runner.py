@@ -110,7 +110,7 @@ def run(
         for case in cases:
             path = paths[key_of(case)]
             is_cached = case.storage is Storage.CACHED
-            needs_memory = is_cached and case.access is Access.WHOLE
+            needs_memory = case.access is Access.WHOLE
             if needs_memory:
                 files.free_memory()
             if is_cached:
