@@ -32,6 +32,10 @@ constexpr std::chrono::microseconds longest_tries(200);
 // A system call that takes longer than this has waited, or its thread was interrupted.
 constexpr std::chrono::microseconds longest_call(200);
 
+// The clock is read once for so many bytes of tries that can't wait: reading it takes as long as a
+// twentieth of a small read.
+constexpr std::size_t least_timed = std::size_t{16} * 1024;
+
 // The most bytes that the submitting thread copies itself, which takes some ten microseconds.
 constexpr std::size_t most_inside = std::size_t{256} * 1024;
 
@@ -529,6 +533,13 @@ AutoEngine::Chance AutoEngine::leave_to_workers(Request& request) noexcept {
     return Chance::none;
 }
 
+// Returns the time since the last look at the clock.
+AutoEngine::Clock::duration AutoEngine::look_at_clock(Progress& progress) noexcept {
+    const auto now = Clock::now();
+    progress.since_then = 0;
+    return now - std::exchange(progress.now, now);
+}
+
 AutoEngine::Attempt AutoEngine::try_inside(Progress& progress, Chance chance) noexcept {
     auto& request = *progress.requests[progress.end];
     if (request.eventfd >= 0 && !request.eventfd_is_checked) {
@@ -542,8 +553,9 @@ AutoEngine::Attempt AutoEngine::try_inside(Progress& progress, Chance chance) no
     }
     const bool is_final = chance == Chance::sure;
     const auto result = carry_out(request, request.fd, false, is_final ? 0 : RWF_NOWAIT);
-    const auto now = Clock::now();
-    const auto time = now - std::exchange(progress.now, now);
+    progress.since_then += size_of(request);
+    const bool is_timed = !is_final || progress.since_then >= least_timed;
+    const auto time = is_timed ? look_at_clock(progress) : Clock::duration::zero();
     if (chance == Chance::slight) {
         readahead_probe_.note_time(time);
     }

@@ -98,7 +98,8 @@ private:
         std::size_t taken = 0;
         std::size_t end = 0;
         int error = 0;
-        Clock::time_point now;  // as of the last look at the clock
+        Clock::time_point now;       // as of the last look at the clock
+        std::size_t since_then = 0;  // how many bytes were transferred since then
         Clock::time_point end_of_tries;
     };
 
@@ -108,6 +109,7 @@ private:
 
     Chance chance_of(Request& request, bool is_late) noexcept;
     void note_slow_miss(Clock::duration time) noexcept;
+    static Clock::duration look_at_clock(Progress& progress) noexcept;
     static bool is_still(HotFiles::Memory memory, int fd) noexcept;
     static Chance leave_to_workers(Request& request) noexcept;
     Attempt try_inside(Progress& progress, Chance chance) noexcept;
