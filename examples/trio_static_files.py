@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serves the files of a folder over HTTP under Trio: python trio_static_files.py FOLDER [PORT].
+"""Serves the files of a folder over HTTP under Trio, ranges too.
 
-Without a folder it serves its own, asks for its own first line, and ends. Needs trio.
+Call it with FOLDER [PORT]. Without a folder it serves its own, asks for its own first line, and
+ends. Needs trio.
 """
 
+import re
 import sys
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -17,12 +20,24 @@ BLOCK = 256 * 1024
 MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
-async def send(path: Path, stream: trio.SocketStream) -> None:
+async def send(path: Path, request: str, stream: trio.SocketStream) -> None:
     async with linux_aio.open(path, "rb") as file:
         size = (await file.stat()).st_size
-        await stream.send_all(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode())
-        while block := await file.read(BLOCK):
+        asked = re.search(r"\r\nrange: bytes=(\d+)-(\d*)\r\n", request, re.IGNORECASE)
+        start, end = 0, size
+        if asked:
+            start, end = int(asked[1]), min(int(asked[2] or size) + 1, size)
+        status = HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK
+        if asked and start >= size:
+            status, end = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, start
+        where = f"Content-Range: bytes {start}-{end - 1}/{size}\r\n" if start < end else ""
+        await stream.send_all(
+            f"HTTP/1.1 {status} {status.phrase}\r\n{where if asked else ''}"
+            f"Content-Length: {max(end - start, 0)}\r\n\r\n".encode()
+        )
+        while start < end and (block := await file.pread(min(BLOCK, end - start), start)):
             await stream.send_all(block)
+            start += len(block)
 
 
 async def answer(folder: Path, stream: trio.SocketStream) -> None:
@@ -34,18 +49,20 @@ async def answer(folder: Path, stream: trio.SocketStream) -> None:
                 if not received or len(request) > 65536:
                     return
                 request += received
-            path = Path(unquote(request.split(b" ")[1].decode("latin-1")).lstrip("/"))
+            text = request.decode("latin-1")
             try:
+                path = Path(unquote(text.split(" ")[1]).lstrip("/"))
                 if ".." in path.parts:
                     raise PermissionError
-                await send(folder / path, stream)
-            except OSError:
+                await send(folder / path, text, stream)
+            except (OSError, IndexError):
                 await stream.send_all(MISSING)
 
 
-async def ask(port: int, path: str) -> bytes:
+async def ask(port: int, path: str, first: int, last: int) -> bytes:
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        await stream.send_all(f"GET /{path} HTTP/1.1\r\n\r\n".encode())
+        head = f"GET /{path} HTTP/1.1\r\nRange: bytes={first}-{last}\r\n\r\n"
+        await stream.send_all(head.encode())
         return b"".join([part async for part in stream])
 
 
@@ -55,8 +72,7 @@ async def main(folder: Path, port: int) -> None:
         listeners: list[trio.SocketListener] = await nursery.start(serve)
         if len(sys.argv) == 1:
             port = listeners[0].socket.getsockname()[1]
-            answered = await ask(port, Path(__file__).name)
-            print(answered.decode().splitlines()[3])
+            print((await ask(port, Path(__file__).name, 0, 37)).decode())
             nursery.cancel_scope.cancel()
 
 
