@@ -143,7 +143,7 @@ class _StandardFile(File):
                 break
             time.sleep(0.001)
         else:
-            return  # still in flight: else the bytes might be written twice
+            return  # a write is in flight: what is written here might be written twice
         rest = memoryview(b"".join([*self._unwritten, *self._take_gathered()]))
         self._unwritten = []
         while rest:

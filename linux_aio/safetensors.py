@@ -258,7 +258,9 @@ def _refuse_constant(text: str) -> None:
 
 def _as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
-    # As in the format's own library, a name may occur twice, but a field of a tensor may not.
+    # The format's own library takes a name that occurs twice, but no field of a tensor that does.
+    # This function sees each object of the header: the metadata, whose values are all strings, and
+    # a tensor that is named like a field, whose value is an object, may be there twice.
     if len(result) != len(pairs) and not all(isinstance(value, str) for value in result.values()):
         keys = [key for key, value in pairs if key in _FIELDS and not isinstance(value, dict)]
         if len(set(keys)) != len(keys):

@@ -249,7 +249,8 @@ private:
     Rights rights_;
     bool rights_are_old_ = false;
 
-    // Calls that are run again after `delay_`.
+    // Calls whose run() returned Call::not_yet. A worker runs them again after `delay_`, which
+    // begins at 1 ms and doubles.
     RequestList delayed_;
     std::chrono::milliseconds delay_{1};
     bool delayed_are_watched_ = false;

@@ -39,7 +39,7 @@ OperationObject* operation_of(const Awaitable* self) {
     return static_cast<OperationObject*>(self->operation.get());
 }
 
-// --- leaving the context
+// --- ending the awaitable, or only its wait
 
 // Separates the operation from the awaitable. An operation in flight goes on by itself.
 void detach(AwaitableObject* self) noexcept {

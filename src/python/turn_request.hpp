@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asking the event loop to call run_turn() (loop_turn.hpp). With the context locked.
+// Asks the event loop to call run_turn() (loop_turn.hpp). The caller holds the context's lock.
 #pragma once
 
 #include "python/context.hpp"
 
 namespace python {
 
-// Has the loop call run_turn() in its next turn, from any thread.
+// Makes the loop call run_turn() in its next turn. May be called from any thread.
 void request_turn(ContextObject* context) noexcept;
 
 // Has the loop call run_turn() for the queued operations: in its next turn, if they can go on then;

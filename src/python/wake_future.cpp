@@ -86,7 +86,8 @@ bool report_exception(WakeFutureObject* self, PyObject* callback) {
 // False with an exception set.
 bool call_now(WakeFutureObject* self, PyObject* callback, PyObject* context) {
     if (PyContext_Enter(context) != 0) {
-        // The context is entered already, further down on this stack: later it may not be.
+        // A caller of this function has entered the context, which can't be entered twice. In a
+        // later turn of the loop that caller may have left it.
         PyErr_Clear();
         return call_soon(self, callback, context);
     }

@@ -11,7 +11,7 @@
 
 namespace engine {
 
-// Opens for reading a regular file that find_cached() found. The result is not open if to open the
+// Opens for reading a regular file that find_cached() found. The result is not open if opening the
 // file may wait.
 UniqueFd open_cached(const CachedPath& found) noexcept;
 

@@ -33,7 +33,8 @@ private:
     std::array<char, PATH_MAX> text_{};
 };
 
-// As shutil.copystat, which leaves out what a file system or a user may not have.
+// Whether copying goes on without an attribute that fails with this error, as shutil.copystat does:
+// the file system does not have it, or the user may not set it.
 bool is_left_out(int error) noexcept {
     constexpr std::array errors{EPERM, EOPNOTSUPP, ENODATA, EINVAL, EACCES};
     return std::find(errors.begin(), errors.end(), error) != errors.end();

@@ -115,7 +115,8 @@ std::int64_t FilePart::read_known(int fd, const Range& range) noexcept {
     return static_cast<std::int64_t>(size_);
 }
 
-// Reads the whole file, because only then its size is known.
+// Reads a file whose size the kernel does not tell, as in /proc: the whole file, then cuts the part
+// out.
 std::int64_t FilePart::read_unknown(int fd) noexcept {
     std::size_t capacity = 0;
     size_ = 0;
