@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import stat
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ._core import AIOContext, AIOOperation, aligned_buffer, engines
+from ._info import IN_MEMORY, file_system_of
 
 _BLOCK = 4096
 _DEPTHS = (1, 4, 16, 64, 256)
@@ -20,8 +22,6 @@ _DEPTHS = (1, 4, 16, 64, 256)
 
 def measure(path: str, seconds: float, size: int) -> dict[str, Any]:
     """Return the table as data: reads per second of 4 KiB at random places."""
-    if seconds <= 0 or size < _BLOCK:
-        raise ValueError("the time and the size must be positive")
     rows: list[dict[str, Any]] = []
     with _file(path, size) as (name, nbytes):
         for direct in (True, False):
@@ -38,8 +38,18 @@ def measure(path: str, seconds: float, size: int) -> dict[str, Any]:
         raise OSError(f"{path!r} can't be read")
     best = max(rows, key=lambda row: row["reads_per_second"])
     good = [row for row in rows if row["reads_per_second"] >= 0.9 * best["reads_per_second"]]
-    choice = min(good, key=lambda row: row["in_flight"])
-    return {"path": path, "block": _BLOCK, "size": nbytes, "rows": rows, "choice": choice}
+    choice = min(good, key=lambda row: (row["in_flight"], -row["reads_per_second"]))
+    file_system = file_system_of(path)
+    return {
+        "path": path,
+        "file_system": file_system,
+        "in_memory": file_system.split(",")[0] in IN_MEMORY,
+        "block": _BLOCK,
+        "size": nbytes,
+        "rows": rows,
+        "choice": choice,
+        "most_reads_per_second": best["reads_per_second"],
+    }
 
 
 @contextlib.contextmanager
@@ -56,7 +66,17 @@ def _file(path: str, size: int) -> Iterator[tuple[str, int]]:
             raise ValueError(f"{path!r} is smaller than {_BLOCK} bytes")
         yield path, nbytes
         return
-    with tempfile.NamedTemporaryFile(dir=path, prefix=".linux-aio-bench-") as file:
+    free = os.statvfs(path)
+    if free.f_blocks and size > free.f_bavail * free.f_frsize:
+        raise OSError(errno.ENOSPC, "there is no room for the file that is to be read", path)
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(
+                tempfile.NamedTemporaryFile(dir=path, prefix=".linux-aio-bench-")
+            )
+        except OSError as error:
+            text = f"no file can be made in it: {error.strerror}"
+            raise OSError(error.errno, text, path) from None
         block = random.randbytes(1 << 20)
         for offset in range(0, size, len(block)):
             file.write(block[: size - offset])
@@ -135,12 +155,15 @@ def table(report: dict[str, Any]) -> str:
             for row in report["rows"]
             if (row["way"], row["direct"]) == (way, direct)
         }
-        name = f"{way}, {'direct' if direct else 'buffered, not cached'}"
+        buffered = "buffered" if report["in_memory"] else "buffered, not cached"
+        name = f"{way}, {'direct' if direct else buffered}"
         lines.append(f"{name:32}" + "".join(f"{rates.get(depth, '-'):>9}" for depth in depths))
     choice = report["choice"]
     how = "O_DIRECT" if choice["direct"] else "buffered files"
-    lines.append(
-        f"Choose {choice['way']} with {choice['in_flight']} in flight and {how}:"
-        f" {choice['reads_per_second']} reads/s."
-    )
+    rate, most = choice["reads_per_second"], report["most_reads_per_second"]
+    least = "" if rate == most else f", with the fewest in flight that reach nine tenths of {most}"
+    choose = f"Choose {choice['way']} with {choice['in_flight']} in flight and {how}"
+    lines.append(f"{choose}: {rate} reads/s{least}.")
+    if report["in_memory"]:
+        lines.append(f"This file system is in memory: {report['file_system']}. No disk was read.")
     return "\n".join(lines)

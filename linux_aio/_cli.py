@@ -83,12 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     command = commands.add_parser("copy", help="copy a file, at the disk's speed and durably")
-    command.add_argument("source", metavar="SOURCE")
+    command.add_argument("source", metavar="SOURCE", help="a file")
     command.add_argument("target", metavar="TARGET", help="a file or a folder")
     command.add_argument(
         "--verify",
         nargs="?",
         const="sha256",
+        type=_algorithm,
         metavar="ALGORITHM",
         help="read both back and compare, by sha256 unless another is named",
     )
@@ -101,18 +102,22 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("checksum", help="hash files; prints lines as sha256sum does")
     command.add_argument("files", nargs="+", metavar="FILE")
     command.add_argument(
-        "-a", "--algorithm", default="sha256", help="one of hashlib's (default: sha256)"
+        "-a",
+        "--algorithm",
+        default="sha256",
+        type=_algorithm,
+        help="one of hashlib's (default: sha256)",
     )
     _add_common(command)
     command.set_defaults(run=_run_checksum)
 
     command = commands.add_parser(
-        "bench", help="what the disk below PATH gives, and what to choose"
+        "bench", help="what the disk below PATH gives, and what to choose, in half a minute"
     )
     command.add_argument("path", metavar="PATH", help="a folder, or a file that is only read")
-    command.add_argument("--seconds", type=float, default=0.5, help="for each way (default: 0.5)")
+    command.add_argument("--seconds", type=_time, default=0.5, help="for each way (default: 0.5)")
     command.add_argument(
-        "--size", type=int, default=256, help="of the file that is made, in MiB (default: 256)"
+        "--size", type=_size, default=256, help="of the file that is made, in MiB (default: 256)"
     )
     command.add_argument("--json", action="store_true", help="for programs")
     command.set_defaults(run=_run_bench)
@@ -124,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser(
         "demo",
-        help="blocking calls, threads and linux_aio on this machine's disk, in half a minute",
+        help="blocking calls, threads and linux_aio on this machine's disk, in ten seconds",
     )
     command.add_argument(
         "path",
@@ -135,10 +140,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--file", metavar="PATH", help="the same")
     command.add_argument(
-        "--seconds", type=float, default=3.0, help="at most, for each way (default: 3)"
+        "--seconds", type=_time, default=3.0, help="at most, for each way (default: 3)"
     )
     command.set_defaults(run=_run_demo)
     return parser
+
+
+def _time(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text}")
+
+
+def _size(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if int(text) > 0:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"must be a positive number of MiB, not {text}")
+
+
+def _algorithm(text: str) -> str:
+    if text not in hashlib.algorithms_available:
+        raise argparse.ArgumentTypeError(f"hashlib has no algorithm {text!r}")
+    return text
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:
@@ -171,8 +196,6 @@ def _run_copy(options: argparse.Namespace) -> int:
 
 
 def _run_checksum(options: argparse.Namespace) -> int:
-    if options.algorithm not in hashlib.algorithms_available:
-        raise ValueError(f"hashlib has no algorithm {options.algorithm!r}")
     status = 0
     for file in options.files:
         try:
@@ -197,7 +220,6 @@ def _checksum_line(digest: str, file: str) -> str:
 def _run_bench(options: argparse.Namespace) -> int:
     from ._bench import measure, table
 
-    _check_seconds(options.seconds)
     report = measure(options.path, options.seconds, options.size << 20)
     print(json.dumps(report, indent=2) if options.json else table(report))
     return 0
@@ -206,6 +228,9 @@ def _run_bench(options: argparse.Namespace) -> int:
 def _run_info(options: argparse.Namespace) -> int:
     report = system_report(options.path)
     print(json.dumps(report, indent=2) if options.json else "\n".join(lines_of(report)))
+    if report["default engine"] != (os.environ.get("LINUX_AIO_ENGINE") or "auto"):
+        _complain(str(report["default engine"]))
+        return 1
     about_path = report.get(os.fspath(options.path)) if options.path is not None else None
     if isinstance(about_path, dict) and "error" in about_path:
         _complain(f"{options.path}: {about_path['error']}")
@@ -216,14 +241,8 @@ def _run_info(options: argparse.Namespace) -> int:
 def _run_demo(options: argparse.Namespace) -> int:
     from ._demo import demo
 
-    _check_seconds(options.seconds)
     print(demo(options.path or options.file, options.seconds))
     return 0
-
-
-def _check_seconds(seconds: float) -> None:
-    if not 0 < seconds < math.inf:  # false for NaN, too
-        raise ValueError(f"the time must be a positive number of seconds, not {seconds}")
 
 
 def lines_of(report: Report, indent: str = "") -> list[str]:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 
 from ._core import AIOContext
-from ._info import file_system_of
+from ._info import IN_MEMORY, file_system_of
 
 BLOCK = 4096
 TASKS = 32
@@ -28,8 +28,6 @@ BEAT = 0.001
 SIZE = 256 << 20
 LEAST = 4 << 20
 MIB = 1 << 20
-MEMORY = {"tmpfs", "ramfs", "hugetlbfs"}
-
 Read = Callable[[int], Coroutine[None, None, bytes]]
 
 
@@ -45,7 +43,7 @@ class Place:
 
     @property
     def is_memory(self) -> bool:
-        return self.file_system.split(",")[0] in MEMORY
+        return self.file_system.split(",")[0] in IN_MEMORY
 
 
 @dataclass
@@ -110,7 +108,7 @@ def default_folder() -> str:
     """Return the working directory; if it is in memory or not usable, one for temporary files."""
     folders = [".", "/var/tmp", tempfile.gettempdir()]
     usable = [folder for folder in folders if os.access(folder, os.W_OK)]
-    on_disk = [folder for folder in usable if file_system_of(folder).split(",")[0] not in MEMORY]
+    on_disk = [folder for folder in usable if file_system_of(folder).split(",")[0] not in IN_MEMORY]
     return next(iter(on_disk or usable), ".")
 
 

@@ -16,6 +16,10 @@ from ._core import __version__, build_info, direct_alignment, engines
 Report: TypeAlias = "dict[str, str | int | Report]"
 
 
+# The types of file systems that have no disk.
+IN_MEMORY = frozenset({"tmpfs", "ramfs", "hugetlbfs"})
+
+
 def system_report(path: str | None = None) -> Report:
     """Return the whole report; with a `path`, also what its file system allows."""
     report: Report = {
@@ -25,7 +29,7 @@ def system_report(path: str | None = None) -> Report:
         "machine": platform.machine(),
         "built in": {name: value for name, value in build_info().items() if name != "version"},
         "engines": dict(engines()),
-        "default engine": os.environ.get("LINUX_AIO_ENGINE") or "auto",
+        "default engine": default_engine(),
         "kernel AIO": {
             "aio-nr": setting("/proc/sys/fs/aio-nr"),
             "aio-max-nr": setting("/proc/sys/fs/aio-max-nr"),
@@ -34,6 +38,15 @@ def system_report(path: str | None = None) -> Report:
     if path is not None:
         report[os.fspath(path)] = path_report(path)
     return report
+
+
+def default_engine() -> str:
+    """Return the engine that LINUX_AIO_ENGINE names, or why it can't be used."""
+    name = os.environ.get("LINUX_AIO_ENGINE") or "auto"
+    known = engines()
+    if name not in known:
+        return f"{name}: LINUX_AIO_ENGINE names no engine"
+    return name if known[name] == "available" else f"{name}: {known[name]}"
 
 
 def setting(name: str) -> str | int:
@@ -50,7 +63,8 @@ def path_report(path: str) -> Report:
     try:
         fd = open_file(path)
     except OSError as error:
-        report["error"] = f"can't be looked at: {error.strerror}"
+        what = "no file can be made in it" if os.path.isdir(path) else "can't be looked at"
+        report["error"] = f"{what}: {error.strerror}"
         return report
     try:
         memory, transfer = direct_alignment(fd)

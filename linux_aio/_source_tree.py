@@ -39,8 +39,10 @@ def _advice() -> str:
     if (_HERE.parent / "meson.build").exists():
         return (
             f"{_HERE} is the source of linux_aio, and has no extension module, and no linux_aio is "
-            f"installed for {sys.executable}. Build and install it: pip install {_HERE.parent}. Or "
-            f"build it with ./dev build and set PYTHONPATH={_HERE.parent}/build/builtin"
+            f"installed for {sys.executable}. Is it installed for another Python? Else install it "
+            f"in a virtual environment: python3 -m venv ~/venv && ~/venv/bin/pip install "
+            f"{_HERE.parent}. Or build it with ./dev build and set "
+            f"PYTHONPATH={_HERE.parent}/build/builtin"
         )
     version = ".".join(map(str, sys.version_info[:2]))
     return (

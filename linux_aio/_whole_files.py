@@ -73,8 +73,8 @@ async def read_text(
 ) -> str:
     """Return all of a text: pathlib.Path.read_text.
 
-    Encoding and errors are open()'s; all line ends become "\\n", as there. The bytes are read as
-    read_bytes() does.
+    Encoding and errors are open()'s; all line ends become ``"\\n"``, as there. The bytes are read
+    as read_bytes() does.
     """
     encoding, errors, _ = _text_arguments(encoding, errors, None)
     data = await read_bytes(path, context=context)

@@ -65,7 +65,8 @@ class Transfer:
     """How long it took."""
     engine: str
     """By which the requests were made: "uring", "aio" or "threads"; of a copy without reading and
-    writing "reflink" or "copy_file_range"."""
+    writing "reflink" or "copy_file_range"; "none" if the kernel tells no size of the source, as in
+    /proc, so that it was read to its end by one request after the other."""
     direct: bool
     """Whether data went past the page cache, all of it or a part."""
     chunk: int

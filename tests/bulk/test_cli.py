@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from linux_aio import __version__, _cli
+from linux_aio import __version__, _cli, _info
 from linux_aio._cli import human
 from support.measure import soon
 
@@ -66,6 +66,18 @@ def test_info_of_what_is_not_there(tmp_path: Path) -> None:
     assert "No such file" in errors
     assert run("info")[0] == 0
     assert run("info", tmp_path)[0] == 0
+    status, output, errors = run("info", "/proc")
+    assert status == 1
+    assert "file system: proc" in output
+    assert errors.startswith("linux-aio: /proc: no file can be made in it: ")
+
+
+def test_info_of_an_engine_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINUX_AIO_ENGINE", "nope")
+    status, output, errors = run("info")
+    assert status == 1
+    assert "default engine: nope: LINUX_AIO_ENGINE names no engine\n" in output
+    assert errors == "linux-aio: nope: LINUX_AIO_ENGINE names no engine\n"
 
 
 def test_checksum(path: Path) -> None:
@@ -76,7 +88,6 @@ def test_checksum(path: Path) -> None:
     assert status == 1
     assert output == f"{hashlib.md5(DATA).hexdigest()}  {path}\n"
     assert "No such file" in errors
-    assert run("checksum", "-a", "nonsense", path)[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -116,12 +127,28 @@ def test_without_standard_streams(path: Path) -> None:
     assert closing(f"checksum {path}.missing 2>&-") == (1, "", "")
 
 
-@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1"])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1", "soon"])
 @pytest.mark.parametrize("command", ["bench", "demo"])
 def test_impossible_times(tmp_path: Path, command: str, seconds: str) -> None:
     status, _, errors = run(command, tmp_path, "--seconds", seconds)
-    assert status == 1
+    assert status == 2
     assert "positive" in errors
+
+
+def test_wrong_arguments(path: Path) -> None:
+    target = path.parent / "target"
+    for arguments in [
+        ("checksum", "-a", "nonsense", path),
+        ("copy", path, target, "--verify", "nonsense"),
+    ]:
+        status, output, errors = run(*arguments)
+        assert (status, output) == (2, "")
+        assert "hashlib has no algorithm 'nonsense'" in errors
+    assert not target.exists()
+    for size in ["0", "-1", "large"]:
+        status, _, errors = run("bench", path.parent, "--size", size)
+        assert status == 2
+        assert "--size: must be a positive number of MiB" in errors
 
 
 def test_copy(path: Path) -> None:
@@ -149,6 +176,34 @@ def test_bench(tmp_path: Path) -> None:
     assert status == 0
     assert "Choose" in output
     assert run("bench", tmp_path / "missing")[0] == 1
+
+
+def test_bench_chooses_the_fastest_of_the_fewest_in_flight(tmp_path: Path) -> None:
+    status, output, _ = run("bench", tmp_path, "--seconds", "0.01", "--size", "1", "--json")
+    assert status == 0
+    report = json.loads(output)
+    choice, most = report["choice"], report["most_reads_per_second"]
+    assert most == max(row["reads_per_second"] for row in report["rows"])
+    assert choice["reads_per_second"] >= 0.9 * most
+    good = [row for row in report["rows"] if row["reads_per_second"] >= 0.9 * most]
+    assert choice["in_flight"] == min(row["in_flight"] for row in good)
+    rivals = [row for row in good if row["in_flight"] == choice["in_flight"]]
+    assert choice["reads_per_second"] == max(row["reads_per_second"] for row in rivals)
+
+
+def test_bench_without_room_or_disk(tmp_path: Path) -> None:
+    status, _, errors = run("bench", tmp_path, "--size", 1 << 40)
+    assert status == 1
+    assert "there is no room for the file that is to be read" in errors
+    assert os.listdir(tmp_path) == []
+    status, _, errors = run("bench", "/proc")
+    assert status == 1
+    assert "no file can be made in it" in errors
+    status, output, _ = run("bench", "/dev/shm", "--seconds", "0.01", "--size", "1")
+    assert status == 0
+    if _info.file_system_of("/dev/shm").startswith("tmpfs"):
+        assert "No disk was read." in output
+        assert "not cached" not in output
 
 
 def is_open_in(pid: int, path: Path) -> bool:
