@@ -35,6 +35,8 @@ else:
     from .files import open as open  # noqa: A004
 
 if TYPE_CHECKING:
+    from . import bulk as bulk
+    from . import fs as fs
     from ._standard_streams import stderr as stderr
     from ._standard_streams import stderr_bytes as stderr_bytes
     from ._standard_streams import stdin as stdin
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Make the standard streams when they are first asked for."""
+        """Make the standard streams, and import `bulk` and `fs`, when they are first asked for."""
+        if name in {"bulk", "fs"}:
+            return __import__("importlib").import_module(f"{__name__}.{name}")
         if name.removesuffix("_bytes") in {"stdin", "stdout", "stderr"}:
             from . import _standard_streams
 

@@ -261,8 +261,8 @@ def report(results: list[Result], place: Place) -> str:
         "",
         *conclusion(results, place),
         "",
-        "More: `linux-aio bench FOLDER` tries each engine, from 1 to 256 reads in flight.",
-        "docs/tutorial.rst begins with a file that is read in five lines.",
+        "More: once linux_aio is installed, `linux-aio bench FOLDER` tries each engine, from 1 to",
+        "256 reads in flight. README.rst says how to install it, docs/tutorial.rst how to begin.",
     ]
     return "\n".join(lines)
 
