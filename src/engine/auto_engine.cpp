@@ -426,6 +426,7 @@ Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
     if (progress.end == requests.size()) {
         hand_over_waiting(progress);
     }
+    publish_finished(progress);
     return {.taken = progress.taken, .error = progress.taken == 0 ? progress.error : 0};
 }
 
@@ -437,7 +438,7 @@ bool AutoEngine::go_on(Progress& progress) noexcept {
             if (!hand_over_waiting(progress)) {
                 return false;
             }
-            finish_inside(request, attempt.result);
+            finish_inside(progress, request, attempt.result);
             ++progress.taken;
             break;
         case Attempt::Verdict::elsewhere: {
@@ -487,6 +488,7 @@ AutoEngine::Attempt AutoEngine::try_next(Progress& progress) noexcept {
 // Hands over the requests that wait. False if not all of them were taken.
 bool AutoEngine::hand_over_waiting(Progress& progress) noexcept {
     if (progress.end != progress.taken) {
+        publish_finished(progress);  // because the submission may wait
         const auto submission =
             hand_over(progress.requests.subspan(progress.taken, progress.end - progress.taken));
         progress.taken += submission.taken;
@@ -617,10 +619,25 @@ AutoEngine::Attempt AutoEngine::try_call(Request& request) noexcept {
     return {};
 }
 
-void AutoEngine::finish_inside(Request& request, std::int64_t result) noexcept {
-    add(inside_);
+// Completes the request. If no eventfd is to be signalled, the completion queue gets it together
+// with others, by publish_finished().
+void AutoEngine::finish_inside(Progress& progress, Request& request, std::int64_t result) noexcept {
     note_way(request, true);
-    engine::finish_inside(pool_.completions(), request, result);
+    if (request.eventfd >= 0) {
+        add(inside_);
+        engine::finish_inside(pool_.completions(), request, result);
+        return;
+    }
+    request.result = result;
+    progress.finished.push_back(request);
+    ++progress.finished_count;
+}
+
+void AutoEngine::publish_finished(Progress& progress) noexcept {
+    if (const auto count = std::exchange(progress.finished_count, 0); count != 0) {
+        add(inside_, count);
+        pool_.completions().push_all(progress.finished, count);
+    }
 }
 
 // Hands over requests that all go to kernel AIO, or all to our threads.

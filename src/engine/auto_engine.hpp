@@ -100,6 +100,9 @@ private:
         int error = 0;
         Clock::time_point now;       // as of the last look at the clock
         std::size_t since_then = 0;  // how many bytes were transferred since then
+        // Carried out here, and not in the completion queue yet.
+        RequestList finished;
+        std::size_t finished_count = 0;
         Clock::time_point end_of_tries;
     };
 
@@ -115,7 +118,8 @@ private:
     Attempt try_inside(Progress& progress, Chance chance) noexcept;
     static Attempt try_stream(Request& request) noexcept;
     static Attempt try_call(Request& request) noexcept;
-    void finish_inside(Request& request, std::int64_t result) noexcept;
+    void finish_inside(Progress& progress, Request& request, std::int64_t result) noexcept;
+    void publish_finished(Progress& progress) noexcept;
     std::uint64_t count_of(Reason reason) const noexcept;
     Submission hand_over(std::span<Request* const> requests) noexcept;
     Submission submit_to_kernel(std::span<Request* const> requests) noexcept;

@@ -20,11 +20,22 @@ void CompletionQueue::push_and_signal(Request& request, std::int64_t result) noe
     }
 }
 
+void CompletionQueue::push_all(RequestList& requests, std::size_t count) noexcept {
+    const std::lock_guard lock(mutex_);
+    requests_.append(requests);
+    note_added(count);
+}
+
 // With the lock held.
 void CompletionQueue::add(Request& request, std::int64_t result) noexcept {
     request.result = result;
     requests_.push_back(request);
-    count_.fetch_add(1, std::memory_order_release);
+    note_added(1);
+}
+
+// With the lock held.
+void CompletionQueue::note_added(std::size_t count) noexcept {
+    count_.fetch_add(count, std::memory_order_release);
     note_change();
     if (listeners_ != 0) {
         waker_->wake();

@@ -34,6 +34,9 @@ public:
     // completion.
     void push_and_signal(Request& request, std::int64_t result) noexcept;
 
+    // Adds completions whose requests have their results already, and leaves the list empty.
+    void push_all(RequestList& requests, std::size_t count) noexcept;
+
     std::size_t reap(std::span<Completion> completions) noexcept;
 
     // How many completions were not reaped yet. The number may be out of date.
@@ -53,6 +56,7 @@ public:
 
 private:
     void add(Request& request, std::int64_t result) noexcept;
+    void note_added(std::size_t count) noexcept;
     void note_change() noexcept;
 
     std::mutex mutex_;

@@ -26,6 +26,17 @@ public:
         last_ = &node;
     }
 
+    // Moves all nodes of the other list to the end of this one.
+    void append(IntrusiveList& other) noexcept {
+        if (other.first_ == nullptr) {
+            return;
+        }
+        other.first_->*previous = last_;
+        (last_ != nullptr ? last_->*next : first_) = other.first_;
+        last_ = other.last_;
+        other = {};
+    }
+
     void push_front(Node& node) noexcept {
         node.*previous = nullptr;
         node.*next = first_;
