@@ -47,6 +47,33 @@ void test_order() {
     check::equal(queue.reap({}), 0);
 }
 
+void test_many_at_once() {
+    CompletionQueue queue;
+    std::array<Request, 5> requests;
+    queue.push(requests[0], 0);
+    const auto ticket = queue.ticket();
+    engine::RequestList list;
+    for (std::size_t i = 1; i < 4; ++i) {
+        requests[i].result = static_cast<std::int64_t>(i);
+        list.push_back(requests[i]);
+    }
+    queue.push_all(list, 3);
+    check::is_true(list.empty(), "the list is left empty");
+    check::equal(queue.size(), 4);
+    check::equal(queue.wait(ticket, std::nullopt), 0);  // a thread that waits is told
+    queue.push(requests[4], 4);
+    std::array<Completion, 6> all;
+    check::equal(queue.reap(all), 5);
+    for (std::size_t i = 0; i < 5; ++i) {
+        check::is_true(all[i].request == &requests[i], "in the order of pushing");
+        check::equal(all[i].result, static_cast<std::int64_t>(i));
+    }
+    list.push_back(requests[0]);
+    queue.push_all(list, 1);  // to an empty queue
+    check::equal(queue.reap(all), 1);
+    check::equal(queue.size(), 0);
+}
+
 void test_waiting() {
     CompletionQueue queue;
     Request request;
@@ -159,6 +186,7 @@ void test_the_eventfd_is_not_used_afterwards() {
 int main() {
     return check::run({
         {"in order", test_order},
+        {"many at once", test_many_at_once},
         {"waiting", test_waiting},
         {"a waker", test_waker},
         {"each comes once", test_each_comes_once},
