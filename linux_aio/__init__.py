@@ -48,7 +48,9 @@ else:
     def __getattr__(name: str) -> Any:
         """Make the standard streams, and import `bulk` and `fs`, when they are first asked for."""
         if name in {"bulk", "fs"}:
-            return __import__("importlib").import_module(f"{__name__}.{name}")
+            from importlib import import_module
+
+            return import_module(f".{name}", __name__)
         if name.removesuffix("_bytes") in {"stdin", "stdout", "stderr"}:
             from . import _standard_streams
 

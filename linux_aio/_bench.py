@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ._core import AIOContext, AIOOperation, aligned_buffer, engines
-from ._info import IN_MEMORY, file_system_of
+from ._info import file_system_of, is_in_memory
 
 _BLOCK = 4096
 _DEPTHS = (1, 4, 16, 64, 256)
@@ -43,7 +43,7 @@ def measure(path: str, seconds: float, size: int) -> dict[str, Any]:
     return {
         "path": path,
         "file_system": file_system,
-        "in_memory": file_system.split(",")[0] in IN_MEMORY,
+        "in_memory": is_in_memory(file_system),
         "block": _BLOCK,
         "size": nbytes,
         "rows": rows,

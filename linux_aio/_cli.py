@@ -146,18 +146,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _time(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text}")
+def _positive(convert: Callable[[str], float], unit: str) -> Callable[[str], float]:
+    """Return what converts an argument to a positive number."""
+
+    def converted(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if 0 < (number := convert(text)) < math.inf:  # false for NaN, too
+                return number
+        raise argparse.ArgumentTypeError(f"must be a positive number of {unit}, not {text}")
+
+    return converted
 
 
-def _size(text: str) -> int:
-    with contextlib.suppress(ValueError):
-        if int(text) > 0:
-            return int(text)
-    raise argparse.ArgumentTypeError(f"must be a positive number of MiB, not {text}")
+_time = _positive(float, "seconds")
+_size = _positive(int, "MiB")
 
 
 def _algorithm(text: str) -> str:
@@ -228,8 +230,9 @@ def _run_bench(options: argparse.Namespace) -> int:
 def _run_info(options: argparse.Namespace) -> int:
     report = system_report(options.path)
     print(json.dumps(report, indent=2) if options.json else "\n".join(lines_of(report)))
-    if report["default engine"] != (os.environ.get("LINUX_AIO_ENGINE") or "auto"):
-        _complain(str(report["default engine"]))
+    engine, states = report["default engine"], report["engines"]
+    if isinstance(states, dict) and engine not in states:
+        _complain(str(engine))
         return 1
     about_path = report.get(os.fspath(options.path)) if options.path is not None else None
     if isinstance(about_path, dict) and "error" in about_path:

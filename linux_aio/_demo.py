@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 
 from ._core import AIOContext
-from ._info import IN_MEMORY, file_system_of
+from ._info import file_system_of, is_in_memory
 
 BLOCK = 4096
 TASKS = 32
@@ -28,6 +28,7 @@ BEAT = 0.001
 SIZE = 256 << 20
 LEAST = 4 << 20
 MIB = 1 << 20
+
 Read = Callable[[int], Coroutine[None, None, bytes]]
 
 
@@ -43,7 +44,7 @@ class Place:
 
     @property
     def is_memory(self) -> bool:
-        return self.file_system.split(",")[0] in IN_MEMORY
+        return is_in_memory(self.file_system)
 
 
 @dataclass
@@ -108,7 +109,7 @@ def default_folder() -> str:
     """Return the working directory; if it is in memory or not usable, one for temporary files."""
     folders = [".", "/var/tmp", tempfile.gettempdir()]
     usable = [folder for folder in folders if os.access(folder, os.W_OK)]
-    on_disk = [folder for folder in usable if file_system_of(folder).split(",")[0] not in IN_MEMORY]
+    on_disk = [folder for folder in usable if not is_in_memory(file_system_of(folder))]
     return next(iter(on_disk or usable), ".")
 
 

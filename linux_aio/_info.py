@@ -16,20 +16,17 @@ from ._core import __version__, build_info, direct_alignment, engines
 Report: TypeAlias = "dict[str, str | int | Report]"
 
 
-# The types of file systems that have no disk.
-IN_MEMORY = frozenset({"tmpfs", "ramfs", "hugetlbfs"})
-
-
 def system_report(path: str | None = None) -> Report:
     """Return the whole report; with a `path`, also what its file system allows."""
+    states = engines()
     report: Report = {
         "linux_aio": __version__,
         "Python": sys.version.split()[0],
         "kernel": platform.release(),
         "machine": platform.machine(),
         "built in": {name: value for name, value in build_info().items() if name != "version"},
-        "engines": dict(engines()),
-        "default engine": default_engine(),
+        "engines": dict(states),
+        "default engine": default_engine(states),
         "kernel AIO": {
             "aio-nr": setting("/proc/sys/fs/aio-nr"),
             "aio-max-nr": setting("/proc/sys/fs/aio-max-nr"),
@@ -40,13 +37,11 @@ def system_report(path: str | None = None) -> Report:
     return report
 
 
-def default_engine() -> str:
+def default_engine(states: dict[str, str]) -> str:
     """Return the engine that LINUX_AIO_ENGINE names, or why it can't be used."""
     name = os.environ.get("LINUX_AIO_ENGINE") or "auto"
-    known = engines()
-    if name not in known:
-        return f"{name}: LINUX_AIO_ENGINE names no engine"
-    return name if known[name] == "available" else f"{name}: {known[name]}"
+    state = states.get(name, "LINUX_AIO_ENGINE names no engine")
+    return name if state == "available" else f"{name}: {state}"
 
 
 def setting(name: str) -> str | int:
@@ -119,6 +114,11 @@ def file_system_of(path: str) -> str:
             longest = len(point)
             found = f"{after.split()[0]}, mounted at {point}"
     return found
+
+
+def is_in_memory(file_system: str) -> bool:
+    """Whether this file system, as file_system_of() returns it, has no disk."""
+    return file_system.split(",")[0] in {"tmpfs", "ramfs", "hugetlbfs"}
 
 
 def mounts() -> list[str]:

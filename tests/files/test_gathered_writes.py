@@ -29,7 +29,7 @@ def blocks(count: int) -> list[bytes]:
 
 
 @contextmanager
-def slow_reader() -> Iterator[tuple[int, bytearray]]:
+def piped() -> Iterator[tuple[int, bytearray]]:
     """Give the end of a pipe to write to, and what a thread has read at the other end."""
     read_end, write_end = os.pipe()
     read = bytearray()
@@ -67,7 +67,7 @@ def test_a_pipe_that_takes_little_at_a_time_holds_up_the_writer() -> None:
         async with linux_aio.open(write_end, "wb") as file:
             assert await most_kept(file, payloads) <= 6 * MIB
 
-    with slow_reader() as (write_end, read):
+    with piped() as (write_end, read):
         run(main(write_end))
     assert read == b"".join(payloads)
 
@@ -128,6 +128,6 @@ def test_bytes_of_any_sizes_reach_a_pipe_in_order() -> None:
             for payload in payloads:
                 assert await file.write(payload) == len(payload)
 
-    with slow_reader() as (write_end, read):
+    with piped() as (write_end, read):
         run(main(write_end))
     assert read == b"".join(payloads)
