@@ -18,6 +18,11 @@ constexpr std::uint16_t longest_direct_pause = 4096;
 // After so many hits in a row, the kernel is no longer asked before each read of the file.
 constexpr std::uint8_t hits_of_hot_file = 8;
 
+// After so many misses in a row, the kernel is not asked before some of the next reads: they are
+// taken for misses. A few reads of data that has become cached then take the slower way.
+constexpr std::uint8_t misses_of_cold_file = 64;
+constexpr std::uint8_t misses_after_proof = 8;
+
 constexpr std::uint16_t proof_of_extents = 64;
 constexpr std::uint16_t reads_after_proof = 1024;
 
@@ -111,9 +116,14 @@ FileFacts::Advice FileFacts::advise(int fd, std::uint64_t offset, std::size_t le
     } else if (is_known && file.hits >= hits_of_hot_file) {
         return Advice::try_it;
     }
+    if (is_known && file.unasked_misses != 0) {
+        --file.unasked_misses;
+        return Advice::misses;
+    }
     FileStatus status;
     switch (is_cached(fd, offset, length, status)) {
         case InMemory::yes:
+            file.misses = 0;
             return Advice::try_it;
         case InMemory::no:
             return advise_uncached(fd, status, offset, length);
@@ -130,8 +140,15 @@ FileFacts::Advice FileFacts::advise_uncached(int fd, const FileStatus& status, s
         // overlayfs caches nothing itself: the pages belong to the file of the layer below
         file.is_unsupported = file_system_of(status) == FileSystem::overlay;
     }
-    return file_at(fd).is_unsupported ? advise_unsupported(fd, status, offset, length)
-                                      : Advice::misses;
+    if (file_at(fd).is_unsupported) {
+        return advise_unsupported(fd, status, offset, length);
+    }
+    auto& file = file_at(fd);
+    if (++file.misses >= misses_of_cold_file) {
+        --file.misses;
+        file.unasked_misses = misses_after_proof;
+    }
+    return Advice::misses;
 }
 
 FileFacts::Advice FileFacts::advise_unsupported(int fd, const FileStatus& status,
@@ -161,6 +178,8 @@ bool FileFacts::note_hit(int fd) noexcept {
         file = {.fd = fd};
     }
     file.pause = {};
+    file.misses = 0;
+    file.unasked_misses = 0;
     file.hits = std::min<std::uint8_t>(static_cast<std::uint8_t>(file.hits + 1), hits_of_hot_file);
     return file.hits >= hits_of_hot_file && careful_ == 0;
 }

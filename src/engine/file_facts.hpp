@@ -76,7 +76,9 @@ private:
         int fd = -1;
         FileIdentity identity;  // all 0: not asked for yet
         bool is_unsupported = false;
-        std::uint8_t hits = 0;  // in a row
+        std::uint8_t hits = 0;            // in a row
+        std::uint8_t misses = 0;          // in a row, as the kernel says
+        std::uint8_t unasked_misses = 0;  // reads for which it need not be asked again
         Pause pause;
         Pause direct_pause;
         std::uint16_t known_extents = 0;  // direct reads in a row whose metadata was in memory

@@ -200,6 +200,18 @@ def test_after_a_miss_the_kernel_is_asked_what_is_there(ctx: AIOContext, fd: int
     assert ways.changes()["inline"] > 0
 
 
+def test_a_file_that_missed_often_is_asked_about_again_soon(ctx: AIOContext, fd: int) -> None:
+    """After many misses in a row the kernel is asked before every ninth read only."""
+    for at in range(100):
+        evict(fd)
+        perform(ctx, AIOOperation.read(PAGE, fd, at % 32 * PAGE))
+    assert perform(ctx, AIOOperation.read(SIZE, fd, 0)) == DATA  # all is cached now
+    ways = Ways(ctx)
+    for _ in range(20):
+        assert perform(ctx, AIOOperation.read(PAGE, fd, 0)) == DATA[:PAGE]
+    assert ways.changes()["inline"] >= 12
+
+
 needs_seccomp = pytest.mark.skipif(
     seccomp.reason_unavailable() is not None, reason=str(seccomp.reason_unavailable())
 )
