@@ -571,8 +571,9 @@ void DescriptorTable::arrive(FileRef* file, int fd) noexcept {
     }
 }
 
-// Whether `fd` is a copy of the same open file that can be closed without any effect. Asked where
-// kcmp(2) could not tell.
+// Whether `fd` is the same open file as `file`'s descriptor, and closing it takes no time. Asked
+// when a file arrives that was sent twice: while the first copy was underway, kcmp(2) could not
+// compare them.
 bool DescriptorTable::is_copy(const FileRef* file, int fd) noexcept {
     constexpr int dupfd_query = 1027;  // F_DUPFD_QUERY of Linux 6.10
     return fcntl(fd, dupfd_query, file->fd) == 1 && closing_of(fd) == Closing::at_once;

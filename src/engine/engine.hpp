@@ -131,8 +131,8 @@ public:
     virtual RouteCounts routes() const noexcept { return {}; }
 };
 
-// Makes the engine of that name, for at least `max_requests` in flight. Null if no engine has that
-// name, or if the system refuses it: `error` is the errno then.
+// Makes the engine of that name, for at least `max_requests` in flight. Returns null with `error` 0
+// if no engine has that name, and null with the errno in `error` if the system refuses the engine.
 std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests,
                                     int& error) noexcept;
 

@@ -370,8 +370,8 @@ std::int64_t WorkerPool::carry_out_interruptibly(Request& request, Worker& worke
 
 void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& lock) noexcept {
     const bool may_be_held = request.is_brief;
-    // As long as its file is being closed, a cancellation may still give back the bytes it has
-    // read.
+    // The request may have read bytes of a stream. If its task is cancelled while the file is still
+    // being closed, the next read gets these bytes. So it completes only after the close.
     const bool has_bytes = request.may_be_given_back;
     if (!has_bytes) {
         request.stage = Stage::none;

@@ -41,7 +41,7 @@ void keep_from_children(void* context) noexcept;
 
 class Ring {
 public:
-    // A view without a ring, for a context whose ring can't be read in user space.
+    // Without a ring, for a context whose ring can't be read in user space: not usable().
     Ring() = default;
 
     // The ring at `address`; not usable() unless it has the layout that we know.

@@ -27,7 +27,8 @@ std::string line_of(const char* path) {
     return line.empty() ? "unknown" : line;
 }
 
-// Asks about both possible causes, since the kernel does not tell which it is.
+// For EBADF. The kernel does not tell which number it means: asks about the file's, and says so if
+// the eventfd's is closed.
 std::string questions_about_numbers(const OperationObject* operation) {
     std::string text;
     if (reads(operation->kind)) {

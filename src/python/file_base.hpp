@@ -2,11 +2,11 @@
 // The C++ base classes of linux_aio.File and TextFile. They answer calls from a buffer where they
 // can.
 //
-// A method such as read() returns a FileCall, a coroutine. If the buffers hold what was asked for
-// and no other call has its turn, the first step of the coroutine answers from them. Else it runs a
-// coroutine of the subclass in linux_aio/files.py (`_read_slow` and its like), which awaits
-// operations. A read that finds the buffer empty may also begin with one request of its own: see
-// ReadRequest.
+// A method such as read() returns a FileCall, a coroutine. If the buffers hold what was asked
+// for and no other call has its turn, the first step of the coroutine answers from them. Else it
+// runs a coroutine of the subclass (`_read_slow` and its like, in linux_aio/_file.py and
+// _text_file.py), which awaits operations. A read that finds the buffer empty may also begin
+// with one request of its own: see ReadRequest.
 //
 // The buffers hold bytes in _FileBase, and str in _TextBase, which has a _FileBase beneath it.
 #pragma once

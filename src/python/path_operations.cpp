@@ -101,13 +101,14 @@ bool encode(PyObject* given, Ref& path) {
 // Whether the kernel looks at the directory's descriptor.
 bool begins_at_directory(const char* path) { return path[0] != '\0' && path[0] != '/'; }
 
-// The file that the first argument names: a path, which starts at dir_fd if it is relative, or, if
-// `takes_fd` is set, a descriptor.
+// The file of a call: a path, which starts at `fd` if it is relative, or a descriptor.
 struct Place {
     int fd = AT_FDCWD;
     const char* path = nullptr;  // null: fd is the file
 };
 
+// Sets `place` from the first argument of a call: a path, relative to dir_fd, or, if `takes_fd` is
+// set, a descriptor.
 bool find_place(CallDetails& details, PyObject* given, PyObject* dir_fd, bool takes_fd,
                 Place& place) {
     if (takes_fd && given != nullptr && PyIndex_Check(given)) {

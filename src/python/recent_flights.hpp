@@ -42,7 +42,7 @@ public:
     }
 
 private:
-    // A slow disk needs less for an operation.
+    // How long a period lasts. Even a slow disk needs less time for one operation.
     static constexpr std::chrono::milliseconds length{100};
 
     Clock::time_point start_;

@@ -26,7 +26,8 @@ bool complete_at_once(ContextObject* context, OperationObject* operation,
 // Whether complete_at_once() is likely to complete the operation.
 bool may_complete_at_once(const ContextObject* context, OperationObject* operation) noexcept;
 
-// The most awaited operations in one submission; no memory is allocated for that many.
+// How many awaited operations one submission takes at most. Up to this many, it allocates no
+// memory.
 inline constexpr std::size_t most_awaited = 32;
 
 // Submits awaited operations. Those that have no room go back to the head of the queue. An

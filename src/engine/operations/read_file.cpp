@@ -219,7 +219,7 @@ std::int64_t ReadFileCall::read_directly(int fd, const CallFiles& files) noexcep
             add(length);
             done += length;
         }
-        // the file ends where the length is no multiple of the alignment
+        // a direct read returns what is no multiple of the alignment only at the end of the file
         if (count == 0 || count % alignment.transfer != 0) {
             return total();
         }
