@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .model import Access, Case, Content, Storage
+from .model import Access, Case, Content, Ground, Storage
 
 FIO = ("fio-libaio", "fio-io_uring")
 CAIO = ("caio-linux_aio", "caio-linux_uring", "caio-thread_aio")
@@ -269,6 +269,70 @@ def open_files() -> list[Case]:
     ]
 
 
+def hostile() -> list[Case]:
+    """Files on which calls wait that should not. All need root."""
+    contenders = ("aio", "engine-uring", *CAIO, "executor", "idle")
+    crowd = ("aio", "aio-cancelling", "aio-closing", "engine-uring", *CAIO, "executor", "idle")
+
+    def case(
+        name: str,
+        title: str,
+        ground: Ground,
+        storage: Storage,
+        in_flight: int = 32,
+        mib: int = 64,
+        access: Access = Access.READ,
+    ) -> Case:
+        return Case(
+            f"{name}-{in_flight}",
+            f"4 KiB random {title}, {in_flight} in flight",
+            storage,
+            in_flight,
+            crowd if ground is Ground.SLOW else contenders,
+            access,
+            longer=2.0,
+            size=mib,
+            ground=ground,
+            counts_waits=True,
+        )
+
+    slow = "a disk of 1,000 requests a second"
+    uncached, direct, cached = Storage.UNCACHED, Storage.DIRECT, Storage.CACHED
+    return [
+        case("slow", f"reads, {slow}", Ground.SLOW, uncached),
+        case("slow-direct", f"reads, {slow}, O_DIRECT", Ground.SLOW, direct),
+        case("slow-write", f"overwrites, {slow}", Ground.SLOW, uncached, access=Access.WRITE),
+        case(
+            "slow-direct-write",
+            f"overwrites, {slow}, O_DIRECT",
+            Ground.SLOW,
+            direct,
+            access=Access.WRITE,
+        ),
+        case("fragmented", "reads, fragmented ext4", Ground.FRAGMENTED, Storage.DROPPED, mib=16),
+        case(
+            "fragmented-direct",
+            "reads, fragmented ext4, O_DIRECT",
+            Ground.FRAGMENTED,
+            direct,
+            mib=16,
+        ),
+        case(
+            "journaled-direct", "reads, ext4 with data=journal, O_DIRECT", Ground.JOURNALED, direct
+        ),
+        case("compressed-direct", "reads, compressed btrfs, O_DIRECT", Ground.COMPRESSED, direct),
+        case("stopping", "reads, FUSE whose server stops", Ground.STOPPING, uncached, mib=16),
+        *(
+            case(name, f"reads, {title}, cached", ground, cached, depth, mib=16)
+            for name, title, ground in (
+                ("overlay", "overlayfs", Ground.OVERLAY),
+                ("fuse", "FUSE", Ground.FUSE),
+            )
+            for depth in (1, 32)
+        ),
+    ]
+
+
 def all_cases() -> list[Case]:
     return [
         *(random_reads(storage, depth) for storage in Storage for depth in DEPTHS),
@@ -290,4 +354,5 @@ def all_cases() -> list[Case]:
         *file_systems(),
         *open_files(),
         small_cold_files(),
+        *hostile(),
     ]

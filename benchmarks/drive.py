@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import operator
 import os
 import resource
@@ -11,7 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from . import files
 from .contenders.base import Asynchronous, Contender, External, Memory, Synchronous, Whole
@@ -136,6 +137,54 @@ async def beats(late: list[float], sleep: Callable[[float], Awaitable[None]]) ->
         late.append((time.perf_counter() - due) * 1e6)
 
 
+class WaitJudge:
+    """Counts how often the thread of an asyncio loop waits outside the loop's select()."""
+
+    def __init__(self, selector: Any) -> None:
+        self.waits = 0
+        self.longest = 0.0  # µs that a step took in which the thread waited
+        self._select = selector.select
+        self._selector = selector
+        self._waits_before, self._begun = self._look()
+        selector.select = self.select
+
+    @staticmethod
+    def _look() -> tuple[int, float]:
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw, time.perf_counter()
+
+    def _end_step(self) -> None:
+        waits, now = self._look()
+        if waits != self._waits_before:
+            self.waits += waits - self._waits_before
+            self.longest = max(self.longest, (now - self._begun) * 1e6)
+
+    def select(self, timeout: float | None = None) -> Any:
+        self._end_step()
+        try:
+            return self._select(timeout)
+        finally:
+            self._waits_before, self._begun = self._look()
+
+    def stop(self) -> None:
+        self._end_step()
+        del self._selector.select
+
+
+@contextlib.contextmanager
+def counted_waits(job: Job, sample: Sample, latencies: list[float]) -> Iterator[None]:
+    if not job.case.counts_waits:
+        yield
+        return
+    loop: Any = asyncio.get_running_loop()
+    judge = WaitJudge(loop._selector)
+    try:
+        yield
+    finally:
+        judge.stop()
+    sample.waits = judge.waits * 1000 / max(len(latencies), 1)
+    sample.longest_wait = judge.longest
+
+
 class Loop(Protocol):
     """The interface to each kind of loop."""
 
@@ -209,9 +258,10 @@ async def drive_asynchronous(contender: Asynchronous, job: Job, loop: Loop) -> S
             late: list[float] = []
             async with loop.heartbeat(late):
                 phase.limit(job.seconds)
-                await loop.tasks(
-                    depth, lambda slot: contender.run(slot, timed(phase.iterator, latencies))
-                )
+                with counted_waits(job, sample, latencies):
+                    await loop.tasks(
+                        depth, lambda slot: contender.run(slot, timed(phase.iterator, latencies))
+                    )
                 phase.end()
             note_latencies(sample, latencies)
             if late:

@@ -11,7 +11,7 @@ from array import array
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .model import Access, Case, Content, Storage
+from .model import Access, Case, Content, Ground, Storage
 
 MIB = 1 << 20
 SIZES = {
@@ -88,10 +88,13 @@ def prepare(case: Case, path: str) -> None:
         os.fsync(fd)
         if case.storage is not Storage.CACHED:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        if case.storage is Storage.DROPPED:
+        has_metadata = case.ground in (Ground.FRAGMENTED, Ground.JOURNALED, Ground.COMPRESSED)
+        if case.storage is Storage.DROPPED or (has_metadata and case.storage is Storage.DIRECT):
             free_memory()
     finally:
         os.close(fd)
+    if case.storage is Storage.CACHED and case.ground is Ground.FUSE:
+        warm(path)  # to open a file of FUSE empties its cache
 
 
 def free_memory() -> None:

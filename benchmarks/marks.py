@@ -19,6 +19,18 @@ READERS = ("executor-read", "aiofiles-read", "anyio-read")
 OPEN = "open-linux_aio"
 OPENS = tuple(f"open-{name}" for name in ("ayafileio", "urio", "aiofile", "aiofiles", "anyio"))
 URING = ("caio-linux_uring",)
+OWN_URING = ("engine-uring",)
+SLOW = ("slow-32", "slow-direct-32", "slow-write-32", "slow-direct-write-32")
+HOSTILE = (
+    *SLOW,
+    "fragmented-32",
+    "fragmented-direct-32",
+    "journaled-direct-32",
+    "compressed-direct-32",
+    "stopping-32",
+    "overlay-32",
+    "fuse-32",
+)
 STATES = ("cold", "warm")
 ZARR_READS = [
     f"zarr-{what}{codec}-{state}"
@@ -33,8 +45,10 @@ class Mark:
     case: str
     contender: str
     # "rate": at least so many times the other's. "cpu": at most so many times the other's. "more":
-    # at most so many µs of processor time more than the other's. "p99": 99 of 100 operations take
-    # at most so many µs, whatever the other's take
+    # at most so many µs of processor time more than the other's. "later": a beat (99.9 %) is at
+    # most so many µs later than the other's. At most so much, whatever the other's is: "p99" (µs of
+    # 99 in 100 operations), "beat" (µs), "each" (µs in which one operation is done), "waits" (in
+    # 1,000 operations) and "longest" (µs of a step that waited)
     value: str
     others: Sequence[str]  # the best of them counts
     wanted: float
@@ -110,6 +124,20 @@ MARKS = (
         Mark(f"files-{case}", OPEN, "rate", OPENS, 1.0)
         for case in ("small", "small-cold", "cached", "write")
     ),
+    *(Mark(case, "aio", "waits", OWN_URING, 1.0) for case in HOSTILE),
+    *(Mark(case, "aio", "longest", OWN_URING, 1000.0) for case in HOSTILE),
+    *(
+        Mark(case, name, value, OWN_URING, wanted)
+        for case in SLOW
+        for name in ("aio", "aio-cancelling", "aio-closing")
+        for value, wanted in (("later", 1000.0), ("beat", 4000.0))
+    ),
+    *(Mark(f"{case}-1", "aio", "each", CAIO, 36.5) for case in ("overlay", "fuse")),
+    *(
+        Mark(f"{case}-{n}", "aio", "rate", CAIO, 1.0)
+        for case in ("overlay", "fuse")
+        for n in (1, 32)
+    ),
     *(
         Mark(case, "aio", "cpu", ("engine-aio",), 1.15)
         for case in ("memory-1", "memory-32", "direct-32")
@@ -131,18 +159,37 @@ class Verdict:
         return self.measured <= self.mark.wanted
 
 
+ALONE = ("p99", "beat", "each", "waits", "longest")  # not compared with others
+DIFFERENCES = ("more", "later")
+
+
 def value(row: Row, name: str) -> float | None:
-    if name == "p99":
-        return row.latency_99
-    return row.rate if name == "rate" else row.cpu
+    match name:
+        case "rate":
+            return row.rate
+        case "p99":
+            return row.latency_99
+        case "beat" | "later":
+            return row.heartbeat_999
+        case "each":
+            return 1e6 / row.rate if row.rate else None
+        case "waits":
+            return row.waits
+        case "longest":
+            return row.longest_wait
+        case _:
+            return row.cpu
 
 
 def compare(mark: Mark, own: Row, other: Row) -> float | None:
-    if mark.value == "p99":
-        return own.latency_99
-    if mark.value != "more":
-        return ratio(value(own, mark.value), value(other, mark.value))
-    return own.cpu - other.cpu if own.cpu is not None and other.cpu is not None else None
+    value_of_own, value_of_other = value(own, mark.value), value(other, mark.value)
+    if mark.value in ALONE:
+        return value_of_own
+    if mark.value not in DIFFERENCES:
+        return ratio(value_of_own, value_of_other)
+    if value_of_own is None or value_of_other is None:
+        return None
+    return value_of_own - value_of_other
 
 
 def verdicts(tables: list[Table]) -> list[Verdict]:
@@ -153,7 +200,11 @@ def verdicts(tables: list[Table]) -> list[Verdict]:
         own = table and table.row(mark.contender)
         if not table or not own:
             continue
-        rows = [row for name in mark.others if (row := table.row(name)) and value(row, mark.value)]
+        rows = [
+            row
+            for name in mark.others
+            if (row := table.row(name)) and (value(row, mark.value) or mark.value in ALONE)
+        ]
         if not rows:
             continue
         best = max if (mark.value == "rate") != mark.slowest else min

@@ -19,6 +19,19 @@ class Storage(StrEnum):
         return self in (Storage.UNCACHED, Storage.DROPPED)
 
 
+class Ground(StrEnum):
+    """Where the file is."""
+
+    PLAIN = "plain"  # the storage says it
+    SLOW = "slow"  # a disk that is held back to 1,000 requests a second
+    FRAGMENTED = "fragmented"  # ext4, each page an extent of its own
+    JOURNALED = "journaled"  # ext4 with data=journal
+    COMPRESSED = "compressed"  # btrfs
+    OVERLAY = "overlay"  # overlayfs
+    FUSE = "fuse"
+    STOPPING = "stopping"  # FUSE, whose server stops and goes on
+
+
 class Access(StrEnum):
     READ = "read"
     READINTO = "readinto"
@@ -52,6 +65,8 @@ class Case:
     quick: bool = False  # belongs to the quick run
     content: Content = Content.BLOCKS
     size: int = 0  # of the file in MiB; 0: the default of the storage
+    ground: Ground = Ground.PLAIN
+    counts_waits: bool = False  # count how often the thread of the loop waits outside select()
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,8 @@ class Sample:
     latency_999: float | None = None
     heartbeat_median: float | None = None
     heartbeat_999: float | None = None
+    waits: float | None = None  # voluntary context switches in 1,000 operations; see counts_waits
+    longest_wait: float | None = None  # the longest step of the loop's that had one
     command: str | None = None
     error: str | None = None
 

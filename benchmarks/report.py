@@ -28,6 +28,11 @@ VALUES = {
     "cpu": "processor time per operation, ×",
     "p99": "µs for 99 of 100 operations, beside",
     "more": "µs of processor time per operation, more than",
+    "beat": "µs that a beat is late, beside",
+    "later": "µs that a beat is late, more than",
+    "each": "µs in which one operation is done, beside",
+    "waits": "waits of the loop's thread in 1,000 operations, beside",
+    "longest": "µs of the longest step that waited, beside",
 }
 
 

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from . import files
-from .model import Access, Case, Content, Job, Sample, Storage
+from . import files, grounds
+from .model import Access, Case, Content, Ground, Job, Sample, Storage
 
 
 class Progress:
@@ -54,21 +54,30 @@ class Results:
 
 
 # What distinguishes the files. Cases with the same key share a file.
-Key = tuple[bool, Content, int]
+Key = tuple[bool, Content, int, Ground]
 
 
 def key_of(case: Case) -> Key:
-    return case.storage is Storage.MEMORY, case.content, files.size_of(case)
+    return case.storage is Storage.MEMORY, case.content, files.size_of(case), case.ground
 
 
 @contextmanager
 def all_files(cases: Iterable[Case], memory: Path, disk: Path) -> Iterator[dict[Key, str]]:
-    """Make the files that the cases need, and remove them."""
+    """Make the files that the cases need, and remove them. What can't be made here is left out."""
     disk.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=memory) as in_memory, TemporaryDirectory(dir=disk) as on_disk:
+    with ExitStack() as stack:
+        in_memory = stack.enter_context(TemporaryDirectory(dir=memory))
+        on_disk = stack.enter_context(TemporaryDirectory(dir=disk))
         paths: dict[Key, str] = {}
         for key in sorted(set(map(key_of, cases))):
-            is_in_memory, content, size = key
+            is_in_memory, content, size, ground = key
+            if ground is not Ground.PLAIN:
+                try:
+                    made = grounds.made(ground, Path(on_disk), size)
+                    paths[key] = str(stack.enter_context(made))
+                except grounds.UnavailableError as error:
+                    print(f"left out: {ground}: {error}")
+                continue
             path = Path(in_memory if is_in_memory else on_disk, f"{content}-{size}")
             files.make(path, size, content)
             paths[key] = str(path)
@@ -108,6 +117,8 @@ def run(
             break
         results.rounds += 1
         for case in cases:
+            if key_of(case) not in paths:
+                continue
             path = paths[key_of(case)]
             is_cached = case.storage is Storage.CACHED
             needs_memory = case.access is Access.WHOLE

@@ -24,6 +24,8 @@ class Row:
     latency_99: float | None = None
     latency_999: float | None = None
     heartbeat_999: float | None = None
+    waits: float | None = None
+    longest_wait: float | None = None
     error: str | None = None
     command: str | None = None
 
@@ -50,6 +52,8 @@ def row(contender: str, samples: list[Sample]) -> Row:
         median_of(samples, lambda sample: sample.latency_99),
         median_of(samples, lambda sample: sample.latency_999),
         median_of(samples, lambda sample: sample.heartbeat_999),
+        median_of(samples, lambda sample: sample.waits),
+        median_of(samples, lambda sample: sample.longest_wait),
         command=samples[0].command if samples else None,
     )
 

@@ -9,9 +9,9 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
-from . import contenders
+from . import contenders, grounds
 from .drive import drive
-from .model import Access, Case, Content, Job, Sample, Storage
+from .model import Access, Case, Content, Ground, Job, Sample, Storage
 
 
 def parse(text: str) -> Job:
@@ -21,6 +21,7 @@ def parse(text: str) -> Job:
     case["storage"] = Storage(case["storage"])
     case["access"] = Access(case["access"])
     case["content"] = Content(case["content"])
+    case["ground"] = Ground(case["ground"])
     return Job(case=Case(**case), **job)
 
 
@@ -42,7 +43,8 @@ def run(job: Job) -> Sample:
     if job.case.beside and not job.contender.startswith("fio"):
         threading.Thread(target=compute, args=(stop,), daemon=True).start()
     try:
-        return drive(contenders.make(job.contender, job.case, job.path), job)
+        with grounds.held_back(job.case.ground, job.path):
+            return drive(contenders.make(job.contender, job.case, job.path), job)
     except Exception as error:  # any error is the result
         return Sample(error=describe(error))
     finally:

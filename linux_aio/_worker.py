@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from ._loop_context import loop_context
+from ._threads import BackgroundThread
 
 _T = TypeVar("_T")
 
@@ -42,7 +43,7 @@ class Worker(Generic[_T]):
         self.finished = False
         _workers.add(self)
         try:
-            threading.Thread(target=self._run, name="linux_aio bulk").start()
+            BackgroundThread(target=self._run, name="linux_aio bulk").start()
         except BaseException:
             self._close()
             raise

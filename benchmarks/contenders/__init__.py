@@ -33,6 +33,8 @@ ENTRIES = {
     "engine-aio": _own("linux_aio, asyncio, engine aio", "linux_aio", "KernelAio"),
     "engine-uring": _own("linux_aio, asyncio, engine uring", "linux_aio", "Uring"),
     "engine-threads": _own("linux_aio, asyncio, engine threads", "linux_aio", "Threads"),
+    "aio-cancelling": _own("linux_aio, and a cancellation a ms", "linux_aio", "Cancelling"),
+    "aio-closing": _own("linux_aio, and a context closed a ms", "linux_aio", "Closing"),
     "bulk-load": _own("linux_aio: load_into", "bulk", "Load"),
     "bulk-load-1000": _own("linux_aio: load_into, 1,000 segments", "bulk", "LoadThousand"),
     "bulk-numpy": _own("linux_aio.numpy.load", "bulk", "Numpy"),

@@ -24,7 +24,10 @@ class Asynchronous(ABC):
         self.case = case
         self.path = path
         self.size = case.block
-        self.block = os.urandom(case.block)  # the data to write
+        self.block: Memory = os.urandom(case.block)  # the data to write
+        if case.access is Access.WRITE and self.direct:
+            self.block = mmap.mmap(-1, case.block)
+            self.block.write(os.urandom(case.block))
 
     @abstractmethod
     async def open(self) -> None: ...

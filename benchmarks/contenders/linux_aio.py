@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import random
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -60,3 +64,48 @@ class LinuxAioReadInto(LinuxAio):
         context, buffer, fd = self.context, self.buffers[slot], self.fd
         for offset in offsets:
             await context.readinto(buffer, fd, offset)
+
+
+class Beside(LinuxAio):
+    """The first task does something else as well, every millisecond."""
+
+    @abstractmethod
+    async def act(self, offset: int) -> None: ...
+
+    async def act_often(self) -> None:
+        blocks = os.fstat(self.fd).st_size // self.size
+        while True:
+            await self.act(random.randrange(blocks) * self.size)
+            await asyncio.sleep(0.001)
+
+    async def run(self, slot: int, offsets: Iterator[int]) -> None:
+        if slot != 0:
+            return await super().run(slot, offsets)
+        acting = asyncio.create_task(self.act_often())
+        try:
+            await super().run(slot, offsets)
+        finally:
+            acting.cancel()
+            await asyncio.wait([acting])
+
+
+class Cancelling(Beside):
+    """A read is begun and cancelled."""
+
+    async def act(self, offset: int) -> None:
+        reading = asyncio.create_task(self.once(0, offset))
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading])
+
+
+class Closing(Beside):
+    """A context is opened, begins a read, and is closed."""
+
+    async def act(self, offset: int) -> None:
+        context = AIOContext(8)
+        reading = asyncio.create_task(context.read(self.size, self.fd, offset))
+        await asyncio.sleep(0)
+        reading.cancel()
+        await context.aclose()
+        await asyncio.wait([reading])

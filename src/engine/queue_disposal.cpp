@@ -3,10 +3,11 @@
 
 #include <pthread.h>
 
-#include <array>
 #include <condition_variable>
 #include <cstddef>
 #include <mutex>
+#include <new>
+#include <vector>
 
 #include "engine/detached_thread.hpp"
 #include "engine/per_process.hpp"
@@ -34,8 +35,7 @@ private:
 
     std::mutex mutex_;
     std::condition_variable one_is_gone_;
-    std::array<io_context_t, 64> waiting_{};
-    std::size_t count_ = 0;
+    std::vector<io_context_t> waiting_;  // the kernel bounds how many: fs.aio-max-nr
     unsigned threads_ = 0;
 };
 
@@ -47,16 +47,18 @@ Disposal* disposal() noexcept {
 
 bool Disposal::take_over(io_context_t context) noexcept {
     const Lock lock(mutex_);
-    if (count_ == waiting_.size()) {
+    try {
+        waiting_.push_back(context);
+    } catch (const std::bad_alloc&) {
         return false;
     }
     if (threads_ < most_threads) {
         threads_ += start_thread() ? 1 : 0;
     }
     if (threads_ == 0) {
+        waiting_.pop_back();
         return false;
     }
-    waiting_[count_++] = context;
     return true;
 }
 
@@ -71,8 +73,9 @@ bool Disposal::start_thread() noexcept {
 
 void Disposal::run() noexcept {
     Lock lock(mutex_);
-    while (count_ != 0) {
-        auto* const context = waiting_[--count_];
+    while (!waiting_.empty()) {
+        auto* const context = waiting_.back();
+        waiting_.pop_back();
         lock.unlock();
         libaio::calls.destroy(context);
         lock.lock();

@@ -7,8 +7,8 @@
 
 namespace engine {
 
-// Takes over a queue with nothing in flight, and destroys it later. Returns at once, unless very
-// many queues wait to be destroyed or no thread can be started.
+// Takes over a queue with nothing in flight, and destroys it later. Returns at once, unless no
+// thread can be started.
 void destroy_soon(io_context_t context) noexcept;
 
 // Waits until the queues that were taken over before are destroyed: until then, each counts against

@@ -392,6 +392,36 @@ void test_child() {
     check::equal(faulty_libaio::count(Call::destroy), 1);
 }
 
+// --- io_destroy
+
+std::atomic<bool> may_destroy{false};
+std::atomic<int> destroyed_by_closer{0};
+std::thread::id closer;
+int (*real_destroy)(io_context_t) = nullptr;
+
+int slow_destroy(io_context_t context) {
+    if (std::this_thread::get_id() == closer) {
+        ++destroyed_by_closer;
+    } else {
+        while (!may_destroy) {
+            std::this_thread::sleep_for(1ms);
+        }
+    }
+    return real_destroy(context);
+}
+
+void test_many_queues_to_destroy() {
+    closer = std::this_thread::get_id();
+    real_destroy = std::exchange(libaio::calls.destroy, slow_destroy);
+    for (int i = 0; i < 200; ++i) {
+        const engine::AioEngine engine(1);
+    }
+    check::equal(destroyed_by_closer.load(), 0);
+    may_destroy = true;
+    engine::wait_for_destroyed();
+    libaio::calls.destroy = real_destroy;
+}
+
 // --- io_cancel
 
 void test_failed_cancellation() {
@@ -451,6 +481,7 @@ int main() {
         {"short just before places were given back", test_shortness_just_before_places},
         {"a waiter waits for another one to be out", test_second_waiter},
         {"io_destroy is not called in a child process", test_child},
+        {"who closes many queues destroys none itself", test_many_queues_to_destroy},
         {"io_cancel fails", test_failed_cancellation},
         {"a waker that is refused", test_a_waker_that_is_refused},
     });

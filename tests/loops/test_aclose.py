@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from linux_aio import AIOContext
+from linux_aio._threads import BackgroundThread
 from support.forked import in_child
 from support.loops import LOOP_FACTORIES, LoopFactory, run, until
 
@@ -34,6 +39,53 @@ def test_the_executor_is_busy(factory: LoopFactory, tmp_path: Path) -> None:
         release.set()
         await asyncio.gather(*jobs)
         os.close(fd)
+
+    run(main(), factory)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13) and not sys._is_gil_enabled(), reason="no GIL")
+def test_a_background_thread_is_not_waited_for() -> None:
+    """With such an interval it runs only if the thread that starts it waits for something."""
+    ran: list[bool] = []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    try:
+        thread = BackgroundThread(target=ran.append, args=(True,))
+        thread.start()
+        was_waited_for = bool(ran) or thread.ident is not None
+    finally:
+        sys.setswitchinterval(interval)
+    assert not was_waited_for
+    while not ran:
+        time.sleep(0.001)
+
+
+@every_loop
+def test_with_operations_in_flight_no_thread_is_waited_for(factory: LoopFactory) -> None:
+    """The kernel counts how often this thread waited."""
+
+    def waits() -> int:
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+    async def main() -> None:
+        source, sink = os.pipe()
+        waited = 0
+        for _ in range(40):
+            ctx = AIOContext(4)
+            reading = asyncio.ensure_future(ctx.read(1, source))
+            await asyncio.sleep(0.002)  # a thread of ours has it
+            before = waits()
+            closing = ctx.aclose()
+            with contextlib.suppress(StopIteration):
+                closing.send(None)
+            waited += waits() - before
+            closing.close()
+            await until(lambda: ctx.closed)  # noqa: B023
+            await asyncio.wait([reading])
+            assert reading.exception() is not None
+        assert waited < 10  # some wait for a lock, on a busy machine
+        os.close(source)
+        os.close(sink)
 
     run(main(), factory)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -164,7 +165,7 @@ def test_cancel_answers_and_what_was_taken_is_told(engine: str, tmp_path: Path) 
     with AIOContext(engine=engine) as ctx:
         write = AIOOperation.write(MUCH, streams.writer)
         write.submit(ctx)
-        time.sleep(0.05)
+        assert select.select([streams.reader], [], [], 30)[0]  # a part is written
         with another_thread_runs():
             ctx.cancel(write)
             assert ctx.getevents(timeout=30) == [write]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slows a disk down: limits the reads per second of this process, by the kernel's blkio."""
+"""Slows a disk down: limits what this process reads and writes, by the kernel's blkio."""
 
 from __future__ import annotations
 
@@ -35,19 +35,24 @@ def throttling_reason(folder: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def throttled(folder: Path, reads_per_second: int) -> Iterator[None]:
-    """Limit this process, with all its threads, to so many reads from the folder's disk."""
+def throttled(folder: Path, per_second: int) -> Iterator[None]:
+    """Limit this process, with all its threads, to so many reads, and writes, of the disk."""
+    device = _device_of(folder)
     if (_ROOT / "blkio").is_dir():
-        hierarchy, setting = _ROOT / "blkio", "blkio.throttle.read_iops_device"
-        rule = f"{_device_of(folder)} {reads_per_second}"
+        hierarchy = _ROOT / "blkio"
+        rules = {
+            f"blkio.throttle.{kind}_iops_device": f"{device} {per_second}"
+            for kind in ("read", "write")
+        }
     else:
-        hierarchy, setting = _ROOT, "io.max"
-        rule = f"{_device_of(folder)} riops={reads_per_second}"
+        hierarchy = _ROOT
+        rules = {"io.max": f"{device} riops={per_second} wiops={per_second}"}
         (hierarchy / "cgroup.subtree_control").write_text("+io")
     group = Path(tempfile.mkdtemp(prefix="linux_aio-", dir=hierarchy))
     home = hierarchy / _group_of_this_process(hierarchy).lstrip("/") / "cgroup.procs"
     try:
-        (group / setting).write_text(rule)
+        for setting, rule in rules.items():
+            (group / setting).write_text(rule)
         (group / "cgroup.procs").write_text(str(os.getpid()))
         try:
             yield
