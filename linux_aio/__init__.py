@@ -5,6 +5,9 @@ Programs with an event loop (asyncio, uvloop, Trio) use open(), File and TextFil
 are awaited. AIOContext is the layer below: a queue of operations in flight, awaited or collected by
 hand. linux_aio.fs has os and shutil, awaited. linux_aio.bulk reads, copies and hashes whole files,
 with and without an event loop.
+
+open() is not in __all__, so that `import *` leaves Python's own: see help(linux_aio.open), and
+help(linux_aio.fs) and help(linux_aio.bulk) for the modules.
 """
 
 from typing import TYPE_CHECKING, Any
