@@ -164,6 +164,10 @@ def table(report: dict[str, Any]) -> str:
     least = "" if rate == most else f", with the fewest in flight that reach nine tenths of {most}"
     choose = f"Choose {choice['way']} with {choice['in_flight']} in flight and {how}"
     lines.append(f"{choose}: {rate} reads/s{least}.")
+    if choice["way"] != "auto":
+        lines.append(
+            "No event loop was measured. Beside one use auto, which does not make it wait."
+        )
     if report["in_memory"]:
         lines.append(f"This file system is in memory: {report['file_system']}. No disk was read.")
     return "\n".join(lines)

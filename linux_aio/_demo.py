@@ -262,8 +262,8 @@ def report(results: list[Result], place: Place) -> str:
         "",
         *conclusion(results, place),
         "",
-        "More: `python -m linux_aio bench FOLDER`, once linux_aio is installed, tries each engine, from",
-        "1 to 256 reads in flight. docs/tutorial.rst says how to begin.",
+        "More: `python -m linux_aio bench FOLDER`, once linux_aio is installed, tries each engine,",
+        "from 1 to 256 reads in flight. docs/tutorial.rst says how to begin.",
     ]
     return "\n".join(lines)
 

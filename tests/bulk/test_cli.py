@@ -175,6 +175,7 @@ def test_bench(tmp_path: Path) -> None:
     status, output, _ = run("bench", tmp_path, "--seconds", "0.01", "--size", "1")
     assert status == 0
     assert "Choose" in output
+    assert ("Beside one use auto" in output) == ("Choose auto " not in output)
     assert run("bench", tmp_path / "missing")[0] == 1
 
 
