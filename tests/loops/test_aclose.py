@@ -60,6 +60,7 @@ def test_a_background_thread_is_not_waited_for() -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.engine("auto", "uring", "threads")  # which don't wait for a pipe in submit
 @every_loop
 def test_with_operations_in_flight_no_thread_is_waited_for(factory: LoopFactory) -> None:
     """The kernel counts how often this thread waited."""
