@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import mmap
 import os
 import random
 import signal
-import struct
 import tempfile
 import threading
 import time
@@ -16,16 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from support import fusefs, mounts, slow_disk
+from support.odd_extents import make_compressed, make_fragmented
 
 from . import files
 from .model import Ground
 
-PAGE = 4096
 IMAGE_MIB = 512  # sparse
 PER_SECOND = 1000  # requests of a slow disk
 STANDSTILL = 0.1  # seconds that a server stops, and goes on
-FS_IOC_SETFLAGS = 0x40086602
-FS_COMPR_FL = 0x4
 
 
 class UnavailableError(Exception):
@@ -45,10 +42,17 @@ def plain(folder: Path, size: int) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def new_disk(folder: Path, fstype: str, options: str = "") -> Iterator[Path]:
+    """Mount a new file system on a loop device; give the mount point."""
+    insist(mounts.loop_mount_reason(fstype))
+    with mounts.loop_mount(folder, fstype, IMAGE_MIB, options) as mounted:
+        yield mounted
+
+
+@contextlib.contextmanager
 def slow(folder: Path, size: int) -> Iterator[Path]:
     """Made here as any other file: the process of a turn is held back, by held_back()."""
-    insist(mounts.loop_mount_reason("ext4"))
-    with mounts.loop_mount(folder, "ext4", IMAGE_MIB) as mounted:
+    with new_disk(folder, "ext4") as mounted:
         insist(slow_disk.throttling_reason(mounted))
         with plain(mounted, size) as path:
             yield path
@@ -57,39 +61,21 @@ def slow(folder: Path, size: int) -> Iterator[Path]:
 @contextlib.contextmanager
 def fragmented(folder: Path, size: int) -> Iterator[Path]:
     """Each page is an extent of its own."""
-    insist(mounts.loop_mount_reason("ext4"))
-    with mounts.loop_mount(folder, "ext4", IMAGE_MIB) as mounted:
-        block = random.Random(1).randbytes(PAGE)
-        with (
-            open(mounted / "file", "wb", buffering=0) as file,
-            open(mounted / "between", "wb", buffering=0) as between,
-        ):
-            for number in range(size // PAGE):
-                for each in (file, between):
-                    each.write(number.to_bytes(8, "little") + block[8:])
-                    os.fdatasync(each)
+    with new_disk(folder, "ext4") as mounted:
+        make_fragmented(mounted / "file", size // mmap.PAGESIZE)
         yield mounted / "file"
 
 
 @contextlib.contextmanager
 def journaled(folder: Path, size: int) -> Iterator[Path]:
-    insist(mounts.loop_mount_reason("ext4"))
-    with (
-        mounts.loop_mount(folder, "ext4", IMAGE_MIB, "data=journal") as mounted,
-        plain(mounted, size) as path,
-    ):
+    with new_disk(folder, "ext4", "data=journal") as mounted, plain(mounted, size) as path:
         yield path
 
 
 @contextlib.contextmanager
 def compressed(folder: Path, size: int) -> Iterator[Path]:
-    insist(mounts.loop_mount_reason("btrfs"))
-    with mounts.loop_mount(folder, "btrfs", IMAGE_MIB) as mounted:
-        with open(mounted / "file", "wb", buffering=0) as file:
-            fcntl.ioctl(file, FS_IOC_SETFLAGS, struct.pack("l", FS_COMPR_FL))
-            for number in range(size // 512):
-                file.write(number.to_bytes(8, "little") * 64)
-            os.fsync(file)
+    with new_disk(folder, "btrfs") as mounted:
+        make_compressed(mounted / "file", size // 512)
         yield mounted / "file"
 
 
@@ -102,25 +88,29 @@ def overlay(folder: Path, size: int) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def fuse(folder: Path, size: int) -> Iterator[Path]:
+def served(folder: Path, size: int) -> Iterator[tuple[fusefs.HoldingFS, Path]]:
     insist(fusefs.fs_available())
-    with fusefs.mounted(folder) as served:
-        yield served.create("file", random.Random(1).randbytes(size))
+    with fusefs.mounted(folder) as server:
+        yield server, server.create("file", random.Random(1).randbytes(size))
+
+
+@contextlib.contextmanager
+def fuse(folder: Path, size: int) -> Iterator[Path]:
+    with served(folder, size) as (_, path):
+        yield path
 
 
 @contextlib.contextmanager
 def stopping(folder: Path, size: int) -> Iterator[Path]:
     """The server stops for a while, and goes on for as long."""
-    insist(fusefs.fs_available())
-    with fusefs.mounted(folder) as served:
-        path = served.create("file", random.Random(1).randbytes(size))
+    with served(folder, size) as (server, path):
         is_over = threading.Event()
 
         def stop_and_go() -> None:
             while not is_over.is_set():
-                os.kill(served.server_pid, signal.SIGSTOP)
+                os.kill(server.server_pid, signal.SIGSTOP)
                 time.sleep(STANDSTILL)
-                os.kill(served.server_pid, signal.SIGCONT)
+                os.kill(server.server_pid, signal.SIGCONT)
                 time.sleep(STANDSTILL)
 
         thread = threading.Thread(target=stop_and_go)

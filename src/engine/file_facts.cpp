@@ -135,15 +135,14 @@ FileFacts::Advice FileFacts::advise(int fd, std::uint64_t offset, std::size_t le
 
 FileFacts::Advice FileFacts::advise_uncached(int fd, const FileStatus& status, std::uint64_t offset,
                                              std::size_t length) noexcept {
-    if (file_at(fd).fd != fd || file_at(fd).identity != status.identity) {
-        auto& file = renew(fd, status.identity);
+    auto& file = file_at(fd);
+    if (file.fd != fd || file.identity != status.identity) {
         // overlayfs caches nothing itself: the pages belong to the file of the layer below
-        file.is_unsupported = file_system_of(status) == FileSystem::overlay;
+        renew(fd, status.identity).is_unsupported = file_system_of(status) == FileSystem::overlay;
     }
-    if (file_at(fd).is_unsupported) {
+    if (file.is_unsupported) {
         return advise_unsupported(fd, status, offset, length);
     }
-    auto& file = file_at(fd);
     if (++file.misses >= misses_of_cold_file) {
         --file.misses;
         file.unasked_misses = misses_after_proof;

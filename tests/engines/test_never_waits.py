@@ -8,14 +8,12 @@ the calls of ours. It does not depend on how busy the machine is.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import mmap
 import os
 import random
 import resource
 import select
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -35,6 +33,7 @@ from support.mounts import (
     tmpfs_mount,
     tmpfs_mount_reason,
 )
+from support.odd_extents import make_compressed, make_fragmented
 from support.operations import wait_done
 from support.slow_disk import throttled, throttling_reason
 
@@ -43,8 +42,6 @@ pytest_plugins = ["support.fixtures"]
 pytestmark = [pytest.mark.engine("auto"), pytest.mark.needs_root]
 
 PAGE = mmap.PAGESIZE
-FS_IOC_SETFLAGS = 0x40086602
-FS_COMPR_FL = 0x4
 
 
 @pytest.fixture
@@ -101,20 +98,6 @@ def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-def fragmented(path: Path, pieces: int) -> bytes:
-    """A file whose every block is an extent of its own."""
-    data = random.Random(pieces).randbytes(pieces * PAGE)
-    other = path.with_name("between")
-    with path.open("wb", buffering=0) as file, other.open("wb", buffering=0) as between:
-        for piece in range(pieces):
-            file.write(data[piece * PAGE :][:PAGE])
-            os.fdatasync(file.fileno())
-            between.write(b"x" * PAGE)
-            os.fdatasync(between.fileno())
-    other.unlink()
-    return data
-
-
 def pages_of(fd: int, data: bytes) -> list[AIOOperation[Any]]:
     order = list(range(len(data) // PAGE))
     random.Random(1).shuffle(order)
@@ -132,7 +115,7 @@ def test_a_fragmented_file_whose_extents_are_not_in_memory(
 ) -> None:
     skip_for(loop_mount_reason("ext4"))
     with loop_mount(tmp_path, "ext4", 64) as folder:
-        data = fragmented(folder / "file", 1000)
+        data = make_fragmented(folder / "file", 1000)
         fd = os.open(folder / "file", os.O_RDONLY | flags)
         try:
             drop_caches()
@@ -183,11 +166,7 @@ def test_direct_reads_of_a_journaled_file(ctx: AIOContext, tmp_path: Path) -> No
 def test_direct_reads_of_a_compressed_file(ctx: AIOContext, tmp_path: Path) -> None:
     skip_for(loop_mount_reason("btrfs"))
     with loop_mount(tmp_path, "btrfs", SMALLEST_MIB["btrfs"]) as folder:
-        data = b"".join(bytes([number % 251]) * 512 for number in range(8 * 1000))
-        fd = os.open(folder / "file", os.O_RDWR | os.O_CREAT)
-        fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", FS_COMPR_FL))
-        os.write(fd, data)
-        os.close(fd)
+        data = make_compressed(folder / "file", 8 * 1000)
         fd = os.open(folder / "file", os.O_RDONLY | os.O_DIRECT)
         try:
             drop_caches()
