@@ -38,6 +38,28 @@ test_cpp() {  # VARIANT SANITIZERS
     return 1
 }
 
+# One step, and which checks failed in it, for the summary: the lines of each test that failed which
+# don't say "ok", or how it ended if there are none.
+cpp_step() {  # TITLE VARIANT SANITIZERS
+    local title=$1 report=build/$2/meson-logs/testlog.json
+    rm -f "$report"
+    step "$title" test_cpp "${@:2}"
+    ((step_ok)) || [[ ! -s $report ]] || mapfile -t -O "${#failed[@]}" failed < <(
+        python3 - "$title" "$report" <<'END'
+import json
+import sys
+
+title, report = sys.argv[1:]
+with open(report, encoding="utf-8") as lines:
+    for test in map(json.loads, lines):
+        if test["result"] not in {"OK", "SKIP"}:
+            said = [line for line in test["stdout"].splitlines() if not line.startswith("ok: ")]
+            name = test["name"].partition(":")[2]
+            print(f"failed in {title}: {name}: " + "; ".join(said or [test["result"]])[:500])
+END
+    )
+}
+
 # What the extension leaks, beside what Python itself doesn't free at its end: the records of
 # LeakSanitizer that name its sources. Unwinding the stacks of all allocations, so that they do, is slow:
 # hence not all tests, and none that end with operations in flight, whose memory is left on purpose.
@@ -114,7 +136,7 @@ short_tests() {
     local engine
     step "built-in libaio: build" build builtin
     ((step_ok)) || return 0
-    step "C++ tests" test_cpp builtin ""
+    cpp_step "C++ tests" builtin ""
     # shellcheck disable=SC2046  # words are meant
     python_step "Python tests, engine auto, but the long ones" builtin "" auto $(in_parallel) \
         -m "not long"
@@ -161,7 +183,7 @@ variant_tests() {  # VARIANT [ARGS]
     describe "$variant"
     step "$title: build" build "$variant"
     ((step_ok)) || return 0
-    step "$title: C++ tests" test_cpp "$variant" "$sanitizers"
+    cpp_step "$title: C++ tests" "$variant" "$sanitizers"
     for engine in "${engines[@]}"; do
         # shellcheck disable=SC2046
         python_step "$title: Python tests, engine $engine" \

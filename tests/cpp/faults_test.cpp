@@ -318,7 +318,11 @@ void test_places_held_by_waiter(const faulty_libaio::Fault& fault) {
     reads.expect_completed(*engine, 2);
     inject(Call::submit, fault);
     Reads more(2);
+    const auto calls_before = faulty_libaio::count(Call::submit);
     auto submitter = std::async(std::launch::async, [&] { return more.submit(*engine); });
+    while (faulty_libaio::count(Call::submit) == calls_before) {
+        std::this_thread::yield();
+    }
     check::is_true(submitter.wait_for(20ms) == std::future_status::timeout,
                    "submits though no place can be free");
     waiter.release();
