@@ -69,16 +69,6 @@ bool may_read_ring() {
     return setting == nullptr || std::string_view(setting) != "0";
 }
 
-// Whether fs.aio-max-nr is used up, be it by queues of this process that are being destroyed, or by
-// other queues.
-bool is_limit_reached(unsigned max_requests) {
-    std::uint64_t used = 0;
-    std::uint64_t most = 0;
-    std::ifstream("/proc/sys/fs/aio-nr") >> used;
-    std::ifstream("/proc/sys/fs/aio-max-nr") >> most;
-    return used + max_requests > most;
-}
-
 void* to_pointer(std::uint64_t value) noexcept {
     return reinterpret_cast<void*>(static_cast<std::uintptr_t>(value));
 }
@@ -120,11 +110,9 @@ Completion completion_of(void* data, std::int64_t result) noexcept {
 
 }  // namespace
 
-AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) {
-    int status = set_up(max_requests);
-    if (status == -EAGAIN && is_limit_reached(max_requests) && wait_for_destroyed()) {
-        status = set_up(max_requests);
-    }
+AioEngine::AioEngine(unsigned max_requests)
+    : max_requests_(max_requests), unwritable_(unwritable_address()) {
+    const int status = set_up();
     if (status < 0) {
         throw std::system_error(-status, std::generic_category());
     }
@@ -140,14 +128,33 @@ AioEngine::AioEngine(unsigned max_requests) : unwritable_(unwritable_address()) 
 AioEngine::~AioEngine() {
     // The ring in a child process is the parent's.
     if (!fork_guard_.is_inherited()) {
-        destroy_soon(context_);
+        release_places();
+        const bool is_empty = ring_.usable() && submitted_.load() == seen_;
+        destroy_soon({.context = context_,
+                      .max_requests = max_requests_,
+                      .is_reusable = is_empty && !ring_.has_unreleased()});
     }
 }
 
-// Returns 0 or a negative errno.
-int AioEngine::set_up(unsigned max_requests) noexcept {
+// Returns 0 or a negative errno. Where fs.aio-max-nr is used up, it waits until queues that this
+// process has closed are destroyed, one after the other.
+int AioEngine::set_up() noexcept {
+    for (;;) {
+        context_ = take_closed_queue(max_requests_);
+        if (context_ != nullptr) {
+            return 0;
+        }
+        const auto destroyed = destroyed_queues();
+        const int status = set_up_queue();
+        if (status != -EAGAIN || !wait_for_more_destroyed(destroyed)) {
+            return status;
+        }
+    }
+}
+
+int AioEngine::set_up_queue() noexcept {
     const ForkBarrier barrier;
-    const int status = libaio::calls.setup(static_cast<int>(max_requests), &context_);
+    const int status = libaio::calls.setup(static_cast<int>(max_requests_), &context_);
     if (status >= 0) {
         libaio::keep_from_children(context_);
     }
@@ -193,6 +200,7 @@ Submission AioEngine::submit(std::span<Request* const> requests) noexcept {
             return submission;
         }
         submission.taken += static_cast<std::size_t>(status);
+        submitted_.fetch_add(static_cast<Ticket>(status), std::memory_order_relaxed);
         if (static_cast<std::size_t>(status) < batch.size() && !wait_for_places(released)) {
             return submission;
         }
@@ -247,7 +255,9 @@ void AioEngine::wake() noexcept {
     waker_.poll_events = POLLOUT;
     fill_control_block(waker_);
     iocb* block = &waker_.control_block;
-    if (libaio::calls.submit(context_, 1, &block) != 1) {
+    if (libaio::calls.submit(context_, 1, &block) == 1) {
+        submitted_.fetch_add(1, std::memory_order_relaxed);
+    } else {
         // The queue has no place for the poll: then events that were not taken yet fill it, and no
         // thread can sleep in io_getevents.
         wake_is_pending_.store(false);

@@ -53,7 +53,8 @@ public:
     void wake() noexcept override;
 
 private:
-    int set_up(unsigned max_requests) noexcept;
+    int set_up() noexcept;
+    int set_up_queue() noexcept;
     std::size_t drop_wake_event(std::span<Completion> completions) noexcept;
     std::size_t take_from_ring(std::span<Completion> completions) noexcept;
     std::size_t take_by_system_call(std::span<Completion> completions) noexcept;
@@ -64,10 +65,12 @@ private:
     void wake_up() noexcept;
     int poll(Ticket ticket, Timeout timeout) noexcept;
 
+    const unsigned max_requests_;
     io_context_t context_ = nullptr;
     io_event* unwritable_;
     ForkGuard fork_guard_;
     SubmitClassifier classifier_;
+    std::atomic<Ticket> submitted_ = 0;  // requests that the kernel took so far
 
     std::mutex
         mutex_;  // guards the members below; held briefly, never across a system call that waits

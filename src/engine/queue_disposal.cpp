@@ -3,8 +3,10 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <new>
 #include <vector>
@@ -24,8 +26,10 @@ constexpr unsigned most_threads = 8;
 class Disposal {
 public:
     // False if the caller has to destroy it.
-    bool take_over(io_context_t context) noexcept;
-    bool wait() noexcept;
+    bool take_over(const ClosedQueue& queue) noexcept;
+    io_context_t give_back(unsigned max_requests) noexcept;
+    std::uint64_t destroyed() noexcept;
+    bool wait_for_more(std::uint64_t count) noexcept;
 
 private:
     using Lock = std::unique_lock<std::mutex>;
@@ -35,7 +39,8 @@ private:
 
     std::mutex mutex_;
     std::condition_variable one_is_gone_;
-    std::vector<io_context_t> waiting_;  // the kernel bounds how many: fs.aio-max-nr
+    std::vector<ClosedQueue> waiting_;  // the kernel bounds how many: fs.aio-max-nr
+    std::uint64_t destroyed_ = 0;
     unsigned threads_ = 0;
 };
 
@@ -45,10 +50,10 @@ Disposal* disposal() noexcept {
     return disposals.get();
 }
 
-bool Disposal::take_over(io_context_t context) noexcept {
+bool Disposal::take_over(const ClosedQueue& queue) noexcept {
     const Lock lock(mutex_);
     try {
-        waiting_.push_back(context);
+        waiting_.push_back(queue);
     } catch (const std::bad_alloc&) {
         return false;
     }
@@ -60,6 +65,20 @@ bool Disposal::take_over(io_context_t context) noexcept {
         return false;
     }
     return true;
+}
+
+io_context_t Disposal::give_back(unsigned max_requests) noexcept {
+    const Lock lock(mutex_);
+    const auto found = std::ranges::find_if(waiting_, [max_requests](const ClosedQueue& queue) {
+        return queue.is_reusable && queue.max_requests == max_requests;
+    });
+    if (found == waiting_.end()) {
+        return nullptr;
+    }
+    auto* const context = found->context;
+    *found = waiting_.back();
+    waiting_.pop_back();
+    return context;
 }
 
 bool Disposal::start_thread() noexcept {
@@ -74,38 +93,51 @@ bool Disposal::start_thread() noexcept {
 void Disposal::run() noexcept {
     Lock lock(mutex_);
     while (!waiting_.empty()) {
-        auto* const context = waiting_.back();
+        auto* const context = waiting_.back().context;
         waiting_.pop_back();
         lock.unlock();
         libaio::calls.destroy(context);
         lock.lock();
+        ++destroyed_;
         one_is_gone_.notify_all();
     }
     --threads_;
     one_is_gone_.notify_all();
 }
 
-bool Disposal::wait() noexcept {
+std::uint64_t Disposal::destroyed() noexcept {
+    const Lock lock(mutex_);
+    return destroyed_;
+}
+
+bool Disposal::wait_for_more(std::uint64_t count) noexcept {
     Lock lock(mutex_);
-    if (threads_ == 0) {
-        return false;
-    }
-    one_is_gone_.wait(lock, [this] { return threads_ == 0; });
-    return true;
+    one_is_gone_.wait(lock, [&] { return destroyed_ > count || threads_ == 0; });
+    return destroyed_ > count;
 }
 
 }  // namespace
 
-void destroy_soon(io_context_t context) noexcept {
+void destroy_soon(const ClosedQueue& queue) noexcept {
     auto* threads = disposal();
-    if (threads == nullptr || !threads->take_over(context)) {
-        libaio::calls.destroy(context);
+    if (threads == nullptr || !threads->take_over(queue)) {
+        libaio::calls.destroy(queue.context);
     }
 }
 
-bool wait_for_destroyed() noexcept {
+io_context_t take_closed_queue(unsigned max_requests) noexcept {
     auto* threads = disposal();
-    return threads != nullptr && threads->wait();
+    return threads == nullptr ? nullptr : threads->give_back(max_requests);
+}
+
+std::uint64_t destroyed_queues() noexcept {
+    auto* threads = disposal();
+    return threads == nullptr ? 0 : threads->destroyed();
+}
+
+bool wait_for_more_destroyed(std::uint64_t count) noexcept {
+    auto* threads = disposal();
+    return threads != nullptr && threads->wait_for_more(count);
 }
 
 }  // namespace engine

@@ -261,6 +261,20 @@ def test_closing_gives_back_the_kernels_queue() -> None:
     assert soon(lambda: mapped_rings() <= before)  # a thread of ours destroys them
 
 
+@pytest.mark.engine("auto", "aio")
+def test_contexts_that_follow_one_another_use_few_queues() -> None:
+    """The kernel destroys a queue in some 30 ms, and limits those of the whole machine."""
+    with EventFD() as never:
+        before = mapped_rings()
+        for _ in range(1000):
+            with AIOContext(20) as context:
+                poll = AIOOperation.poll(never, select.POLLIN)
+                context.submit(poll)
+            with pytest.raises(OSError, match="poll"):
+                poll.get_result()
+        assert mapped_rings() - before < 100
+
+
 # Being dropped
 
 

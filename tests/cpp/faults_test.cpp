@@ -6,10 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <future>
 #include <latch>
@@ -33,6 +35,11 @@ using engine::Request;
 using faulty_libaio::Call;
 using faulty_libaio::inject;
 using namespace std::chrono_literals;
+
+void wait_for_destroyed() {
+    while (engine::wait_for_more_destroyed(engine::destroyed_queues())) {
+    }
+}
 
 std::unique_ptr<Engine> make_engine(unsigned max_requests = 128) {
     faulty_libaio::clear();
@@ -123,6 +130,7 @@ void test_shim() {
 
 void test_setup() {
     for (const int error : {EAGAIN, ENOMEM, EINVAL, ENOSYS, EPERM}) {
+        wait_for_destroyed();
         faulty_libaio::clear();
         inject(Call::setup, {.error = error});
         int refusal = 0;
@@ -381,7 +389,7 @@ void test_second_waiter() {
 // --- fork
 
 void test_child() {
-    engine::wait_for_destroyed();  // those of earlier checks
+    wait_for_destroyed();  // those of earlier checks
     auto engine = make_engine();
     const pid_t child = fork();
     if (child == 0) {
@@ -392,7 +400,7 @@ void test_child() {
     waitpid(child, &status, 0);
     check::equal(status, 0);
     engine.reset();
-    engine::wait_for_destroyed();
+    wait_for_destroyed();
     check::equal(faulty_libaio::count(Call::destroy), 1);
 }
 
@@ -403,7 +411,7 @@ std::atomic<int> destroyed_by_closer{0};
 std::thread::id closer;
 int (*real_destroy)(io_context_t) = nullptr;
 
-int slow_destroy(io_context_t context) {
+int held_destroy(io_context_t context) {
     if (std::this_thread::get_id() == closer) {
         ++destroyed_by_closer;
     } else {
@@ -414,16 +422,97 @@ int slow_destroy(io_context_t context) {
     return real_destroy(context);
 }
 
-void test_many_queues_to_destroy() {
-    closer = std::this_thread::get_id();
-    real_destroy = std::exchange(libaio::calls.destroy, slow_destroy);
-    for (int i = 0; i < 200; ++i) {
-        const engine::AioEngine engine(1);
+// Nothing is destroyed before release().
+class HeldDestruction {
+public:
+    HeldDestruction() {
+        wait_for_destroyed();
+        faulty_libaio::clear();
+        may_destroy = false;
+        destroyed_by_closer = 0;
+        closer = std::this_thread::get_id();
+        real_destroy = std::exchange(libaio::calls.destroy, held_destroy);
     }
+    HeldDestruction(const HeldDestruction&) = delete;
+    HeldDestruction& operator=(const HeldDestruction&) = delete;
+    ~HeldDestruction() {
+        release();
+        wait_for_destroyed();
+        libaio::calls.destroy = real_destroy;
+    }
+
+    static void release() { may_destroy = true; }
+};
+
+int (*real_setup)(int, io_context_t*) = nullptr;
+std::uint64_t expected_destroyed = 0;
+
+constexpr int many = 200;  // more than threads that destroy
+
+void test_many_queues_to_destroy() {
+    const HeldDestruction held;
+    std::vector<std::unique_ptr<Engine>> engines(many);
+    std::ranges::generate(engines, [] { return fixtures::make_engine(1); });
+    engines.clear();
     check::equal(destroyed_by_closer.load(), 0);
-    may_destroy = true;
-    engine::wait_for_destroyed();
-    libaio::calls.destroy = real_destroy;
+}
+
+void test_queues_that_are_used_again() {
+    const HeldDestruction held;
+    for (int i = 0; i < many; ++i) {
+        const auto engine = fixtures::make_engine(10);
+        Reads reads(10);
+        expect_submission(reads.submit(*engine), 10, 0);
+        reads.expect_completed(*engine, 10);
+    }
+    check::is_true(faulty_libaio::count(Call::setup) < many / 4, "few queues are made");
+}
+
+// As many queues as there are threads that destroy are closed first, so that no thread takes the
+// queue that is meant.
+void test_a_queue_with_an_event_is_not_used_again() {
+    const HeldDestruction held;
+    std::vector<std::unique_ptr<Engine>> engines(many);
+    std::ranges::generate(engines, [] { return fixtures::make_engine(1); });
+    engines.clear();
+    Reads reads(1);
+    {
+        const auto engine = fixtures::make_engine(2);
+        expect_submission(reads.submit(*engine), 1, 0);
+        check::equal(engine->wait(engine->ticket(), {}), 0);
+    }
+    const auto made_before = faulty_libaio::count(Call::setup);
+    const auto engine = fixtures::make_engine(2);
+    check::equal(faulty_libaio::count(Call::setup), made_before + 1);
+    engine::Completion completion;
+    check::equal(engine->reap({&completion, 1}), 0);
+}
+
+void test_another_size_is_not_used_again() {
+    const HeldDestruction held;
+    for (unsigned size = 1; size <= many; ++size) {
+        check::is_true(fixtures::make_engine(size) != nullptr, "is made");
+    }
+    check::equal(faulty_libaio::count(Call::setup), many);
+}
+
+int refuse_until_destroyed(int max_requests, io_context_t* context) {
+    HeldDestruction::release();
+    return engine::destroyed_queues() < expected_destroyed ? -EAGAIN
+                                                           : real_setup(max_requests, context);
+}
+
+// fs.aio-max-nr is used up by queues of this process that wait to be destroyed.
+void test_a_queue_that_has_to_wait_for_others() {
+    const HeldDestruction held;
+    std::vector<std::unique_ptr<Engine>> engines(many);
+    std::ranges::generate(engines, [] { return fixtures::make_engine(1); });
+    engines.clear();
+    expected_destroyed = engine::destroyed_queues() + many / 2;
+    real_setup = std::exchange(libaio::calls.setup, refuse_until_destroyed);
+    const auto engine = fixtures::make_engine(2);
+    check::is_true(engine::destroyed_queues() >= expected_destroyed, "it has waited");
+    libaio::calls.setup = real_setup;
 }
 
 // --- io_cancel
@@ -485,7 +574,11 @@ int main() {
         {"short just before places were given back", test_shortness_just_before_places},
         {"a waiter waits for another one to be out", test_second_waiter},
         {"io_destroy is not called in a child process", test_child},
-        {"who closes many queues destroys none itself", test_many_queues_to_destroy},
+        {"closing many queues destroys none at once", test_many_queues_to_destroy},
+        {"queues are used again", test_queues_that_are_used_again},
+        {"no queue with an event is used again", test_a_queue_with_an_event_is_not_used_again},
+        {"no queue of another size is used again", test_another_size_is_not_used_again},
+        {"a queue has to wait for others", test_a_queue_that_has_to_wait_for_others},
         {"io_cancel fails", test_failed_cancellation},
         {"a waker that is refused", test_a_waker_that_is_refused},
     });

@@ -805,7 +805,7 @@ def test_a_context_that_is_dropped_outlives_what_cannot_be_cancelled(
         gc.collect()
     assert faults.count("destroy") == 0
     gate.open()
-    AIOContext(1).close()  # whoever makes another one sweeps
+    AIOContext(2).close()  # making another one sweeps
     await_destroyed(faults, 2)
 
 

@@ -22,6 +22,8 @@ import functools
 from collections.abc import Iterator
 from typing import Literal
 
+from support.rings import rings
+
 Call = Literal["setup", "destroy", "submit", "cancel", "getevents"]
 
 FOR_EVER = -1
@@ -56,6 +58,8 @@ class Faults:
         """
         import _faults
 
+        if call == "setup":
+            rings()  # waits: a call that fails is made again where queues are being destroyed
         _faults.inject(call, error, at_most, after, times, signal)
 
     def clear(self) -> None:
