@@ -22,6 +22,7 @@ from support.files import file_in_memory
 from support.forked import in_child
 from support.fusefs import HoldingFS
 from support.loops import run
+from support.measure import soon
 from support.operations import perform, wait_done
 from support.page_cache import cached_pages
 from support.workers import PATIENCE
@@ -77,6 +78,10 @@ def evict(fd: int) -> None:
     """Out of the page cache with it; nothing is read ahead from now on.
 
     A page that the kernel itself looks at just then, to reclaim memory, stays: it is told again.
+
+    A read of an evicted page may succeed with RWF_NOWAIT all the same: it starts the disk, which
+    may be done before the kernel looks at the page. On virtual machines beside load this happens
+    some ten times in a row. So tests that need a miss try again: `soon`.
     """
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
     give_up = time.monotonic() + PATIENCE
@@ -128,30 +133,35 @@ def test_what_is_cached_is_read_at_once(ctx: AIOContext, fd: int) -> None:
 
 
 def test_what_is_not_cached_goes_elsewhere(ctx: AIOContext, fd: int) -> None:
-    evict(fd)
-    ways = Ways(ctx)
-    assert perform(ctx, AIOOperation.read(PAGE, fd, PAGE)) == DATA[PAGE:][:PAGE]
-    assert ways.reasons() == {"uncached": 1}
+    def goes_elsewhere() -> bool:
+        evict(fd)
+        ways = Ways(ctx)
+        assert perform(ctx, AIOOperation.read(PAGE, fd, PAGE)) == DATA[PAGE:][:PAGE]
+        return ways.reasons() == {"uncached": 1}
+
+    assert soon(goes_elsewhere)
 
 
 @pytest.mark.parametrize("kind", ["read", "readinto", "readv"])
 def test_what_is_partly_cached_comes_whole(kind: str, ctx: AIOContext, fd: int) -> None:
-    evict(fd)
-    os.pread(fd, 4 * PAGE, 0)
     buffer = bytearray(SIZE)
     make: dict[str, Callable[[], AIOOperation]] = {
         "read": lambda: AIOOperation.read(SIZE, fd),
         "readinto": lambda: AIOOperation.readinto(buffer, fd),
         "readv": lambda: AIOOperation.readv([memoryview(buffer)[:5], memoryview(buffer)[5:]], fd),
     }
-    ways = Ways(ctx)
-    result = perform(ctx, make[kind]())
-    assert ways.reasons() == {"uncached": 1}
-    if kind == "read":
-        assert result == DATA
-    else:
-        assert result == SIZE
-        assert buffer == DATA
+
+    def goes_elsewhere() -> bool:
+        evict(fd)
+        os.pread(fd, 4 * PAGE, 0)
+        ways = Ways(ctx)
+        buffer[:] = bytes(SIZE)
+        result = perform(ctx, make[kind]())
+        assert result == (DATA if kind == "read" else SIZE)
+        assert kind == "read" or buffer == DATA
+        return ways.reasons() == {"uncached": 1}
+
+    assert soon(goes_elsewhere)
 
 
 def test_the_end_of_the_file_is_not_asked_for_again(ctx: AIOContext, fd: int) -> None:
@@ -191,10 +201,14 @@ def test_what_ends_inside_a_sector_is_the_end(ctx: AIOContext, fd: int, size: in
 
 
 def test_after_a_miss_the_kernel_is_asked_what_is_there(ctx: AIOContext, fd: int) -> None:
-    evict(fd)
+    def goes_elsewhere() -> bool:
+        evict(fd)
+        ways = Ways(ctx)
+        assert perform(ctx, AIOOperation.read(PAGE, fd, 0)) == DATA[:PAGE]
+        return ways.reasons() == {"uncached": 1}
+
+    assert soon(goes_elsewhere)
     ways = Ways(ctx)
-    assert perform(ctx, AIOOperation.read(PAGE, fd, 0)) == DATA[:PAGE]
-    assert ways.reasons() == {"uncached": 1}
     for _ in range(1000):
         assert perform(ctx, AIOOperation.read(PAGE, fd, 0)) == DATA[:PAGE]
     assert ways.changes()["inline"] > 0
@@ -234,7 +248,7 @@ def test_without_cachestat_a_file_whose_reads_miss_is_not_tried_each_time(fd: in
     def read_often() -> None:
         seccomp.refuse(["cachestat"], errno.ENOSYS)
         with AIOContext(8) as ctx:
-            assert any(goes_elsewhere(ctx) for _ in range(20))
+            assert soon(lambda: goes_elsewhere(ctx))
             ways = Ways(ctx)
             for _ in range(1000):
                 perform(ctx, AIOOperation.read(PAGE, fd, 0))
@@ -248,11 +262,12 @@ def test_reads_that_miss_in_numbers_are_tried_all_the_same(ctx: AIOContext, fd: 
 
     Where the machine has other things to do, what comes late in a batch is left to workers.
     """
-    for _ in range(20):
+
+    def are_tried() -> bool:
         evict(fd)
-        if read_pages(ctx, fd, 8) == {"uncached": 8} and read_pages(ctx, fd, 8) == {}:
-            return
-    pytest.fail("never")
+        return read_pages(ctx, fd, 8) == {"uncached": 8} and read_pages(ctx, fd, 8) == {}
+
+    assert soon(are_tried)
 
 
 @needs_seccomp
@@ -267,7 +282,7 @@ def test_reads_that_miss_in_small_numbers_are_not(fd: int) -> None:
     def read_twice() -> None:
         seccomp.refuse(["cachestat"], errno.ENOSYS)
         with AIOContext(64) as ctx:
-            assert any(go_elsewhere_twice(ctx) for _ in range(20))
+            assert soon(lambda: go_elsewhere_twice(ctx))
 
     in_child(read_twice)
 
@@ -351,23 +366,18 @@ def test_a_file_in_memory_is_not_asked(ctx: AIOContext) -> None:
 
 
 def test_the_programs_own_nowait_is_never_tried_again(ctx: AIOContext, fd: int) -> None:
-    """The read is refused, unless the disk brings the page before the kernel looks for it."""
-    refusals: set[int | None] = set()
-
-    def read() -> None:
+    def is_refused() -> bool:
         evict(fd)
         ways = Ways(ctx)
         try:
             perform(ctx, AIOOperation.read(PAGE, fd, 2 * PAGE, flags=os.RWF_NOWAIT))
         except BlockingIOError as error:
-            refusals.add(error.errno)
-        assert "rerouted" not in ways.changes()
+            return error.errno == errno.EAGAIN
+        finally:
+            assert "rerouted" not in ways.changes()
+        return False
 
-    for _ in range(20):
-        read()
-        if refusals:
-            break
-    assert refusals == {errno.EAGAIN}
+    assert soon(is_refused)
 
 
 @pytest.mark.parametrize("how", ["O_APPEND", "RWF_APPEND"])
