@@ -50,6 +50,25 @@ def ctx() -> Iterator[AIOContext]:
         yield context
 
 
+@pytest.fixture(autouse=True)
+def _before_other_programs() -> Iterator[None]:
+    """Threads of this process, and those that they start, run before those of other programs.
+
+    Where others keep our I/O thread from running while it has the lock of the worker pool, `submit`
+    waits for it. Beside three busy loops on two processors this happens some fifty times in a row.
+    """
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    set_niceness(-20)
+    yield
+    set_niceness(before)
+
+
+def set_niceness(niceness: int) -> None:
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or may not
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
+
+
 def skip_for(reason: str | None) -> None:
     if reason is not None:
         pytest.skip(reason)
