@@ -449,11 +449,15 @@ std::uint64_t expected_destroyed = 0;
 
 constexpr int many = 200;  // more than threads that destroy
 
-void test_many_queues_to_destroy() {
-    const HeldDestruction held;
+// All at once, so that none takes over the queue of another.
+void close_many() {
     std::vector<std::unique_ptr<Engine>> engines(many);
     std::ranges::generate(engines, [] { return fixtures::make_engine(1); });
-    engines.clear();
+}
+
+void test_many_queues_to_destroy() {
+    const HeldDestruction held;
+    close_many();
     check::equal(destroyed_by_closer.load(), 0);
 }
 
@@ -472,9 +476,7 @@ void test_queues_that_are_used_again() {
 // queue that is meant.
 void test_a_queue_with_an_event_is_not_used_again() {
     const HeldDestruction held;
-    std::vector<std::unique_ptr<Engine>> engines(many);
-    std::ranges::generate(engines, [] { return fixtures::make_engine(1); });
-    engines.clear();
+    close_many();
     Reads reads(1);
     {
         const auto engine = fixtures::make_engine(2);
@@ -505,9 +507,7 @@ int refuse_until_destroyed(int max_requests, io_context_t* context) {
 // fs.aio-max-nr is used up by queues of this process that wait to be destroyed.
 void test_a_queue_that_has_to_wait_for_others() {
     const HeldDestruction held;
-    std::vector<std::unique_ptr<Engine>> engines(many);
-    std::ranges::generate(engines, [] { return fixtures::make_engine(1); });
-    engines.clear();
+    close_many();
     expected_destroyed = engine::destroyed_queues() + many / 2;
     real_setup = std::exchange(libaio::calls.setup, refuse_until_destroyed);
     const auto engine = fixtures::make_engine(2);
