@@ -128,6 +128,7 @@ AioEngine::~AioEngine() {
     // The ring in a child process is the parent's.
     if (!fork_guard_.is_inherited()) {
         release_places();
+        // an event that was not taken would reach the context that takes the queue over
         const bool is_empty = ring_.usable() && submitted_.load() == seen_;
         destroy_soon({.context = context_,
                       .max_requests = max_requests_,

@@ -20,7 +20,7 @@ from support.engines import ENGINE
 from support.files import Gate, file_in_memory
 from support.measure import mapped_rings, open_fds, soon
 from support.operations import wait_done, wait_idle
-from support.rings import rings
+from support.rings import wait_for_destroyed
 from support.signals import AlarmError, raising_alarm
 
 pytest_plugins = ["support.fixtures"]
@@ -252,7 +252,7 @@ def test_closing_gives_back_the_descriptors() -> None:
 @pytest.mark.engine("auto", "aio")
 def test_closing_gives_back_the_kernels_queue() -> None:
     gc.collect()
-    rings()  # waits for those that are being destroyed
+    wait_for_destroyed()
     before = mapped_rings()
     with AIOContext(8) as small, AIOContext(500) as large, EventFD() as never:
         for context in (small, large):  # `auto` asks for a queue when it first needs one

@@ -2,7 +2,7 @@
 """`auto` does not wait inside `submit`, on files that are made to make it wait.
 
 The judge is how often the kernel says that this thread waited (voluntary context switches) inside
-the calls of ours. It does not depend on how busy the machine is.
+the calls of ours. How long these calls take does not count.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import functools
 from collections.abc import Iterator
 from typing import Literal
 
-from support.rings import rings
+from support.rings import wait_for_destroyed
 
 Call = Literal["setup", "destroy", "submit", "cancel", "getevents"]
 
@@ -59,7 +59,7 @@ class Faults:
         import _faults
 
         if call == "setup":
-            rings()  # waits: a call that fails is made again where queues are being destroyed
+            wait_for_destroyed()  # else a call that fails is made again after that
         _faults.inject(call, error, at_most, after, times, signal)
 
     def clear(self) -> None:

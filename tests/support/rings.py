@@ -19,16 +19,18 @@ from support.measure import soon
 def rings() -> list[str]:
     """A digest of each ring, with header and events, which the kernel and the context write to.
 
-    Rings of unreachable contexts are destroyed first, or they would disappear during the test. The
-    call waits for the thread of ours that destroys the rings of closed contexts.
+    Rings of unreachable and of closed contexts are destroyed first, or they would disappear during
+    the test.
     """
     gc.collect()
-    deadline = time.monotonic() + 10
-    while _are_being_destroyed():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_for_destroyed()
     contents = (ctypes.string_at(start, end - start) for start, end in _mappings())
     return [hashlib.sha256(content).hexdigest() for content in contents]
+
+
+def wait_for_destroyed() -> None:
+    """Wait until the threads of ours have destroyed the queues of closed contexts."""
+    assert soon(lambda: not _are_being_destroyed())
 
 
 def queues() -> int:
