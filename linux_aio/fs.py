@@ -679,6 +679,8 @@ class _Scan:
             finally:
                 self._gate = None
                 gate.set()
+                if self._next is None:
+                    self._close()
         return self._entries.pop()
 
     async def _bring(self) -> None:
@@ -688,11 +690,14 @@ class _Scan:
             )
             request._start()
             self._request = request
+            del request  # a traceback would keep it, and so have it submitted after aclose()
         try:
             entries, fd = await self._request
         except OSError as error:
             self._request = None
-            raise _without_number(error) from None
+            if self._next is not None:
+                raise _without_number(error) from None
+            return  # aclose() was called meanwhile
         except Exception:
             # A cancellation is no Exception: the request stays, for another task.
             self._request = None
@@ -710,13 +715,16 @@ class _Scan:
             self._fd = self._next = fd
             return
         self._next = None
-        self._close()
 
     def _close(self) -> None:
-        fd, self._fd = self._fd, -1
+        """End it, except that a task that waits for a step closes the directory itself.
+
+        Its request may not have been submitted yet, and would then go to whatever is opened next.
+        """
         self._next = None
         self._request = None
-        if fd >= 0:
+        if self._gate is None and self._fd >= 0:
+            fd, self._fd = self._fd, -1
             _close_soon(fd)
 
     async def aclose(self) -> None:

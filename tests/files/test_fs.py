@@ -367,6 +367,50 @@ def test_scandir_ended_while_a_step_reads(tmp_path: Path) -> None:
     run(use)
 
 
+@pytest.mark.engine("auto", "uring", "threads")
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_scandir_ended_while_a_step_is_queued(tmp_path: Path, is_cancelled: bool) -> None:
+    """The step is not for what the program opens next, and may get the descriptor's number."""
+    make_many_files(tmp_path)
+
+    async def use() -> None:
+        reader, writer = os.pipe()
+        async with AIOContext(1) as context:
+            await fs.listdir(tmp_path, context=context)  # the context's own are there
+            before = len(os.listdir("/proc/self/fd"))
+            entries = fs.scandir(tmp_path, context=context)
+            await anext(entries)
+            entries._entries.clear()  # the next is one of the second step
+
+            async def fill() -> None:
+                await context.read(1, reader)
+
+            async def take() -> None:
+                async for _ in entries:
+                    pass
+
+            async with loops.current.group() as filling, loops.current.group() as taking:
+                filling.start(fill)
+                await loops.current.until(lambda: context.in_flight == 1)
+                taking.start(take)
+                await loops.current.turns(3)
+                await entries.aclose()
+                if is_cancelled:
+                    taking.cancel()
+                    await loops.current.turns(3)
+                opened = [os.open(tmp_path, os.O_RDONLY) for _ in range(3)]
+                os.write(writer, b"!")
+            assert [entry async for entry in entries] == []
+            for fd in opened:
+                assert os.lseek(fd, 0, os.SEEK_CUR) == 0
+                os.close(fd)
+            await loops.current.until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        os.close(reader)
+        os.close(writer)
+
+    run(use)
+
+
 def test_scandir_of_many_and_its_end(tmp_path: Path) -> None:
     make_many_files(tmp_path)
 
