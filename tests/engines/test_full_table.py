@@ -85,16 +85,18 @@ def test_many_pipes_that_wait() -> None:
     async def main() -> list[bytes]:
         pipes = [os.pipe() for _ in range(200)]
         async with AIOContext(COUNT) as context:
-            first = asyncio.ensure_future(context.read(1, pipes[0][0]))
-            await asyncio.sleep(0.1)  # our threads run
+            # Our threads run, and this one keeps them: the limit leaves no numbers to start others.
+            last_reader, last_writer = os.pipe()
+            last = asyncio.ensure_future(context.read(1, last_reader))
+            await asyncio.sleep(0.1)
             limit_numbers()
-            os.write(pipes[0][1], b"!")
-            await first
             reads = [asyncio.ensure_future(context.read(1, reader)) for reader, _ in pipes]
             await asyncio.sleep(0.2)
             for _, writer in pipes:
                 os.write(writer, b"!")
             results = await asyncio.gather(*reads)
+            os.write(last_writer, b"!")
+            await last
             limit_numbers(1000)
             return results
 
