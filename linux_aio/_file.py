@@ -722,13 +722,19 @@ class File(_FileBase):
 
         hint -1 or None: all lines. For large files, `async for line in file` takes less memory.
         """
+        most = -1 if hint is None else operator.index(hint)
         lines: list[bytes] = []
         total = 0
-        async for line in self:
-            lines.append(line)
-            total += len(line)
-            if hint is not None and 0 < hint < total:
-                break
+        try:
+            async for line in self:
+                lines.append(line)
+                total += len(line)
+                if 0 < most < total:
+                    break
+        except BaseException:
+            if self._is_open and not self._is_busy:
+                self._put_back(lines)
+            raise
         return lines
 
     # --- writing, in a turn
@@ -1012,6 +1018,7 @@ class File(_FileBase):
         time; it does not use the buffer. What write() was given before is written first.
         """
         self._check_readable()
+        self._check_not_a_stream()
         await self._write_before()
         with _Beside(self):
             data = await self._context.read(min(size, MOST_BYTES), self._data_fd, offset)
@@ -1036,6 +1043,7 @@ class File(_FileBase):
         buffer.
         """
         self._check_readable()
+        self._check_not_a_stream()
         await self._write_before()
         with _Beside(self), memoryview(buffer) as given, _bytes_of(given) as view:
             done = 0
@@ -1054,6 +1062,7 @@ class File(_FileBase):
         offset is: see pwrite(2).
         """
         self._check_writable()
+        self._check_not_a_stream()
         await self._write_before()
         with _Beside(self), memoryview(data) as given, _as_bytes(given) as view:
             done = 0
@@ -1062,13 +1071,19 @@ class File(_FileBase):
                 while done < len(view):
                     done += await self._direct.write([view[done:]], offset + done, memory)
             while done < len(view):
-                with view[done : done + MOST_BYTES] as rest:
-                    done += await self._context.write(rest, self._fd, offset + done)
+                # not released here: after a cancellation the request may still use it
+                rest = view[done : done + MOST_BYTES]
+                done += await self._context.write(rest, self._fd, offset + done)
             if self._is_busy:
                 self._is_stale = self._leaves_slowly = True
             else:
                 self._forget_read_bytes()  # they may be out of date
             return done
+
+    def _check_not_a_stream(self) -> None:
+        """OSError, as of pread(2): at offset 0, the context would read a stream."""
+        if not self._is_seekable:
+            raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
 
     async def _write_before(self) -> None:
         """Have bytes of earlier write() calls be in the file before a call beside the position."""

@@ -331,23 +331,35 @@ class StreamedFile(AbstractAsyncStreamedFile):  # type: ignore[misc]
         self.loc = 0
         self.blocksize = BUFFER
         self._fd = fd
+        self._reads = 0  # under way, in other tasks; the last one closes a closed file's descriptor
         self.closed = False
 
     async def _fetch_range(self, start: int, end: int) -> bytes:
         context: Any = loop_context()
         parts: list[bytes] = []
-        while start < end:
-            part: bytes = await context.read(min(end - start, _MOST_IN_ONE_READ), self._fd, start)
-            if not part:
-                break
-            parts.append(part)
-            start += len(part)
+        self._reads += 1
+        try:
+            while start < end:
+                if self.closed:
+                    msg = "I/O operation on closed file."
+                    raise ValueError(msg)
+                length = min(end - start, _MOST_IN_ONE_READ)
+                part: bytes = await context.read(length, self._fd, start)
+                if not part:
+                    break
+                parts.append(part)
+                start += len(part)
+        finally:
+            self._reads -= 1
+            if self.closed and not self._reads:
+                _close_soon(self._fd)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
-            await loop_context()._close(self._fd)
+            if not self._reads:
+                await loop_context()._close(self._fd)
 
     def __del__(self) -> None:
         if not self.closed:
@@ -383,7 +395,7 @@ class StreamedWriter(AbstractAsyncStreamedFile):  # type: ignore[misc]
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
-            await asyncio.to_thread(self._file.close)
+            await asyncio.shield(asyncio.to_thread(self._file.close))
 
     async def __aexit__(
         self,
@@ -392,7 +404,7 @@ class StreamedWriter(AbstractAsyncStreamedFile):  # type: ignore[misc]
         traceback: TracebackType | None,
     ) -> None:
         if kind is not None and isinstance(self._file, NewFile):
-            await asyncio.to_thread(self._file.discard)
+            await asyncio.shield(asyncio.to_thread(self._file.discard))
         await self.close()
 
     def __del__(self) -> None:

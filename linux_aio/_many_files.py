@@ -173,7 +173,17 @@ async def _read_in_batches(
             batch = indices[first : first + _BATCH]
             offsets, lengths, later = _offsets_and_lengths(batch, starts, ends)
             began = time()
-            found = await context._read_parts([paths[index] for index in batch], offsets, lengths)
+            try:
+                found = await context._read_parts(
+                    [paths[index] for index in batch], offsets, lengths
+                )
+            except Exception:  # an argument is unfit: the others are read nevertheless
+                for index in batch:
+                    try:
+                        results[index] = await read_part(paths[index], starts[index], ends[index])
+                    except Exception as error:
+                        results[index] = error
+                continue
             waited = time() - began > _WAITED * len(batch)
             for index, part in zip(batch, found, strict=True):
                 results[index] = part

@@ -75,6 +75,8 @@ class ReadAhead:
 
     def drop(self) -> None:
         """Forget what was read ahead. The results of requests in flight are not used."""
+        for _, _, _, request in self.requests:
+            request.close()  # a traceback may keep it, and it must not be submitted any more
         self.requests.clear()
         self._window = 0
         self._next = -1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import errno
 import io
+import operator
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -216,14 +217,27 @@ class TextFile(_TextBase):
 
         hint -1 or None: all lines. For large files, `async for line in file` takes less memory.
         """
+        most = -1 if hint is None else operator.index(hint)
         lines: list[str] = []
         total = 0
-        async for line in self:
-            lines.append(line)
-            total += len(line)
-            if hint is not None and 0 < hint < total:
-                break
+        try:
+            async for line in self:
+                lines.append(line)
+                total += len(line)
+                if 0 < most < total:
+                    break
+        except BaseException:
+            if lines and not self.closed and not self._file._is_busy:
+                self._put_back(lines)
+            raise
         return lines
+
+    def _put_back(self, lines: list[str]) -> None:
+        """Put back the lines of a stream that a failed call has taken, for the next call."""
+        if not self._file._is_seekable:
+            rest = self._get_text() or ""
+            self._fill("".join(lines) + rest[self._position :])
+            self._position = 0
 
     # --- writing, in a turn of the file's
 
@@ -477,6 +491,9 @@ class TextFile(_TextBase):
         """
         file = self._file
         file._check_open()
+        if file._is_busy:
+            msg = "detach() of a file that is in use"
+            raise ValueError(msg)
         self._set_file(None)
         self._fill(None)
         self._file = _DETACHED

@@ -116,9 +116,13 @@ class Worker(Generic[_T]):
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        """Stop the thread, and wait until it has ended."""
+        """Stop the thread, and wait until it has ended: it uses descriptors of the program's.
+
+        A generator that is dropped when its loop no longer runs can't wait.
+        """
         self.stop()
-        if not isinstance(error, GeneratorExit):
+        loop_runs = self._loop is None or self._loop.is_running()
+        if loop_runs or not isinstance(error, GeneratorExit):
             await self.end()
         self._close()
 

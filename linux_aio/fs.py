@@ -1007,7 +1007,12 @@ async def sendfile(
         with contextlib.suppress(OSError):
             await ctx.poll(out_fd, select.POLLOUT)
         try:
-            result: int = await ctx._sendfile(out_fd, in_fd, place, count)
+            sending = ctx._sendfile(out_fd, in_fd, place, count)
+            sending._start()  # Trio then does not wait for a thread that may wait for ever
+            try:
+                result: int = await sending
+            finally:
+                sending.close()
         except BlockingIOError:
             # perhaps in_fd, a stream, has nothing yet; a file is always ready
             with contextlib.suppress(OSError):

@@ -491,7 +491,12 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
             return StreamedFile(self, path, fd, status.st_size)
         if mode not in ("wb", "xb", "ab"):
             raise ValueError(f"open_async() has no mode {mode!r}")
-        file = await asyncio.to_thread(self._open, path, mode)
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open, path, mode))
+        try:
+            file = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_give_up)
+            raise
         return StreamedWriter(self, path, mode, file)
 
     # fsspec makes blocking methods only of the methods that it knows, so not of these.
@@ -505,6 +510,15 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
     symlink = sync_wrapper(_symlink)
     chmod = sync_wrapper(_chmod)
     touch = sync_wrapper(_touch)
+
+
+def _give_up(opening: asyncio.Future[Any]) -> None:
+    """Drop a file whose open_async() was cancelled: whatever is at the path stays."""
+    if opening.cancelled() or opening.exception() is not None:
+        return
+    file = opening.result()
+    end = file.discard if isinstance(file, NewFile) else file.close
+    asyncio.get_running_loop().run_in_executor(None, end)
 
 
 def _info_of(path: str, status: os.stat_result) -> dict[str, Any]:

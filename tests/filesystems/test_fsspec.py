@@ -6,12 +6,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import io
 import os
 import pickle
 import random
+import select
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +26,7 @@ fsspec = pytest.importorskip("fsspec")
 
 from fsspec.implementations.local import LocalFileSystem  # noqa: E402
 
+from linux_aio._loop_context import loop_context  # noqa: E402
 from linux_aio.fsspec import AioFileSystem  # noqa: E402
 from support.fusefs import fs_available, mounted  # noqa: E402
 from support.workers import finish  # noqa: E402
@@ -449,6 +453,129 @@ def test_asynchronous(tmp_path: Path) -> None:
             fs.cat_file(path)
 
     asyncio.run(run())
+
+
+async def cancel_and_drop(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel the task, which is the only one in the list, and drop it."""
+    task = tasks.pop()
+    task.cancel()
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+
+
+def executor_is_busy() -> list[asyncio.Future[None]]:
+    """Have all threads of the loop's executor be busy for a while."""
+    count = (os.cpu_count() or 1) + 4
+    return [asyncio.ensure_future(asyncio.to_thread(time.sleep, 0.2)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_cancelled_open_async_leaves_the_file(tmp_path: Path, turns: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    async def run() -> None:
+        fs = AioFileSystem(asynchronous=True, skip_instance_cache=True)
+        for _ in range(20):
+            task = asyncio.ensure_future(fs.open_async(str(path), "wb"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            tasks = [task]
+            del task
+            await cancel_and_drop(tasks)
+            await asyncio.sleep(0.005)
+            gc.collect()
+            assert path.read_bytes() == b"old"
+
+    asyncio.run(run())
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_an_asynchronous_file_whose_end_is_cancelled(tmp_path: Path) -> None:
+    """It is discarded or closed all the same, once a thread has time for that."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    async def write(fs: AioFileSystem) -> None:
+        async with await fs.open_async(str(path), "wb") as file:
+            await file.write(b"a part")
+            await asyncio.sleep(60)
+
+    async def run() -> None:
+        fs = AioFileSystem(asynchronous=True, skip_instance_cache=True)
+        task = asyncio.ensure_future(write(fs))
+        await asyncio.sleep(0.1)
+        busy = executor_is_busy()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        tasks = [task]
+        del task
+        await cancel_and_drop(tasks)
+        await asyncio.gather(*busy)
+        await asyncio.to_thread(gc.collect)
+        assert path.read_bytes() == b"old"
+
+        file = await fs.open_async(str(path), "wb")
+        await file.write(b"all of it")
+        busy = executor_is_busy()
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(file.close(), 0.05)
+        await asyncio.gather(*busy)
+        for _ in range(100):
+            if path.read_bytes() != b"old":
+                break
+            await asyncio.sleep(0.01)
+        assert path.read_bytes() == b"all of it"
+
+    asyncio.run(run())
+
+
+def test_a_closed_asynchronous_file_beside_its_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"contents")
+
+    async def run() -> None:
+        fs = AioFileSystem(asynchronous=True, skip_instance_cache=True)
+        file = await fs.open_async(str(path), "rb")
+        context = loop_context()
+        reader, writer = os.pipe()
+        polls = [
+            asyncio.ensure_future(context.poll(reader, select.POLLIN))
+            for _ in range(context.max_requests)
+        ]
+        await asyncio.sleep(0.1)
+        reading = asyncio.ensure_future(file.read())
+        await asyncio.sleep(0.05)
+        await file.close()
+        opened = [os.open("/dev/zero", os.O_RDONLY) for _ in range(3)]
+        os.write(writer, b"!")
+        await asyncio.gather(*polls)
+        assert await reading == b"contents"
+        with pytest.raises(ValueError, match="closed"):
+            await file.read()
+        for fd in (*opened, reader, writer):
+            os.close(fd)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("count", [5, 40])
+@pytest.mark.parametrize("unfit", ["a\0b", "\ud800"])
+def test_ranges_of_an_unfit_path(tmp_path: Path, count: int, unfit: str) -> None:
+    """The error is that path's alone, however many there are."""
+    files = [tmp_path / f"file-{number}" for number in range(count - 1)]
+    for file in files:
+        file.write_bytes(b"contents")
+    paths = [*map(str, files), str(tmp_path / unfit)]
+    fs = AioFileSystem(skip_instance_cache=True)
+    found = fs.cat_ranges(paths, [0] * count, [3] * count, on_error="return")
+    assert found[:-1] == [b"con"] * (count - 1)
+    assert isinstance(found[-1], ValueError)
+    with pytest.raises(type(found[-1])):
+        fs.cat_ranges(paths, [0] * count, [3] * count, on_error="raise")
 
 
 def test_many_ranges_of_a_file_that_does_not_say_its_size() -> None:

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cancelled calls of files raise the cancellation, and keep the bytes of streams."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import linux_aio
+from linux_aio import fs
+from support import any_loop as loops
+
+pytest_plugins = ["support.fixtures"]
+
+pytestmark = [
+    pytest.mark.usefixtures("any_loop"),
+    # kernel AIO waits for a pipe inside io_submit(2)
+    pytest.mark.engine("auto", "uring", "threads"),
+]
+
+
+def run(use: Callable[[], Any]) -> Any:
+    return loops.current.run(use)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_cancelled_pwrite(tmp_path: Path, kind: Callable[[bytes], Any]) -> None:
+    """It raises the cancellation, or has ended."""
+    size = 32 << 20
+
+    async def use() -> None:
+        data = kind(b"x" * size)
+        async with linux_aio.open(tmp_path / "file", "w+b") as file:
+            for seconds in (0.0, 0.001, 0.004):
+                written = 0
+                async with loops.current.scope(seconds) as scope:
+                    written = await file.pwrite(data, 0)
+                assert written == size or scope.was_cancelled
+
+    run(use)
+
+
+@pytest.mark.parametrize("mode", ["rb", "r"])
+def test_cancelled_readlines_of_a_pipe(mode: str) -> None:
+    async def use() -> None:
+        reader, writer = os.pipe()
+        async with linux_aio.open(reader, mode) as file:
+            os.write(writer, b"one\ntwo\nth")
+            async with loops.current.scope(0.05) as scope:
+                await file.readlines()
+            assert scope.was_cancelled
+            os.write(writer, b"ree\nfour\n")
+            assert await file.readlines(6) in (["one\n", "two\n"], [b"one\n", b"two\n"])
+            async with loops.current.scope(0.05) as scope:
+                await file.readlines()
+            assert scope.was_cancelled
+            os.close(writer)
+            assert await file.read() in ("three\nfour\n", b"three\nfour\n")
+
+    run(use)
+
+
+@pytest.mark.parametrize("mode", ["rb", "r"])
+def test_a_hint_that_is_no_number_reads_nothing(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "file").write_text("one\ntwo\n")
+
+    async def use() -> None:
+        async with linux_aio.open(tmp_path / "file", mode) as file:
+            hint: Any = "x"
+            with pytest.raises(TypeError):
+                await file.readlines(hint)
+            assert len(await file.readlines()) == 2
+
+    run(use)
+
+
+def test_a_stream_has_no_offsets() -> None:
+    """pread and the like leave its bytes alone, as os.pread does."""
+
+    async def use() -> None:
+        reader, writer = os.pipe()
+        os.write(writer, b"precious")
+        async with linux_aio.open(reader, "rb") as file:
+            for offset in (0, 5):
+                with pytest.raises(OSError, match="Illegal seek"):
+                    await file.pread(4, offset)
+                with pytest.raises(OSError, match="Illegal seek"):
+                    await file.preadinto(bytearray(4), offset)
+            async with linux_aio.open(writer, "wb") as end:
+                with pytest.raises(OSError, match="Illegal seek"):
+                    await end.pwrite(b"more", 0)
+            assert await file.read() == b"precious"
+
+    run(use)
+
+
+def test_a_text_file_in_use_is_not_detached() -> None:
+    async def use() -> None:
+        reader, writer = os.pipe()
+        text = await linux_aio.open(reader, "r")
+        lines = []
+
+        async def read() -> None:
+            lines.append(await text.readline())
+
+        async with loops.current.group() as group:
+            group.start(read)
+            await loops.current.turns(3)
+            with pytest.raises(ValueError, match="in use"):
+                text.detach()
+            os.write(writer, b"a line\nmore\n")
+        assert lines == ["a line\n"]
+        os.close(writer)
+        binary = text.detach()
+        await binary.close()
+
+    run(use)
+
+
+def test_a_cancelled_sendfile_to_a_peer_that_does_not_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(32 << 20))
+
+    async def use() -> None:
+        fd = os.open(tmp_path / "file", os.O_RDONLY)
+        ours, theirs = socket.socketpair()
+        # Where a cancellation waits for the peer, it ends with the peer, and too late.
+        late = threading.Timer(10, theirs.close)
+        late.start()
+        with ours:
+            async with loops.current.scope(0.1) as scope:
+                while True:
+                    await fs.sendfile(ours.fileno(), fd, 0, 32 << 20)
+        assert scope.was_cancelled
+        assert late.is_alive()
+        late.cancel()
+        theirs.close()
+        os.close(fd)
+
+    run(use)
