@@ -109,9 +109,9 @@ Completion completion_of(void* data, std::int64_t result) noexcept {
 
 }  // namespace
 
-AioEngine::AioEngine(unsigned max_requests)
+AioEngine::AioEngine(unsigned max_requests, AtLimit at_limit)
     : max_requests_(max_requests), unwritable_(unwritable_address()) {
-    const int status = set_up();
+    const int status = set_up(at_limit);
     if (status < 0) {
         throw std::system_error(-status, std::generic_category());
     }
@@ -136,9 +136,8 @@ AioEngine::~AioEngine() {
     }
 }
 
-// Returns 0 or a negative errno. Where fs.aio-max-nr is used up, it waits until queues that this
-// process has closed are destroyed, one after the other.
-int AioEngine::set_up() noexcept {
+// Returns 0 or a negative errno.
+int AioEngine::set_up(AtLimit at_limit) noexcept {
     for (;;) {
         context_ = take_closed_queue(max_requests_);
         if (context_ != nullptr) {
@@ -146,7 +145,7 @@ int AioEngine::set_up() noexcept {
         }
         const auto destroyed = destroyed_queues();
         const int status = set_up_queue();
-        if (status != -EAGAIN || !wait_for_more_destroyed(destroyed)) {
+        if (status != -EAGAIN || at_limit == AtLimit::fail || !wait_for_more_destroyed(destroyed)) {
             return status;
         }
     }

@@ -30,7 +30,7 @@ namespace engine {
 class AioEngine final : public Engine, public Waker {
 public:
     // Throws std::system_error with what io_setup(2) says.
-    explicit AioEngine(unsigned max_requests);
+    AioEngine(unsigned max_requests, AtLimit at_limit);
     AioEngine(const AioEngine&) = delete;
     AioEngine& operator=(const AioEngine&) = delete;
     ~AioEngine() override;
@@ -53,7 +53,7 @@ public:
     void wake() noexcept override;
 
 private:
-    int set_up() noexcept;
+    int set_up(AtLimit at_limit) noexcept;
     int set_up_queue() noexcept;
     std::size_t drop_wake_event(std::span<Completion> completions) noexcept;
     std::size_t take_from_ring(std::span<Completion> completions) noexcept;

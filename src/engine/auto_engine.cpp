@@ -155,6 +155,7 @@ void AutoEngine::plan(std::span<Request* const> requests,
         request->is_only_tried = false;
         request->only_waits = leaves_bytes(*request);
         request->is_ready = false;
+        request->source.reset();
         request->is_in_memory = false;
         request->waits_in_submission = false;
         if (request->opcode == Opcode::call) {
@@ -345,8 +346,8 @@ AioEngine* AutoEngine::open_aio() noexcept {
     }
     has_tried_aio_ = true;
     try {
-        // one more for the waker
-        owned_aio_ = std::make_unique<AioEngine>(max_requests_ + 1);
+        // one more for the waker; this may be a loop's thread, which must not wait
+        owned_aio_ = std::make_unique<AioEngine>(max_requests_ + 1, AtLimit::fail);
     } catch (const std::exception&) {
         return nullptr;
     }
@@ -602,6 +603,9 @@ AutoEngine::Attempt AutoEngine::try_stream(Request& request) noexcept {
     if ((is_read(request.opcode) && !is_left) || wants_no_wait(request)) {
         const auto result = try_stream_transfer(request, request.fd);
         request.only_waits = leaves_bytes(request) && result == -EAGAIN;
+        if (is_left && result > 0) {
+            request.source = stream_key_of(request.fd);  // its task has yet to take the bytes
+        }
         const bool is_done = result != -EAGAIN && result != -EOPNOTSUPP;
         if (is_done || wants_no_wait(request)) {
             return {.verdict = Attempt::Verdict::over, .result = result};
@@ -795,6 +799,7 @@ bool AutoEngine::goes_another_way(Completion& completion) noexcept {
     auto& request = *completion.request;
     Request* const single = &request;
     request.is_tried = false;
+    request.eventfd_is_checked = false;  // its number may be another file's by now, too
     if (status_of(request.fd).identity != request.tried_file) {
         completion.result = -EBADF;
         return false;

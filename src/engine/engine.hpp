@@ -131,10 +131,15 @@ public:
     virtual RouteCounts routes() const noexcept { return {}; }
 };
 
+// What to do where fs.aio-max-nr is used up. The kernel takes some milliseconds to give back what a
+// closed queue took: `wait` for queues that this process has closed, one after the other, or `fail`
+// with EAGAIN.
+enum class AtLimit : std::uint8_t { wait, fail };
+
 // Makes the engine of that name, for at least `max_requests` in flight. Returns null with `error` 0
 // if no engine has that name, and null with the errno in `error` if the system refuses the engine.
-std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests,
-                                    int& error) noexcept;
+std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests, int& error,
+                                    AtLimit at_limit = AtLimit::wait) noexcept;
 
 // The names of all engines, and the one that AIOContext() uses by default.
 inline constexpr std::array<std::string_view, 4> engine_names{"auto", "aio", "uring", "threads"};

@@ -15,12 +15,12 @@
 namespace engine {
 namespace {
 
-std::unique_ptr<Engine> open(std::string_view name, unsigned max_requests) {
+std::unique_ptr<Engine> open(std::string_view name, unsigned max_requests, AtLimit at_limit) {
     if (name == "auto") {
         return std::make_unique<AutoEngine>(max_requests);
     }
     if (name == "aio") {
-        return std::make_unique<KernelEngine>(max_requests);
+        return std::make_unique<KernelEngine>(max_requests, at_limit);
     }
     if (name == "threads") {
         return std::make_unique<ThreadEngine>("threads", PoolKind::epoll, Route::workers);
@@ -52,11 +52,11 @@ bool Engine::cancel(Request& request) noexcept {
     return answer == CancelAnswer::yes;
 }
 
-std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests,
-                                    int& error) noexcept {
+std::unique_ptr<Engine> open_engine(std::string_view name, unsigned max_requests, int& error,
+                                    AtLimit at_limit) noexcept {
     error = 0;
     try {
-        return open(name, max_requests);
+        return open(name, max_requests, at_limit);
     } catch (const std::system_error& refusal) {
         error = refusal.code().value();
     } catch (const std::bad_alloc&) {

@@ -17,6 +17,7 @@
 #include "engine/first_alike.hpp"
 #include "engine/reactors.hpp"
 #include "engine/stream_transfer.hpp"
+#include "engine/unread_bytes.hpp"
 
 namespace engine {
 namespace {
@@ -42,6 +43,19 @@ bool is_interrupted(const Completion& completion) noexcept {
            (request.eventfd < 0 || !request.eventfd_may_block);
 }
 
+bool may_be_for_stream(const Request& request) noexcept {
+    return transfers_data(request.opcode) &&
+           (request.pace == Pace::unknown || request.at_position ||
+            (never_waits(request) && request.pace == Pace::asynchronous));
+}
+
+// The stream that kernel AIO reads for the request.
+std::optional<StreamKey> source_of(const Request& request) noexcept {
+    return goes_to_kernel(&request) && is_read(request.opcode) && may_be_for_stream(request)
+               ? stream_key_of(request.fd)
+               : std::nullopt;
+}
+
 // Most requests go to kernel AIO. It can't carry out a transfer at the file's position, nor a
 // transfer of a stream with O_NONBLOCK that has to wait; and a poll of a signalfd would never
 // complete. It ignores the offset of a transfer of a pipe.
@@ -49,9 +63,7 @@ Route way_of(const Request& request) noexcept {
     if (request.opcode == Opcode::poll) {
         return is_signalfd(request.fd) ? Route::reactor : Route::aio;
     }
-    const bool may_be_stream = request.pace == Pace::unknown || request.at_position ||
-                               (never_waits(request) && request.pace == Pace::asynchronous);
-    if (!transfers_data(request.opcode) || !may_be_stream) {
+    if (!may_be_for_stream(request)) {
         return Route::aio;
     }
     if (!is_stream(request.fd)) {
@@ -69,7 +81,8 @@ Route way_of(const Request& request) noexcept {
 // Joins the pool at once: if its descriptors were made later, they could get the number of a file
 // that the program has closed while an operation on it was in flight. If no pool can be made now,
 // wait() and submit() try again.
-KernelEngine::KernelEngine(unsigned max_requests) : aio_(max_requests), pool_(PoolKind::epoll) {
+KernelEngine::KernelEngine(unsigned max_requests, AtLimit at_limit)
+    : aio_(max_requests, at_limit), pool_(PoolKind::epoll) {
     int error = 0;
     pool_.join(error);
 }
@@ -90,6 +103,7 @@ void KernelEngine::plan(std::span<Request* const> requests, std::optional<Pace> 
                 request->is_ready = false;
                 request->waits_in_submission = false;
                 request->route = way_of(*request);
+                request->source = source_of(*request);
                 request->tried_file =
                     may_be_interrupted(*request) ? status_of(request->fd).identity : FileIdentity{};
                 request->pace = goes_to_kernel(request) ? request->pace : Pace::perhaps;
@@ -170,6 +184,7 @@ bool KernelEngine::asks_again(Request& request) noexcept {
         return false;
     }
     request.route = Route::workers;
+    request.eventfd_is_checked = false;  // its number may be another file's by now, too
     auto* pointer = &request;
     const auto submission = pool_.submit({&pointer, 1});
     by_threads_.fetch_add(submission.taken, std::memory_order_relaxed);

@@ -15,7 +15,7 @@ namespace engine {
 class KernelEngine final : public Engine {
 public:
     // Throws std::system_error with what io_setup(2) says.
-    explicit KernelEngine(unsigned max_requests);
+    KernelEngine(unsigned max_requests, AtLimit at_limit);
 
     const char* name() const noexcept override { return aio_.name(); }
     Pace guess(const Request& request) noexcept override;

@@ -29,6 +29,7 @@ public:
     bool take_over(const ClosedQueue& queue) noexcept;
     io_context_t give_back(unsigned max_requests) noexcept;
     std::uint64_t destroyed() noexcept;
+    bool is_busy() noexcept;
     bool wait_for_more(std::uint64_t count) noexcept;
 
 private:
@@ -110,6 +111,11 @@ std::uint64_t Disposal::destroyed() noexcept {
     return destroyed_;
 }
 
+bool Disposal::is_busy() noexcept {
+    const Lock lock(mutex_);
+    return threads_ != 0;
+}
+
 bool Disposal::wait_for_more(std::uint64_t count) noexcept {
     Lock lock(mutex_);
     one_is_gone_.wait(lock, [&] { return destroyed_ > count || threads_ == 0; });
@@ -133,6 +139,11 @@ io_context_t take_closed_queue(unsigned max_requests) noexcept {
 std::uint64_t destroyed_queues() noexcept {
     auto* threads = disposal();
     return threads == nullptr ? 0 : threads->destroyed();
+}
+
+bool is_destroying_queues() noexcept {
+    auto* threads = disposal();
+    return threads != nullptr && threads->is_busy();
 }
 
 bool wait_for_more_destroyed(std::uint64_t count) noexcept {

@@ -28,6 +28,9 @@ io_context_t take_closed_queue(unsigned max_requests) noexcept;
 // How many queues were destroyed so far, in this process.
 std::uint64_t destroyed_queues() noexcept;
 
+// Whether a queue is being destroyed, or waits for that.
+bool is_destroying_queues() noexcept;
+
 // Waits until more than `count` queues were destroyed. False if none is left to be destroyed.
 bool wait_for_more_destroyed(std::uint64_t count) noexcept;
 

@@ -171,8 +171,9 @@ struct RequestState {
     FileRef* second_file = nullptr;  // used by our threads instead of `second_fd`
     FileRef* signal_file = nullptr;  // used by our threads instead of `eventfd`
     int closing_fd = -1;             // to be closed by io_uring; -1: none
-    // Of a read that our threads carried out: the stream from which its bytes came. Its number
-    // may belong to another file when the request is over.
+    // Of a read: the stream from which its bytes come. Its number may belong to another file when
+    // the request is over. Not asked for if the submitting thread itself reads the stream: then the
+    // bytes have reached the program.
     std::optional<StreamKey> source;
     bool may_be_given_back = false;  // its bytes, if it is cancelled while its file is being closed
     int poll_proxy = -1;             // an epoll(7) that io_uring polls in place of the file

@@ -30,11 +30,16 @@ WorkerPool::WorkerPool(MakeReactor make_reactor, MakeReactor second_choice)
     }
 }
 
+// Threads with the program's table, in which there was no room for the eventfd once more, signal it
+// by the program's number. Else nobody would learn that the request has failed.
 Signal WorkerPool::take_signal(Request& request) noexcept {
-    signals_taken_ += request.signal_file != nullptr ? 1 : 0;
-    return {.file = std::exchange(request.signal_file, nullptr),
+    auto* file = std::exchange(request.signal_file, nullptr);
+    signals_taken_ += file != nullptr ? 1 : 0;
+    const bool is_lost = file != nullptr && file->fd < 0 && !table_.is_private();
+    return {.file = file,
             .count = 1,
-            .may_block = request.eventfd_may_block};
+            .may_block = request.eventfd_may_block,
+            .number = is_lost ? request.eventfd : -1};
 }
 
 void WorkerPool::add_signal(SignalBatch& batch, const Signal& signal) noexcept {

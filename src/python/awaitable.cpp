@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "engine/program_threads.hpp"
 #include "engine/unread_bytes.hpp"
 #include "python/cancellation.hpp"
 #include "python/completion.hpp"
@@ -246,6 +247,17 @@ bool read_at_once(AwaitableObject* self, TurnBudget& budget) {
     return true;
 }
 
+// A thread that closes a file without telling the loop, since no thread could be had that tells.
+// Else nothing would ever close the file.
+void close_in_background(AwaitableObject* self) noexcept {
+    auto* operation = operation_of(self);
+    OperationLife::leave_queue(context_of(self)->binding, operation);
+    self->failure.reset();
+    OperationLife::claim(operation);
+    engine::close_soon(operation->file.number());
+    OperationLife::complete_claimed(operation, 0);
+}
+
 // Submits the operation if its turn has come; else queues it.
 void submit_or_enqueue(AwaitableObject* self) {
     auto* context = context_of(self);
@@ -262,7 +274,11 @@ void submit_or_enqueue(AwaitableObject* self) {
         takes_in_step(self) ? engine::StreamRead::by_submitter : engine::StreamRead::by_anyone;
     if (closes_file(operation_of(self))) {
         submit_awaited(context, {&operation, 1}, pace);
-        reap_until_over(context, operation_of(self));
+        if (self->failure || operation_of(self)->listing == Listing::queued) {
+            close_in_background(self);
+        } else {
+            reap_until_over(context, operation_of(self));
+        }
         return;
     }
     // An operation that start() submits, and that goes to a thread or the disk, costs the turn no
@@ -406,18 +422,6 @@ PyObject* first_step(AwaitableObject* self) {
     return suspend(self);
 }
 
-// Whether the request is with our threads. They have descriptors of their own, and note in the
-// request which stream they read.
-bool is_with_our_threads(const engine::Request& request) noexcept {
-    return request.route == engine::Route::reactor || request.route == engine::Route::workers;
-}
-
-// Returns the stream from which a completed read has brought bytes.
-std::optional<engine::StreamKey> source_of(const OperationObject& operation) noexcept {
-    const auto& request = operation.request;
-    return is_with_our_threads(request) ? request.source : engine::stream_key_of(request.fd);
-}
-
 // Called if the loop has cancelled the task while it was suspended. If the operation is done, and
 // has effects or has read bytes of a stream, returns its result and ignores the cancellation.
 PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
@@ -425,7 +429,8 @@ PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
         return leave_started(self, std::move(exception));
     }
     const auto* operation = operation_of(self);
-    const bool has_bytes = reads(operation->kind) && operation->result > 0 && source_of(*operation);
+    const bool has_bytes =
+        reads(operation->kind) && operation->result > 0 && operation->request.source.has_value();
     const bool was_done = operation->state == OperationState::completed &&
                           operation->result != -ECANCELED && (has_effects(operation) || has_bytes);
     return was_done && !self->was_cancelled ? finish_with_result(self)
@@ -456,6 +461,9 @@ PyObject* take_and_finish(AwaitableObject* self) {
     operation->request.is_ready = false;
     release_buffers(operation);
     self->cannot_take = *taken == -EOPNOTSUPP;  // then an I/O thread reads it
+    if (!check_usable(context)) {               // asking for the number has closed the context
+        return finish_with_exception(self, take_exception());
+    }
     enqueue(self);
     return suspend(self);
 }
@@ -474,6 +482,15 @@ PyObject* next_step(AwaitableObject* self) {
     if (operation_of(self)->state == OperationState::completed) {
         return operation_of(self)->request.is_ready ? take_and_finish(self)
                                                     : finish_with_result(self);
+    }
+    if (operation_of(self)->state == OperationState::created &&
+        operation_of(self)->listing == Listing::none) {
+        // its wait was cancelled while it was queued, yet the task goes on
+        if (!check_usable(context_of(self))) {
+            return finish_with_exception(self, take_exception());
+        }
+        enqueue(self);
+        return suspend(self);
     }
     PyErr_SetString(PyExc_RuntimeError, "stepped before what it waits for has happened");
     return finish_with_exception(self, take_exception());
@@ -575,11 +592,7 @@ PyObject* step(AwaitableObject* self) {
 
 // Keeps the bytes that the operation will read, if it reads a stream, for the next read.
 void keep_what_comes(ContextObject* context, OperationObject* operation) noexcept {
-    auto& request = operation->request;
     operation->keeps_bytes = true;
-    if (!request.is_direct && !is_with_our_threads(request)) {
-        request.source = engine::stream_key_of(request.fd);
-    }
     context->note_unread();
 }
 
@@ -594,12 +607,12 @@ void keep_for_next_read(ContextObject* context, OperationObject* operation) {
         keep_what_comes(context, operation);
         return;
     }
-    const auto key = source_of(*operation);
+    auto& request = operation->request;
+    const auto& key = request.source;
     if (!key) {
         return;
     }
     const KeptException kept;
-    auto& request = operation->request;
     if (operation->kind == OperationKind::read) {
         if (const auto bytes = Ref::steal(read_result(*operation))) {
             const auto* data = reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(bytes.get()));

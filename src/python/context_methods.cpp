@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <climits>
 #include <cmath>
 #include <cstddef>
@@ -16,6 +17,7 @@
 #include <string_view>
 #include <utility>
 
+#include "engine/queue_disposal.hpp"
 #include "python/arguments.hpp"
 #include "python/awaitable.hpp"
 #include "python/cancellation.hpp"
@@ -25,6 +27,7 @@
 #include "python/context_lock.hpp"
 #include "python/errors.hpp"
 #include "python/exceptions.hpp"
+#include "python/gil.hpp"
 #include "python/loop_binding.hpp"
 #include "python/operation_factories.hpp"
 #include "python/operation_lock.hpp"
@@ -67,7 +70,12 @@ bool parse_engine(PyObject* object, std::string_view& name) {
 // Null with an exception set.
 std::unique_ptr<engine::Engine> open_engine(std::string_view name, unsigned max_requests) {
     int error = 0;
-    auto engine = engine::open_engine(name, max_requests, error);
+    const bool others_end = engine::is_destroying_queues();
+    auto engine = engine::open_engine(name, max_requests, error, engine::AtLimit::fail);
+    if (error == EAGAIN && others_end) {
+        const GilRelease release;
+        engine = engine::open_engine(name, max_requests, error, engine::AtLimit::wait);
+    }
     if (error != 0) {
         raise_setup_error(name, error, max_requests);
         return nullptr;

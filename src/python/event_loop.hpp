@@ -81,6 +81,10 @@ public:
     // loop that throws exceptions into suspended objects always returns null.
     virtual Ref take_cancellation(PyObject* wake) const = 0;
 
+    // Whether the loop has cancelled the wait, and has yet to step the task. Only for loops that
+    // throw exceptions into suspended objects: the others call Suspended::cancel_wait.
+    virtual bool has_cancelled(PyObject* wake) const noexcept = 0;
+
     // The running task is about to wait although it was cancelled, since the kernel still uses
     // memory of the program. Protects the task from being cancelled again and again meanwhile.
     // Returns an object to give to end_shield() in the next step of the task, or null if nothing is

@@ -25,6 +25,17 @@ WatcherObject* watcher_of(const ContextObject* context) noexcept {
     return cast(context->binding.watcher.get());
 }
 
+// The eventfd is about to be closed. An engine that submits a request in flight once more must not
+// signal a file that gets the number.
+void forget_number(ContextObject* context, int eventfd) noexcept {
+    for (auto* operation = context->in_flight.front(); operation != nullptr;
+         operation = OperationList::next(operation)) {
+        if (operation->request.eventfd == eventfd) {
+            operation->request.eventfd = context->eventfd().get();
+        }
+    }
+}
+
 // Makes a watcher that the loop calls when its eventfd is readable. Returns null with an exception
 // set.
 Ref make_watcher(ContextObject* context, const EventLoop& loop) {
@@ -140,6 +151,7 @@ void unbind(ContextObject* context) noexcept {
     const KeptException kept;
     const auto loop = std::move(binding.loop);
     const auto watcher = std::move(binding.watcher);
+    forget_number(context, cast(watcher.get())->fd.get());
     forget_context(cast(watcher.get()));
     auto* state = state_or_null(context);
     if (context->is_inherited() || state == nullptr) {

@@ -26,6 +26,7 @@ struct LoopBinding {
     bool turn_comes_by_eventfd = false;  // the requested turn; requested in this one:
     std::uint64_t requested_in_turn = 0;
     bool look_is_requested = false;  // a turn after a while is requested
+    bool is_refused = false;         // the engine has no room for the queue, though the context has
     bool is_running = false;         // in run_turn(), which will submit from the queue by itself
     // While run_turn() makes a callback: the contextvars context of the callback, not owned.
     PyObject* waking = nullptr;

@@ -25,14 +25,14 @@ constexpr std::size_t enough_bytes = std::size_t{256} * 1024;
 
 // Selects queued operations for one submission, up to about 256 KiB. The limit is in bytes since
 // large transfers take long.
-std::size_t choose_from_queue(const ContextObject* context,
-                              std::span<PyObject*> operations) noexcept {
+std::size_t choose_from_queue(ContextObject* context, std::span<PyObject*> operations) noexcept {
+    auto& binding = context->binding;
     const auto room = std::min(context->room(), operations.size());
     std::size_t count = 0;
     std::size_t bytes = 0;
-    for (auto* operation = context->binding.queued.front();
+    for (auto* operation = first_queued(binding);
          operation != nullptr && count < room && bytes < enough_bytes;
-         operation = OperationList::next(operation)) {
+         operation = next_queued(binding, operation)) {
         operations[count++] = operation;
         bytes += operation->nbytes;
     }
@@ -42,8 +42,7 @@ std::size_t choose_from_queue(const ContextObject* context,
 // Carries out the first operation in the queue if it is a read that is known to end at once.
 // Returns whether it did.
 bool complete_first(ContextObject* context, TurnBudget& budget) noexcept {
-    auto& binding = context->binding;
-    const auto held = Ref::borrow(binding.queued.front());
+    const auto held = Ref::borrow(first_queued(context->binding));
     auto* operation = static_cast<OperationObject*>(held.get());
     if (operation == nullptr || context->room() == 0 || !may_complete_at_once(context, operation) ||
         !budget.may_spend(context)) {
@@ -62,6 +61,7 @@ bool complete_first(ContextObject* context, TurnBudget& budget) noexcept {
 
 void submit_queued(ContextObject* context) noexcept {
     auto& budget = TurnBudget::of_this_thread();
+    context->binding.is_refused = false;
     std::array<PyObject*, most_awaited> operations;
     while (context->engine() != nullptr && !context->is_closing()) {
         if (complete_first(context, budget)) {
@@ -75,6 +75,7 @@ void submit_queued(ContextObject* context) noexcept {
         const bool some_moved = submit_awaited(context, std::span(operations).first(count));
         reap(context);
         if (!some_moved) {
+            context->binding.is_refused = context->room() != 0;
             return;
         }
     }

@@ -196,6 +196,8 @@ public:
         return take_exception();
     }
 
+    bool has_cancelled(PyObject* /*wake*/) const noexcept override { return false; }
+
     // Trio aborts a wait only once, so nothing is to be shielded.
     Ref begin_shield(ModuleState& /*state*/) const noexcept override { return {}; }
     void end_shield(PyObject* /*shield*/) const noexcept override {}

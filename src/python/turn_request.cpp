@@ -18,9 +18,9 @@ namespace {
 // Whether the loop has to call run_turn() in its next turn. Else the queue waits for a completion,
 // which may signal an eventfd that the loop does not watch: see needs_to_look_again().
 bool needs_another_turn(const ContextObject* context) noexcept {
-    return context->unsignalled != 0 ||
-           (!context->binding.queued.empty() &&
-            (TurnBudget::of_this_thread().is_used_up() || context->room() != 0));
+    return context->unsignalled != 0 || (!context->binding.queued.empty() &&
+                                         (TurnBudget::of_this_thread().is_used_up() ||
+                                          (context->room() != 0 && !context->binding.is_refused)));
 }
 
 // Whether operations are queued, and no completion is sure to wake the loop.
@@ -28,7 +28,7 @@ bool needs_to_look_again(const ContextObject* context) noexcept {
     const bool is_told_of_all =
         context->eventfds_in_flight == 0 &&
         (!context->binding.earlier_loop_in_flight || context->in_flight.empty());
-    return !context->binding.queued.empty() && !is_told_of_all;
+    return !context->binding.queued.empty() && (context->binding.is_refused || !is_told_of_all);
 }
 
 // Uses a timerfd, since Trio's own timers may run on a test's clock, which can stand still.

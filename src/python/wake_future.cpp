@@ -369,6 +369,11 @@ Ref make_wake_future(ModuleState& state, PyObject* loop) {
     return Ref::steal(future);
 }
 
+bool is_cancelled_wait(PyObject* future) noexcept {
+    const ObjectLock lock(future);
+    return cast(future)->wait == WaitState::cancelled;
+}
+
 void wake_soon(PyObject* future) noexcept {
     const KeptException kept;
     if (const auto callbacks = end_wait(cast(future), WaitState::over)) {

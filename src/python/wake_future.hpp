@@ -34,6 +34,9 @@ PyTypeObject* make_wake_future_type(PyObject* module);
 // Returns a new future, marked as awaited by a task. Returns null with an exception set.
 Ref make_wake_future(ModuleState& state, PyObject* loop);
 
+// Whether the wait was cancelled.
+bool is_cancelled_wait(PyObject* future) noexcept;
+
 // Ends the wait: the loop calls back the waiting tasks in its next turn. Does nothing if the wait
 // is over already, or if the loop is closed. Called in the loop's thread.
 void wake_soon(PyObject* future) noexcept;

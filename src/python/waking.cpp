@@ -10,6 +10,33 @@
 #include "python/turn_request.hpp"
 
 namespace python {
+namespace {
+
+bool is_given_up(const OperationObject* operation) noexcept {
+    const AwaitableObject* awaiter = operation->awaiter;
+    return awaiter != nullptr && awaiter->wake && !awaiter->was_started &&
+           awaiter->wake_kind->has_cancelled(awaiter->wake.get());
+}
+
+// Returns the operation or, if its task was cancelled, the next one in the queue whose was not.
+OperationObject* skip_given_up(LoopBinding& binding, OperationObject* operation) noexcept {
+    while (operation != nullptr && is_given_up(operation)) {
+        auto* next = OperationList::next(operation);
+        OperationLife::leave_queue(binding, operation);
+        operation = next;
+    }
+    return operation;
+}
+
+}  // namespace
+
+OperationObject* first_queued(LoopBinding& binding) noexcept {
+    return skip_given_up(binding, binding.queued.front());
+}
+
+OperationObject* next_queued(LoopBinding& binding, const OperationObject* operation) noexcept {
+    return skip_given_up(binding, OperationList::next(operation));
+}
 
 Ref take_ready(LoopBinding& binding) noexcept {
     auto* operation = binding.ready.front();

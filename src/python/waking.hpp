@@ -12,6 +12,14 @@ namespace python {
 // again.
 Ref take_ready(LoopBinding& binding) noexcept;
 
+// Takes the operations of tasks that the loop has cancelled out of the queue's front, and returns
+// the first of those that are left, or null. A cancelled task is stepped only in the next turn: its
+// file may be closed by then, and the number be another file's.
+OperationObject* first_queued(LoopBinding& binding) noexcept;
+
+// Returns the next one in the queue behind that one.
+OperationObject* next_queued(LoopBinding& binding, const OperationObject* operation) noexcept;
+
 // Has the loop wake the tasks of all ready operations in its next turn. In the loop's thread.
 void wake_all_soon(ContextObject* context) noexcept;
 

@@ -139,7 +139,7 @@ void test_forks_beside_threads_that_make_them() {
     threads.emplace_back([&] {
         while (!is_over) {
             try {
-                const engine::AioEngine engine(4);
+                const engine::AioEngine engine(4, engine::AtLimit::wait);
             } catch (const std::system_error&) {
                 return;  // no kernel AIO here
             }

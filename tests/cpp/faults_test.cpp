@@ -534,7 +534,7 @@ void test_failed_cancellation() {
 void test_a_waker_that_is_refused() {
     faulty_libaio::clear();
     const engine::UniqueFd ready(fixtures::succeeded(eventfd(0, EFD_CLOEXEC)));
-    engine::AioEngine engine(8);
+    engine::AioEngine engine(8, engine::AtLimit::wait);
     const std::atomic<int> number = ready.get();
     engine.set_waker(number);
     inject(Call::submit, {.error = EAGAIN});

@@ -10,14 +10,16 @@ import gc
 import os
 import resource
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from linux_aio import AIOContext, AIOOperation, EventFD, engines
+from linux_aio import AIOContext, AIOOperation, EventFD, engines, fs
 from support.engines import available_engines
 from support.files import Gate, file_in_memory
+from support.forked import in_child
 from support.loops import run, until
 from support.measure import open_fds, soon
 from support.operations import perform
@@ -160,3 +162,49 @@ def test_descriptors_of_the_user_s_that_are_underway() -> None:
     assert os.strerror(errno.ETOOMANYREFS) in refusal
     assert "ulimit -n" in refusal
     assert result == "data"
+
+
+@contextlib.contextmanager
+def no_numbers() -> Iterator[None]:
+    """Inside the block this process has as many descriptors as it may have."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(open_fds()) + 40, most[1]))
+    taken: list[int] = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        yield
+    finally:
+        for number in taken:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+
+
+@pytest.mark.parametrize("begin", ["write", "fsync", "rename", "close"])
+def test_an_await_that_finds_no_number_ends(begin: str, tmp_path: Path) -> None:
+    """Our threads have ended, and when they begin there is no room for what they are sent."""
+
+    async def use() -> None:
+        fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+        async with AIOContext(8) as context:
+            calls: dict[str, Callable[[], Any]] = {
+                "write": lambda: context.write(b"hello", fd),
+                "fsync": lambda: context.fsync(fd),
+                "rename": lambda: fs.rename(tmp_path / "no", tmp_path / "nor", context=context),
+                "close": lambda: context._close(fd),
+            }
+            os.close(await context._open(tmp_path / "other", os.O_RDWR | os.O_CREAT, 0o666))
+            assert await context.write(b"x", fd) == 1
+            await asyncio.sleep(0.4)  # our threads end
+            with no_numbers():
+                task = asyncio.ensure_future(calls[begin]())
+                done, _ = await asyncio.wait([task], timeout=20)
+                assert done
+                error = task.exception()
+            assert isinstance(error, (OSError, type(None)))
+            if begin == "close":
+                assert error is None
+                await until(lambda: not os.path.lexists(f"/proc/self/fd/{fd}"))
+
+    in_child(lambda: run(use()))

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import resource
+import select
 
 import pytest
 
 from linux_aio import AIOContext, AIOOperation
-from support.files import Gate
+from support.files import Gate, file_in_memory
 from support.forked import in_child
 from support.loops import run
 from support.operations import perform
@@ -101,3 +103,36 @@ def test_many_pipes_that_wait() -> None:
             return results
 
     assert in_child(lambda: run(main())) == [b"!"] * 200
+
+
+@pytest.mark.engine("threads", "uring")  # which have polls carried out by our threads
+def test_the_loop_rests_while_the_table_is_full() -> None:
+    """An await that finds no room in our threads' table asks again, but not in each turn."""
+
+    async def main() -> tuple[int, bool]:
+        async with AIOContext(COUNT) as others, AIOContext(8) as context:
+            with file_in_memory() as fd:
+                await context.fsync(fd)
+                limit_numbers(256)
+                polls = []
+                with contextlib.suppress(BlockingIOError):
+                    while True:  # each of a file that only our threads have open
+                        eventfd = os.eventfd(0)
+                        polls.append(AIOOperation.poll(eventfd, select.POLLIN))
+                        polls[-1].submit(others)
+                        os.close(eventfd)
+                        await asyncio.sleep(0)
+                os.close(eventfd)
+                before = context.statistics()["submissions"]
+                status = asyncio.ensure_future(context._stat(fd))
+                await asyncio.sleep(0.5)
+                tries = context.statistics()["submissions"] - before
+                is_waiting = not status.done()
+                for poll in polls[:-1]:
+                    others.cancel(poll)
+                await status
+                return tries, is_waiting
+
+    tries, is_waiting = in_child(lambda: run(main()))
+    assert is_waiting
+    assert 1 <= tries <= 1000

@@ -140,6 +140,7 @@ def test_when_it_is_over(factory: LoopFactory, ctx: AIOContext, gate: Gate) -> N
 def test_cancelled(factory: LoopFactory, ctx: AIOContext, gate: Gate) -> None:
     async def main() -> None:
         wait = Wait(ctx, gate)
+        await until(lambda: ctx.in_flight == 1)  # it is no longer queued
         called: list[Any] = []
         wait.waiter.add_done_callback(called.append)
         assert wait.waiter.cancel(msg="enough")
@@ -157,6 +158,33 @@ def test_cancelled(factory: LoopFactory, ctx: AIOContext, gate: Gate) -> None:
         await turns(3)
         assert called == [wait.waiter]  # once
         assert wait.end() == select.POLLIN
+
+    run(main(), factory)
+
+
+@every_loop
+def test_a_wait_that_was_cancelled_while_queued_and_goes_on(
+    factory: LoopFactory, ctx: AIOContext, gate: Gate
+) -> None:
+    """As by hand: a task gets the CancelledError instead."""
+
+    async def main() -> None:
+        other = asyncio.ensure_future(ctx.poll(gate, select.POLLIN))
+        with AIOContext(1) as context:
+            poll = asyncio.ensure_future(context.poll(gate, select.POLLIN))
+            await until(lambda: context.in_flight == 1)
+            coroutine: Any = context.poll(gate, select.POLLIN)
+            waiter: Any = coroutine.send(None)
+            waiter.cancel()
+            gate.open()
+            await poll
+            await turns(3)
+            again: Any = coroutine.send(None)
+            await until(again.done)
+            with pytest.raises(StopIteration) as stop:
+                coroutine.send(None)
+            assert stop.value.value == select.POLLIN
+        await other
 
     run(main(), factory)
 
