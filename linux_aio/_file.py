@@ -1016,6 +1016,7 @@ class File(_FileBase):
 
         The result is shorter only where the file ends. Any number of tasks can do this at the same
         time; it does not use the buffer. What write() was given before is written first.
+        OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_readable()
         self._check_not_a_stream()
@@ -1041,6 +1042,7 @@ class File(_FileBase):
         Until the buffer is full or the file ends. Returns the number of bytes. Any number of tasks
         can do this at the same time. A cancelled call ends when the kernel no longer writes to the
         buffer.
+        OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_readable()
         self._check_not_a_stream()
@@ -1060,6 +1062,7 @@ class File(_FileBase):
 
         Any number of tasks can do this at the same time. With mode "a", Linux appends whatever the
         offset is: see pwrite(2).
+        OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_writable()
         self._check_not_a_stream()

@@ -23,6 +23,7 @@ from linux_aio._core import _close_soon
 from linux_aio._loop_context import loop_context
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from linux_aio.bulk import Direct
@@ -392,10 +393,15 @@ class StreamedWriter(AbstractAsyncStreamedFile):  # type: ignore[misc]
             raise ValueError("Flush on closed file")
         await asyncio.to_thread(self._file.flush)
 
+    @staticmethod
+    def _in_thread(end: Callable[[], None]) -> asyncio.Future[None]:
+        """Have a thread call `end`, which it does even if the awaiting task is cancelled."""
+        return asyncio.shield(asyncio.get_running_loop().run_in_executor(None, end))
+
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
-            await asyncio.shield(asyncio.to_thread(self._file.close))
+            await self._in_thread(self._file.close)
 
     async def __aexit__(
         self,
@@ -404,7 +410,7 @@ class StreamedWriter(AbstractAsyncStreamedFile):  # type: ignore[misc]
         traceback: TracebackType | None,
     ) -> None:
         if kind is not None and isinstance(self._file, NewFile):
-            await asyncio.shield(asyncio.to_thread(self._file.discard))
+            await self._in_thread(self._file.discard)
         await self.close()
 
     def __del__(self) -> None:

@@ -487,7 +487,7 @@ class TextFile(_TextBase):
         """Return the binary file beneath; this one can't be used any more.
 
         The binary file stands where the last part was read, which is mostly behind what the program
-        has asked for.
+        has asked for. ValueError while another call of the file is under way.
         """
         file = self._file
         file._check_open()

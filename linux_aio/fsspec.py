@@ -491,7 +491,8 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
             return StreamedFile(self, path, fd, status.st_size)
         if mode not in ("wb", "xb", "ab"):
             raise ValueError(f"open_async() has no mode {mode!r}")
-        opening = asyncio.ensure_future(asyncio.to_thread(self._open, path, mode))
+        # a future and no task: asyncio.run() cancels tasks at its end
+        opening = asyncio.get_running_loop().run_in_executor(None, self._open, path, mode)
         try:
             file = await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -518,7 +519,10 @@ def _give_up(opening: asyncio.Future[Any]) -> None:
         return
     file = opening.result()
     end = file.discard if isinstance(file, NewFile) else file.close
-    asyncio.get_running_loop().run_in_executor(None, end)
+    try:
+        asyncio.get_running_loop().run_in_executor(None, end)
+    except RuntimeError:  # the loop is about to end, and has ended its executor
+        end()
 
 
 def _info_of(path: str, status: os.stat_result) -> dict[str, Any]:

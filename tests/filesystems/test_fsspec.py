@@ -492,6 +492,23 @@ def test_a_cancelled_open_async_leaves_the_file(tmp_path: Path, turns: int) -> N
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_an_open_async_that_is_cancelled_when_the_loop_ends(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    async def run() -> None:
+        fs = AioFileSystem(asynchronous=True, skip_instance_cache=True)
+        task = asyncio.ensure_future(fs.open_async(str(path), "wb"))
+        await asyncio.sleep(0)
+        await cancel_and_drop([task])
+
+    for _ in range(20):
+        path.write_bytes(b"old")
+        asyncio.run(run())
+        gc.collect()
+        assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_an_asynchronous_file_whose_end_is_cancelled(tmp_path: Path) -> None:
     """It is discarded or closed all the same, once a thread has time for that."""
     path = tmp_path / "file"
