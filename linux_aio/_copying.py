@@ -11,12 +11,11 @@ import queue
 import secrets
 import shutil
 import stat
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from . import _core
-from ._pieces import PieceThread, end_threads
+from ._pieces import EndableThread, PieceThread, end_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +51,9 @@ def resolved_target(source: str, target: str) -> str:
     if os.path.isdir(target):
         target = os.path.join(target, os.path.basename(source))
     _check_file_name(target)
-    target = os.path.realpath(target)
+    given, target = target, os.path.realpath(target)
     try:
-        status = os.stat(target)
+        status = os.stat(given)  # a link in /proc can lead to a file that has no name
     except FileNotFoundError:
         return target
     if stat.S_ISDIR(status.st_mode):
@@ -63,8 +62,18 @@ def resolved_target(source: str, target: str) -> str:
         raise shutil.SpecialFileError(f"{target!r} is a device, a pipe or a socket: no copy")
     if os.path.samestat(os.stat(source), status):
         raise shutil.SameFileError(f"{source!r} and {target!r} are the same file")
+    if not is_name_of(target, status):
+        raise shutil.SpecialFileError(f"{given!r} has no name that could be replaced")
     check_writable(target)
     return target
+
+
+def is_name_of(path: str, status: os.stat_result) -> bool:
+    """Whether the path leads to the file that the status is of."""
+    try:
+        return os.path.samestat(os.stat(path), status)
+    except FileNotFoundError:
+        return False
 
 
 def check_writable(target: str) -> None:
@@ -257,10 +266,7 @@ class Copier:
                 raise self._error
             tick(done)
 
-        writers = [
-            threading.Thread(target=self._write, args=(source,), name="linux_aio copy", daemon=True)
-            for _ in range(WRITERS)
-        ]
+        writers = [EndableThread(self._write, (source,), "linux_aio copy") for _ in range(WRITERS)]
         try:
             for writer in writers:
                 writer.start()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import mmap
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,33 @@ def whole_pages(nbytes: int) -> int:
     return -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
-def end_threads(threads: list[threading.Thread], tell: Callable[[], None]) -> None:
+class EndableThread(threading.Thread):
+    """A daemon thread that end_threads() ends, even if a signal handler raised within start().
+
+    Then nobody knows whether the thread began, and join() may be a RuntimeError.
+    """
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], name: str) -> None:
+        super().__init__(target=target, args=args, name=name, daemon=True)
+        self._first: dict[str, str] = {}
+        self._has_ended = threading.Event()
+
+    def run(self) -> None:
+        if self._first.setdefault("", "run") == "run":  # else the end came first
+            try:
+                super().run()
+            finally:
+                self._has_ended.set()
+
+    def wait_for_end(self) -> None:
+        """Wait until the target has returned, or prevent that it is called at all."""
+        if self._first.setdefault("", "end") == "run":
+            self._has_ended.wait()
+            with contextlib.suppress(RuntimeError):  # start() was interrupted
+                self.join()
+
+
+def end_threads(threads: list[EndableThread], tell: Callable[[], None]) -> None:
     """Tell each thread to end, and wait for it, even if a signal handler raises meanwhile.
 
     The caller then closes the descriptors and frees the memory that the threads use.
@@ -28,8 +55,7 @@ def end_threads(threads: list[threading.Thread], tell: Callable[[], None]) -> No
             for _ in threads:
                 tell()
             for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+                thread.wait_for_end()
             break
         except BaseException as error:  # such as KeyboardInterrupt
             interrupt = error
@@ -61,7 +87,7 @@ class PieceThread:
         self._arguments = *fds, *options
         self._answer: tuple[Any, ...] | BaseException = ()
         self._finished = False
-        self._thread = threading.Thread(target=self._read, name="linux_aio read", daemon=True)
+        self._thread = EndableThread(self._read, (), "linux_aio read")
 
     def _read(self) -> None:
         try:
@@ -72,7 +98,6 @@ class PieceThread:
         self._reader.stop()  # wakes a thread that waits for a piece
 
     def __enter__(self) -> PieceThread:
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,6 +108,7 @@ class PieceThread:
 
         `data` is shorter than a piece at the end of the file.
         """
+        self._thread.start()  # within the `with` block, so that __exit__ is called
         done = 0
         while True:
             finished = self._finished

@@ -233,13 +233,12 @@ def _checksum(
 
 def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> None:
     """Hash a file of unknown size: read one chunk after the other to the end."""
-    if stat.S_ISFIFO(source.kind):
-        _wait_for_other_end(source.buffered, clock)
     position = 0
     while True:
         if stat.S_ISREG(source.kind):
             data = os.pread(source.buffered, 1 << 20, position)
         else:
+            _wait_for_data(source.buffered, clock, position)
             data = os.read(source.buffered, 1 << 20)
         if not data:
             clock.total = position
@@ -249,12 +248,15 @@ def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> N
         clock.tick(position)
 
 
-def _wait_for_other_end(fifo: int, clock: _Clock) -> None:
-    """Wait until another program opens the FIFO to write: before, reads return its end."""
+def _wait_for_data(fd: int, clock: _Clock, done: int) -> None:
+    """Wait for data or the end, so that the caller can give up meanwhile.
+
+    Until another program opens a FIFO to write, reads would return its end.
+    """
     poll = select.poll()
-    poll.register(fifo, select.POLLIN)
+    poll.register(fd, select.POLLIN)
     while not poll.poll(100):
-        clock.tick(0)
+        clock.tick(done)
 
 
 def _hash_pieces(digest: hashlib._Hash, source: _Source, options: _Options, clock: _Clock) -> None:
@@ -295,8 +297,9 @@ def copy(
     """Copy a regular file with its mode, times and extended attributes, as shutil.copy2 does.
 
     `target` is a file or a folder. The copy has its name when it is whole: it replaces an existing
-    file by a rename(2), and after an error or an interrupt that file is as it was. Holes stay
-    holes. shutil.SpecialFileError for what is no regular file.
+    file by a rename(2). After an error that file is as it was; after an interrupt it may also be
+    the whole copy. Holes stay holes. shutil.SpecialFileError for what is no regular file, or has no
+    name.
 
     Blocks are shared with the source where the file system can (`engine` of the result is then
     "reflink": ioctl_ficlone(2)). Else the file system copies by itself where it has a way
@@ -325,7 +328,7 @@ async def acopy(
     """Copy a file as copy does, in threads of its own while the event loop goes on.
 
     `progress` is called in the loop's thread. A cancelled task ends when the threads have; the
-    target is as it was then.
+    target is as it was then, or the whole copy.
     """
     options = _Options(direct, chunk, depth)
 
@@ -375,9 +378,9 @@ def _copy(
                 shutil.copystat(f"/proc/self/fd/{opened.buffered}", new.path)
             if durable:
                 os.fsync(new.fd)
+            clock.finish(transfer.nbytes)
             clock.tick(transfer.nbytes)  # the last chance to give up
             new.replace_target(durable)
-    clock.finish(transfer.nbytes)
     return replace(transfer, seconds=clock.seconds())
 
 
@@ -486,7 +489,7 @@ async def read_many(
         try:
             finished = False
             short: _Group | None = None
-            waiting: dict[int, tuple[_Group, memoryview]] = {}
+            waiting: dict[int, tuple[_Group, memoryview | None]] = {}
             wanted = window = 0
             while not finished:
                 await worker.news()
@@ -494,18 +497,19 @@ async def read_many(
                 for number, start, data, nbytes in reader.take():
                     group = groups[number]
                     shift = group.offset - start
-                    if nbytes < shift + group.length:
-                        short = short or group
-                        continue
                     for index, place, length in group.parts:
-                        waiting[index] = group, data[shift + place : shift + place + length]
+                        end = shift + place + length
+                        if nbytes < end:
+                            short = short or group
+                        waiting[index] = group, data[end - length : end] if nbytes >= end else None
                 while waiting:
                     index = wanted if ordered else next(iter(waiting))
                     if index not in waiting:
                         break
                     group, view = waiting.pop(index)
                     wanted += 1
-                    yield index, view
+                    if view is not None:
+                        yield index, view
                     group.left -= 1
                     if group.left == 0:
                         reader.give_back(group.pages()[1])

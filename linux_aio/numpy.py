@@ -124,7 +124,8 @@ def _segments(
 ) -> list[tuple[int, memoryview]]:
     if array.nbytes == 0:
         return []
-    flat = array.reshape(-1, order=order)  # type: ignore[call-overload]
+    # a matrix has two dimensions in any case
+    flat = np.asarray(array).reshape(-1, order=order)  # type: ignore[call-overload]
     # arrays of some types, such as dates, don't export buffers
     memory = memoryview(flat.view(np.uint8))
     if picked is None:
@@ -164,9 +165,11 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
     array = np.asanyarray(array)
     if array.dtype.hasobject:
         raise ValueError("an array of Python objects can't be saved: it would be a pickle")
-    target = os.path.realpath(os.fsdecode(path))
-    if not _is_to_be_replaced(target):
-        with open(target, "wb") as file:
+    given = os.fsdecode(path)
+    _copying._check_file_name(given)
+    target = os.path.realpath(given)
+    if not _is_to_be_replaced(given, target):
+        with open(given, "wb") as file:
             np.lib.format.write_array(file, array, allow_pickle=False)
         return
     with contextlib.closing(_copying.NewFile(target)) as new:
@@ -178,12 +181,13 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
         new.replace_target(durable)
 
 
-def _is_to_be_replaced(target: str) -> bool:
+def _is_to_be_replaced(given: str, target: str) -> bool:
     """Whether the target is a regular file or does not exist. Devices and the like stay."""
     try:
-        is_regular = stat.S_ISREG(os.stat(target).st_mode)
+        status = os.stat(given)  # a link in /proc can lead to a file that has no name
     except FileNotFoundError:
         return True
+    is_regular = stat.S_ISREG(status.st_mode) and _copying.is_name_of(target, status)
     if is_regular:
         _copying.check_writable(target)
     return is_regular

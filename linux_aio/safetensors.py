@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -154,8 +155,8 @@ def iter_file(
             arrived.put(error)
 
     thread = threading.Thread(target=read, name="linux_aio safetensors")
-    thread.start()
     try:
+        thread.start()
         while (item := arrived.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
@@ -166,7 +167,8 @@ def iter_file(
     finally:
         given_up.set()
         room.release()
-        thread.join()
+        with contextlib.suppress(RuntimeError):  # a signal handler raised within start()
+            thread.join()
 
 
 def _groups(parts: list[Tensor], most: int) -> Iterator[list[Tensor]]:

@@ -25,6 +25,9 @@ constexpr std::uint32_t cifs_magic = 0xff534d42;
 constexpr std::uint32_t smb2_magic = 0xfe534d42;
 constexpr std::uint32_t ceph_magic = 0x00c36400;
 
+constexpr std::uint32_t sysfs_magic = 0x62656572;
+constexpr std::uint32_t configfs_magic = 0x62656570;
+
 // A line of /proc/locks:
 // "1: POSIX  ADVISORY  WRITE 1234 fd:01:5678 0 EOF", or "1: -> POSIX ..." for a lock that a process
 // waits for. The device numbers are not compared: some file systems have others in stat(2).
@@ -33,6 +36,16 @@ bool is_lock_of(const char* line, long process, unsigned long long inode) noexce
     unsigned long long number = 0;
     return std::sscanf(line, "%*[^:]: POSIX %*s %*s %ld %*x:%*x:%llu", &holder, &number) == 2 &&
            holder == process && number == inode;
+}
+
+// Of a file whose size is that of a page, whatever its contents: those of sysfs and configfs.
+bool has_size_of_page(int fd) noexcept {
+    struct statfs status{};
+    if (fstatfs(fd, &status) != 0) {
+        return false;
+    }
+    const auto magic = static_cast<std::uint32_t>(status.f_type);
+    return magic == sysfs_magic || magic == configfs_magic;
 }
 
 }  // namespace
@@ -44,7 +57,8 @@ std::uint64_t size_of_file(int fd) noexcept {
     }
     std::uint64_t size = 0;
     if (S_ISREG(status.st_mode)) {
-        size = static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0));
+        const auto known = std::max<off_t>(status.st_size, 0);
+        size = known != 0 && has_size_of_page(fd) ? 0 : static_cast<std::uint64_t>(known);
     } else if (S_ISBLK(status.st_mode) && ioctl(fd, BLKGETSIZE64, &size) != 0) {
         size = 0;
     }

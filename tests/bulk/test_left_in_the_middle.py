@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transfers that meet an end, an interrupt or a name too early: nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import linux_aio.numpy as aio_numpy
+from linux_aio.bulk import ShortFileError, achecksum, checksum, copy, read_many
+from support.loops import run
+from support.programs import run_program
+
+# files whose size says nothing of what they contain
+SYSTEM_FILES = ["/sys/devices/system/cpu/online", "/sys/kernel/mm/transparent_hugepage/enabled"]
+
+
+@pytest.fixture(name="folder")
+def on_disk() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        yield Path(name)
+
+
+async def collect(reads: AsyncIterator[tuple[int, memoryview]], found: dict[int, bytes]) -> None:
+    async for index, data in reads:
+        found[index] = bytes(data)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("max_gap", [0, 1 << 20])
+def test_many_ranges_behind_the_end(folder: Path, ordered: bool, max_gap: int) -> None:
+    """More of them than the memory allows at a time."""
+    path = folder / "file"
+    path.write_bytes(b"x" * 100_000)
+
+    found: dict[int, bytes] = {}
+    ranges = [(place * 100_000, 50_000) for place in range(100)]
+    reads = read_many(path, ranges, max_gap=max_gap, ordered=ordered, memory=1_000_000)
+    with pytest.raises(ShortFileError):
+        run(collect(reads, found))
+    assert found == {0: b"x" * 50_000}
+
+
+@pytest.mark.parametrize("max_gap", [0, 16384])
+def test_ranges_before_the_end_come_all_the_same(folder: Path, max_gap: int) -> None:
+    path = folder / "file"
+    path.write_bytes(bytes(range(250)) * 4)
+
+    found: dict[int, bytes] = {}
+    reads = read_many(path, [(0, 10), (990, 20), (500, 10)], max_gap=max_gap)
+    with pytest.raises(ShortFileError, match="before byte 1010"):
+        run(collect(reads, found))
+    assert found == {0: bytes(range(10)), 2: bytes(range(10))}
+
+
+def test_a_cancelled_checksum_of_a_pipe(tmp_path: Path) -> None:
+    """Its writer has written something, and is silent."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(achecksum(path))
+        await asyncio.sleep(0.05)
+        writer = os.open(path, os.O_WRONLY)
+        os.write(writer, b"abc")
+        await asyncio.sleep(0.2)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=20)
+        os.close(writer)
+        assert done
+        assert task.cancelled()
+
+    run(main())
+
+
+def test_a_checksum_of_a_pipe_with_pauses(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(achecksum(path))
+        writer = await asyncio.to_thread(os.open, path, os.O_WRONLY)
+        for part in (b"one", b"two", b"three"):
+            os.write(writer, part)
+            await asyncio.sleep(0.15)
+        os.close(writer)
+        assert await task == hashlib.sha256(b"onetwothree").hexdigest()
+
+    run(main())
+
+
+INTERRUPTED = """
+import os, random, signal, sys, time
+from linux_aio.bulk import checksum, copy
+
+source, target = sys.argv[1:]
+sys.unraisablehook = lambda _: None  # a signal may come in a weak reference's callback
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    for call in (lambda: checksum(source), lambda: copy(source, target, durable=False)):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0003, 0.004))
+            try:
+                call()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except (KeyboardInterrupt, RuntimeError):
+            pass  # Python's own locks may raise the latter
+end = time.monotonic() + 5
+# threading may list a thread that was never begun
+while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < end:
+    time.sleep(0.01)
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+def test_interrupts_leave_no_threads(folder: Path) -> None:
+    """Also if the signal comes while the thread is started: of some 500.
+
+    A few may be left: Python can raise between any two of its instructions.
+    """
+    source = folder / "source"
+    source.write_bytes(os.urandom(20 << 20))
+    assert int(run_program(INTERRUPTED, source, folder / "target")) <= 5
+    assert not [name for name in os.listdir(folder) if name not in {"source", "target"}]
+
+
+def test_a_target_without_a_name(folder: Path) -> None:
+    """Its link in /proc says where the file was, where another must not be made."""
+    (folder / "source").write_bytes(b"hello")
+    with tempfile.TemporaryFile(dir=folder) as file:
+        target = f"/dev/fd/{file.fileno()}"
+        with pytest.raises(OSError, match="no name"):
+            copy(folder / "source", target)
+        aio_numpy.save(target, np.arange(3))
+        assert np.load(file).tolist() == [0, 1, 2]
+    assert os.listdir(folder) == ["source"]
+
+
+def test_a_name_of_a_folder_that_is_missing(folder: Path) -> None:
+    with pytest.raises(OSError, match="new/"):
+        aio_numpy.save(f"{folder}/new/", np.arange(3))
+    assert os.listdir(folder) == []
+
+
+def test_a_progress_that_raises_leaves_the_target(folder: Path) -> None:
+    source, target = folder / "source", folder / "target"
+    source.write_bytes(b"new" * 1000)
+    target.write_bytes(b"old")
+
+    def progress(_: int, __: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        copy(source, target, progress=progress)
+    assert target.read_bytes() == b"old"
+    assert sorted(os.listdir(folder)) == ["source", "target"]
+
+
+def test_a_file_whose_size_says_nothing(folder: Path) -> None:
+    path = next(filter(os.path.exists, SYSTEM_FILES), "/proc/version")
+    contents = Path(path).read_bytes()
+    assert checksum(path) == hashlib.sha256(contents).hexdigest()
+    copy(path, folder / "copy")
+    assert (folder / "copy").read_bytes() == contents
+
+
+def test_rows_into_a_matrix(folder: Path) -> None:
+    array = np.arange(12, dtype="u1").reshape(4, 3)
+    np.save(folder / "array.npy", array)
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.matrix(np.zeros((2, 3), "u1"))
+    found = aio_numpy.load(folder / "array.npy", rows=[1, 3], out=matrix)
+    assert np.asarray(found).tolist() == array[[1, 3]].tolist()
