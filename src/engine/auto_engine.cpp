@@ -602,7 +602,10 @@ AutoEngine::Attempt AutoEngine::try_stream(Request& request) noexcept {
     const bool is_left = is_read(request.opcode) && request.stream_read == StreamRead::later;
     if ((is_read(request.opcode) && !is_left) || wants_no_wait(request)) {
         const auto result = try_stream_transfer(request, request.fd);
-        request.only_waits = leaves_bytes(request) && result == -EAGAIN;
+        // inotify and its like refuse the try, and are read in the task's step
+        request.only_waits =
+            leaves_bytes(request) &&
+            (result == -EAGAIN || (result == -EOPNOTSUPP && is_read_in_step(request.fd)));
         if (is_left && result > 0) {
             request.source = stream_key_of(request.fd);  // its task has yet to take the bytes
         }

@@ -2,6 +2,7 @@
 #include "engine/file_type.hpp"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -80,7 +81,15 @@ bool is_stream(int fd, unsigned type) noexcept {
     }
 }
 
-bool has_no_type(int fd) noexcept { return type_of(fd) == 0U; }
+bool is_read_in_step(int fd) noexcept {
+    const auto type = type_of(fd);
+    return type == 0U || (type == unsigned{S_IFCHR} && is_terminal_master(fd));
+}
+
+bool is_terminal_master(int fd) noexcept {
+    unsigned number = 0;
+    return ioctl(fd, TIOCGPTN, &number) == 0;
+}
 
 bool is_signalfd(int fd) noexcept {
     KindName name{};

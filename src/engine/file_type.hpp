@@ -14,8 +14,14 @@ bool is_stream(int fd) noexcept;
 // As above, for a file whose type (the bits of S_IFMT) is known.
 bool is_stream(int fd, unsigned type) noexcept;
 
-// Whether the kernel has no type for the file: inotify, timerfd, signalfd and the like.
-bool has_no_type(int fd) noexcept;
+// Whether the step of the task that awaits a read carries it out, after poll(2): it then does not
+// wait if nobody else reads. So for files of which no bytes can be kept for another read, since
+// many have one inode: inotify, timerfd, signalfd and the like, which have no type, and the
+// controlling sides of pseudo-terminals.
+bool is_read_in_step(int fd) noexcept;
+
+// Whether it is the controlling side of a pseudo-terminal. All of these share one inode.
+bool is_terminal_master(int fd) noexcept;
 
 // Whether the file is a signalfd(2). The result of a poll of one depends on the thread that polls:
 // it tells of signals for the process, and for that thread.

@@ -49,11 +49,9 @@ std::int64_t try_stream_transfer(const OperationData& operation, int fd) noexcep
 
 std::int64_t take_from_stream(const OperationData& read, int fd) noexcept {
     const auto result = try_stream_transfer(read, fd);
-    if (result != -EOPNOTSUPP || !has_no_type(fd)) {
+    if (result != -EOPNOTSUPP || !is_read_in_step(fd)) {
         return result;
     }
-    // An inotify descriptor or its like. If nobody else reads it after poll(2), the read does not
-    // wait.
     pollfd look{.fd = fd, .events = POLLIN, .revents = 0};
     return poll(&look, 1, 0) > 0 ? carry_out(read, fd, true, 0) : -EAGAIN;
 }

@@ -18,6 +18,7 @@
 
 #include "engine/clofork_fd.hpp"
 #include "engine/eventfd_signal.hpp"
+#include "engine/file_type.hpp"
 #include "engine/per_process.hpp"
 
 namespace engine {
@@ -108,6 +109,9 @@ std::optional<StreamKey> stream_key_of(int fd) noexcept {
     }
     const auto type = status.stx_mode & unsigned{S_IFMT};
     if (type != S_IFIFO && type != S_IFCHR) {
+        return std::nullopt;
+    }
+    if (type == S_IFCHR && is_terminal_master(fd)) {
         return std::nullopt;
     }
     StreamKey key{.device = makedev(status.stx_dev_major, status.stx_dev_minor),

@@ -407,7 +407,11 @@ PyObject* first_step(AwaitableObject* self) {
         return finish_with_result(self);
     }
     if (!submit_for_loop(self)) {
-        return finish_with_exception(self, take_exception());
+        auto failure = take_exception();
+        if (closes_file(operation) && operation->state == OperationState::created) {
+            close_in_background(self);
+        }
+        return finish_with_exception(self, std::move(failure));
     }
     if (self->failure) {
         return finish_with_exception(self, std::move(self->failure));

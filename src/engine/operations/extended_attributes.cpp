@@ -24,7 +24,8 @@ ExtendedAttributes::ExtendedAttributes(const char* path) noexcept : path_(path) 
             error_ = ENOMEM;
             return;
         }
-        const auto length = llistxattr(path_, names_.get(), static_cast<std::size_t>(size));
+        // one more, which allocate() has: 0 would ask for the size once more
+        const auto length = llistxattr(path_, names_.get(), static_cast<std::size_t>(size) + 1);
         error_ = length < 0 ? errno : 0;
         end_ = names_.get() + (length < 0 ? 0 : length);
     } while (error_ == ERANGE);  // attributes were added meanwhile
@@ -49,7 +50,8 @@ int ExtendedAttributes::read() noexcept {
         if (value_ == nullptr) {
             return ENOMEM;
         }
-        const auto length = lgetxattr(path_, name_, value_.get(), static_cast<std::size_t>(size));
+        const auto length =
+            lgetxattr(path_, name_, value_.get(), static_cast<std::size_t>(size) + 1);
         if (length >= 0) {
             size_ = static_cast<std::size_t>(length);
             return 0;
