@@ -2,7 +2,6 @@
 #include "engine/file_type.hpp"
 
 #include <fcntl.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -82,13 +81,18 @@ bool is_stream(int fd, unsigned type) noexcept {
 }
 
 bool is_read_in_step(int fd) noexcept {
-    const auto type = type_of(fd);
-    return type == 0U || (type == unsigned{S_IFCHR} && is_terminal_master(fd));
+    struct statx status{};
+    constexpr int asks_no_server = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+    if (statx(fd, "", asks_no_server, STATX_TYPE, &status) != 0) {
+        return type_of(fd) == 0U;
+    }
+    const auto type = status.stx_mode & unsigned{S_IFMT};
+    return type == 0 || is_terminal_master(type, status.stx_rdev_major, status.stx_rdev_minor);
 }
 
-bool is_terminal_master(int fd) noexcept {
-    unsigned number = 0;
-    return ioctl(fd, TIOCGPTN, &number) == 0;
+// The numbers are those of /dev/ptmx, by which each is opened.
+bool is_terminal_master(unsigned type, unsigned major, unsigned minor) noexcept {
+    return type == unsigned{S_IFCHR} && major == 5 && minor == 2;
 }
 
 bool is_signalfd(int fd) noexcept {

@@ -20,8 +20,9 @@ bool is_stream(int fd, unsigned type) noexcept;
 // controlling sides of pseudo-terminals.
 bool is_read_in_step(int fd) noexcept;
 
-// Whether it is the controlling side of a pseudo-terminal. All of these share one inode.
-bool is_terminal_master(int fd) noexcept;
+// Whether a file of that type and with that device number is the controlling side of a
+// pseudo-terminal. All of these share one inode.
+bool is_terminal_master(unsigned type, unsigned major, unsigned minor) noexcept;
 
 // Whether the file is a signalfd(2). The result of a poll of one depends on the thread that polls:
 // it tells of signals for the process, and for that thread.

@@ -108,10 +108,8 @@ std::optional<StreamKey> stream_key_of(int fd) noexcept {
         return std::nullopt;
     }
     const auto type = status.stx_mode & unsigned{S_IFMT};
-    if (type != S_IFIFO && type != S_IFCHR) {
-        return std::nullopt;
-    }
-    if (type == S_IFCHR && is_terminal_master(fd)) {
+    if ((type != S_IFIFO && type != S_IFCHR) ||
+        is_terminal_master(type, status.stx_rdev_major, status.stx_rdev_minor)) {
         return std::nullopt;
     }
     StreamKey key{.device = makedev(status.stx_dev_major, status.stx_dev_minor),
