@@ -10,10 +10,8 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-import linux_aio.numpy as aio_numpy
 from linux_aio.bulk import ShortFileError, achecksum, checksum, copy, read_many
 from support.loops import run
 from support.programs import run_program
@@ -140,12 +138,16 @@ def test_a_target_without_a_name(folder: Path) -> None:
         target = f"/dev/fd/{file.fileno()}"
         with pytest.raises(OSError, match="no name"):
             copy(folder / "source", target)
+        np = pytest.importorskip("numpy")
+        aio_numpy = pytest.importorskip("linux_aio.numpy")
         aio_numpy.save(target, np.arange(3))
         assert np.load(file).tolist() == [0, 1, 2]
     assert os.listdir(folder) == ["source"]
 
 
 def test_a_name_of_a_folder_that_is_missing(folder: Path) -> None:
+    np = pytest.importorskip("numpy")
+    aio_numpy = pytest.importorskip("linux_aio.numpy")
     with pytest.raises(OSError, match="new/"):
         aio_numpy.save(f"{folder}/new/", np.arange(3))
     assert os.listdir(folder) == []
@@ -174,6 +176,8 @@ def test_a_file_whose_size_says_nothing(folder: Path) -> None:
 
 
 def test_rows_into_a_matrix(folder: Path) -> None:
+    np = pytest.importorskip("numpy")
+    aio_numpy = pytest.importorskip("linux_aio.numpy")
     array = np.arange(12, dtype="u1").reshape(4, 3)
     np.save(folder / "array.npy", array)
     with pytest.warns(PendingDeprecationWarning):
