@@ -14,7 +14,6 @@ import pytest
 
 from linux_aio.bulk import ShortFileError, achecksum, checksum, copy, read_many
 from support.loops import run
-from support.programs import run_program
 
 # files whose size says nothing of what they contain
 SYSTEM_FILES = ["/sys/devices/system/cpu/online", "/sys/kernel/mm/transparent_hugepage/enabled"]
@@ -92,43 +91,6 @@ def test_a_checksum_of_a_pipe_with_pauses(tmp_path: Path) -> None:
         assert await task == hashlib.sha256(b"onetwothree").hexdigest()
 
     run(main())
-
-
-INTERRUPTED = """
-import os, random, signal, sys, time
-from linux_aio.bulk import checksum, copy
-
-source, target = sys.argv[1:]
-sys.unraisablehook = lambda _: None  # a signal may come in a weak reference's callback
-signal.signal(signal.SIGALRM, signal.default_int_handler)
-end = time.monotonic() + 2
-while time.monotonic() < end:
-    for call in (lambda: checksum(source), lambda: copy(source, target, durable=False)):
-        try:
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0003, 0.004))
-            try:
-                call()
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-        except (KeyboardInterrupt, RuntimeError):
-            pass  # Python's own locks may raise the latter
-end = time.monotonic() + 5
-# threading may list a thread that was never begun
-while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < end:
-    time.sleep(0.01)
-print(len(os.listdir("/proc/self/task")))
-"""
-
-
-def test_interrupts_leave_no_threads(folder: Path) -> None:
-    """Also if the signal comes while the thread is started: of some 500.
-
-    A few may be left: Python can raise between any two of its instructions.
-    """
-    source = folder / "source"
-    source.write_bytes(os.urandom(20 << 20))
-    assert int(run_program(INTERRUPTED, source, folder / "target")) <= 5
-    assert not [name for name in os.listdir(folder) if name not in {"source", "target"}]
 
 
 def test_a_target_without_a_name(folder: Path) -> None:
