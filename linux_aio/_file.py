@@ -24,7 +24,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from ._core import AIOContext, _close_soon, _FileBase
 from ._direct import DirectRoute, open_route
@@ -32,7 +32,7 @@ from ._loop_context import close_descriptor, loop_context, put_off_cancellation,
 from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -52,6 +52,19 @@ READ_CHUNK = 64 * 1024
 # whose host has taken the free ones back.
 WRITE_LIMIT = 31 * 64 * 1024
 LARGEST_CHUNK = 1024 * 1024
+
+_Line = TypeVar("_Line", bytes, str)
+
+
+async def take_lines(source: AsyncIterable[_Line], hint: int | None, lines: list[_Line]) -> None:
+    """Append lines to `lines` until `source` ends, or they are longer than `hint` in all."""
+    most = -1 if hint is None else operator.index(hint)
+    total = 0
+    async for line in source:
+        lines.append(line)
+        total += len(line)
+        if 0 < most < total:
+            break
 
 
 class Gate:
@@ -722,15 +735,9 @@ class File(_FileBase):
 
         hint -1 or None: all lines. For large files, `async for line in file` takes less memory.
         """
-        most = -1 if hint is None else operator.index(hint)
         lines: list[bytes] = []
-        total = 0
         try:
-            async for line in self:
-                lines.append(line)
-                total += len(line)
-                if 0 < most < total:
-                    break
+            await take_lines(self, hint, lines)
         except BaseException:
             if self._is_open and not self._is_busy:
                 self._put_back(lines)

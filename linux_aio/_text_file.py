@@ -11,12 +11,11 @@ from __future__ import annotations
 import codecs
 import errno
 import io
-import operator
 import os
 from typing import TYPE_CHECKING, Any
 
 from ._core import _TextBase
-from ._file import READ_CHUNK, File
+from ._file import READ_CHUNK, File, take_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -217,15 +216,9 @@ class TextFile(_TextBase):
 
         hint -1 or None: all lines. For large files, `async for line in file` takes less memory.
         """
-        most = -1 if hint is None else operator.index(hint)
         lines: list[str] = []
-        total = 0
         try:
-            async for line in self:
-                lines.append(line)
-                total += len(line)
-                if 0 < most < total:
-                    break
+            await take_lines(self, hint, lines)
         except BaseException:
             if lines and not self.closed and not self._file._is_busy:
                 self._put_back(lines)
