@@ -247,8 +247,8 @@ bool read_at_once(AwaitableObject* self, TurnBudget& budget) {
     return true;
 }
 
-// A thread that closes a file without telling the loop, since no thread could be had that tells.
-// Else nothing would ever close the file.
+// Closes the file in the background after the operation was refused, and completes the operation.
+// The file is marked as closed already, so that nothing else would close its number.
 void close_in_background(AwaitableObject* self) noexcept {
     auto* operation = operation_of(self);
     OperationLife::leave_queue(context_of(self)->binding, operation);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transfers that meet an end, an interrupt or a name too early: nothing is left behind."""
+"""Transfers that meet an end, a cancellation or an exception too early leave nothing behind."""
 
 from __future__ import annotations
 
