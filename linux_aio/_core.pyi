@@ -20,6 +20,12 @@ _libaio_calls: CapsuleType
 def _in_trio() -> bool:
     """Return whether a task of Trio's runs in this thread."""
 
+def _ends_slice() -> bool:
+    """Return whether the running task has gone on for so long that it is to let others run.
+
+    The caller then does so: the next task begins a slice of its own.
+    """
+
 @final
 class _DirEntry(Generic[AnyStr]):
     """An entry of a directory, as os.DirEntry."""

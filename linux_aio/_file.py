@@ -26,9 +26,9 @@ import warnings
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from ._core import AIOContext, _close_soon, _FileBase
+from ._core import AIOContext, _close_soon, _ends_slice, _FileBase, _in_trio
 from ._direct import DirectRoute, open_route
-from ._loop_context import close_descriptor, loop_context, put_off_cancellation, spawn
+from ._loop_context import close_descriptor, loop_context, pause, put_off_cancellation, spawn
 from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
 
 if TYPE_CHECKING:
@@ -77,14 +77,13 @@ class Gate:
         self._thread = threading.get_ident()
         self._event: Any
         self._call: Callable[[Callable[[], object]], object]
-        loop = asyncio._get_running_loop()
-        if loop is not None:
-            self._event = asyncio.Event()
-            self._call = loop.call_soon_threadsafe
-        else:
+        if _in_trio():
             trio = sys.modules["trio"]
             self._event = trio.Event()
             self._call = trio.lowlevel.current_trio_token().run_sync_soon
+        else:
+            self._event = asyncio.Event()
+            self._call = asyncio.get_running_loop().call_soon_threadsafe
 
     def set(self) -> bool:
         """Let the waiting task go on. Return False if its loop was closed."""
@@ -411,6 +410,8 @@ class File(_FileBase):
     async def _turn(self) -> None:
         """Wait until all the calls before this one are done. The caller then calls _leave()."""
         if self._enter():
+            if _ends_slice():
+                await self._let_others_run()
             return
         gate = Gate()
         if self._queue is None:
@@ -429,6 +430,14 @@ class File(_FileBase):
             except ValueError:  # it has been given the turn
                 if gate.claim():
                     self._leave()
+            raise
+
+    async def _let_others_run(self) -> None:
+        """In a turn: let the other tasks of the loop take a step."""
+        try:
+            await pause(0)
+        except BaseException:
+            self._leave()
             raise
 
     def _leave(self) -> None:
@@ -571,6 +580,8 @@ class File(_FileBase):
         if not self._enter():
             await self._turn()
             self._check_readable_in_turn()
+        elif _ends_slice():
+            await self._let_others_run()
         try:
             if self._is_behind or self._end_is_unknown or self._gathered():
                 await self._settle()
@@ -1132,8 +1143,9 @@ class File(_FileBase):
                 return
             if self._is_behind or self._beside or self._keeps_kernel_offset or self._gathered():
                 await self._finish()
-            self._discard()
-            await self._close_descriptor()
+            if self._is_open:
+                self._discard()
+                await self._close_descriptor()
         finally:
             self._leave()
 
@@ -1149,6 +1161,11 @@ class File(_FileBase):
             if self._keeps_kernel_offset:
                 await self._tell_kernel()
         except Exception:
+            if self._context.closed and not self._beside:  # the loop is ending, as a Trio run does
+                leftover = self._detach_leftover()
+                if leftover.finish_now():
+                    return
+                raise
             self._discard()
             await self._close_descriptor()
             raise
@@ -1178,12 +1195,16 @@ class File(_FileBase):
 
     def _give_up(self) -> None:
         """Close without waiting: a task of the loop does the remaining work."""
+        if self._beside:
+            self._leftover = _Leftover(self)  # calls without a turn still use the descriptor
+            self._discard()
+        else:
+            self._let_go(self._detach_leftover())
+
+    def _detach_leftover(self) -> _Leftover:
         leftover = _Leftover(self)
         self._discard()
-        if self._beside:
-            self._leftover = leftover  # calls without a turn still use the descriptor
-        else:
-            self._let_go(leftover)
+        return leftover
 
     def _let_go(self, leftover: _Leftover) -> None:
         self._fd = self._data_fd = -1

@@ -16,7 +16,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from ._core import AIOContext, _close_soon
+from ._core import AIOContext, _close_soon, _in_trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -114,19 +114,23 @@ async def _keep_in_trio(trio: Any, context: AIOContext) -> None:
 def _make_for_trio() -> AIOContext:
     trio: Any = sys.modules["trio"]
     context = AIOContext(MAX_REQUESTS)
-    trio.lowlevel.spawn_system_task(_keep_in_trio, trio, context)
+    try:
+        trio.lowlevel.spawn_system_task(_keep_in_trio, trio, context)
+    except RuntimeError as error:
+        context.close()
+        msg = "the Trio run is ending"
+        raise RuntimeError(msg) from error
     return context
 
 
-def _trio_run() -> Any:
-    """Return the token of the Trio run in this thread, or None."""
-    trio = sys.modules.get("trio")
-    if trio is None:
-        return None
-    try:
-        return trio.lowlevel.current_trio_token()
-    except RuntimeError:
-        return None
+def _running_loop() -> Any:
+    """Return the loop of this thread, for Trio the token of the run; None if none runs.
+
+    A thread may have both: a loop may host Trio, and a task of one may run the other.
+    """
+    if _in_trio():
+        return sys.modules["trio"].lowlevel.current_trio_token()
+    return asyncio._get_running_loop()
 
 
 def loop_context() -> AIOContext:
@@ -134,12 +138,10 @@ def loop_context() -> AIOContext:
 
     RuntimeError if no loop runs.
     """
-    loop: Any = asyncio._get_running_loop()
+    loop = _running_loop()
     if loop is None:
-        loop = _trio_run()
-        if loop is None:
-            msg = "no event loop is running in this thread"
-            raise RuntimeError(msg)
+        msg = "no event loop is running in this thread"
+        raise RuntimeError(msg)
     if _of_thread.loop() is loop:
         context = _of_thread.context()
         if context is not None and not context.closed:
@@ -200,14 +202,12 @@ def spawn(
 
     If the loop ends first, it cancels the coroutine. otherwise() is then called, and may block.
     """
-    loop: Any = asyncio._get_running_loop()
-    if loop is not None:
-        if loop.is_closed():
+    if not _in_trio():
+        loop: Any = asyncio._get_running_loop()
+        if loop is None or loop.is_closed():
             return False
         _create_task(function, otherwise)
         return True
-    if _trio_run() is None:
-        return False
 
     async def carry_out() -> None:
         try:
@@ -216,7 +216,10 @@ def spawn(
             otherwise()
             raise
 
-    sys.modules["trio"].lowlevel.spawn_system_task(carry_out)
+    try:
+        sys.modules["trio"].lowlevel.spawn_system_task(carry_out)
+    except RuntimeError:  # the run is ending
+        return False
     return True
 
 
@@ -228,19 +231,25 @@ async def complete(
     Trio and anyio cancel every await of a cancelled task. In Trio, the task nevertheless waits for
     the end. In asyncio it stops waiting, and another task does the work. `otherwise`: see spawn().
     """
-    if asyncio._get_running_loop() is None:
-        with sys.modules["trio"].CancelScope(shield=True):
+    if _in_trio():
+        with shield():
             await function()
         return
     await asyncio.shield(_create_task(function, otherwise))
 
 
 async def pause(seconds: float) -> None:
-    """Sleep, in asyncio or in Trio."""
-    if asyncio._get_running_loop() is not None:
-        await asyncio.sleep(seconds)
-    else:
-        await sys.modules["trio"].sleep(seconds)
+    """Sleep, in asyncio or in Trio; with 0, let the other tasks take a step."""
+    await sys.modules["trio" if _in_trio() else "asyncio"].sleep(seconds)
+
+
+def shield() -> contextlib.AbstractContextManager[object]:
+    """Shield from cancellations by Trio or anyio, which cancel every await of a cancelled task."""
+    module = sys.modules.get("trio" if _in_trio() else "anyio")
+    if module is None:
+        return contextlib.nullcontext()
+    scope: contextlib.AbstractContextManager[object] = module.CancelScope(shield=True)
+    return scope
 
 
 async def put_off_cancellation(
@@ -250,22 +259,25 @@ async def put_off_cancellation(
 
     A cancellation meanwhile takes effect only after that.
     """
-    if asyncio._get_running_loop() is None:
-        with sys.modules["trio"].CancelScope(shield=True):
+    if _in_trio():
+        with shield():
             result = await started
         then(result)
         return result
     cancellation: BaseException | None = None
-    while True:
-        try:
-            result = await started
-            break
-        except asyncio.CancelledError as exception:
-            cancellation = exception
-        except BaseException:
-            if cancellation is not None:
-                raise cancellation from None
-            raise
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                result = await started
+                break
+            except asyncio.CancelledError as exception:
+                if cancellation is None:
+                    stack.enter_context(shield())
+                cancellation = exception
+            except BaseException:
+                if cancellation is not None:
+                    raise cancellation from None
+                raise
     then(result)
     if cancellation is not None:
         raise cancellation

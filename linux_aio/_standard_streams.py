@@ -183,7 +183,10 @@ def _make(name: str, fd: int, mode: str) -> tuple[_StandardText, File]:
     counterpart = getattr(sys, f"__{name}__")
     is_unbuffered = mode == "wb" and (fd == 2 or getattr(counterpart, "write_through", False))
     file = _StandardFile(f"<{name}>", fd, mode, flushes=is_unbuffered)
-    return _StandardText(file, counterpart), file
+    text = _StandardText(file, counterpart)
+    if counterpart is None:  # the process began without: the number may be another file's
+        file._is_open = False
+    return text, file
 
 
 stdin, stdin_bytes = _make("stdin", 0, "rb")

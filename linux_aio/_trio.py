@@ -132,12 +132,26 @@ def api() -> tuple[object, ...]:
             return False
         return True
 
+    def is_within_asyncio() -> bool:
+        """Return whether this thread's task of asyncio runs the task of Trio, not the reverse."""
+        asyncio: Any = sys.modules["asyncio"]
+        try:
+            inner = lowlevel.current_task().coro.cr_frame
+            outer = asyncio.current_task().get_coro().cr_frame
+        except (RuntimeError, AttributeError):
+            return False
+        frame: Any = sys._getframe()
+        while frame is not None and frame is not inner and frame is not outer:
+            frame = frame.f_back
+        return frame is not None and frame is inner
+
     # Versions without in_trio_run, such as 0.22, set a context variable of sniffio's.
     is_old = not hasattr(lowlevel, "in_trio_run")
     return (
         # the attribute `name` of this object is "trio" in a thread where Trio runs
         sniffio.thread_local if sniffio is not None and not is_old else None,
         in_old_trio_run if is_old else lowlevel.in_trio_run,
+        is_within_asyncio,
         current_run,
         lowlevel.current_trio_token,
         lowlevel.current_task,

@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 import os
 import select
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from ._loop_context import loop_context
+from ._core import _in_trio
+from ._loop_context import loop_context, shield
 from ._threads import BackgroundThread
 
 _T = TypeVar("_T")
@@ -34,7 +34,7 @@ class Worker(Generic[_T]):
     ) -> None:
         self._function = function
         self._tell = stop  # called by stop(), so that the thread ends sooner
-        self._loop: Any = asyncio._get_running_loop()
+        self._loop: Any = None if _in_trio() else asyncio._get_running_loop()
         self._result: _T | None = None
         self._error: BaseException | None = None
         self._stop = threading.Event()
@@ -100,7 +100,7 @@ class Worker(Generic[_T]):
 
     async def end(self) -> None:
         """Wait until the thread has finished, even if the waiting task is cancelled again."""
-        with _shield():
+        with shield():
             while not self.finished:
                 with contextlib.suppress(*_cancellations()):
                     await self.news()
@@ -152,30 +152,9 @@ with contextlib.suppress(AttributeError, RuntimeError):
     threading._register_atexit(_stop_for_nobody)  # type: ignore[attr-defined]
 
 
-def _runs_trio() -> bool:
-    trio = sys.modules.get("trio")
-    if trio is None:
-        return False
-    try:
-        trio.lowlevel.current_task()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _shield() -> contextlib.AbstractContextManager[object]:
-    """Shield from further cancellations, by Trio or anyio if one of them is in use."""
-    module = sys.modules.get("trio") if _runs_trio() else sys.modules.get("anyio")
-    if module is None:
-        return contextlib.nullcontext()
-    shield: contextlib.AbstractContextManager[object] = module.CancelScope(shield=True)
-    return shield
-
-
 def _cancellations() -> tuple[type[BaseException], ...]:
-    """Return the exceptions that end() suppresses: asyncio's; in Trio none: _shield() does it."""
-    asyncio = sys.modules.get("asyncio")
-    return (asyncio.CancelledError,) if asyncio is not None and not _runs_trio() else ()
+    """Return the exceptions that end() suppresses: asyncio's; in Trio none: shield() does it."""
+    return () if _in_trio() else (asyncio.CancelledError,)
 
 
 async def run_in_thread(

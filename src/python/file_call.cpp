@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/file_call.hpp"
 
+#include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/turn_budget.hpp"
 
 namespace python {
 namespace {
@@ -73,6 +76,22 @@ PyObject* try_at_once(FileCallObject* self) {
     const ObjectLock lock(self->file.get());
     return self->data ? self->method->write_at_once(self->file.get(), self->data.get())
                       : self->method->read_at_once(self->file.get(), self->size);
+}
+
+// Whether the task has gone on for so long that it is to let others run. The coroutine of the
+// subclass does that, once the call has its turn, so that calls keep their order.
+bool lets_others_run(const FileCallObject* self) noexcept {
+    if (!self->method->has_argument) {
+        return false;
+    }
+    auto bytes = std::max(self->size, Py_ssize_t{0});
+    if (self->data) {
+        bytes = PyBytes_CheckExact(self->data.get())     ? PyBytes_GET_SIZE(self->data.get())
+                : PyUnicode_CheckExact(self->data.get()) ? PyUnicode_GET_LENGTH(self->data.get())
+                                                         : 0;
+    }
+    return TurnBudget::of_this_thread().is_slice_over(
+        TurnBudget::work_of_call(static_cast<std::size_t>(bytes)));
 }
 
 // Makes a coroutine of the subclass. Returns null with an exception set.
@@ -159,9 +178,11 @@ PySendResult step(FileCallObject* self, PyObject* value, PyObject** result) {
     const Running running(self);
     if (self->phase == Phase::created) {
         self->phase = Phase::delegating;
-        *result = try_at_once(self);
+        const bool waits_first = lets_others_run(self);
+        *result = waits_first ? nullptr : try_at_once(self);
         if (*result == nullptr && PyErr_Occurred() == nullptr) {
-            self->delegate = make_delegate(self);
+            self->delegate =
+                waits_first ? make_coroutine(self, self->method->slow) : make_delegate(self);
         }
         if (!self->delegate) {
             *result = finish_with(self, *result);

@@ -23,6 +23,7 @@
 #include "python/stat_result.hpp"
 #include "python/state.hpp"
 #include "python/trio_loop.hpp"
+#include "python/turn_budget.hpp"
 #include "python/wake_future.hpp"
 #include "python/watcher_methods.hpp"
 
@@ -77,6 +78,15 @@ PyObject* in_trio(PyObject* module, PyObject* /*unused*/) {
                                                                                              : 0);
 }
 
+PyObject* ends_slice(PyObject* /*module*/, PyObject* /*unused*/) {
+    auto& budget = TurnBudget::of_this_thread();
+    const bool is_over = budget.is_slice_over(TurnBudget::work_of_python);
+    if (is_over) {
+        budget.end_slice();
+    }
+    return PyBool_FromLong(is_over ? 1 : 0);
+}
+
 PyMethodDef methods[] = {
     {"aligned_buffer", as_method(aligned_buffer), METH_FASTCALL | METH_KEYWORDS,
      aligned_buffer_doc},
@@ -89,6 +99,7 @@ PyMethodDef methods[] = {
     {"_take_old_status", as_method(take_old_status), METH_FASTCALL, nullptr},
     {"engines", engines, METH_NOARGS, engines_doc},
     {"_in_trio", in_trio, METH_NOARGS, nullptr},
+    {"_ends_slice", ends_slice, METH_NOARGS, nullptr},
     {},
 };
 

@@ -49,6 +49,7 @@ struct AsyncioApi {
 struct TrioApi {
     Ref sniffio_thread_local;  // or None
     Ref in_trio_run;           // or None; at least one of these two is set
+    Ref is_within_asyncio;
     Ref current_run;
     Ref current_trio_token;
     Ref current_task;

@@ -231,11 +231,17 @@ bool load(TrioApi& api) {
     const auto module = Ref::steal(PyImport_ImportModule("linux_aio._trio"));
     const auto found =
         Ref::steal(module ? PyObject_CallMethod(module.get(), "api", nullptr) : nullptr);
-    const std::array places{&api.sniffio_thread_local, &api.in_trio_run,
-                            &api.current_run,          &api.current_trio_token,
-                            &api.current_task,         &api.current_effective_deadline,
-                            &api.make_suspension,      &api.reschedule,
-                            &api.abort_succeeded,      &api.abort_failed};
+    const std::array places{&api.sniffio_thread_local,
+                            &api.in_trio_run,
+                            &api.is_within_asyncio,
+                            &api.current_run,
+                            &api.current_trio_token,
+                            &api.current_task,
+                            &api.current_effective_deadline,
+                            &api.make_suspension,
+                            &api.reschedule,
+                            &api.abort_succeeded,
+                            &api.abort_failed};
     if (!found || PyTuple_GET_SIZE(found.get()) != static_cast<Py_ssize_t>(places.size())) {
         return false;
     }
@@ -303,9 +309,13 @@ bool is_in_found_trio(ModuleState& state) noexcept {
         const auto answer = Ref::steal(PyObject_CallNoArgs(api.in_trio_run.get()));
         is_in_run = answer.get() == Py_True;
     }
+    // A task of each may run the other. A loop of asyncio's that hosts Trio runs no task meanwhile.
+    if (is_in_run && is_in_asyncio_task(state)) {
+        const auto answer = Ref::steal(PyObject_CallNoArgs(api.is_within_asyncio.get()));
+        is_in_run = answer.get() == Py_True;
+    }
     PyErr_Clear();
-    // A Trio task may run an asyncio loop. An asyncio loop that hosts Trio runs no task meanwhile.
-    return is_in_run && !is_in_asyncio_task(state);
+    return is_in_run;
 }
 
 }  // namespace python

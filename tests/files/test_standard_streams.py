@@ -393,3 +393,30 @@ def test_unknown_names() -> None:
         os.write(1, b"right")
     """
     assert run_program(source) == b"right"
+
+
+@by_more_than_aio
+def test_a_stream_that_the_process_began_without_is_closed(tmp_path: Path) -> None:
+    """Its number is another file's then, and no byte of the stream reaches that."""
+    source = f"""
+        path = {str(tmp_path / "data")!r}
+        numbers = [os.open(path, os.O_RDWR | os.O_CREAT) for _ in range(2)]
+        assert numbers == [0, 1]
+        os.write(1, b"the program's")
+        async def main():
+            for stream in (linux_aio.stdin, linux_aio.stdin_bytes, linux_aio.stdout,
+                           linux_aio.stdout_bytes):
+                assert stream.closed
+                word = b"w" if stream is linux_aio.stdout_bytes else "w"
+                try:
+                    await (stream.read(1) if stream.readable() else stream.write(word))
+                except ValueError:
+                    continue
+                raise AssertionError(stream)
+        asyncio.run(main())
+    """
+    script = 'exec "$0" "$@" <&- >&-'
+    command = ["sh", "-c", script, *arguments(source)]
+    result = subprocess.run(command, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr.decode()
+    assert (tmp_path / "data").read_bytes() == b"the program's"

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import linux_aio
 from linux_aio import AIOContext, aligned_buffer
 from support.fusefs import HoldingFS
 
@@ -129,3 +130,21 @@ def test_a_scope_stays_cancelled_after_the_wait(fs: HoldingFS, held: int, backen
 
     anyio.run(main, backend=backend)
     assert seen == ["the call", "the next"]
+
+
+def test_a_cancelled_write_lets_the_loop_sleep(fs: HoldingFS) -> None:
+    """A large write to a file ends before its cancellation is raised."""
+    path = fs.create("target", b"")
+    selector = CountingSelector()
+
+    async def main() -> None:
+        async with linux_aio.open(path, "wb", buffering=0) as file:
+            fs.hold()
+            asyncio.get_running_loop().call_later(0.3, fs.unhold)
+            with anyio.move_on_after(0.02) as scope:
+                await file.write(bytearray(b"y" * BLOCK))
+            assert scope.cancelled_caught
+            assert selector.turns < 100
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        runner.run(main())

@@ -16,7 +16,7 @@ from typing import IO, Any
 import pytest
 
 import linux_aio
-from linux_aio import AIOContext, AIOOperation
+from linux_aio import AIOContext, AIOOperation, bulk, fs
 from support.fusefs import HoldingFS
 from support.measure import soon
 
@@ -421,6 +421,96 @@ def test_guest_mode(file: IO[bytes], pipe: tuple[int, int]) -> None:
 
     asyncio.run(host())
     assert results == [b"\2"]
+
+
+async def use_files(folder: Path) -> bytes:
+    """Calls of each kind that need the running loop: files, whole files, temporary ones, trees."""
+    path = folder / "file"
+    async with linux_aio.open(path, "wb", buffering=0) as file:
+        assert await file.write(bytearray(300_000)) == 300_000
+    async with linux_aio.open(path, "ab") as file, trio.open_nursery() as nursery:
+        for _ in range(3):  # each waits for its turn
+            nursery.start_soon(file.write, b"x")
+    async with fs.TemporaryDirectory(dir=folder) as temporary:
+        await fs.makedirs(Path(temporary, "a", "b"))
+        assert [names async for _, names, _ in fs.walk(temporary)] == [["a"], ["b"], []]
+    async with fs.NamedTemporaryFile(dir=folder) as named:
+        await named.write(b"y")
+    await fs.copyfile(path, folder / "copy")
+    await bulk.acopy(path, folder / "second")
+    assert await linux_aio.write_bytes(folder / "atomic", b"z", atomic=True) == 1
+    return (await linux_aio.read_bytes(folder / "copy"))[-4:]
+
+
+def test_files_in_guest_mode(tmp_path: Path) -> None:
+    """The host uses files as well, each in its own loop's context."""
+    results: list[Any] = []
+
+    async def host() -> None:
+        ended = asyncio.get_running_loop().create_future()
+        trio.lowlevel.start_guest_run(
+            use_files,
+            tmp_path,
+            run_sync_soon_threadsafe=asyncio.get_running_loop().call_soon_threadsafe,
+            done_callback=ended.set_result,
+        )
+        while not ended.done():
+            assert await linux_aio.write_bytes(tmp_path / "host", b"host") == 4
+            assert await linux_aio.read_bytes(tmp_path / "host") == b"host"
+            await asyncio.sleep(0.001)
+        results.append(ended.result().unwrap())
+
+    asyncio.run(host())
+    assert results == [b"\0xxx"]
+
+
+def test_a_run_inside_a_task_of_asyncio(tmp_path: Path) -> None:
+    """As in a notebook's cell, which then uses files in its own loop."""
+
+    async def outer() -> bytes:
+        assert trio.run(use_files, tmp_path) == b"\0xxx"
+        return await linux_aio.read_bytes(tmp_path / "copy")
+
+    assert asyncio.run(outer())[-4:] == b"\0xxx"
+
+
+@pytest.mark.parametrize("mode", ["w", "wb"])
+def test_a_generator_that_ends_with_the_run_writes_its_file(mode: str, tmp_path: Path) -> None:
+    """Trio ends it when the loop's context is closed."""
+    generators: list[Any] = []
+
+    async def rows() -> Any:
+        async with linux_aio.open(tmp_path / "rows", mode) as file:
+            await file.write("abc" if mode == "w" else b"abc")
+            yield
+
+    async def main() -> None:
+        generators.append(rows())
+        await anext(generators[0])
+
+    trio.run(main)
+    assert (tmp_path / "rows").read_bytes() == b"abc"
+
+
+def test_a_call_when_the_run_has_ended_says_so(tmp_path: Path) -> None:
+    generators: list[Any] = []
+    descriptors = count_descriptors()
+
+    async def late() -> Any:
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True), pytest.raises(RuntimeError, match="run is ending"):
+                await linux_aio.write_bytes(tmp_path / "file", b"abc")
+            generators.clear()
+
+    async def main() -> None:
+        generators.append(late())
+        await anext(generators[0])
+
+    trio.run(main)
+    assert generators == []
+    assert count_descriptors() == descriptors
 
 
 @waits_elsewhere

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls that a file's buffers answer let the other tasks of the loop run now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import linux_aio
+from support.any_loop import AnyLoop
+
+pytest_plugins = ["support.fixtures"]
+# kernel AIO writes in the loop's thread
+pytestmark = pytest.mark.engine("auto", "uring", "threads")
+
+PATIENCE = 5.0  # how long a task that never lets others run goes on, in seconds
+Work = Callable[[Any], Awaitable[object]]
+
+
+async def write(file: Any) -> None:
+    await file.write("a row\n" if isinstance(file, linux_aio.TextFile) else b"a row\n")
+
+
+async def read_again(file: Any) -> None:
+    if not await file.readline():
+        await file.seek(0)
+
+
+async def iterate(file: Any) -> None:
+    async for _ in file:
+        pass
+    await file.seek(0)
+
+
+async def tell(file: Any) -> None:
+    await file.tell()
+
+
+CALLS: list[tuple[str, Work, str]] = [
+    ("write", write, "w"),
+    ("write", write, "wb"),
+    ("readline", read_again, "r"),
+    ("readline", read_again, "rb"),
+    ("iterate", iterate, "r"),
+    ("iterate", iterate, "rb"),
+    ("tell", tell, "rb"),
+]
+
+
+@pytest.mark.parametrize(
+    ("work", "mode"), [pytest.param(work, mode, id=f"{n}-{mode}") for n, work, mode in CALLS]
+)
+def test_a_task_that_only_uses_buffers_can_be_cancelled(
+    work: Work, mode: str, any_loop: AnyLoop, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows"
+    path.write_text("a row\n" * 5000)
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            await any_loop.sleep(0)
+            beats += 1
+
+    async def main() -> float:
+        async with any_loop.group() as group, linux_aio.open(path, mode) as file:
+            group.start(beat)
+            begin = time.monotonic()
+            async with any_loop.scope(0.2) as scope:
+                while time.monotonic() - begin < PATIENCE:
+                    await work(file)
+            group.cancel()
+            assert scope.was_cancelled
+            return time.monotonic() - begin
+
+    assert any_loop.run(main) < PATIENCE
+    assert beats > 20
+
+
+def test_calls_that_let_others_run_keep_their_order(any_loop: AnyLoop, tmp_path: Path) -> None:
+    """No later call gets ahead of one that waits until the others have run."""
+    path = tmp_path / "numbers"
+
+    async def main() -> None:
+        async with linux_aio.open(path, "w") as file, any_loop.group() as group:
+            for number in range(20_000):
+                group.start(file.write, f"{number}\n")
+
+    any_loop.run(main)
+    numbers = [int(line) for line in path.read_text().splitlines()]
+    # Trio starts tasks in an order of its own
+    assert (sorted(numbers) if any_loop.name == "trio" else numbers) == list(range(20_000))
+
+
+def test_a_line_is_not_lost_when_a_call_that_lets_others_run_is_cancelled(
+    any_loop: AnyLoop, tmp_path: Path
+) -> None:
+    path = tmp_path / "numbers"
+    count = 50_000
+    path.write_text("".join(f"{number}\n" for number in range(count)))
+    seen: list[int] = []
+
+    async def main() -> int:
+        cancellations = 0
+        async with linux_aio.open(path) as file:
+            while len(seen) < count:
+                async with any_loop.scope(0.002) as scope:
+                    while line := await file.readline():
+                        seen.append(int(line))
+                cancellations += scope.was_cancelled
+        return cancellations
+
+    assert any_loop.run(main) > 0
+    assert len(seen) == count
+    assert all(number == place for place, number in enumerate(seen))
