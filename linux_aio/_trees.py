@@ -139,6 +139,10 @@ async def remove_tree(
     context: Any, dir_fd: int | None, name: Any, path: Any, handle: Handler
 ) -> None:
     """Remove a directory with all that is in it. Errors name it by `path`."""
+    working_directory = -1
+    if dir_fd is None and not os.path.isabs(name):
+        # kept, so that no other directory of that name is removed if the program changes its own
+        dir_fd = working_directory = await context._open(".", os.O_PATH | os.O_DIRECTORY)
     tree = Descent(context, dir_fd, path)
     try:
         await _enter_to_remove(context, tree, name, handle)
@@ -146,7 +150,7 @@ async def remove_tree(
             entry = tree.next_entry()
             if entry is None:
                 await _remove_emptied(context, tree, handle)
-            elif entry.is_dir(follow_symlinks=False):
+            elif _is_directory(entry):
                 await _enter_to_remove(context, tree, entry.name, handle)
             else:
                 try:
@@ -156,6 +160,16 @@ async def remove_tree(
                         handle(os.unlink, tree.path(entry.name), error)
     finally:
         tree.close()
+        if working_directory >= 0:
+            _close_soon(working_directory)
+
+
+def _is_directory(entry: _DirEntry[Any]) -> bool:
+    """Return False also if that is not known: to remove the entry then says why."""
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def _is_gone(error: OSError) -> bool:

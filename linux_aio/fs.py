@@ -249,13 +249,24 @@ async def ismount(path: Path, *, context: AIOContext | None = None) -> bool:
         if _stat.S_ISLNK(own.st_mode):
             return False
         above: Any = b".." if isinstance(spelled, bytes) else ".."
-        parent = os.path.join(spelled, above)
-        other = await lstat(parent, context=context)
+        try:
+            other = await lstat(os.path.join(spelled, above), context=context)
+        except (NotADirectoryError, PermissionError):  # a file, or a directory that is closed to us
+            other = await lstat(await _parent(spelled, context), context=context)
     except (OSError, ValueError) as error:
         if not _is_about_path(error, context):
             raise
         return False
     return own.st_dev != other.st_dev or own.st_ino == other.st_ino
+
+
+async def _parent(path: Any, context: AIOContext | None) -> str:
+    """Return the path of the directory that the file is in, without links; None is looked up."""
+    fd = await _of(context)._open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        return os.path.dirname(os.readlink(f"/proc/self/fd/{fd}"))
+    finally:
+        _close_soon(fd)
 
 
 async def samefile(
@@ -945,7 +956,11 @@ async def move(
             raise shutil.Error(msg)
     try:
         await rename(source, real, context=context)
-    except OSError:
+    except OSError as error:
+        # the paths alone don't tell whether a link leads back into the directory
+        if error.errno == errno.EINVAL and await isdir(source, context=context):
+            msg = f"Cannot move a directory '{source!s}' into itself '{target!s}'."
+            raise shutil.Error(msg) from error
         # on another file system, or a failure whose reason the copy reports better
         await _move_by_copying(source, target, os.fspath(real), copy_function, _of(context))
     return real
@@ -1003,9 +1018,13 @@ async def sendfile(
     if offset is not None and offset < 0:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     place = -1 if offset is None else offset
+    # At the end of in_fd there is nothing to wait for; a thread must not wait for out_fd.
+    waits = os.get_blocking(out_fd)
     while True:
-        with contextlib.suppress(OSError):
-            await ctx.poll(out_fd, select.POLLOUT)
+        if waits:
+            with contextlib.suppress(OSError):
+                await ctx.poll(out_fd, select.POLLOUT)
+        waits = True
         try:
             sending = ctx._sendfile(out_fd, in_fd, place, count)
             sending._start()  # Trio then does not wait for a thread that may wait for ever

@@ -493,7 +493,6 @@ bool DescriptorTable::is_ours(const msghdr& message, const Seal& seal) const noe
 // Whether our threads' table has room for the files of the message. Where our threads use the
 // program's table, its limit is the program's own affair.
 bool DescriptorTable::has_room_for(std::uint64_t number) const noexcept {
-    constexpr std::size_t ours = 32;  // rings, sockets and the like, and what watches polls
     const auto taken = in_table_ + closing_;
     if (!is_private_ || taken == 0) {
         return true;
@@ -504,7 +503,12 @@ bool DescriptorTable::has_room_for(std::uint64_t number) const noexcept {
         ++count;
     }
     rlimit limit{};
-    return getrlimit(RLIMIT_NOFILE, &limit) != 0 || taken + count + ours <= limit.rlim_cur;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return true;
+    }
+    // rings, sockets and the like, and what watches polls: at least 8, more where there are more
+    const auto ours = std::clamp<rlim_t>(limit.rlim_cur / 4, 8, 32);
+    return taken + count + ours <= limit.rlim_cur;
 }
 
 bool DescriptorTable::take_next(Arrivals& arrivals) noexcept {

@@ -181,6 +181,48 @@ def no_numbers() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, most)
 
 
+@pytest.mark.parametrize("flags", [os.O_TRUNC, os.O_CREAT, os.O_CREAT | os.O_EXCL])
+def test_an_open_without_a_number_changes_nothing(flags: int, gate: Gate, tmp_path: Path) -> None:
+    """Neither is a file emptied, nor is one made."""
+    path = tmp_path / "file"
+
+    def prepare() -> None:
+        if flags == os.O_TRUNC:
+            path.write_bytes(DATA)
+        else:
+            path.unlink(missing_ok=True)
+
+    async def is_refused(context: Any) -> bool:
+        with contextlib.suppress(OSError), few_numbers(0):
+            os.close(await context._open(path, os.O_WRONLY | flags))
+            return False
+        return True
+
+    async def use() -> None:
+        prepare()
+        async with AIOContext(8) as context:
+            # what the loop needs is there; our threads don't end, which would free numbers
+            waiting = asyncio.ensure_future(context.poll(gate, select.POLLIN))
+            os.close(await context._open(tmp_path / "other", os.O_WRONLY | os.O_CREAT))
+            for _ in range(20):  # a number of ours may still become free
+                if await is_refused(context):
+                    break
+                prepare()
+            else:
+                pytest.fail("there was always a number")
+            if flags == os.O_TRUNC:
+                assert path.read_bytes() == DATA
+            else:
+                assert not path.exists()
+            with few_numbers(1):
+                os.close(await context._open(path, os.O_WRONLY | flags))
+            assert path.read_bytes() == b""
+            gate.open()
+            await waiting
+
+    run(use())
+
+
 @pytest.mark.parametrize("begin", ["write", "fsync", "rename", "close"])
 def test_an_await_that_finds_no_number_ends(begin: str, tmp_path: Path) -> None:
     """Our threads have ended, and when they begin there is no room for what they are sent."""

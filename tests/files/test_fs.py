@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -17,6 +18,9 @@ import pytest
 from linux_aio import AIOContext, fs
 from linux_aio._loop_context import loop_context
 from support import any_loop as loops
+from support.forked import give_up_root, in_child
+from support.mount_calls import MS_BIND, detach, mount
+from support.mounts import tmpfs_mount, tmpfs_mount_reason
 from support.outcomes import awaited_outcome, outcome
 
 if TYPE_CHECKING:
@@ -547,6 +551,31 @@ def test_move_to_another_file_system(tmp_path: Path) -> None:
             run(lambda: fs.move(tmp_path / "tree", there))
 
 
+@pytest.mark.skipif(tmpfs_mount_reason() is not None, reason="no mounts")
+def test_what_is_mounted() -> None:
+    """A file, as a container's /etc/hosts, and a directory that is closed to the user."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "target").touch()
+        with tmpfs_mount(folder / "closed", 64) as closed:
+            (closed / "file").touch()
+            closed.chmod(0o700)
+            mount(str(closed / "file"), folder / "target", "", MS_BIND)
+
+            def ask() -> None:
+                give_up_root()
+
+                for path in (closed, folder / "target", folder):
+                    answer = run(partial(fs.ismount, path))
+                    assert answer == os.path.ismount(path) == (path != folder)
+
+            try:
+                in_child(ask)
+            finally:
+                detach(folder / "target")
+
+
 def test_sendfile_from_a_stream_waits_for_it() -> None:
     """It asks the stream whether it has something, and not the kernel again and again."""
     import socket
@@ -589,6 +618,27 @@ def test_sendfile_from_a_stream_waits_for_it() -> None:
         os.close(writing)
 
     run(use)
+
+
+def test_sendfile_of_nothing_waits_for_nothing(tmp_path: Path) -> None:
+    """A full socket takes nothing; at the end of the file there is nothing to take."""
+    import socket
+
+    (tmp_path / "file").write_bytes(b"x" * 10)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    async def use() -> None:
+        file = os.open(tmp_path / "file", os.O_RDONLY)
+        with contextlib.suppress(BlockingIOError):
+            while ours.send(b"y" * 65536):
+                pass
+        assert await fs.sendfile(ours.fileno(), file, 10, 5) == 0
+        assert await fs.sendfile(ours.fileno(), file, 0, 0) == 0
+        os.close(file)
+
+    with ours, theirs:
+        run(use)
 
 
 def test_sendfile_to_a_socket(tmp_path: Path) -> None:

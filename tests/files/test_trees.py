@@ -9,6 +9,8 @@ import resource
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +21,8 @@ import pytest
 
 from linux_aio import fs
 from support import any_loop as loops
+from support.forked import give_up_root, in_child
+from support.mounts import loop_mount, loop_mount_reason, tmpfs_mount_reason
 from support.outcomes import awaited_outcome, outcome
 
 pytest_plugins = ["support.fixtures"]
@@ -252,3 +256,98 @@ def test_a_file_is_moved_through_a_link(tmp_path: Path, elsewhere: Path, is_dang
     assert target.stat().st_mtime == 1_100_000_000
     assert target.stat().st_mode & 0o777 == 0o640
     assert not source.exists()
+
+
+def test_a_directory_is_not_moved_into_itself_through_a_link(tmp_path: Path) -> None:
+    """shutil.move() copies it into itself, and then removes it."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("tree")
+
+    async def main() -> None:
+        with pytest.raises(shutil.Error, match="into itself"):
+            await fs.move(tree, tmp_path / "link" / "new")
+
+    run(main)
+    assert os.listdir(tree) == ["file"]
+
+
+def test_a_removal_stays_in_the_directory_where_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program meanwhile goes to another, which has a directory of the same name."""
+    for name in ("first", "second"):
+        (tmp_path / name / "tree").mkdir(parents=True)
+    for number in range(2000):
+        (tmp_path / "first" / "tree" / str(number)).touch()
+    monkeypatch.chdir(tmp_path / "first")
+
+    async def main() -> None:
+        async with loops.current.group() as group:
+            group.start(fs.rmtree, "tree")
+            while len(os.listdir(tmp_path / "first" / "tree")) == 2000:
+                await loops.current.sleep(0)
+            os.chdir(tmp_path / "second")
+
+    run(main)
+    assert os.listdir(tmp_path / "first") == []
+    assert os.listdir(tmp_path / "second") == ["tree"]
+
+
+@pytest.mark.skipif(loop_mount_reason("ext4") is not None, reason="no loop mounts")
+def test_what_an_entry_is_can_not_be_told() -> None:
+    """The directory does not have the types of its entries, and may not be searched."""
+    with (
+        tempfile.TemporaryDirectory(dir="/var/tmp") as name,
+        loop_mount(Path(name), "ext4", 16, make_options=("-O", "^filetype")) as folder,
+    ):
+        for above in (Path(name), folder.parent, folder):
+            above.chmod(0o755)
+        tree = folder / "tree"
+        (tree / "locked").mkdir(parents=True)
+        (tree / "locked" / "file").touch()
+        for path in (tree / "locked", tree):
+            os.chown(path, 65534, 65534)
+        (tree / "locked").chmod(0o600)
+        in_child(partial(refuse_to_remove, str(tree)))
+
+
+def refuse_to_remove(tree: str) -> None:
+    give_up_root()
+
+    async def main() -> None:
+        await fs.rmtree(tree, ignore_errors=True)
+        assert os.listdir(tree) == ["locked"]
+        seen: list[Any] = []
+        await fs.rmtree(tree, onexc=lambda *what: seen.append(what))
+        assert [path for _, path, _ in seen] == [
+            f"{tree}/locked/file",
+            f"{tree}/locked",
+            tree,
+        ]
+
+    run(main)
+
+
+WITHOUT_PROC = """
+import asyncio, os, sys
+from linux_aio import fs
+asyncio.run(fs.move(sys.argv[1], sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(tmpfs_mount_reason() is not None, reason="no mounts")
+def test_moving_a_tree_without_proc(tmp_path: Path, elsewhere: Path) -> None:
+    """As in a chroot: the entries' attributes are not copied, all else is."""
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "sub" / "file").write_bytes(b"x")
+    (tree / "sub" / "file").chmod(0o604)
+    mount = 'mount -t tmpfs none /proc && exec "$0" "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mount, sys.executable, "-P", "-c", WITHOUT_PROC]
+    subprocess.run([*command, str(tree), str(elsewhere / "new")], check=True, timeout=60)
+    assert not tree.exists()
+    moved = elsewhere / "new" / "sub" / "file"
+    assert moved.read_bytes() == b"x"
+    assert moved.stat().st_mode & 0o777 == 0o604

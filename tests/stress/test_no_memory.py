@@ -589,6 +589,7 @@ def test_an_operation_that_goes_on_without_a_task(loop: Loop, ctx: AIOContext, g
     """A task that can't wait for it leaves it to the next one."""
     poll: Any = ctx.poll(gate, select.POLLIN)
     poll._start()
+    loop.run_until(lambda: ctx.in_flight == 1)
     with AIOContext(200) as other:
         polls = [other.poll(gate, select.POLLIN) for _ in range(100)]
         waiters: list[Any] = [coroutine.send(None) for coroutine in polls]

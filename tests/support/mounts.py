@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from support.mount_calls import MS_NODEV, MS_NOSUID, detach, mount, unmount
@@ -65,7 +65,13 @@ def tmpfs_mount_reason() -> str | None:
 
 
 @contextlib.contextmanager
-def loop_mount(tmp_path: Path, fstype: str, size_mib: int, options: str = "") -> Iterator[Path]:
+def loop_mount(
+    tmp_path: Path,
+    fstype: str,
+    size_mib: int,
+    options: str = "",
+    make_options: Sequence[str] = (),
+) -> Iterator[Path]:
     """Mount a new ext4, xfs or btrfs on a sparse image below `tmp_path`; give the mount point."""
     work = Path(tempfile.mkdtemp(prefix=f"{fstype}-", dir=tmp_path))
     try:
@@ -74,7 +80,7 @@ def loop_mount(tmp_path: Path, fstype: str, size_mib: int, options: str = "") ->
         mountpoint.mkdir()
         with image.open("wb") as file:
             file.truncate(size_mib << 20)
-        _run(f"mkfs.{fstype}", *_MKFS_OPTIONS[fstype], str(image))
+        _run(f"mkfs.{fstype}", *_MKFS_OPTIONS[fstype], *make_options, str(image))
         # mount(8) makes the loop device one that frees itself when it is unmounted.
         all_options = f"loop,{options}" if options else "loop"
         _run("mount", "-t", fstype, "-o", all_options, str(image), str(mountpoint))

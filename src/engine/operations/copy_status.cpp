@@ -28,6 +28,11 @@ public:
     }
     const char* get() const noexcept { return path_ != nullptr ? path_ : text_.data(); }
 
+    // Whether the error may only say that /proc is missing.
+    bool may_lack_proc(int error) const noexcept {
+        return path_ == nullptr && (error == ENOENT || error == ENOTDIR);
+    }
+
 private:
     const char* path_ = nullptr;
     std::array<char, PATH_MAX> text_{};
@@ -40,20 +45,21 @@ bool is_left_out(int error) noexcept {
     return std::find(errors.begin(), errors.end(), error) != errors.end();
 }
 
-int copy_attributes(const char* source, const char* target, bool follows) noexcept {
+// Without /proc, no attributes are copied: the calls that look at them take no folder's descriptor.
+int copy_attributes(const Spelled& source, const Spelled& target, bool follows) noexcept {
     const auto set = follows ? setxattr : lsetxattr;
-    ExtendedAttributes attributes(source);
-    if (attributes.error() != 0) {
-        return is_left_out(attributes.error()) ? 0 : attributes.error();
+    ExtendedAttributes attributes(source.get());
+    if (const int error = attributes.error(); error != 0) {
+        return is_left_out(error) || source.may_lack_proc(error) ? 0 : error;
     }
     while (attributes.next()) {
         int error = attributes.read();
         if (error == 0) {
             const auto value = attributes.value();
-            const int result = set(target, attributes.name(), value.data(), value.size(), 0);
+            const int result = set(target.get(), attributes.name(), value.data(), value.size(), 0);
             error = result == 0 ? 0 : errno;
         }
-        if (error != 0 && !is_left_out(error)) {
+        if (error != 0 && !is_left_out(error) && !target.may_lack_proc(error)) {
             return error;
         }
     }
@@ -74,8 +80,7 @@ std::int64_t copy_status(const CallFiles& files, const PathArguments& arguments)
     }
     const Spelled source(files.first, arguments.path);
     const Spelled target(files.second, arguments.other_path);
-    if (const int error = copy_attributes(source.get(), target.get(), arguments.follows);
-        error != 0) {
+    if (const int error = copy_attributes(source, target, arguments.follows); error != 0) {
         return -error;
     }
     // The mode comes last: it may take away the right to write, which setting attributes needs.

@@ -91,7 +91,19 @@ bool OpenCall::may_wait_for_a_partner() const noexcept {
            (flags_ & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
 }
 
+// The kernel's open(2) takes a number before it makes or empties a file. With a table of its own, a
+// worker would find that the program has none left when it is too late.
+void OpenCall::reserve() noexcept {
+    if ((flags_ & (O_CREAT | O_TRUNC)) != 0) {
+        reserved_ = make_clofork_eventfd(0);
+        reserve_error_ = reserved_.is_open() ? 0 : errno;
+    }
+}
+
 std::int64_t OpenCall::run(const CallFiles& files) noexcept {
+    if (reserve_error_ != 0) {
+        return -reserve_error_;
+    }
     if (fifo_.is_open()) {
         return has_writer(fifo_.get()) ? describe_and_hand_out(fifo_.release(), files) : not_yet;
     }
@@ -162,6 +174,7 @@ std::int64_t OpenCall::hand_out(int fd, const CallFiles& files) noexcept {
 
 int OpenCall::take() noexcept {
     is_taken_ = true;
+    reserved_.reset();
     if (number_ >= 0) {
         return std::exchange(number_, -1);
     }

@@ -38,15 +38,24 @@ int no_follow(const PathArguments& arguments) noexcept {
     return arguments.follows ? 0 : AT_SYMLINK_NOFOLLOW;
 }
 
+// fchmodat2(2) came with Linux 6.6.
+#if defined(__NR_fchmodat2)
+constexpr long fchmodat2_number = __NR_fchmodat2;
+#elif defined(__alpha__)
+constexpr long fchmodat2_number = 562;
+#elif defined(__mips__)
+constexpr long fchmodat2_number = -1;
+#else
+constexpr long fchmodat2_number = 452;  // new calls have one number on all other machines
+#endif
+
 // The C library's fchmodat() of AT_SYMLINK_NOFOLLOW goes by /proc/self/fd, which names other files
 // where a thread of ours has a table of its own.
 int chmod_without_following(int folder, const char* path, mode_t mode) noexcept {
-#ifdef SYS_fchmodat2
-    const auto result = syscall(SYS_fchmodat2, folder, path, mode, AT_SYMLINK_NOFOLLOW);
+    const auto result = syscall(fchmodat2_number, folder, path, mode, AT_SYMLINK_NOFOLLOW);
     if (result == 0 || errno != ENOSYS) {
         return static_cast<int>(result);
     }
-#endif
     const UniqueFd file(openat(folder, path, O_PATH | O_NOFOLLOW | O_CLOEXEC));
     struct stat status{};
     if (!file.is_open() || fstat(file.get(), &status) != 0) {
