@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ._core import __version__
-from ._info import Report, system_report
+from ._info import Report, path_key, system_report
 from .bulk import Transfer, checksum, copy
 
 
@@ -50,8 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(text: str) -> None:
+    _tell(f"linux-aio: {text}")
+
+
+def _tell(line: str) -> None:
+    """Print a line to the standard error, if that takes it: what it is about goes on."""
     if sys.stderr is not None:  # else print() would write to the standard output
-        print(f"linux-aio: {text}", file=sys.stderr)
+        with contextlib.suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)
 
 
 def _print_any_name() -> None:
@@ -234,7 +240,7 @@ def _run_info(options: argparse.Namespace) -> int:
     if isinstance(states, dict) and engine not in states:
         _complain(str(engine))
         return 1
-    about_path = report.get(os.fspath(options.path)) if options.path is not None else None
+    about_path = report.get(path_key(options.path)) if options.path is not None else None
     if isinstance(about_path, dict) and "error" in about_path:
         _complain(f"{options.path}: {about_path['error']}")
         return 1
@@ -325,8 +331,6 @@ def _lines(name: str) -> Callable[[int, int], object]:
         if now - last >= _LINE_SECONDS:
             last = now
             share = f" ({100 * done // total} %)" if total else ""
-            if sys.stderr is not None:
-                line = f"{name}: {human(done)} of {human(total)}{share}"
-                print(line, file=sys.stderr, flush=True)
+            _tell(f"{name}: {human(done)} of {human(total)}{share}")
 
     return report

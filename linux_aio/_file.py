@@ -1163,6 +1163,7 @@ class File(_FileBase):
         except Exception:
             if self._context.closed and not self._beside:  # the loop is ending, as a Trio run does
                 leftover = self._detach_leftover()
+                self._fd = self._data_fd = -1
                 if leftover.finish_now():
                     return
                 raise

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from linux_aio.fsspec import AioFileSystem
 
 BUFFER = 1 << 16
+_LARGEST_BUFFER = 1 << 30
 _DIRECT_BUFFER = 1 << 22
 _MOST_IN_ONE_READ = 1 << 30
 
@@ -78,6 +79,23 @@ class _DirectReader(io.RawIOBase):
         super().close()
 
 
+def check_mode(mode: str) -> None:
+    """Raise the ValueError of open() for a binary mode that it does not have."""
+    if set(mode) - set("rwaxb+") or len(set(mode)) != len(mode):
+        raise ValueError(f"invalid mode: {mode!r}")
+    if sum(letter in mode for letter in "rwax") != 1:
+        raise ValueError("must have exactly one of create/read/write/append mode")
+
+
+def _sync(fd: int) -> None:
+    """Sync it to the disk, if it is on one: a device or FIFO may have nothing to sync."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
 class OpenFile(io.IOBase):
     """A file that was opened for reading, appending or changing. Private."""
 
@@ -87,7 +105,8 @@ class OpenFile(io.IOBase):
         self.fs = fs
         self.path = path
         self.mode = mode
-        self.blocksize = block_size or BUFFER
+        is_size = isinstance(block_size, int) and 1 < block_size <= _LARGEST_BUFFER
+        self.blocksize: int = block_size if block_size and is_size else BUFFER
         self._open()
         if "r" in mode:
             self.size = os.fstat(self.f.fileno()).st_size
@@ -125,15 +144,35 @@ class OpenFile(io.IOBase):
     def closed(self) -> bool:
         return self.f is None or bool(self.f.closed)
 
+    @closed.setter
+    def closed(self, _: bool) -> None:
+        """Ignore it: fsspec's block cache sets it after close()."""
+
     def close(self) -> None:
         if self.closed:
             return
         try:
             if self.fs.durable and self.mode != "rb":
                 self.f.flush()
-                os.fsync(self.f.fileno())
+                _sync(self.f.fileno())
         finally:
             self.f.close()
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return self.path
+
+    def commit(self) -> None:
+        """Do nothing at the end of a transaction: what was written is in the file."""
+
+    def discard(self) -> None:
+        """Do nothing, for the same reason."""
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        """Read bytes for fsspec's caches."""
+        self.f.seek(start)
+        return self.read(end - start)
 
     def read(self, size: int | None = -1, /) -> bytes:
         data: bytes = self.f.read(size)
@@ -206,6 +245,7 @@ class NewFile(OpenFile):
         super().__init__(fs, path, mode, block_size)
 
     def _open(self) -> None:
+        self._pid = os.getpid()
         self._exclusive = "x" in self.mode
         self._target = os.path.realpath(self.path)
         if self._exclusive and os.path.lexists(self.path):
@@ -227,11 +267,10 @@ class NewFile(OpenFile):
         """Make a new file beside the target; None if only the target itself can be written to."""
         try:
             new = _copying.NewFile(self._target)
-        except PermissionError:
-            if self.autocommit and os.access(self._target, os.W_OK):
-                return None
-            raise
         except OSError as error:
+            is_refused = isinstance(error, PermissionError)
+            if is_refused and self.autocommit and os.access(self._target, os.W_OK):
+                return None
             raise OSError(error.errno, error.strerror, self.path) from None
         if os.path.exists(self._target) and not os.access(self._target, os.W_OK):
             new.close()
@@ -241,26 +280,38 @@ class NewFile(OpenFile):
     def close(self) -> None:
         if self.closed:
             return
+        if self._pid != os.getpid():
+            self._forget()
+            return
+        self._complete()
+        if self.autocommit:
+            self.commit()
+
+    def _complete(self) -> None:
+        """Write what was gathered, and give the new file its mode; or drop it."""
         try:
             self.f.flush()
-            if self._new is None:
-                if self.fs.durable:
-                    os.fsync(self.f.fileno())
-                return
-            self._new.take_mode()
+            if self._new is not None:
+                self._new.take_mode()
             if self.fs.durable:
-                os.fsync(self._new.fd)
+                _sync(self.f.fileno())
         except BaseException:
             self._abandon()
             raise
         finally:
             self.f.close()
-        if self.autocommit:
-            self.commit()
+
+    def _forget(self) -> None:
+        """In a child process, close the descriptor only: the file is the parent's to complete."""
+        self.f.raw.close()  # so that nothing is flushed
+        new, self._new = self._new, None
+        if new is not None:
+            os.close(new.fd)
 
     def commit(self) -> None:
         """Give the file its name. close() calls this, or the end of a transaction."""
-        self.f.close()
+        if not self.closed:
+            self._complete()
         new, self._new = self._new, None
         if new is None:
             return
@@ -277,8 +328,9 @@ class NewFile(OpenFile):
     def _abandon(self) -> None:
         new, self._new = self._new, None
         if new is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self.f.close()
+            if self.f is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    self.f.close()
             new.close()
 
     def __exit__(
@@ -292,6 +344,9 @@ class NewFile(OpenFile):
         self.close()
 
     def __del__(self) -> None:
+        if self.f is not None and self._pid != os.getpid():
+            self._forget()
+            return
         was_open = self.f is not None and not self.closed
         if was_open:
             with contextlib.suppress(Exception):
@@ -299,6 +354,24 @@ class NewFile(OpenFile):
         self._abandon()
         if was_open:
             warnings.warn(f"unclosed file {self.path!r}", ResourceWarning, 2, self)
+
+
+class TextOfFile(io.TextIOWrapper):
+    """Text on top of an OpenFile: a `with` block that raises leaves the old file. Private."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        file: Any = self.buffer
+        if kind is not None and isinstance(file, NewFile) and file.autocommit:
+            with contextlib.suppress(OSError, ValueError):
+                self.detach()
+            file.discard()
+        else:
+            self.close()
 
 
 def compressed(file: OpenFile, compressor: Any, mode: str) -> Any:
@@ -334,6 +407,17 @@ class StreamedFile(AbstractAsyncStreamedFile):  # type: ignore[misc]
         self._fd = fd
         self._reads = 0  # under way, in other tasks; the last one closes a closed file's descriptor
         self.closed = False
+
+    async def read(self, length: int | None = -1) -> bytes:
+        data: bytes
+        if self.size or (length is not None and length >= 0):
+            data = await super().read(-1 if length is None else length)
+            return data
+        parts = []  # the size of a file in /proc is not known
+        while part := await self._fetch_range(self.loc, self.loc + BUFFER):
+            parts.append(part)
+            self.loc += len(part)
+        return b"".join(parts)
 
     async def _fetch_range(self, start: int, end: int) -> bytes:
         context: Any = loop_context()

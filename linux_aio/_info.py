@@ -33,8 +33,19 @@ def system_report(path: str | None = None) -> Report:
         },
     }
     if path is not None:
-        report[os.fspath(path)] = path_report(path)
+        report[path_key(path)] = path_report(path)
     return report
+
+
+# The other keys of the report.
+_KEYS = {"linux_aio", "Python", "kernel", "machine", "built in", "engines", "default engine"}
+_KEYS |= {"kernel AIO"}
+
+
+def path_key(path: str) -> str:
+    """Return the report's key for the path: the path, spelt so that no other key is the same."""
+    spelt = os.fspath(path)
+    return os.path.join(".", spelt) if spelt in _KEYS else spelt
 
 
 def default_engine(states: dict[str, str]) -> str:

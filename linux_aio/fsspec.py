@@ -34,7 +34,15 @@ except ImportError as error:
     ) from error
 
 from linux_aio import bulk, fs
-from linux_aio._fsspec_files import NewFile, OpenFile, StreamedFile, StreamedWriter, compressed
+from linux_aio._fsspec_files import (
+    NewFile,
+    OpenFile,
+    StreamedFile,
+    StreamedWriter,
+    TextOfFile,
+    check_mode,
+    compressed,
+)
 from linux_aio._loop_context import loop_context
 from linux_aio._many_files import in_flight, read_part, read_parts, replace_file
 from linux_aio._trees import named_pipe
@@ -249,7 +257,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
             return
         if not recursive:
             raise ValueError("Cannot delete directory, set recursive=True")
-        if path == os.getcwd():
+        if await fs.samefile(path, "."):
             raise ValueError("Cannot delete current working directory")
         await fs.rmtree(path)
 
@@ -373,8 +381,12 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if self._intrans:
             file = NewFile(self, path, "xb" if mode == "create" else "wb", autocommit=False)
             self.transaction.files.append(file)
-            file.write(value)
-            file.close()
+
+            def write() -> None:
+                with file:
+                    file.write(value)
+
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, write))
             return
         await replace_file(path, value, exclusive=mode == "create", durable=self.durable)
 
@@ -453,7 +465,14 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """Open a file, as AbstractFileSystem.open; `block_size` is the size of the buffer."""
-        if compression is None or "b" not in mode:
+        if "b" not in mode:
+            names = [name for name in ("encoding", "errors", "newline") if name in kwargs]
+            options = {name: kwargs.pop(name) for name in names}
+            mode = mode.replace("t", "") + "b"
+            return TextOfFile(
+                self.open(path, mode, block_size, cache_options, compression, **kwargs), **options
+            )
+        if compression is None:
             return super().open(path, mode, block_size, cache_options, compression, **kwargs)
         file = super().open(path, mode, block_size, cache_options, **kwargs)
         name = get_compression(self._strip_protocol(path), compression)
@@ -468,6 +487,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         cache_options: Any = None,
         **kwargs: Any,
     ) -> Any:
+        check_mode(mode)
         path = self._strip_protocol(path)
         if self.auto_mkdir and "r" not in mode:
             os.makedirs(self._parent(path), exist_ok=True)

@@ -94,6 +94,8 @@ def _picked_rows(rows: slice | range | Sequence[int], shape: tuple[int, ...]) ->
     count = shape[0]
     if isinstance(rows, slice):
         return range(count)[rows]
+    if not isinstance(rows, range) and any(isinstance(row, bool) for row in rows):
+        raise TypeError("rows are given by their numbers, not by True and False")
     picked: Sequence[int] = (
         rows if isinstance(rows, range) else [operator.index(row) for row in rows]
     )

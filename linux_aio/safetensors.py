@@ -84,6 +84,7 @@ def load_file(
     TypeError for a type that the framework has not, as bfloat16 in NumPy.
     """
     make = _maker(framework)
+    names = _as_names(names)
     files = [(path, _picked(read_header(path), names)) for path in _as_paths(paths)]
     _check_names([tensor.name for _, tensors in files for tensor in tensors], names)
     tensors: dict[str, Any] = {}
@@ -122,6 +123,7 @@ def iter_file(
     `framework`, `names`, `direct` and the errors are as for load_file.
     """
     make = _maker(framework)
+    names = _as_names(names)
     parts = _picked(read_header(path), names)
     _check_names([part.name for part in parts], names)
     arrived: queue.SimpleQueue[list[tuple[str, Any]] | BaseException | None] = queue.SimpleQueue()
@@ -311,6 +313,12 @@ def _as_paths(
     paths: StrOrBytesPath | Collection[StrOrBytesPath],
 ) -> list[StrOrBytesPath]:
     return [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)
+
+
+def _as_names(names: Collection[str] | None) -> Collection[str] | None:
+    if isinstance(names, str):
+        raise TypeError(f"names must be a collection of names, not a str: {names!r}")
+    return names if names is None else dict.fromkeys(names)  # each once, in their order
 
 
 def _picked(tensors: list[Tensor], names: Collection[str] | None) -> list[Tensor]:

@@ -607,7 +607,8 @@ void DescriptorTable::replace(FileRef*& file) noexcept {
     }
 }
 
-bool DescriptorTable::release(FileRef* file) noexcept {
+bool DescriptorTable::release(FileRef*& file) noexcept {
+    replace(file);
     if (--file->users != 0 || file->is_underway) {
         return false;
     }

@@ -176,9 +176,10 @@ public:
     // Replaces a FileRef by the one in its `same_as`.
     bool settle(Request& request) noexcept;
 
-    // Counts one user less. True if that was the last: the caller then has to close the file and
-    // delete the FileRef. False for a file underway: receive() deletes that one.
-    bool release(FileRef* file) noexcept;
+    // Counts one user less, of the one in `same_as` where there is one, which replaces `file`. True
+    // if that was the last: the caller then has to close the file and delete the FileRef. False for
+    // a file underway: receive() deletes that one.
+    bool release(FileRef*& file) noexcept;
 
 private:
     static constexpr std::size_t most_files = 64;  // in one message

@@ -47,7 +47,7 @@ void WorkerPool::add_signal(SignalBatch& batch, const Signal& signal) noexcept {
         case SignalBatch::Added::alone:
             return;
         case SignalBatch::Added::to_another:
-            table_.release(signal.file);  // the other signal also uses the file
+            release_file(signal.file);
             return;
         case SignalBatch::Added::no:
             signal.send();

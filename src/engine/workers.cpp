@@ -377,13 +377,13 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
         request.stage = Stage::none;
         end_cancellation(request, result);
     }
-    const std::array files{std::exchange(request.file, nullptr),
-                           std::exchange(request.second_file, nullptr)};
+    std::array files{std::exchange(request.file, nullptr),
+                     std::exchange(request.second_file, nullptr)};
     const int to_close = std::exchange(request.closing_fd, -1);
     const auto signal = take_signal(request);
     std::array<bool, files.size()> was_last{};
     std::size_t closing = to_close >= 0 ? 1 : 0;  // this one is noted already
-    std::ranges::transform(files, was_last.begin(), [&](FileRef* file) {
+    std::ranges::transform(files, was_last.begin(), [&](FileRef*& file) {
         const bool is_last = file != nullptr && table_.release(file);
         if (is_last) {
             table_.note_closing();

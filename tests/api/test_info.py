@@ -115,6 +115,18 @@ def test_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert about_path["file system"] == "unknown"
 
 
+@pytest.mark.parametrize("name", ["engines", "default engine", "kernel"])
+def test_a_path_that_is_spelt_as_a_key(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    found = report(name)
+    assert "file system" in found[f"./{name}"]
+    assert {key for key in found if key != f"./{name}"} == set(report())
+    assert run("info", name).returncode == 0
+
+
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     for ended in (run("info", missing), run("info", missing, "--json")):

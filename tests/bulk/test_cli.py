@@ -284,3 +284,21 @@ def test_sizes_for_people() -> None:
         "1.5 GiB",
         "5.0 TiB",
     ]
+
+
+def test_a_standard_error_that_takes_nothing(path: Path) -> None:
+    """What is told there is lost; the work is done."""
+    source = (
+        "import sys; from linux_aio import _cli; _cli._LINE_SECONDS = 0;"
+        "sys.exit(_cli.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-P", "-c", source, "checksum", f"{path}.missing", str(path)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open("/dev/full", "wb") as full, os.fdopen(writing, "wb") as broken:
+        for errors in (full, broken):
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=100, check=False
+            )
+            assert done.returncode == 1
+            assert done.stdout.split() == [hashlib.sha256(DATA).hexdigest(), str(path)]

@@ -196,7 +196,7 @@ def test_what_is_no_regular_file_stays_what_it_is(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["device", "fifo"]
 
 
-@pytest.mark.parametrize("rows", [[1.0], ["1"], [np.True_]])
+@pytest.mark.parametrize("rows", [[1.0], ["1"], [np.True_], [True, False, True, False]])
 def test_rows_that_are_no_numbers_of_rows(tmp_path: Path, rows: Any) -> None:
     np.save(tmp_path / "a.npy", np.zeros((4, 3)))
     with pytest.raises(TypeError):

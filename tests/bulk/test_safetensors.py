@@ -75,6 +75,10 @@ def test_names(tmp_path: Path) -> None:
         load_file(path, names=["nothing"])
     with pytest.raises(SafetensorsError, match="more than one"):
         load_file([path, path])
+    two = [*oracle.load_file(path)][:2]
+    assert [*load_file(path, names=iter(two))] == two  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="names"):
+        load_file(path, names=two[0])
     with pytest.raises(ValueError, match="framework"):
         load_file(path, framework="jax")  # type: ignore[arg-type]
     for name, _ in iter_file(path, memory=1):

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from fsspec.implementations.local import LocalFileSystem  # noqa: E402
 
 from linux_aio._loop_context import loop_context  # noqa: E402
 from linux_aio.fsspec import AioFileSystem  # noqa: E402
+from support.forked import give_up_root, in_child  # noqa: E402
 from support.fusefs import fs_available, mounted  # noqa: E402
 from support.workers import finish  # noqa: E402
 from support.workers import start as start_worker  # noqa: E402
@@ -722,3 +724,137 @@ def test_a_close_that_fails_closes(tmp_path: Path, mode: str) -> None:
     with pytest.raises(OSError, match="No space"):
         file.close()
     assert file.closed
+
+
+MODES = ["rwb", "wab", "wwb", "wbz", "w!b", "wxb", "rxb", "b", "bw+x"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_that_there_is_not(aio: AioFileSystem, tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(ValueError, match="mode"):
+        aio.open(str(path), mode)
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{}/sub/..", "../{name}", "."])
+def test_the_working_directory_is_not_removed(
+    aio: AioFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="working directory"):
+        aio.rm(spelling.format(tmp_path, name=tmp_path.name), recursive=True)
+    assert os.listdir(tmp_path) == ["sub"]
+
+
+def test_text_that_is_not_whole_replaces_nothing(aio: AioFileSystem, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail() -> None:
+        with aio.open(str(path), "w", encoding="latin-1") as file:
+            file.write("part")
+            file.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert path.read_bytes() == b"old"
+    with aio.open(str(path), "w", encoding="latin-1", newline="\r\n") as file:
+        file.write("\xe9\n")
+    assert path.read_bytes() == b"\xe9\r\n"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("mode", ["wb", "xb"])
+def test_a_child_does_not_complete_its_parents_file(
+    aio: AioFileSystem, tmp_path: Path, mode: str
+) -> None:
+    path = tmp_path / "file"
+    file = aio.open(str(path), mode)
+    file.write(b"one")
+
+    def drop() -> None:
+        nonlocal file
+        file.close()
+        del file
+        gc.collect()
+
+    in_child(drop)
+    assert os.listdir(tmp_path) == []
+    file.write(b", two")
+    file.close()
+    assert path.read_bytes() == b"one, two"
+
+
+def test_a_device_is_written_durably(tmp_path: Path) -> None:
+    durable = AioFileSystem(durable=True)
+    for mode in ("wb", "ab"):
+        with durable.open("/dev/null", mode) as file:
+            file.write(b"x")
+
+
+def test_a_transaction_completes_what_is_open(aio: AioFileSystem, tmp_path: Path) -> None:
+    names = {mode: str(tmp_path / mode) for mode in ("wb", "w+b", "ab")}
+    with aio.transaction:
+        files = {mode: aio.open(name, mode) for mode, name in names.items()}
+        for file in files.values():
+            file.write(b"x")
+        aio.pipe(str(tmp_path / "pipe"), b"x")
+        for mode in ("w+b", "ab"):
+            files[mode].close()
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == b"x"
+        (tmp_path / "other").touch()
+        assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+@pytest.mark.parametrize("size", ["default", 1.5, 1 << 40, -1, 0, None])
+def test_a_block_size_that_is_none(aio: AioFileSystem, tmp_path: Path, size: Any) -> None:
+    path = str(tmp_path / "file")
+    with aio.open(path, "wb", block_size=size) as file:
+        file.write(b"x")
+        assert file.name == path
+    with aio.open(path, "rb", block_size=size) as file:
+        assert file.read() == b"x"
+
+
+@pytest.mark.filterwarnings("ignore")  # fsspec's cache leaves its own file open
+def test_blocks_are_cached(aio: AioFileSystem, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    cached = fsspec.filesystem("blockcache", fs=aio, cache_storage=str(tmp_path / "cache"))
+    with cached.open(str(tmp_path / "file")) as file:
+        assert file.read(4) == b"0123"
+        file.seek(8)
+        assert file.read() == b"89"
+    del file, cached
+    gc.collect()
+
+
+def test_an_asynchronous_file_that_does_not_say_its_size(aio: AioFileSystem) -> None:
+    async def use() -> bytes:
+        file = await AioFileSystem(asynchronous=True).open_async("/proc/version")
+        try:
+            data: bytes = await file.read()
+            return data
+        finally:
+            await file.close()
+
+    assert asyncio.run(use()) == Path("/proc/version").read_bytes()
+
+
+def test_a_refused_file_is_named(aio: AioFileSystem) -> None:
+    def refused(path: str) -> Any:
+        give_up_root()
+        try:
+            aio.open(path, "wb")
+        except PermissionError as error:
+            return error.filename
+        return None
+
+    with TemporaryDirectory(dir="/var/tmp") as name:
+        os.chmod(name, 0o555)
+        assert in_child(lambda: refused(f"{name}/new")) == f"{name}/new"
