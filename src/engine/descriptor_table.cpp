@@ -24,6 +24,7 @@
 #include "engine/eventfd_check.hpp"
 #include "engine/file_status.hpp"
 #include "engine/file_type.hpp"
+#include "engine/unique_fd.hpp"
 
 namespace engine {
 namespace {
@@ -502,13 +503,25 @@ bool DescriptorTable::has_room_for(std::uint64_t number) const noexcept {
          file = file->next) {
         ++count;
     }
+    // What is ours there, as rings, sockets and the files of running calls, is not counted.
+    constexpr std::size_t most_of_ours = 512;
     rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || taken + count + most_of_ours <= limit.rlim_cur) {
         return true;
     }
-    // rings, sockets and the like, and what watches polls: at least 8, more where there are more
-    const auto ours = std::clamp<rlim_t>(limit.rlim_cur / 4, 8, 32);
-    return taken + count + ours <= limit.rlim_cur;
+    return has_free_numbers(count + spare_numbers);
+}
+
+// Opens so many descriptors, and closes them again: the one way to learn that there is room.
+bool DescriptorTable::has_free_numbers(std::size_t count) const noexcept {
+    std::array<UniqueFd, most_files + spare_numbers> opened;
+    for (auto& one : std::span(opened).first(count)) {
+        one = UniqueFd(fcntl(far_number_, F_DUPFD_CLOEXEC, 0));
+        if (!one.is_open()) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool DescriptorTable::take_next(Arrivals& arrivals) noexcept {
@@ -587,9 +600,6 @@ bool DescriptorTable::settle(Request& request) noexcept {
     replace(request.file);
     replace(request.second_file);
     replace(request.signal_file);
-    const auto is_underway = [](const FileRef* file) {
-        return file != nullptr && file->is_underway;
-    };
     return !is_underway(request.file) && !is_underway(request.second_file) &&
            !is_underway(request.signal_file);
 }

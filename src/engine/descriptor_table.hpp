@@ -176,13 +176,18 @@ public:
     // Replaces a FileRef by the one in its `same_as`.
     bool settle(Request& request) noexcept;
 
+    static bool is_underway(const FileRef* file) noexcept {
+        return file != nullptr && file->is_underway;
+    }
+
     // Counts one user less, of the one in `same_as` where there is one, which replaces `file`. True
     // if that was the last: the caller then has to close the file and delete the FileRef. False for
     // a file underway: receive() deletes that one.
     bool release(FileRef*& file) noexcept;
 
 private:
-    static constexpr std::size_t most_files = 64;  // in one message
+    static constexpr std::size_t most_files = 64;    // in one message
+    static constexpr std::size_t spare_numbers = 3;  // of our threads' table
 
     // The files of the requests whose files go into one message.
     struct Parcel {
@@ -218,6 +223,7 @@ private:
     NextMessage look_at_next(std::uint64_t& number) noexcept;
     bool is_ours(const msghdr& message, const Seal& seal) const noexcept;
     bool has_room_for(std::uint64_t number) const noexcept;
+    bool has_free_numbers(std::size_t count) const noexcept;
     bool take_next(Arrivals& arrivals) noexcept;
     void drop_next() noexcept;
     FileRef* next_underway() noexcept;
@@ -248,7 +254,7 @@ private:
     IntrusiveList<FileRef, &FileRef::previous, &FileRef::next> underway_;
 
     // The last FileRef of a number: while it is held, the file need not be sent again.
-    std::array<FileRef*, 64> recent_{};
+    std::array<FileRef*, 1024> recent_{};
 };
 
 }  // namespace engine

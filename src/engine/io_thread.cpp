@@ -12,6 +12,7 @@
 
 #include "engine/file_type.hpp"
 #include "engine/interruption.hpp"
+#include "engine/program_eventfd.hpp"
 #include "engine/stream_transfer.hpp"
 #include "engine/worker_pool.hpp"
 
@@ -36,6 +37,9 @@ void WorkerPool::run_io_thread() noexcept {
         note_rights();
         take_up_inbox();
         take_up_cancellations();
+        if (std::exchange(lacks_worker_, false)) {
+            call_for_worker();
+        }
         start_wanted_workers(lock);
         send(reactor_signals_, lock);
         send(worker_signals_, lock);  // the worker that holds them back may now be busy for long
@@ -131,12 +135,19 @@ void WorkerPool::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
 }
 
 // Returns whether the request has to wait until our threads' table has room for its files. A
-// request that a thread with the program's table has carried out does not need them any more.
+// request that was cancelled, or that a thread with the program's table has carried out, needs only
+// the eventfd any more, and not even that if we can signal it by the program's number.
 bool WorkerPool::wait_for_files(Request& request) noexcept {
-    if (table_.settle(request) || request.stage == Stage::over) {
+    if (table_.settle(request)) {
         return false;
     }
-    request.stage = Stage::without_files;
+    const bool is_over = request.stage == Stage::over;
+    const bool is_ended = is_over || (request.stage != Stage::in_worker && is_cancelled(request));
+    if (is_ended && (!DescriptorTable::is_underway(request.signal_file) ||
+                     reaches_program_eventfds(table_.wake_number()))) {
+        return false;
+    }
+    request.stage = is_over ? Stage::over : Stage::without_files;
     without_files_.push_back(request);
     return true;
 }
@@ -148,11 +159,12 @@ void WorkerPool::take_up_waiting() noexcept {
         if (wait_for_files(*request)) {
             continue;
         }
-        if (request->route == Route::workers && !is_cancelled(*request)) {
+        const bool is_over = request->stage == Stage::over;
+        if (request->route == Route::workers && !is_over && !is_cancelled(*request)) {
             enqueue(*request);
             call_for_worker();
         } else {
-            request->stage = Stage::in_inbox;
+            request->stage = is_over ? Stage::over : Stage::in_inbox;
             inbox_.push_back(*request);
         }
     }

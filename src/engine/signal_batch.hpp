@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "engine/descriptor_table.hpp"
-#include "engine/eventfd_check.hpp"
 #include "engine/eventfd_signal.hpp"
+#include "engine/program_eventfd.hpp"
 
 namespace engine {
 
@@ -19,13 +19,13 @@ struct Signal {
     FileRef* file = nullptr;  // the eventfd
     std::uint64_t count = 0;
     bool may_block = false;  // Request::eventfd_may_block
-    int number = -1;         // in the program's table, if the file did not arrive there
+    int number = -1;         // in the program's table, if the file did not arrive in ours
 
     void send() const noexcept {
         if (file->fd >= 0) {
             signal_any_eventfd(file->fd, count, may_block);
-        } else if (number >= 0 && check_eventfd(number) == 0) {
-            signal_any_eventfd(number, count, may_block);
+        } else if (number >= 0) {
+            signal_program_eventfd(number, count, may_block);
         }
     }
 };

@@ -341,7 +341,12 @@ void UringReactor::handle(const io_uring_cqe& completion) noexcept {
     }
     auto& request = *reinterpret_cast<Request*>(static_cast<std::uintptr_t>(name & ~closing_mark));
     if ((name & closing_mark) != 0) {
-        owner_.closed(request);
+        // ECANCELED: the kernel could start no thread of its own for it, and has closed nothing
+        if (completion.res == -ECANCELED) {
+            owner_.not_closed(request);
+        } else {
+            owner_.closed(request);
+        }
     } else {
         handle(request, completion.res);
     }

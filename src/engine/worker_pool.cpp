@@ -30,12 +30,12 @@ WorkerPool::WorkerPool(MakeReactor make_reactor, MakeReactor second_choice)
     }
 }
 
-// Threads with the program's table, in which there was no room for the eventfd once more, signal it
-// by the program's number. Else nobody would learn that the request has failed.
+// An eventfd for which there was no room in our threads' table is signalled by the program's
+// number. Else nobody would learn that the request is over.
 Signal WorkerPool::take_signal(Request& request) noexcept {
     auto* file = std::exchange(request.signal_file, nullptr);
     signals_taken_ += file != nullptr ? 1 : 0;
-    const bool is_lost = file != nullptr && file->fd < 0 && !table_.is_private();
+    const bool is_lost = file != nullptr && file->fd < 0;
     return {.file = file,
             .count = 1,
             .may_block = request.eventfd_may_block,
@@ -265,6 +265,7 @@ CancelAnswer WorkerPool::cancel_outside_reactor(Request& request) noexcept {
             return CancelAnswer::yes;
         case Stage::without_files:
             set_cancelled(request, true);
+            wake_reactor();  // which ends it
             return CancelAnswer::yes;
         case Stage::in_worker:
         case Stage::in_program_thread:

@@ -269,6 +269,7 @@ private:
     IntrusiveList<Worker, &Worker::previous, &Worker::next> interruptible_;
     std::chrono::nanoseconds next_interruption_{};
     unsigned workers_wanted_ = 0;  // to be started by a thread that has our threads' table
+    bool lacks_worker_ = false;    // one could not be started; the I/O thread tries again
     unsigned idle_ = 0;
     // One worker at a time spins before it sleeps, if the pool has nothing to do at all.
     AdaptiveSpin spin_;

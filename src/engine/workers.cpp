@@ -113,9 +113,12 @@ void WorkerPool::call_for_watcher() noexcept {
 
 // Called in a thread that has our threads' table: the threads that it starts share this table.
 void WorkerPool::start_wanted_workers(Lock& lock) noexcept {
-    for (; workers_wanted_ != 0; --workers_wanted_) {
-        workers_ += start_thread(&WorkerPool::run_worker) == 0 ? 1 : 0;
+    while (workers_wanted_ != 0 && start_thread(&WorkerPool::run_worker) == 0) {
+        --workers_wanted_;
+        ++workers_;
     }
+    lacks_worker_ = workers_wanted_ != 0 && workers_ != 0 && !queue_.empty();
+    workers_wanted_ = 0;
     if (workers_ == 0) {
         enqueue_delayed();
         while (auto* request = queue_.pop_front()) {

@@ -9,6 +9,9 @@ import errno
 import os
 import resource
 import select
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +139,108 @@ def test_the_loop_rests_while_the_table_is_full() -> None:
     tries, is_waiting = in_child(lambda: run(main()))
     assert is_waiting
     assert 1 <= tries <= 1000
+
+
+def fill_our_table(context: AIOContext) -> list[AIOOperation[int]]:
+    """Polls that never end, of files that the program has closed: more than there is room for."""
+    limit_numbers(64)
+    polls = []
+    for _ in range(80):
+        number = os.eventfd(0)
+        polls.append(AIOOperation.poll(number, select.POLLIN))
+        polls[-1].submit(context)
+        os.close(number)
+    time.sleep(0.2)
+    return polls
+
+
+@pytest.mark.engine("threads", "uring")
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_a_cancelled_request_needs_no_room(how: str) -> None:
+    def cancel() -> bool:
+        with AIOContext(COUNT) as full, Gate() as gate:
+            fill_our_table(full)
+            other = AIOContext(8)
+            poll = AIOOperation.poll(gate, select.POLLIN)
+            poll.submit(other)
+            if how == "cancel":
+                assert other.cancel(poll)
+                assert other.getevents(1, timeout=20) == [poll]
+            closing = threading.Thread(target=other.close, daemon=True)
+            closing.start()
+            closing.join(20)
+            return closing.is_alive()
+
+    assert not in_child(cancel)
+
+
+@pytest.mark.engine("threads", "uring")
+def test_a_close_needs_no_room() -> None:
+    """A thread with the program's table closes the file, and the loop is told."""
+
+    def close() -> None:
+        async def main() -> None:
+            async with AIOContext(COUNT) as full, AIOContext(8) as other:
+                fill_our_table(full)
+                number = os.memfd_create("file")
+                async with asyncio.timeout(20):
+                    await other._close(number)
+
+        run(main())
+
+    in_child(close)
+
+
+def test_a_stream_for_each_number_that_the_program_has() -> None:
+    def read_last() -> bytes:
+        limit_numbers(1024)
+
+        async def main() -> bytes:
+            async with AIOContext(1024) as context:
+                tasks = [asyncio.ensure_future(context.read(8, os.eventfd(0)))]
+                await asyncio.sleep(0.2)  # our threads and the context have their own
+                numbers = []
+                with contextlib.suppress(OSError):
+                    while True:
+                        numbers.append(os.eventfd(0))
+                tasks += [asyncio.ensure_future(context.read(8, number)) for number in numbers]
+                os.eventfd_write(numbers[-1], 1)
+                async with asyncio.timeout(20):
+                    data = await tasks[-1]
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                return data
+
+        return run(main())
+
+    assert int.from_bytes(in_child(read_last), "little") == 1
+
+
+@pytest.mark.engine("threads", "uring")
+@pytest.mark.parametrize("distance", [64, 128])
+def test_two_numbers_that_are_far_apart(distance: int) -> None:
+    """Neither is sent again for each request."""
+
+    def poll_by_turns() -> int:
+        limit_numbers(2048)
+        with Gate() as gate, AIOContext(COUNT) as context:
+            there = gate.fileno() + distance
+            os.dup2(gate.fileno(), there)
+            polls = []
+            for _ in range(50):
+                for number in (gate.fileno(), there):
+                    polls.append(AIOOperation.poll(number, select.POLLIN))
+                    polls[-1].submit(context)
+                    time.sleep(0.001)
+            (thread,) = [
+                task
+                for task in Path("/proc/self/task").iterdir()
+                if (task / "comm").read_text() == "aio-io\n"
+            ]
+            count = len(os.listdir(thread / "fd"))
+            gate.open()
+            assert len(context.getevents(100)) == 100
+            return count
+
+    assert in_child(poll_by_turns) < 20

@@ -132,6 +132,7 @@ def test_a_scope_stays_cancelled_after_the_wait(fs: HoldingFS, held: int, backen
     assert seen == ["the call", "the next"]
 
 
+@pytest.mark.engine("auto", "uring", "threads")  # kernel AIO waits in the loop's thread
 def test_a_cancelled_write_lets_the_loop_sleep(fs: HoldingFS) -> None:
     """A large write to a file ends before its cancellation is raised."""
     path = fs.create("target", b"")
