@@ -30,7 +30,7 @@ from ._temporary import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
 from ._trees import copy_tree, named_pipe, remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
     from types import TracebackType
 
     from ._core import AIOContext
@@ -780,7 +780,7 @@ async def walk(
     followlinks: bool = False,
     *,
     context: AIOContext | None = None,
-) -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
+) -> AsyncGenerator[tuple[Any, list[Any], list[Any]], None]:
     """Yield (directory, names of its directories, names of its files) for a whole tree: os.walk.
 
     topdown=True: a directory before what is in it; the program may remove names from the second

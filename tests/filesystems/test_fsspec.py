@@ -726,6 +726,12 @@ def test_a_close_that_fails_closes(tmp_path: Path, mode: str) -> None:
     assert file.closed
 
 
+@pytest.mark.parametrize("part", [(-2, 5), (-3, -1), (-100, None), (1, 3)])
+def test_a_part_of_a_file_that_does_not_say_its_size(aio: AioFileSystem, part: Any) -> None:
+    path = "/proc/sys/kernel/ostype"
+    assert aio.cat_file(path, *part) == Path(path).read_bytes()[slice(*part)]
+
+
 MODES = ["rwb", "wab", "wwb", "wbz", "w!b", "wxb", "rxb", "b", "bw+x"]
 
 
