@@ -198,8 +198,11 @@ class _Leftover:
         self.offset += count
         leave_out(self.pieces, count)
 
-    def finish_now(self) -> bool:
-        """Do the same as finish(), blocking, without a loop. Return False if bytes are lost."""
+    def finish_now(self, position: int | None = None) -> bool:
+        """Do the same as finish(), blocking, without a loop. Return False if bytes are lost.
+
+        `position` is where the open file is to stand then.
+        """
         try:
             if self.request is not None and not self._settle_request():
                 return False
@@ -213,6 +216,8 @@ class _Leftover:
                         count = os.write(fd, rest)
                     self.offset += count
                     rest = rest[count:]
+            if position is not None:
+                os.lseek(self.fd, position, os.SEEK_SET)
         except OSError:
             return False
         finally:
@@ -1162,9 +1167,11 @@ class File(_FileBase):
                 await self._tell_kernel()
         except Exception:
             if self._context.closed and not self._beside:  # the loop is ending, as a Trio run does
+                leaves_offset = self._keeps_kernel_offset and not self._end_is_unknown
+                position = self._offset - self._buffered()
                 leftover = self._detach_leftover()
                 self._fd = self._data_fd = -1
-                if leftover.finish_now():
+                if leftover.finish_now(position if leaves_offset else None):
                     return
                 raise
             self._discard()

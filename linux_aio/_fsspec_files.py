@@ -368,10 +368,9 @@ class TextOfFile(io.TextIOWrapper):
         file: Any = self.buffer
         if kind is not None and isinstance(file, NewFile) and file.autocommit:
             with contextlib.suppress(OSError, ValueError):
-                self.detach()
+                self.flush()  # what is left in this object would be written by close()
             file.discard()
-        else:
-            self.close()
+        self.close()
 
 
 def compressed(file: OpenFile, compressor: Any, mode: str) -> Any:

@@ -142,7 +142,11 @@ async def remove_tree(
     working_directory = -1
     if dir_fd is None and not os.path.isabs(name):
         # kept, so that no other directory of that name is removed if the program changes its own
-        dir_fd = working_directory = await context._open(".", os.O_PATH | os.O_DIRECTORY)
+        try:
+            dir_fd = working_directory = await context._open(".", os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            handle(os.open, path, error)
+            return
     tree = Descent(context, dir_fd, path)
     try:
         await _enter_to_remove(context, tree, name, handle)

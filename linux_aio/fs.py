@@ -958,7 +958,7 @@ async def move(
         await rename(source, real, context=context)
     except OSError as error:
         # the paths alone don't tell whether a link leads back into the directory
-        if error.errno == errno.EINVAL and await isdir(source, context=context):
+        if error.errno == errno.EINVAL and await _leads_into(os.fspath(real), source, context):
             msg = f"Cannot move a directory '{source!s}' into itself '{target!s}'."
             raise shutil.Error(msg) from error
         # on another file system, or a failure whose reason the copy reports better
@@ -990,6 +990,23 @@ async def _move_by_copying(
             await copyfile(source, real, context=context)
             await context._copy_status(source, real, None, None, True)
         await unlink(source, context=context)
+
+
+async def _leads_into(path: Any, directory: Any, context: AIOContext | None) -> bool:
+    """Whether the path leads to what would be below the directory, through links, too."""
+    up: Any = b".." if isinstance(path, bytes) else ".."
+    above = os.path.dirname(path) or up[:1]
+    try:
+        wanted = await stat(directory, context=context)
+        found = await stat(above, context=context)
+        while not os.path.samestat(found, wanted):
+            above = os.path.join(above, up)
+            last, found = found, await stat(above, context=context)
+            if os.path.samestat(found, last):  # the root
+                return False
+    except OSError:
+        return False
+    return True
 
 
 def _is_below(path: Any, directory: Any) -> bool:

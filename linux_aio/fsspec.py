@@ -257,7 +257,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
             return
         if not recursive:
             raise ValueError("Cannot delete directory, set recursive=True")
-        if await fs.samefile(path, "."):
+        if await _is_working_directory(path):
             raise ValueError("Cannot delete current working directory")
         await fs.rmtree(path)
 
@@ -531,6 +531,13 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
     symlink = sync_wrapper(_symlink)
     chmod = sync_wrapper(_chmod)
     touch = sync_wrapper(_touch)
+
+
+async def _is_working_directory(path: str) -> bool:
+    try:
+        return await fs.samefile(path, ".")
+    except OSError:  # it may not be searched by this user
+        return path == os.getcwd()
 
 
 def _give_up(opening: asyncio.Future[Any]) -> None:

@@ -88,17 +88,19 @@ def _read_header(file: io.BufferedReader) -> tuple[tuple[int, ...], bool, np.dty
     return shape, fortran, dtype, file.tell()
 
 
+def _row(number: Any) -> int:
+    if isinstance(number, bool):
+        raise TypeError("rows are given by their numbers, not by True and False")
+    return operator.index(number)
+
+
 def _picked_rows(rows: slice | range | Sequence[int], shape: tuple[int, ...]) -> Sequence[int]:
     if not shape:
         raise ValueError("an array without axes has no rows")
     count = shape[0]
     if isinstance(rows, slice):
         return range(count)[rows]
-    if not isinstance(rows, range) and any(isinstance(row, bool) for row in rows):
-        raise TypeError("rows are given by their numbers, not by True and False")
-    picked: Sequence[int] = (
-        rows if isinstance(rows, range) else [operator.index(row) for row in rows]
-    )
+    picked: Sequence[int] = rows if isinstance(rows, range) else [_row(row) for row in rows]
     for row in picked:
         if not -count <= row < count:
             raise IndexError(f"row {row} of an array of {count} rows")

@@ -62,9 +62,9 @@ public:
     virtual std::optional<std::int64_t> try_at_once() noexcept { return std::nullopt; }
 
     // Called in the submitting thread before a thread with another descriptor table carries out the
-    // call: takes what the call's result will need in the program's table. If that fails, run()
-    // fails before it changes anything.
-    virtual void reserve() noexcept {}
+    // call: looks whether the program's table has room for the result. If not, run() fails before
+    // it changes anything.
+    virtual void look_for_room() noexcept {}
 
     // Called in a thread that may wait: carries out the call. Returns 0 or more, a negative errno,
     // or `not_yet` if it is to be run again after a while.

@@ -501,7 +501,7 @@ bool DescriptorTable::has_room_for(std::uint64_t number) const noexcept {
     std::size_t count = 0;
     for (const auto* file = underway_.front(); file != nullptr && file->message <= number;
          file = file->next) {
-        ++count;
+        count += file->message == number ? 1 : 0;
     }
     // What is ours there, as rings, sockets and the files of running calls, is not counted.
     constexpr std::size_t most_of_ours = 512;

@@ -37,7 +37,7 @@ bool WorkerPool::is_for_program_thread(const Request& request) noexcept {
     }
     if (Rights::of_this_thread().allow_the_same(rights_)) {
         table_.open_return();
-        request.call->reserve();
+        request.call->look_for_room();
         return false;
     }
     rights_are_old_ = true;

@@ -201,3 +201,4 @@ def test_rows_that_are_no_numbers_of_rows(tmp_path: Path, rows: Any) -> None:
     np.save(tmp_path / "a.npy", np.zeros((4, 3)))
     with pytest.raises(TypeError):
         fast.load(tmp_path / "a.npy", rows=rows)
+    assert fast.load(tmp_path / "a.npy", rows=iter([1, 3])).shape == (2, 3)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import linux_aio
 from linux_aio import AIOContext, AIOOperation, EventFD, engines, fs
 from support.engines import available_engines
 from support.files import Gate, file_in_memory
@@ -221,6 +222,24 @@ def test_an_open_without_a_number_changes_nothing(flags: int, gate: Gate, tmp_pa
             await waiting
 
     run(use())
+
+
+def test_many_files_are_made_with_few_numbers(tmp_path: Path) -> None:
+    """Only what is open at a time needs a number."""
+
+    async def touch(number: int) -> None:
+        await (await linux_aio.open(tmp_path / str(number), "wb")).close()
+
+    async def touch_all() -> None:
+        await asyncio.gather(*[touch(number) for number in range(300)])
+
+    def make() -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+        run(touch_all())
+
+    in_child(make)
+    assert len(list(tmp_path.iterdir())) == 300
 
 
 @pytest.mark.parametrize("begin", ["write", "fsync", "rename", "close"])

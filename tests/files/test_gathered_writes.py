@@ -131,3 +131,23 @@ def test_bytes_of_any_sizes_reach_a_pipe_in_order() -> None:
     with piped() as (write_end, read):
         run(main(write_end))
     assert read == b"".join(payloads)
+
+
+@pytest.mark.parametrize("data", [b"", b"ABC"])
+def test_a_file_whose_context_is_closed_leaves_the_offset(data: bytes, tmp_path: Path) -> None:
+    """close() writes what was gathered, and sets the position of a descriptor that stays open."""
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    with path.open("r+b", buffering=0) as outer:
+
+        async def main() -> None:
+            context = linux_aio.AIOContext()
+            file: Any = await linux_aio.open(outer.fileno(), "r+b", closefd=False, context=context)
+            assert await file.read(5) == b"01234"
+            await file.write(data)
+            context.close()
+            await file.close()
+
+        run(main())
+        assert outer.tell() == 5 + len(data)
+    assert path.read_bytes() == b"01234" + data + b"56789"[len(data) :]

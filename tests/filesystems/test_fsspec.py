@@ -759,14 +759,22 @@ def test_text_that_is_not_whole_replaces_nothing(aio: AioFileSystem, tmp_path: P
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
-    def fail() -> None:
-        with aio.open(str(path), "w", encoding="latin-1") as file:
-            file.write("part")
-            file.flush()
-            raise ZeroDivisionError
+    def fail(path: str) -> None:
+        file = aio.open(path, "w", encoding="latin-1")
+        try:
+            with file:
+                file.write("part")
+                file.flush()
+                file.write(" of it")
+                raise ZeroDivisionError
+        finally:
+            assert file.closed
+            file.close()
 
-    with pytest.raises(ZeroDivisionError):
-        fail()
+    for name in (str(path), "/dev/null"):
+        with pytest.raises(ZeroDivisionError):
+            fail(name)
+    gc.collect()
     assert path.read_bytes() == b"old"
     with aio.open(str(path), "w", encoding="latin-1", newline="\r\n") as file:
         file.write("\xe9\n")

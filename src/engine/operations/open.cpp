@@ -2,6 +2,7 @@
 #include "engine/operations/open.hpp"
 
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "engine/clofork_fd.hpp"
 #include "engine/local_mounts.hpp"
 #include "engine/operations/cached_path.hpp"
 #include "engine/program_threads.hpp"
@@ -91,18 +93,19 @@ bool OpenCall::may_wait_for_a_partner() const noexcept {
            (flags_ & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
 }
 
-// The kernel's open(2) takes a number before it makes or empties a file. With a table of its own, a
-// worker would find that the program has none left when it is too late.
-void OpenCall::reserve() noexcept {
+// The kernel's open(2) takes a number before it makes or empties a file. A worker with a table of
+// its own would find that the program has none left when it is too late. The number is not kept
+// meanwhile: many opens at a time would take numbers that only a few of them need at once.
+void OpenCall::look_for_room() noexcept {
     if ((flags_ & (O_CREAT | O_TRUNC)) != 0) {
-        reserved_ = make_clofork_eventfd(0);
-        reserve_error_ = reserved_.is_open() ? 0 : errno;
+        const auto number = make_clofork_eventfd(EFD_CLOEXEC);
+        room_error_ = number.is_open() ? 0 : errno;
     }
 }
 
 std::int64_t OpenCall::run(const CallFiles& files) noexcept {
-    if (reserve_error_ != 0) {
-        return -reserve_error_;
+    if (room_error_ != 0) {
+        return -room_error_;
     }
     if (fifo_.is_open()) {
         return has_writer(fifo_.get()) ? describe_and_hand_out(fifo_.release(), files) : not_yet;
@@ -174,7 +177,6 @@ std::int64_t OpenCall::hand_out(int fd, const CallFiles& files) noexcept {
 
 int OpenCall::take() noexcept {
     is_taken_ = true;
-    reserved_.reset();
     if (number_ >= 0) {
         return std::exchange(number_, -1);
     }

@@ -6,7 +6,6 @@
 #include <sys/types.h>
 
 #include "engine/call.hpp"
-#include "engine/clofork_fd.hpp"
 #include "engine/file_return.hpp"
 #include "engine/operations/describe.hpp"
 #include "engine/unique_fd.hpp"
@@ -26,7 +25,7 @@ public:
 
     Paths paths() const noexcept override { return {.first = path_}; }
     std::optional<std::int64_t> try_at_once() noexcept override;
-    void reserve() noexcept override;
+    void look_for_room() noexcept override;
     std::int64_t run(const CallFiles& files) noexcept override;
     void abandon() noexcept override { fifo_ = {}; }
 
@@ -56,10 +55,7 @@ private:
     // Of a FIFO that is opened for reading while it has no writer: the reading side, open in the
     // table of the threads that run the call. It stays open so that writers find a reader.
     UniqueFd fifo_;
-    // Keeps a number of the program's table free for a file that the call makes or empties.
-    CloforkFd reserved_;
-    int reserve_error_ = 0;
-
+    int room_error_ = 0;  // of look_for_room()
     bool is_taken_ = false;
     int number_ = -1;  // in the program's table; -1: `returns_` and `ticket_` tell how to get it
     std::shared_ptr<FileReturn> returns_;
