@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import shutil
 import socket
 import stat
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,10 +21,13 @@ import pytest
 from linux_aio import fs
 from support import any_loop as loops
 from support.forked import give_up_root, in_child
+from support.mount_calls import MS_PRIVATE, MS_REC, mount
 from support.mounts import loop_mount, loop_mount_reason, tmpfs_mount_reason
 from support.outcomes import awaited_outcome, outcome
 
 pytest_plugins = ["support.fixtures"]
+
+CLONE_NEWNS = 0x20000
 
 pytestmark = pytest.mark.usefixtures("any_loop")
 
@@ -330,11 +332,11 @@ def refuse_to_remove(tree: str) -> None:
     run(main)
 
 
-WITHOUT_PROC = """
-import asyncio, os, sys
-from linux_aio import fs
-asyncio.run(fs.move(sys.argv[1], sys.argv[2]))
-"""
+def move_without_proc(source: Path, target: Path) -> None:
+    assert ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
+    mount("none", Path("/"), "", MS_REC | MS_PRIVATE)
+    mount("none", Path("/proc"), "tmpfs")
+    run(partial(fs.move, source, target))
 
 
 @pytest.mark.skipif(tmpfs_mount_reason() is not None, reason="no mounts")
@@ -344,9 +346,7 @@ def test_moving_a_tree_without_proc(tmp_path: Path, elsewhere: Path) -> None:
     (tree / "sub").mkdir(parents=True)
     (tree / "sub" / "file").write_bytes(b"x")
     (tree / "sub" / "file").chmod(0o604)
-    mount = 'mount -t tmpfs none /proc && exec "$0" "$@"'
-    command = ["unshare", "--mount", "sh", "-c", mount, sys.executable, "-P", "-c", WITHOUT_PROC]
-    subprocess.run([*command, str(tree), str(elsewhere / "new")], check=True, timeout=60)
+    in_child(partial(move_without_proc, tree, elsewhere / "new"))
     assert not tree.exists()
     moved = elsewhere / "new" / "sub" / "file"
     assert moved.read_bytes() == b"x"
