@@ -73,7 +73,7 @@ public:
         return is_over_;
     }
 
-    // The work of calls for is_slice_over(): about 20 ns each.
+    // The work of a call, as is_slice_over() counts it: 1 is about 20 ns.
     static constexpr std::size_t work_of_python = 100;
     static std::size_t work_of_call(std::size_t bytes) noexcept { return 20 + bytes / 256; }
 
