@@ -19,6 +19,7 @@
 #include <optional>
 #include <string_view>
 
+#include "engine/system_call_number.hpp"
 #include "engine/time.hpp"
 
 namespace engine {
@@ -113,15 +114,7 @@ FileSystem file_system_of_name(std::string_view name) noexcept {
 
 // --- by the mount: statmount(2), Linux 6.8, which asks the file system nothing
 
-#ifdef __NR_statmount
-constexpr long statmount_number = __NR_statmount;
-#elif defined(__alpha__)
-constexpr long statmount_number = 567;
-#elif defined(__mips__)
-constexpr long statmount_number = -1;  // by ABI: the older way will do
-#else
-constexpr long statmount_number = 457;  // new calls have one number on all other machines
-#endif
+constexpr long statmount_number = number_of_new_call(457);
 
 std::optional<FileSystem> ask_mount(std::uint64_t mount) noexcept {
     struct Question {
@@ -142,8 +135,7 @@ std::optional<FileSystem> ask_mount(std::uint64_t mount) noexcept {
     static_assert(offsetof(Answer, magic) == 24);
     const Question question{.mount = mount};
     Answer answer{};
-    if (statmount_number < 0 ||
-        syscall(statmount_number, &question, &answer, sizeof answer, 0) != 0 ||
+    if (syscall(statmount_number, &question, &answer, sizeof answer, 0) != 0 ||
         (answer.what & 1U) == 0) {
         return std::nullopt;
     }

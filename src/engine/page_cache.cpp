@@ -15,21 +15,14 @@
 #include <cstring>
 
 #include "engine/file_status.hpp"
+#include "engine/system_call_number.hpp"
 
 namespace engine {
 namespace {
 
-#ifdef __NR_cachestat
-constexpr long cachestat_number = __NR_cachestat;
-#elif defined(__alpha__)
-constexpr long cachestat_number = 561;
-#elif defined(__mips__)
-constexpr long cachestat_number = -1;
-#else
-constexpr long cachestat_number = 451;  // new calls have one number on all other machines
-#endif
+constexpr long cachestat_number = number_of_new_call(451);
 
-std::atomic<bool> has_cachestat{cachestat_number >= 0};
+std::atomic<bool> has_cachestat{true};
 
 std::size_t page_size() noexcept {
     static const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));

@@ -13,6 +13,7 @@
 #include <cstdio>
 
 #include "engine/operations/system_result.hpp"
+#include "engine/system_call_number.hpp"
 #include "engine/unique_fd.hpp"
 
 namespace engine {
@@ -39,15 +40,7 @@ int no_follow(const PathArguments& arguments) noexcept {
 }
 
 // fchmodat2(2) came with Linux 6.6.
-#if defined(__NR_fchmodat2)
-constexpr long fchmodat2_number = __NR_fchmodat2;
-#elif defined(__alpha__)
-constexpr long fchmodat2_number = 562;
-#elif defined(__mips__)
-constexpr long fchmodat2_number = -1;
-#else
-constexpr long fchmodat2_number = 452;  // new calls have one number on all other machines
-#endif
+constexpr long fchmodat2_number = number_of_new_call(452);
 
 // The C library's fchmodat() of AT_SYMLINK_NOFOLLOW goes by /proc/self/fd, which names other files
 // where a thread of ours has a table of its own.
