@@ -81,20 +81,23 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "engine_independent: uses no engine, or names its own: one run of it is enough",
+        "engine_independent: uses no engine, names its own, or is another project's suite about "
+        "what stands on files: one run of it is enough",
     )
     if not config.pluginmanager.hasplugin("timeout"):
         config.addinivalue_line("markers", "timeout(seconds): used where pytest-timeout is there")
 
 
-# Files of tests that go through all engines by themselves, or through none.
+# All tests of these files are engine_independent.
 ENGINE_INDEPENDENT = {
     "test_coverage_report.py",
     "test_durability.py",
+    "test_fsspec_abstract.py",
     "test_fuzz_api.py",
     "test_sandbox.py",
     "test_sdist.py",
     "test_version.py",
+    "test_zarr_abstract.py",
 }
 
 # All tests of these folders and files are above_engines.

@@ -29,6 +29,7 @@ def cached_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("chunk", [None, 4096, 300_001, 64 * MIB])
 @pytest.mark.parametrize("depth", [None, 1, 2])
 def test_every_byte(path: Path, chunk: int | None, depth: int | None) -> None:
@@ -71,6 +72,7 @@ def test_the_end_of_the_file(path: Path) -> None:
     assert other[:MIB] == DATA[5 : 5 + MIB]
 
 
+@pytest.mark.long
 def test_given_up_in_the_middle(path: Path) -> None:
     class Enough(Exception):  # noqa: N818
         pass

@@ -58,6 +58,7 @@ def peak_of(task: str, small: Path, large: Path, target: Path) -> int:
     return int(end_of(program))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TASKS)
 def test_files_that_are_large(name: str, tmp_path: Path) -> None:
     small, large = tmp_path / "small", tmp_path / "large"

@@ -343,6 +343,7 @@ def write_in_pieces(path: Path, pages: int) -> None:
         os.close(fd)
 
 
+@pytest.mark.long
 @pytest.mark.needs_root
 @pytest.mark.xdist_group("loop devices")
 @pytest.mark.parametrize(("pages", "in_front"), [(1, False), (16, False), (1, True)])

@@ -165,6 +165,7 @@ def in_child(function: Any) -> None:
     pytest.fail("the child hangs")
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # there are threads
 def test_forks(tmp_path: Path) -> None:
     path = str(tmp_path / "file")

@@ -98,6 +98,7 @@ class KeysOfFiles(ZarrStoreStateMachine):  # type: ignore[misc]
         self.folders.clear()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_stateful_store(tmp_path: Path) -> None:
     store = sync(AioStore.open(tmp_path))
@@ -105,6 +106,7 @@ def test_stateful_store(tmp_path: Path) -> None:
     run_state_machine_as_test(machine, settings=SETTINGS)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")  # of zarr's, about types of data
 def test_stateful_hierarchy(tmp_path: Path) -> None:

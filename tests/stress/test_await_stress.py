@@ -117,6 +117,7 @@ async def disturb(tasks: list[asyncio.Task[None]]) -> int:
     return count
 
 
+@pytest.mark.long
 @every_loop
 def test_a_thousand_tasks(factory: LoopFactory, fd: int) -> None:
     async def main() -> None:

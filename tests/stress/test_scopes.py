@@ -155,6 +155,7 @@ async def disturb(loop: AnyLoop, fs: HoldingFS, is_over: list[bool], seed: int) 
         await loop.sleep(dice.random() * 0.01)
 
 
+@pytest.mark.long
 @pytest.mark.needs_root
 @pytest.mark.parametrize("seed", range(5))
 def test_each_byte_is_accounted_for(seed: int, any_loop: AnyLoop, fs: HoldingFS, fd: int) -> None:
