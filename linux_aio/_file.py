@@ -28,7 +28,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from ._core import AIOContext, _close_soon, _ends_slice, _FileBase, _in_trio
 from ._direct import DirectRoute, open_route
-from ._loop_context import close_descriptor, loop_context, pause, put_off_cancellation, spawn
+from ._loop_context import (
+    close_descriptor,
+    loop_context,
+    pause,
+    put_off_cancellation,
+    raise_if_cancelled,
+    spawn,
+)
 from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
 
 if TYPE_CHECKING:
@@ -822,6 +829,7 @@ class File(_FileBase):
         if self._buffered():
             self._forget_read_bytes()
         if self._goes_slowly and self._direct is None:
+            await raise_if_cancelled()
             self._has_begun = True
             return await self._write_at_once(data)
         if self._request is not None and self._request._is_over():
@@ -832,6 +840,7 @@ class File(_FileBase):
             self._gather(data if type(data) is bytes else bytes(data))
             return count
         await self._drain()
+        await raise_if_cancelled()
         self._has_begun = True
         rest = memoryview(data)
         while rest:

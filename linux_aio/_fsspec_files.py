@@ -169,6 +169,9 @@ class OpenFile(io.IOBase):
     def discard(self) -> None:
         """Do nothing, for the same reason."""
 
+    def give_up(self) -> None:
+        """Do nothing after an error, for the same reason."""
+
     def _fetch_range(self, start: int, end: int) -> bytes:
         """Read bytes for fsspec's caches."""
         self.f.seek(start)
@@ -325,6 +328,11 @@ class NewFile(OpenFile):
         """Drop the new file: whatever is at the path stays."""
         self._abandon()
 
+    def give_up(self) -> None:
+        """Drop the new file after an error, unless a transaction decides about it."""
+        if self.autocommit:
+            self._abandon()
+
     def _abandon(self) -> None:
         new, self._new = self._new, None
         if new is not None:
@@ -339,8 +347,8 @@ class NewFile(OpenFile):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None and self._new is not None and self.autocommit:
-            self._abandon()
+        if kind is not None:
+            self.give_up()
         self.close()
 
     def __del__(self) -> None:
@@ -366,10 +374,10 @@ class TextOfFile(io.TextIOWrapper):
         traceback: TracebackType | None,
     ) -> None:
         file: Any = self.buffer
-        if kind is not None and isinstance(file, NewFile) and file.autocommit:
+        if kind is not None and isinstance(file, OpenFile):
             with contextlib.suppress(OSError, ValueError):
                 self.flush()  # what is left in this object would be written by close()
-            file.discard()
+            file.give_up()
         self.close()
 
 
@@ -382,8 +390,7 @@ def compressed(file: OpenFile, compressor: Any, mode: str) -> Any:
         try:
             close_outer()
         except BaseException:
-            if isinstance(file, NewFile) and file.autocommit:
-                file.discard()
+            file.give_up()
             raise
         finally:
             file.close()

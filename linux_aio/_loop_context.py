@@ -252,6 +252,16 @@ def shield() -> contextlib.AbstractContextManager[object]:
     return scope
 
 
+async def raise_if_cancelled() -> None:
+    """Raise what cancels the running task, in Trio.
+
+    To be called before an operation begins that no cancellation ends. A task of asyncio that is
+    cancelled already has been told.
+    """
+    if _in_trio():
+        await sys.modules["trio"].lowlevel.checkpoint_if_cancelled()
+
+
 async def put_off_cancellation(
     started: Coroutine[Any, Any, int], then: Callable[[int], None]
 ) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._core import _close_soon
 from ._file import File, Gate
-from ._loop_context import complete, loop_context, put_off_cancellation, spawn
+from ._loop_context import complete, loop_context, put_off_cancellation, raise_if_cancelled, spawn
 from ._text_file import TextFile
 from ._trees import remove_tree
 from .files import _Opening
@@ -164,6 +164,7 @@ class _Names:
             name = convert(self._prefix) + convert(middle) + convert(self._suffix)
             path = os.path.join(directory, name)
             made: list[Any] = []
+            await raise_if_cancelled()
             try:
                 started = make(path)
                 started._start()

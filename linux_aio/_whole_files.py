@@ -8,7 +8,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from ._file import _bytes_of
-from ._loop_context import loop_context, put_off_cancellation
+from ._loop_context import loop_context, put_off_cancellation, raise_if_cancelled
 from .files import _text_arguments
 from .files import open as open_file
 
@@ -120,6 +120,7 @@ async def write_bytes(
         if len(view) <= _MOST_COPIED:
             copied = bytes(view)
             return await write_bytes(path, copied, durable=durable, atomic=atomic, context=context)
+        await raise_if_cancelled()
         started = ctx._write_file(path, view, durable, atomic)
         started._start()
         count = await put_off_cancellation(started, _ignore)

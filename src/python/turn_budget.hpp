@@ -147,11 +147,11 @@ private:
     static constexpr std::chrono::nanoseconds shortest_slice = std::chrono::microseconds(4);
     // The time that a short operation takes besides its system call.
     static constexpr std::chrono::nanoseconds overhead = std::chrono::microseconds(1);
+    // The work of the calls after which is_slice_over() reads the clock.
+    static constexpr std::size_t work_between_looks = 1500;
 
     std::chrono::nanoseconds spent_{};
     std::uint64_t turn_ = 0;
-    static constexpr std::size_t work_between_looks = 1500;
-
     Clock::time_point slice_begin_;
     Clock::time_point calls_begin_;
     std::size_t buffered_work_ = 0;

@@ -577,3 +577,42 @@ def test_a_run_ends_though_a_file_outlives_its_context(tmp_path: Path) -> None:
         for _ in range(30):
             trio.run(main)
     assert path.stat().st_size == 3_000_000
+
+
+@pytest.mark.parametrize("how", [{}, {"direct": True}, {"buffering": 0}])
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_cancelled_task_begins_no_write(tmp_path: Path, kind: Any, how: dict[str, Any]) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    large = kind(8 << 20)
+
+    async def main() -> None:
+        async with linux_aio.open(path, "r+b", **how) as opened:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await opened.write(large)
+            assert scope.cancelled_caught
+            assert await opened.tell() == 0
+        assert path.read_bytes() == b"old"
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await linux_aio.write_bytes(path, large)
+        assert scope.cancelled_caught
+        assert path.read_bytes() == b"old"
+
+    trio.run(main)
+
+
+def test_a_cancelled_write_of_text_leaves_the_start_to_the_next(tmp_path: Path) -> None:
+    """The mark at the beginning of UTF-16 was not written either."""
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file", "w", encoding="utf-16") as opened:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await opened.write("x" * (8 << 20))
+            assert scope.cancelled_caught
+            await opened.write("text")
+
+    trio.run(main)
+    assert (tmp_path / "file").read_text(encoding="utf-16") == "text"
