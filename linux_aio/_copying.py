@@ -50,7 +50,7 @@ def resolved_target(source: str, target: str) -> str:
     """Return the copy's path: in the target folder, or where a symbolic link points; or raise."""
     if os.path.isdir(target):
         target = os.path.join(target, os.path.basename(source))
-    _check_file_name(target)
+    check_file_name(target)
     given, target = target, os.path.realpath(target)
     try:
         status = os.stat(given)  # a link in /proc can lead to a file that has no name
@@ -77,17 +77,18 @@ def is_name_of(path: str, status: os.stat_result) -> bool:
 
 
 def check_writable(target: str) -> None:
-    """Raise as open() does for a regular file that the process may not write to.
+    """Raise open()'s OSError if the process may not write to the regular file.
 
-    To replace it would only need write permission for its folder. A file that may be written to is
-    not opened: closing it would drop the program's locks on it.
+    To replace the file would succeed even then: rename(2) asks for the right to write to the
+    folder only. os.access() is asked first, because opening and closing the file would drop the
+    program's locks on it.
     """
     if not os.access(target, os.W_OK, effective_ids=True):
         # fails with the reason, such as EROFS, which os.access() does not tell
         os.close(os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
 
 
-def _check_file_name(path: str) -> None:
+def check_file_name(path: str) -> None:
     """Raise as shutil.copy does if the path can only name a folder, and no such folder exists."""
     if not path:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

@@ -91,11 +91,6 @@ def _of(context: AIOContext | None) -> Any:
     return loop_context() if context is None else context
 
 
-def _spell(path: Any) -> Any:
-    """Return the path as a str or bytes, or the fd."""
-    return path if isinstance(path, int) else os.fspath(path)
-
-
 def _number(value: int, name: str, least: int, most: int) -> int:
     """Return the number. TypeError or OverflowError, as in os, if it is unfit."""
     number = operator.index(value)

@@ -170,7 +170,7 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
     if array.dtype.hasobject:
         raise ValueError("an array of Python objects can't be saved: it would be a pickle")
     given = os.fsdecode(path)
-    _copying._check_file_name(given)
+    _copying.check_file_name(given)
     target = os.path.realpath(given)
     if not _is_to_be_replaced(given, target):
         with open(given, "wb") as file:

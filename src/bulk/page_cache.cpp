@@ -15,12 +15,12 @@
 #include <new>
 
 #include "engine/file_status.hpp"
+#include "engine/system_call_number.hpp"
 
 namespace bulk {
 namespace {
 
-// Some systems' headers lack this call. Its number is the same on every architecture.
-constexpr long cachestat_number = 451;
+constexpr long cachestat_number = engine::number_of_new_call(451);
 
 struct CachestatRange {
     std::uint64_t offset;

@@ -44,11 +44,11 @@ public:
     int wait(Ticket ticket, Timeout timeout) noexcept override;
     CancelAnswer post_cancellation(Request& request) noexcept override;
 
-    // For an engine that also has completions from elsewhere: wake() ends the wait() of all threads
-    // that drew their tickets before. It submits a poll of `eventfd`, which completes at once; the
-    // event of this poll is not given out as a completion. The queue needs one place more for it.
-    // `eventfd` has to be the same eventfd in the descriptor tables of all threads that call
-    // wake().
+    // Names the eventfd that wake() polls, for an engine that also has completions from elsewhere.
+    // wake() ends the wait() of all threads that drew their tickets before: it submits a poll of
+    // the eventfd, which completes at once, and whose event is not given out as a completion. The
+    // poll takes a place of the queue. The atomic is read at each wake(), so it must outlive this
+    // engine, and its number must mean the same eventfd to all threads that call wake().
     void set_waker(const std::atomic<int>& eventfd) noexcept { waker_number_.store(&eventfd); }
     void wake() noexcept override;
 

@@ -177,8 +177,8 @@ void AutoEngine::plan(std::span<Request* const> requests,
     }
 }
 
-// A poll of a file with a server may ask the server, which may not answer. A poll of a signalfd by
-// kernel AIO never completes.
+// Sends a poll to the reactor if kernel AIO must not have it: that of a signalfd, which it never
+// completes, and that of a file with a server, which may not answer. Kernel AIO gets all others.
 void AutoEngine::plan_poll(Request& request) noexcept {
     const auto status = status_of(request.fd);
     if (status.error == 0 && status.type == 0 && is_signalfd(request.fd)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers of devices, by which requests are counted for each device.
+// The number under which DeviceQueues counts the requests of a device.
 #pragma once
 
 #include <cstdint>

@@ -34,9 +34,9 @@ bool may_be_interrupted(const Request& request) noexcept {
     return request.pace == Pace::unknown || is_sync(request.opcode);
 }
 
-// Whether the request failed with an EINTR of the file system and can be carried out again. The
-// kernel has already signalled the request's eventfd, and one of the program's must not be
-// signalled twice.
+// Whether the request failed with an EINTR of the file system, and may be carried out again. It may
+// not if it signals an eventfd of the program's (`eventfd_may_block`), which the kernel has
+// signalled already.
 bool is_interrupted(const Completion& completion) noexcept {
     const auto& request = *completion.request;
     return completion.result == -EINTR && !is_cancelled(request) &&

@@ -398,8 +398,8 @@ int WorkerPool::start_thread(void (WorkerPool::*run)() noexcept) noexcept {
     return error == 0 ? 0 : no_thread;
 }
 
-// Returns 0 or an errno. Does not wait until the thread has opened its descriptor table: requests
-// may come in meanwhile.
+// Starts the I/O thread, unless it runs. Returns 0 or an errno. Does not wait until the thread has a
+// descriptor table: requests that are sent meanwhile wait in the socket.
 int WorkerPool::start_io_thread() noexcept {
     if (reactor_state_ == ReactorState::running) {
         if (has_table_) {
@@ -414,8 +414,9 @@ int WorkerPool::start_io_thread() noexcept {
     if (const int error = start_thread(&WorkerPool::run_io_thread); error != 0) {
         return error;
     }
-    // The new thread inherits the rights of this thread, and looks up its own when it runs: this
-    // thread may by then have left the root or working directory that they share now.
+    // The new thread inherits this thread's rights, so these stand for its own until it has looked
+    // them up. It has to, because this thread may leave the root or working directory that they
+    // share now.
     rights_ = Rights::of_this_thread();
     rights_are_old_ = true;
     reactor_state_ = ReactorState::running;

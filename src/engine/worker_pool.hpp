@@ -77,7 +77,8 @@ public:
     CancelAnswer wait_for_answer(Request& request, std::uint32_t flight,
                                  std::chrono::nanoseconds time) noexcept;
 
-    // Waits until the eventfds of all requests that have completed so far are signalled.
+    // Waits until the eventfds of all requests that have completed so far are signalled, for at
+    // most a second.
     void wait_for_signals() noexcept;
 
     // The client leaves the pool: all its requests were reaped. If one of our threads is still

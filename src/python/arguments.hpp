@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arguments of functions called with METH_FASTCALL | METH_KEYWORDS, and what they mean.
+// Takes the arguments of functions that are called with METH_FASTCALL | METH_KEYWORDS: sorts them
+// by parameter, and converts integers, with CPython's error texts.
 #pragma once
 
 #include <array>

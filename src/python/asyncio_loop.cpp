@@ -177,8 +177,8 @@ public:
 
     void wake_soon(PyObject* wake) const noexcept override { python::wake_soon(wake); }
 
-    // In debug mode, or if the loop can't tell, all callbacks are to go through call_soon(), since
-    // there the loop looks for slow ones.
+    // False in debug mode, or if the loop can't tell: then all callbacks have to go through
+    // call_soon(), where the loop looks for slow ones.
     bool may_wake_now(ModuleState& state, PyObject* loop) const noexcept override {
         const auto debugs =
             Ref::steal(PyObject_CallMethodNoArgs(loop, state.asyncio.get_debug.get()));

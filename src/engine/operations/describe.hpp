@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds in one job all that open() has to know of a file before the file can be used; and lseek(2).
+// Asks in one call for what linux_aio.open() has to know of an opened file. Also has the call of
+// lseek(2): both may ask the file's server.
 #pragma once
 
 #include <cstdint>
