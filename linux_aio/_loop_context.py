@@ -270,9 +270,17 @@ async def put_off_cancellation(
     A cancellation meanwhile takes effect only after that.
     """
     if _in_trio():
+        interruption: KeyboardInterrupt | None = None
         with shield():
-            result = await started
+            while True:
+                try:
+                    result = await started
+                    break
+                except KeyboardInterrupt as exception:  # which no scope holds back
+                    interruption = interruption or exception
         then(result)
+        if interruption is not None:
+            raise interruption
         return result
     cancellation: BaseException | None = None
     with contextlib.ExitStack() as stack:

@@ -66,6 +66,9 @@ bool bind_arguments(const Signature& signature, PyObject* const* arguments, Py_s
 
 bool bind_arguments(const Signature& signature, PyObject* arguments, PyObject* keywords,
                     std::span<PyObject*> values) {
+    if (keywords != nullptr && PyArg_ValidateKeywordArguments(keywords) == 0) {
+        return false;
+    }
     std::array<PyObject*, 8> positional{};
     const auto count = PyTuple_GET_SIZE(arguments);
     for (Py_ssize_t i = 0; i < std::min<Py_ssize_t>(count, positional.size()); ++i) {

@@ -139,6 +139,7 @@ public:
     // asyncio throws CancelledError into suspended objects.
     bool is_cancelled(ModuleState& /*state*/) const noexcept override { return false; }
     Ref take_cancellation(PyObject* /*wake*/) const override { return {}; }
+    bool leave_cancellation(PyObject* /*wake*/) const noexcept override { return false; }
     bool has_cancelled(PyObject* wake) const noexcept override { return is_cancelled_wait(wake); }
 
     Ref make_wake(ModuleState& state, PyObject* loop, Suspended /*suspended*/) const override {

@@ -88,16 +88,37 @@ PyObject* finish_with_result(AwaitableObject* self) {
     return result;
 }
 
+// Raises the exception. A coroutine can't raise StopIteration, which would be its result.
+void raise_as_coroutine(Ref exception) {
+    if (PyErr_GivenExceptionMatches(exception.get(), PyExc_StopIteration) == 0) {
+        raise(std::move(exception));
+        return;
+    }
+    PyErr_SetString(PyExc_RuntimeError, "coroutine raised StopIteration");
+    const auto error = take_exception();
+    PyException_SetCause(error.get(), Ref::borrow(exception.get()).release());
+    PyException_SetContext(error.get(), exception.release());
+    raise(Ref::borrow(error.get()));
+}
+
 PyObject* finish_with_exception(AwaitableObject* self, Ref exception) {
     finish(self);
-    raise(std::move(exception));
+    raise_as_coroutine(std::move(exception));
     return nullptr;
 }
 
 PyObject* leave_started(AwaitableObject* self, Ref exception) {
     end_wait(self);
-    raise(std::move(exception));
+    raise_as_coroutine(std::move(exception));
     return nullptr;
+}
+
+// A task may be suspended in the awaitable while other code closes it or steps it. Wakes that task,
+// to which nothing else would happen. Does nothing if it was woken, as by its cancellation.
+void wake_waiting_task(AwaitableObject* self) noexcept {
+    if (self->phase == Phase::suspended && self->wake) {
+        self->wake_kind->wake_soon(self->wake.get());
+    }
 }
 
 // Ends the wait with the exception. An operation that start() began goes on: only its awaitable
@@ -426,19 +447,44 @@ PyObject* first_step(AwaitableObject* self) {
     return suspend(self);
 }
 
-// Called if the loop has cancelled the task while it was suspended. If the operation is done, and
-// has effects or has read bytes of a stream, returns its result and ignores the cancellation.
-PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
-    if (self->was_started) {
-        return leave_started(self, std::move(exception));
+// Whether a task that is cancelled gets the result nevertheless: the operation is done, and has
+// effects or has read bytes of a stream.
+bool has_result_to_keep(const AwaitableObject* self) noexcept {
+    if (self->was_started || self->was_cancelled) {
+        return false;
     }
     const auto* operation = operation_of(self);
     const bool has_bytes =
         reads(operation->kind) && operation->result > 0 && operation->request.source.has_value();
-    const bool was_done = operation->state == OperationState::completed &&
-                          operation->result != -ECANCELED && (has_effects(operation) || has_bytes);
-    return was_done && !self->was_cancelled ? finish_with_result(self)
-                                            : finish_with_exception(self, std::move(exception));
+    return operation->state == OperationState::completed && operation->result != -ECANCELED &&
+           (has_effects(operation) || has_bytes);
+}
+
+void keep_for_next_read(ContextObject* context, OperationObject* operation);
+
+// Called if the loop has cancelled the task while it was suspended. An exception that the loop
+// raises only once, a KeyboardInterrupt, is not ignored.
+PyObject* end_cancelled(AwaitableObject* self, Ref exception) {
+    if (self->was_started) {
+        return leave_started(self, std::move(exception));
+    }
+    if (!has_result_to_keep(self)) {
+        return finish_with_exception(self, std::move(exception));
+    }
+    if (PyErr_GivenExceptionMatches(exception.get(), PyExc_KeyboardInterrupt) == 0) {
+        return finish_with_result(self);
+    }
+    keep_for_next_read(context_of(self), operation_of(self));
+    return finish_with_exception(self, std::move(exception));
+}
+
+// Queues the operation and suspends the task.
+PyObject* enqueue_and_suspend(AwaitableObject* self) {
+    enqueue(self);
+    if (!check_usable(context_of(self))) {  // a submission has run code that closed the context
+        return finish_with_exception(self, take_exception());
+    }
+    return suspend(self);
 }
 
 // The stream has bytes to read. The task's own step reads them, so that none are lost if the task
@@ -468,12 +514,14 @@ PyObject* take_and_finish(AwaitableObject* self) {
     if (!check_usable(context)) {               // asking for the number has closed the context
         return finish_with_exception(self, take_exception());
     }
-    enqueue(self);
-    return suspend(self);
+    return enqueue_and_suspend(self);
 }
 
 PyObject* next_step(AwaitableObject* self) {
-    auto cancellation = self->wake ? self->wake_kind->take_cancellation(self->wake.get()) : Ref();
+    const bool is_left = self->wake && has_result_to_keep(self) &&
+                         self->wake_kind->leave_cancellation(self->wake.get());
+    auto cancellation =
+        self->wake && !is_left ? self->wake_kind->take_cancellation(self->wake.get()) : Ref();
     if (cancellation) {
         return end_cancelled(self, std::move(cancellation));
     }
@@ -493,9 +541,9 @@ PyObject* next_step(AwaitableObject* self) {
         if (!check_usable(context_of(self))) {
             return finish_with_exception(self, take_exception());
         }
-        enqueue(self);
-        return suspend(self);
+        return enqueue_and_suspend(self);
     }
+    wake_waiting_task(self);
     PyErr_SetString(PyExc_RuntimeError, "stepped before what it waits for has happened");
     return finish_with_exception(self, take_exception());
 }
@@ -752,8 +800,15 @@ Ref exception_of(PyObject* const* arguments, Py_ssize_t count) {
     if (value != nullptr && PyExceptionInstance_Check(value)) {
         return Ref::borrow(value);
     }
-    return Ref::steal(value != nullptr ? PyObject_CallOneArg(first, value)
-                                       : PyObject_CallNoArgs(first));
+    auto made = Ref::steal(value != nullptr ? PyObject_CallOneArg(first, value)
+                                            : PyObject_CallNoArgs(first));
+    if (made && !PyExceptionInstance_Check(made.get())) {
+        PyErr_Format(PyExc_TypeError,
+                     "calling %R should have returned an instance of BaseException, not %.200s",
+                     first, Py_TYPE(made.get())->tp_name);
+        return {};
+    }
+    return made;
 }
 
 PyDoc_STRVAR(throw_doc,
@@ -773,6 +828,7 @@ PyObject* awaitable_throw(PyObject* object, PyObject* const* arguments, Py_ssize
         return nullptr;
     }
     const Running running(self);
+    wake_waiting_task(self);
     return yield_or_stop(self, end_with(self, std::move(exception)));
 }
 
@@ -786,6 +842,7 @@ PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
     if (!check_not_running(self)) {
         return nullptr;
     }
+    wake_waiting_task(self);
     if (self->was_started && self->phase == Phase::suspended) {
         end_wait(self);
     } else if (self->phase != Phase::finished) {

@@ -52,24 +52,23 @@ bool import_io_types(IoTypes& types) {
            get(types.buffered, module, "_BufferedIOBase");
 }
 
-PyObject* find_buffered_file(const IoTypes& types, PyObject* object) {
+Ref find_buffered_file(const IoTypes& types, PyObject* object) {
     if (Py_IS_TYPE(object, reinterpret_cast<PyTypeObject*>(types.file.get()))) {
-        return nullptr;
+        return {};
     }
     if (is_instance(object, types.buffered) || is_text(types, object)) {
-        return object;
+        return Ref::borrow(object);
     }
     if (!is_named(object, "_TemporaryFileWrapper")) {
-        return nullptr;
+        return {};
     }
-    // this reference is given up: the wrapper has another
-    const auto inner = Ref::steal(PyObject_GetAttrString(object, "file"));
+    auto inner = Ref::steal(PyObject_GetAttrString(object, "file"));
     if (!inner) {
         PyErr_Clear();
-        return nullptr;
+        return {};
     }
     const bool may_hold = is_instance(inner.get(), types.buffered) || is_text(types, inner.get());
-    return may_hold ? inner.get() : nullptr;
+    return may_hold ? std::move(inner) : Ref();
 }
 
 bool check_not_text(const IoTypes& types, PyObject* buffered) {

@@ -20,7 +20,7 @@ bool import_io_types(IoTypes& types);
 // Returns `object` if it is a buffered or text file. If it is a temporary file's wrapper, returns
 // the buffered or text file inside. Else returns null. The reference is borrowed. Runs no Python
 // code of the program's.
-PyObject* find_buffered_file(const IoTypes& types, PyObject* object);
+Ref find_buffered_file(const IoTypes& types, PyObject* object);
 
 // Returns false if the file is in text mode, with a ValueError that says what to do.
 bool check_not_text(const IoTypes& types, PyObject* buffered);

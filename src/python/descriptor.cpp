@@ -57,10 +57,9 @@ bool File::assign(const ModuleState& state, PyObject* given, bool moves_data) {
             return false;
         }
         given_ = Given::object;
-        if (PyObject* buffered = moves_data ? find_buffered_file(state.io, given) : nullptr;
-            buffered != nullptr) {
-            buffered_ = Ref::borrow(buffered);
-            if (!check_not_text(state.io, buffered)) {
+        if (auto buffered = moves_data ? find_buffered_file(state.io, given) : Ref(); buffered) {
+            buffered_ = std::move(buffered);
+            if (!check_not_text(state.io, buffered_.get())) {
                 return false;
             }
         }

@@ -178,6 +178,11 @@ PyType_Spec spec{
     .slots = slots,
 };
 
+// The length of a str or bytes, also of one of a subclass with a __len__ of its own.
+Py_ssize_t length_of(PyObject* text) {
+    return PyBytes_Check(text) ? PyBytes_GET_SIZE(text) : PyUnicode_GET_LENGTH(text);
+}
+
 // Returns "directory/", or "" for no directory.
 Ref make_prefix(PyObject* directory, bool as_bytes) {
     if (directory == nullptr || !(PyUnicode_Check(directory) || PyBytes_Check(directory))) {
@@ -187,7 +192,7 @@ Ref make_prefix(PyObject* directory, bool as_bytes) {
     if (!slash) {
         return {};
     }
-    const auto length = PyObject_Size(directory);
+    const auto length = length_of(directory);
     bool has_slash = length == 0;
     if (length > 0) {
         has_slash = as_bytes ? PyBytes_AS_STRING(directory)[length - 1] == '/'
@@ -211,7 +216,7 @@ PyObject* make_dir_entries(const ModuleState& state, const engine::ScanCall& cal
     if (!prefix || !list) {
         return nullptr;
     }
-    const bool has_prefix = PyObject_Size(prefix.get()) != 0;
+    const bool has_prefix = length_of(prefix.get()) != 0;
     for (std::size_t i = 0; i < call.entries().size(); ++i) {
         const auto& found = call.entries()[i];
         auto* object = state.dir_entry_type->tp_alloc(state.dir_entry_type, 0);

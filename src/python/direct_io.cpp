@@ -139,7 +139,9 @@ PyObject* direct_alignment(PyObject* module, PyObject* fd) {
         return nullptr;
     }
     engine::Alignment alignment;
-    if (const int error = engine::find_alignment(file.number(), alignment); error != 0) {
+    // AT_FDCWD is a negative number, and no file
+    const int error = file.number() < 0 ? EBADF : engine::find_alignment(file.number(), alignment);
+    if (error != 0) {
         errno = error;
         return PyErr_SetFromErrno(PyExc_OSError);
     }

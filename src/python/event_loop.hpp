@@ -81,6 +81,11 @@ public:
     // loop that throws exceptions into suspended objects always returns null.
     virtual Ref take_cancellation(PyObject* wake) const = 0;
 
+    // Called after the wait instead of take_cancellation(), for a task that goes on with a result
+    // though it was cancelled: the loop is to cancel its next wait. Returns false if that can't be
+    // had, because the loop holds the cancellation for delivered.
+    virtual bool leave_cancellation(PyObject* wake) const noexcept = 0;
+
     // Whether the loop has cancelled the wait, and has yet to step the task. Only for loops that
     // throw exceptions into suspended objects: the others call Suspended::cancel_wait.
     virtual bool has_cancelled(PyObject* wake) const noexcept = 0;

@@ -31,10 +31,16 @@ bool may_read(const FileBase* self) noexcept {
            self->writing.size() == 0 && self->is_behind == 0 && self->goes_slowly == 0;
 }
 
+// Whether the write in flight is over. Reaps, which may run code that replaces the request.
+bool is_request_over(const FileBase* self) noexcept {
+    const auto request = Ref::borrow(self->request.get());
+    return request && is_over(request.get());
+}
+
 bool may_write(const FileBase* self) noexcept {
     return self->is_open != 0 && self->is_writable != 0 && self->is_busy == 0 &&
            self->reading.size() == 0 && self->goes_slowly == 0 &&
-           (self->is_behind == 0 || (self->request && !is_over(self->request.get())));
+           (self->is_behind == 0 || (self->request && !is_request_over(self)));
 }
 
 bool takes_work(const ContextObject* context) noexcept {

@@ -16,6 +16,10 @@ struct OperationMemory {
     // A buffer or a tuple of buffers that the program gave. For a read: the last result.
     Ref payload;
 
+    // Whether the program can change the payload's memory. Noted while that is exported: later it
+    // can't be told, because a memoryview that was released has lost what it was of.
+    bool payload_is_mutable = false;
+
     BufferView view;      // of a readinto or write
     BufferVector vector;  // of a readv or writev
 

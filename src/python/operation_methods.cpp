@@ -329,6 +329,7 @@ int operation_traverse(PyObject* object, visitproc visit, void* arg) {
     if (self->details != nullptr) {
         Py_VISIT(self->details->filename.get());
         Py_VISIT(self->details->other_filename.get());
+        Py_VISIT(self->details->payload.get());
     }
     if (const int status = self->file.traverse(visit, arg); status != 0) {
         return status;

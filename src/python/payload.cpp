@@ -59,6 +59,24 @@ bool may_wait(PyObject* buffers, std::span<const iovec> parts) {
     return false;
 }
 
+// Whether the buffer is a bytes object, or a view of one.
+bool is_immutable(PyObject* buffer) noexcept {
+    if (PyMemoryView_Check(buffer)) {
+        PyObject* base = PyMemoryView_GET_BASE(buffer);
+        return base != nullptr && PyBytes_CheckExact(base);
+    }
+    return PyBytes_CheckExact(buffer);
+}
+
+bool are_immutable(PyObject* buffers) noexcept {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(buffers); ++i) {
+        if (!is_immutable(PyTuple_GET_ITEM(buffers, i))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool set_buffer(Operation& operation, PyObject* buffer) {
     BufferView view;
     if (!view.acquire(buffer, export_flags(operation))) {
@@ -72,6 +90,7 @@ bool set_buffer(Operation& operation, PyObject* buffer) {
     operation.request.length = view.size();
     operation.request.memory_may_wait = may_wait(buffer, view.data(), view.size());
     operation.nbytes = view.size();
+    operation.memory.payload_is_mutable = !is_immutable(buffer);
     swap(operation.memory.view, view);
     operation.memory.payload = Ref::borrow(buffer);
     return true;
@@ -123,18 +142,10 @@ bool set_buffers(Operation& operation, PyObject* given) {
     operation.request.length = vector.parts().size();
     operation.request.memory_may_wait = may_wait(buffers.get(), vector.parts());
     operation.nbytes = vector.total();
+    operation.memory.payload_is_mutable = !are_immutable(buffers.get());
     swap(operation.memory.vector, vector);
     swap(operation.memory.payload, buffers);
     return true;
-}
-
-// Whether the buffer is a bytes object, or a view of one.
-bool is_immutable(PyObject* buffer) noexcept {
-    if (PyMemoryView_Check(buffer)) {
-        PyObject* base = PyMemoryView_GET_BASE(buffer);
-        return base != nullptr && PyBytes_CheckExact(base);
-    }
-    return PyBytes_CheckExact(buffer);
 }
 
 }  // namespace
@@ -145,19 +156,7 @@ bool set_payload(Operation& operation, PyObject* given) {
 }
 
 bool has_mutable_payload(const Operation& operation) noexcept {
-    if (!has_payload(operation.kind)) {
-        return false;
-    }
-    PyObject* payload = operation.memory.payload.get();
-    if (!is_vectored(operation.kind)) {
-        return !is_immutable(payload);
-    }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(payload); ++i) {
-        if (!is_immutable(PyTuple_GET_ITEM(payload, i))) {
-            return true;
-        }
-    }
-    return false;
+    return has_payload(operation.kind) && operation.memory.payload_is_mutable;
 }
 
 bool prepare_payload(Operation& operation) {

@@ -189,7 +189,8 @@ PyObject* text_take_line(PyObject* object, PyObject* argument) {
         return PyUnicode_New(0, 0);
     }
     const auto length = PyUnicode_GET_LENGTH(self->text.get());
-    const auto last = limit < 0 ? length : std::min(length, self->position + limit);
+    const auto left = length - self->position;
+    const auto last = limit < 0 || limit > left ? length : self->position + limit;
     const auto end =
         find_line_end(self->text.get(), static_cast<LineEnd>(self->line_end), self->position, last);
     return take_to(self, end < 0 ? last : end);

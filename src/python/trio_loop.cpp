@@ -196,6 +196,18 @@ public:
         return take_exception();
     }
 
+    // What raises the exception is not called: that would be the end of a KeyboardInterrupt, which
+    // Trio delivers once.
+    bool leave_cancellation(PyObject* wake) const noexcept override {
+        auto* self = cast(wake);
+        if (self->wait == TrioWake::WaitState::aborted) {
+            return false;
+        }
+        self->suspended.reset();
+        self->raise_cancel.reset();
+        return true;
+    }
+
     bool has_cancelled(PyObject* /*wake*/) const noexcept override { return false; }
 
     // Trio aborts a wait only once, so nothing is to be shielded.

@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import signal
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -616,3 +618,30 @@ def test_a_cancelled_write_of_text_leaves_the_start_to_the_next(tmp_path: Path) 
 
     trio.run(main)
     assert (tmp_path / "file").read_text(encoding="utf-16") == "text"
+
+
+INTERRUPTED = {
+    "write_bytes": lambda path, data: linux_aio.write_bytes(path, data),
+    "a large bytearray": lambda path, data: linux_aio.write_bytes(path, bytearray(data)),
+    "atomic": lambda path, data: linux_aio.write_bytes(path, bytearray(data), atomic=True),
+}
+
+
+@pytest.mark.parametrize("how", INTERRUPTED)
+def test_an_interrupt_is_not_lost_though_the_write_is_made(how: str, tmp_path: Path) -> None:
+    """Trio delivers a KeyboardInterrupt once; the write that it meets is carried out."""
+
+    async def main() -> None:
+        def interrupt() -> None:
+            time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        await INTERRUPTED[how](tmp_path / "file", bytes(100 << 20))
+        thread.join()
+        for _ in range(100):
+            await trio.sleep(0.05)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
