@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,6 +12,7 @@ from . import _core, bulk, fs
 from ._loop_context import loop_context, put_off_cancellation
 from ._whole_files import read_bytes
 from ._worker import run_in_thread
+from .files import open as open_file
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -76,14 +78,27 @@ async def read_part(path: str, start: int | None, end: int | None, direct: Direc
         return await _load_part(path, start, end, direct)
     context: Any = loop_context()
     if end is not None and end >= 0:
-        part: bytes = await context._read_part(path, start, max(end - start, 0))
-        return part
+        return await read_part_of(context, path, start, max(end - start, 0))
     data: bytes
     if start == 0:
         data = await read_bytes(path, context=context)
     else:
-        data = await context._read_part(path, start, -1)
+        data = await read_part_of(context, path, start, -1)
     return data if end is None else data[:end]
+
+
+async def read_part_of(context: Any, path: str, offset: int, length: int) -> bytes:
+    """Return bytes of a file; a negative offset counts from the end, a negative length is all.
+
+    A FIFO or device is read to its end, and the part cut out.
+    """
+    part: bytes | None = await context._read_part(path, offset, length)
+    if part is not None:
+        return part
+    data = await read_bytes(path, context=context)
+    if offset < 0:
+        offset = max(len(data) + offset, 0)
+    return data[offset:] if length < 0 else data[offset : offset + length]
 
 
 async def _load_part(path: str, start: int, end: int | None, direct: Direct) -> bytes:
@@ -190,6 +205,12 @@ async def _read_in_batches(
             waited = time() - began > _WAITED * len(batch)
             for index, part in zip(batch, found, strict=True):
                 results[index] = part
+                if part is None:  # a FIFO or device
+                    try:
+                        results[index] = await read_part(paths[index], starts[index], ends[index])
+                    except Exception as error:
+                        results[index] = error
+            later = [index for index in later if found[batch.index(index)] is not None]
             for index in later:
                 if isinstance(results[index], bytes):
                     results[index] = results[index][starts[index] : ends[index]]
@@ -391,6 +412,20 @@ async def replace_file(
         else:
             started = context._replace_file(path, view, exclusive, durable, makes_parents)
             started._start()
-            return await put_off_cancellation(started, _nothing)
-    count: int = await context._replace_file(path, data, exclusive, durable, makes_parents)
+            count = await put_off_cancellation(started, _nothing)
+            return count if count is not None else await _write_to(context, path, view, durable)
+    count = await context._replace_file(path, data, exclusive, durable, makes_parents)
+    return count if count is not None else await _write_to(context, path, data, durable)
+
+
+async def _write_to(context: Any, path: str, data: Any, durable: bool) -> int:
+    """Write to a FIFO or device, which stays what it is, and may have to be waited for."""
+    async with open_file(path, "wb", context=context) as file:
+        count = await file.write(data)
+        try:
+            if durable:
+                await file.fsync()
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EROFS):  # which can't be synced
+                raise
     return count

@@ -44,6 +44,11 @@ LoadReport PieceReader::run(const File& file, const LoadOptions& options, int wa
     if (wake_fd >= 0) {
         const engine::ForkBarrier barrier;
         wake_.adopt(fcntl(wake_fd, F_DUPFD_CLOEXEC, 0), barrier);
+        if (!wake_.is_open()) {
+            LoadReport report;
+            report.error = errno;
+            return report;
+        }
     }
     auto report = load(file, options, *this);
     wake_.reset();

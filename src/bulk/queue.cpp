@@ -20,7 +20,7 @@ bool has_uring() noexcept {
 // kernel reports limits of kernel AIO and io_uring by them. A lack of descriptors does not count.
 bool is_refusal(int error) noexcept {
     return error == ENOTSUP || error == ENOSYS || error == EPERM || error == EACCES ||
-           error == EAGAIN || error == ENOMEM || error == EINVAL;
+           error == EAGAIN || error == ENOMEM || error == EINVAL || error == EUSERS;
 }
 
 std::unique_ptr<Queue> open_named(std::string_view engine, unsigned depth, int& error) noexcept {

@@ -58,6 +58,9 @@ public:
 
     // Returns 0 or an errno.
     int open(unsigned depth) noexcept {
+        if (!engine::may_have_kernel_workers()) {
+            return EUSERS;
+        }
         const engine::ForkBarrier barrier;
         const int status = set_up(&ring_, depth);
         if (status < 0) {

@@ -92,6 +92,8 @@ void explain_refusal(std::string_view name, int error, std::span<char> text) noe
             reason = "io_setup(2) or io_submit(2) is not permitted, as by a seccomp filter";
         } else if (error == ENOMEM && is_uring) {
             reason = "the limit of locked memory, ulimit -l, leaves no room for a ring";
+        } else if (error == EUSERS && is_uring) {
+            reason = "the limit of processes, ulimit -u, leaves the kernel no threads for a ring";
         } else if (error == EAGAIN) {
             reason = "/proc/sys/fs/aio-max-nr is used up";
         }

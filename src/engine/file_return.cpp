@@ -2,10 +2,8 @@
 #include "engine/file_return.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,19 +19,8 @@
 namespace engine {
 namespace {
 
-// How often a full socket is tried again, a millisecond apart.
-constexpr int most_tries = 1000;
-
 bool is_full(int error) noexcept {
     return error == EAGAIN || error == ENOBUFS || error == ETOOMANYREFS;
-}
-
-void wait_a_little(int socket) noexcept {
-    pollfd writable{.fd = socket, .events = POLLOUT, .revents = 0};
-    if (poll(&writable, 1, 1) != 0) {
-        const timespec pause{.tv_sec = 0, .tv_nsec = 1'000'000};
-        nanosleep(&pause, nullptr);
-    }
 }
 
 // Takes the number out of `file`. The caller closes it or gives it away.
@@ -77,13 +64,10 @@ int FileReturn::send(int fd, Ticket& ticket) noexcept {
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(sizeof fd);
     std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-    for (int tries = 0; sendmsg(far_number_, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0; ++tries) {
-        if (!is_full(errno) || tries == most_tries) {
-            return errno;
-        }
-        wait_a_little(far_number_);
+    if (sendmsg(far_number_, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
+        return 0;
     }
-    return 0;
+    return is_full(errno) ? EAGAIN : errno;
 }
 
 int FileReturn::receive(Ticket ticket) noexcept {

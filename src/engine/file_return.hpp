@@ -34,7 +34,7 @@ public:
     using Ticket = std::uint64_t;
 
     // Called in one of our threads: sends the file `fd`, which stays open there. Returns 0 or an
-    // errno.
+    // errno: EAGAIN if there is no room until the program receives files that were sent before.
     int send(int fd, Ticket& ticket) noexcept;
 
     // Called in a thread of the program: receives the file. Returns its number, or a negative

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/uring_calls.hpp"
 
+#include <sys/resource.h>
+
 namespace engine {
 
 UringCalls uring_calls{
@@ -8,5 +10,10 @@ UringCalls uring_calls{
     .submit = io_uring_submit,
     .submit_and_wait_timeout = io_uring_submit_and_wait_timeout,
 };
+
+bool may_have_kernel_workers() noexcept {
+    rlimit limit{};
+    return getrlimit(RLIMIT_NPROC, &limit) != 0 || limit.rlim_cur >= most_kernel_workers;
+}
 
 }  // namespace engine

@@ -28,9 +28,6 @@ namespace {
 constexpr unsigned entries = 256;
 constexpr unsigned completions = 4096;
 
-// How many threads the kernel may have for requests that it can carry out only by waiting.
-constexpr unsigned most_kernel_workers = 128;
-
 // The kernel destroys a closed ring later, within some ten milliseconds. Until then its memory
 // counts against the user's limit of locked memory (RLIMIT_MEMLOCK).
 constexpr std::chrono::milliseconds patience_for_memory{250};
@@ -102,6 +99,9 @@ UringReactor::~UringReactor() {
 }
 
 int UringReactor::probe() noexcept {
+    if (!may_have_kernel_workers()) {
+        return EUSERS;
+    }
     // a ring of the size that is used tells whether the limit binds this user
     const bool is_tight = is_limit_too_low();
     const ForkBarrier barrier;
@@ -118,6 +118,9 @@ int UringReactor::probe() noexcept {
 }
 
 int UringReactor::open_ring() noexcept {
+    if (!may_have_kernel_workers()) {
+        return EUSERS;
+    }
     const ForkBarrier barrier;
     if (const int status = set_up(&ring_, entries, completions); status < 0) {
         return -status;
@@ -377,10 +380,11 @@ void UringReactor::handle_cancellation(std::size_t place, std::int64_t result) n
 
 void UringReactor::handle(Request& request, std::int64_t result) noexcept {
     end_cancellation(request);
+    // The kernel could start no thread of its own for the request.
+    const bool lacks_thread = result == -ECANCELED && !is_cancelled(request);
     if (request.opcode == Opcode::poll) {
-        end_poll(request, result);
-    } else if (result == -ECANCELED && !is_cancelled(request)) {
-        // The kernel could start no thread of its own for the request.
+        end_poll(request, lacks_thread ? -EUSERS : result);
+    } else if (lacks_thread) {
         owner_.leave_to_workers(request);
     } else if (result != -EINTR) {
         owner_.finish(request, result);

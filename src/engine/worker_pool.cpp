@@ -398,8 +398,8 @@ int WorkerPool::start_thread(void (WorkerPool::*run)() noexcept) noexcept {
     return error == 0 ? 0 : no_thread;
 }
 
-// Starts the I/O thread, unless it runs. Returns 0 or an errno. Does not wait until the thread has a
-// descriptor table: requests that are sent meanwhile wait in the socket.
+// Starts the I/O thread, unless it runs. Returns 0 or an errno. Does not wait until the thread has
+// a descriptor table: requests that are sent meanwhile wait in the socket.
 int WorkerPool::start_io_thread() noexcept {
     if (reactor_state_ == ReactorState::running) {
         if (has_table_) {

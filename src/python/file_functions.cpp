@@ -60,7 +60,8 @@ PyObject* read_part_now(PyObject* /*module*/, PyObject* const* arguments, Py_ssi
     if (!length) {
         return nullptr;
     }
-    engine::ReadPartCall call(PyBytes_AS_STRING(path.get()), *offset, *length);
+    engine::ReadPartCall call(PyBytes_AS_STRING(path.get()), *offset, *length,
+                              engine::FilePart::Streams::read);
     return run(call, arguments[0])
                ? PyBytes_FromStringAndSize(call.part().data(),
                                            static_cast<Py_ssize_t>(call.part().size()))
@@ -90,7 +91,8 @@ PyObject* replace_file_now(PyObject* /*module*/, PyObject* const* arguments, Py_
                                  static_cast<std::size_t>(data->len),
                                  {.exclusive = exclusive != 0,
                                   .durable = durable != 0,
-                                  .makes_parents = makes_parents != 0});
+                                  .makes_parents = makes_parents != 0,
+                                  .writes_streams = true});
     return run(call, arguments[0]) ? PyLong_FromSsize_t(data->len) : nullptr;
 }
 

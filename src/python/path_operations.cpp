@@ -252,12 +252,19 @@ PyObject* statvfs_result(const ModuleState& /*state*/, CallDetails& details,
                          status.f_namemax, static_cast<unsigned long>(status.f_fsid));
 }
 
+// Returns None if the file is no regular file.
 PyObject* part_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t /*result*/) {
     const auto& part = call_of<engine::ReadPartCall>(details).part();
+    if (part.found_stream()) {
+        Py_RETURN_NONE;
+    }
     return PyBytes_FromStringAndSize(part.data(), static_cast<Py_ssize_t>(part.size()));
 }
 
 PyObject* bytes_or_error(const engine::ReadPartsCall::Item& item, PyObject* path) {
+    if (item.part.found_stream()) {
+        Py_RETURN_NONE;
+    }
     if (item.result >= 0) {
         return PyBytes_FromStringAndSize(item.part.data(),
                                          static_cast<Py_ssize_t>(item.part.size()));
@@ -267,7 +274,7 @@ PyObject* bytes_or_error(const engine::ReadPartsCall::Item& item, PyObject* path
     return text ? PyObject_CallFunction(PyExc_OSError, "iOO", error, text.get(), path) : nullptr;
 }
 
-// Returns a list of bytes and exceptions.
+// Returns a list of bytes, exceptions, and None for what is no regular file.
 PyObject* parts_result(const ModuleState& /*state*/, CallDetails& details,
                        std::int64_t /*result*/) {
     const auto items = call_of<engine::ReadPartsCall>(details).items();
@@ -316,8 +323,9 @@ PyObject* read_result(const ModuleState& /*state*/, CallDetails& details, std::i
 }
 
 // Returns None if the file is no regular file.
+template <class WritingCall>
 PyObject* written_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t result) {
-    if (call_of<engine::WriteFileCall>(details).found_stream()) {
+    if (call_of<WritingCall>(details).found_stream()) {
         Py_RETURN_NONE;
     }
     return PyLong_FromLongLong(result);
@@ -686,7 +694,8 @@ PyObject* read_part(PyObject* context, Arguments arguments) {
                    find_place(*details, argument(arguments, 0), nullptr, false, place) &&
                    to_int64(arguments, 1, "offset", offset) &&
                    to_int64(arguments, 2, "length", length) &&
-                   set_call<engine::ReadPartCall>(*details, place.path, offset, length)
+                   set_call<engine::ReadPartCall>(*details, place.path, offset, length,
+                                                  engine::FilePart::Streams::leave)
                ? start(context, std::move(details), place.fd)
                : nullptr;
 }
@@ -745,7 +754,7 @@ PyObject* read_parts(PyObject* context, Arguments arguments) {
 
 // The buffer is exported until the call is over, even if its task is cancelled.
 PyObject* replace_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", number_result);
+    auto details = make_details("open", written_result<engine::ReplaceFileCall>);
     Place place;
     engine::ReplaceFileCall::Options options;
     if (details == nullptr || !to_bool(arguments, 2, options.exclusive) ||
@@ -768,7 +777,7 @@ PyObject* replace_file(PyObject* context, Arguments arguments) {
 // Arguments: a path; a buffer, which is kept exported; whether the file is to be durable, and
 // whether the write is to be atomic.
 PyObject* write_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", written_result);
+    auto details = make_details("open", written_result<engine::WriteFileCall>);
     Place place;
     engine::WriteFileCall::Options options;
     if (details == nullptr || !to_bool(arguments, 2, options.is_durable) ||

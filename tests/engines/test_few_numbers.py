@@ -10,6 +10,7 @@ import gc
 import os
 import resource
 import select
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 
 import linux_aio
 from linux_aio import AIOContext, AIOOperation, EventFD, engines, fs
+from linux_aio.bulk import read_many
 from support.engines import available_engines
 from support.files import Gate, file_in_memory
 from support.forked import in_child
@@ -269,3 +271,71 @@ def test_an_await_that_finds_no_number_ends(begin: str, tmp_path: Path) -> None:
                 await until(lambda: not os.path.lexists(f"/proc/self/fd/{fd}"))
 
     in_child(lambda: run(use()))
+
+
+@pytest.mark.engine_independent
+@pytest.mark.parametrize("left", range(6))
+def test_ranges_while_few_numbers_are_left(left: int, tmp_path: Path) -> None:
+    """They come, or an error says why not; nobody waits for ever."""
+    path = tmp_path / "data"
+    data = os.urandom(1 << 20)
+    path.write_bytes(data)
+    ranges = [(start, 1 << 14) for start in range(0, len(data), 1 << 14)]
+
+    async def read() -> bool:
+        found = {}
+        async for index, part in read_many(path, ranges, memory=1 << 16, direct=False, max_merge=0):
+            found[index] = bytes(part)
+        return b"".join(found[index] for index in range(len(ranges))) == data
+
+    async def main() -> str:
+        assert await read()  # what is made once is there
+        with few_numbers(left):
+            try:
+                return str(await asyncio.wait_for(read(), 20))
+            except OSError as error:
+                return errno.errorcode[error.errno or 0]
+
+    assert in_child(lambda: asyncio.run(main())) in {"True", "EMFILE"}
+
+
+@pytest.mark.engine("auto", "uring", "threads")
+@pytest.mark.parametrize("how", ["files", "folders"])
+def test_files_that_are_opened_while_the_loop_is_busy(how: str, tmp_path: Path) -> None:
+    """More than the way from our threads to the program has room for, and for seconds."""
+    count = 400
+    target = tmp_path / "folder"
+    target.mkdir()
+    for number in range(1100):
+        (target / str(number)).touch()
+
+    def use() -> int:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4096), most))
+
+        async def main() -> int:
+            async with AIOContext(1024) as context:
+                made: Any = context
+                if how == "files":
+                    calls = [
+                        made._open(
+                            str(tmp_path / str(number)), os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                        )
+                        for number in range(count)
+                    ]
+                else:
+                    calls = [
+                        made._scandir(str(target), str(target), 1000, False) for _ in range(count)
+                    ]
+                for call in calls:
+                    call._start()
+                time.sleep(2.5)  # noqa: ASYNC251 - the program computes
+                results = [await call for call in calls]
+                fds = [result if how == "files" else result[1] for result in results]
+                for fd in fds:
+                    os.close(fd)
+                return len(set(fds))
+
+        return asyncio.run(main())
+
+    assert in_child(use) == count

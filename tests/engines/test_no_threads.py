@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import resource
+import select
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 import linux_aio
 import linux_aio.fs
 from linux_aio import AIOContext, AIOOperation
+from linux_aio.bulk import load_into
 from support.forked import in_child
 from support.operations import perform
 from support.seccomp import refuse
@@ -139,3 +141,31 @@ def test_no_thread_with_the_rights_of_the_caller() -> None:
         return asyncio.run(both())
 
     assert in_child(attempt) == [errno.ENOENT, errno.EUSERS]
+
+
+@pytest.mark.needs_root  # for whom the limit counts for the kernel's threads only
+@pytest.mark.engine("auto")
+@pytest.mark.parametrize("limit", [0, 100])
+def test_a_limit_that_leaves_the_kernel_no_threads(limit: int, tmp_path: Path) -> None:
+    """io_uring would let a read or poll of a file in /proc wait for ever."""
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(LARGE))
+
+    def use() -> tuple[int, int, bytes]:
+        resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+        fd = os.open("/proc/self/maps", os.O_RDONLY)
+        with AIOContext(engine="auto") as context:
+            read = perform(context, AIOOperation.read(4096, fd))
+            events = perform(context, AIOOperation.poll(fd, select.POLLIN))
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        buffer = bytearray(1000)
+        load_into(path, [(LARGE // 2, buffer)], direct=False)
+        with pytest.raises(OSError, match="ulimit -u"):
+            AIOContext(engine="uring")
+        return len(read), events & select.POLLIN, bytes(buffer)
+
+    length, events, data = in_child(use)
+    assert length > 0
+    assert events == select.POLLIN
+    assert data == path.read_bytes()[LARGE // 2 :][:1000]

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+import linux_aio
 from linux_aio import AIOContext, AIOOperation, EventFD, aligned_buffer
+from linux_aio._many_files import replace_file
 from support.engines import ENGINE
 from support.fusefs import HoldingFS, Kind
 
@@ -126,3 +128,25 @@ def test_not_of_another_file(fs: HoldingFS) -> None:
             operation.get_result()
     os.close(fd)
     os.close(other)
+
+
+WHOLE_FILES: dict[str, tuple[Callable[[str], Any], Kind]] = {
+    "durable": (lambda path: linux_aio.write_bytes(path, DATA, durable=True), "fsync"),
+    "atomic": (lambda path: linux_aio.write_bytes(path, DATA, atomic=True), "fsync"),
+    "write": (lambda path: linux_aio.write_bytes(path, DATA), "write"),
+    "read": (linux_aio.read_bytes, "read"),
+    "replaced": (lambda path: replace_file(path, DATA, durable=True), "fsync"),
+}
+
+
+@pytest.mark.parametrize("how", WHOLE_FILES)
+def test_whole_files(how: str, fs: HoldingFS) -> None:
+    call, kind = WHOLE_FILES[how]
+    path = str(fs.create("data", DATA))
+    fs.fail(errno.EINTR, 3, [kind])
+
+    async def body() -> object:
+        return await asyncio.wait_for(call(path), 20)
+
+    check(asyncio.run(body()))
+    fs.reset()

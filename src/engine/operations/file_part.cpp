@@ -11,6 +11,7 @@
 #include "engine/local_mounts.hpp"
 #include "engine/operations/cached_path.hpp"
 #include "engine/operations/cached_read.hpp"
+#include "engine/operations/stat.hpp"
 #include "engine/operations/system_result.hpp"
 #include "engine/unique_fd.hpp"
 
@@ -74,18 +75,22 @@ std::optional<std::int64_t> FilePart::read_at_once() noexcept {
     return static_cast<std::int64_t>(wanted);
 }
 
-std::int64_t FilePart::read() noexcept {
-    UniqueFd file;
-    do {
-        file = UniqueFd(::open(path_, O_RDONLY | O_CLOEXEC));
-    } while (!file.is_open() && errno == EINTR);
-    if (!file.is_open()) {
-        return -errno;
-    }
+std::int64_t FilePart::read(Streams streams) noexcept {
     struct statx status{};
-    if (statx(file.get(), "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE | LocalMounts::mask,
-              &status) != 0) {
-        return -errno;
+    if (streams == Streams::leave && find_status(AT_FDCWD, path_, 0, status) == 0 &&
+        !S_ISREG(status.stx_mode) && !S_ISDIR(status.stx_mode)) {
+        found_stream_ = true;
+        return 0;
+    }
+    const auto opened =
+        call_uninterrupted([&] { return ::open(path_, O_RDONLY | O_CLOEXEC | O_NOCTTY); });
+    if (opened < 0) {
+        return opened;
+    }
+    const UniqueFd file(static_cast<int>(opened));
+    // asked again: the file may have been replaced since
+    if (const auto result = find_status(file.get(), "", 0, status); result < 0) {
+        return result;
     }
     LocalMounts::learn(file.get(), status);
     // files of /proc have no size
@@ -146,7 +151,7 @@ std::int64_t FilePart::read_unknown(int fd) noexcept {
 
 std::int64_t ReadPartsCall::run(const CallFiles& /*files*/) noexcept {
     for (auto& item : items()) {
-        item.result = item.part.read();
+        item.result = item.part.read(FilePart::Streams::leave);
     }
     return 0;
 }

@@ -23,10 +23,14 @@ public:
     FilePart(const char* path, std::int64_t offset, std::int64_t length) noexcept
         : path_(path), offset_(offset), length_(length) {}
 
+    // Whether a FIFO or a device, which may have to be waited for, is read or left.
+    enum class Streams : bool { leave, read };
+
     // Read the part. Return the number of bytes, or a negative errno. read_at_once() does not wait:
-    // it returns no value if it would have to.
+    // it returns no value if it would have to. Of a stream that is left, read() returns 0.
     std::optional<std::int64_t> read_at_once() noexcept;
-    std::int64_t read() noexcept;
+    std::int64_t read(Streams streams) noexcept;
+    bool found_stream() const noexcept { return found_stream_; }
 
     const char* path() const noexcept { return path_; }
     const char* data() const noexcept { return data_.get(); }
@@ -51,21 +55,26 @@ private:
     std::int64_t length_ = -1;
     std::unique_ptr<char, Free> data_;
     std::size_t size_ = 0;
+    bool found_stream_ = false;  // which was left
 };
 
 class ReadPartCall final : public Call {
 public:
-    ReadPartCall(const char* path, std::int64_t offset, std::int64_t length) noexcept
-        : part_(path, offset, length) {}
+    using Streams = FilePart::Streams;
+
+    ReadPartCall(const char* path, std::int64_t offset, std::int64_t length,
+                 Streams streams) noexcept
+        : part_(path, offset, length), streams_(streams) {}
 
     Paths paths() const noexcept override { return {.first = part_.path()}; }
     std::optional<std::int64_t> try_at_once() noexcept override { return part_.read_at_once(); }
-    std::int64_t run(const CallFiles& /*files*/) noexcept override { return part_.read(); }
+    std::int64_t run(const CallFiles& /*files*/) noexcept override { return part_.read(streams_); }
 
     const FilePart& part() const noexcept { return part_; }
 
 private:
     FilePart part_;
+    const Streams streams_;
 };
 
 // Reads parts of any number of files, one after the other in one job.

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine/operations/stat.hpp"
+#include "engine/operations/system_result.hpp"
 
 namespace engine {
 namespace {
@@ -64,16 +65,20 @@ LinkTarget look_up(int dir_fd, Path& path, UniqueFd& link) noexcept {
     if (slash != std::string_view::npos && slash != 0) {
         path[slash] = '\0';
     }
-    target.folder = UniqueFd(openat(dir_fd, folder, O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!target.folder.is_open()) {
-        return failure(errno);
+    const auto opened = call_uninterrupted(
+        [&] { return openat(dir_fd, folder, O_PATH | O_DIRECTORY | O_CLOEXEC); });
+    if (opened < 0) {
+        return failure(static_cast<int>(-opened));
     }
-    UniqueFd found(
-        openat(target.folder.get(), target.name.data(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    if (!found.is_open()) {
-        target.error = errno == ENOENT ? 0 : errno;
+    target.folder = UniqueFd(static_cast<int>(opened));
+    const auto looked_up = call_uninterrupted([&] {
+        return openat(target.folder.get(), target.name.data(), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    });
+    if (looked_up < 0) {
+        target.error = looked_up == -ENOENT ? 0 : static_cast<int>(-looked_up);
         return target;
     }
+    UniqueFd found(static_cast<int>(looked_up));
     target.error = static_cast<int>(-find_status(found.get(), "", 0, target.status));
     target.exists = true;
     if (S_ISLNK(target.status.stx_mode)) {
@@ -113,9 +118,10 @@ LinkTarget follow_links(int dir_fd, const char* path) noexcept {
         if (!may_follow(target.status, around)) {
             return failure(EACCES);
         }
-        const auto length = readlinkat(link.get(), "", rest.data(), rest.size() - 1);
+        const auto length = call_uninterrupted(
+            [&] { return readlinkat(link.get(), "", rest.data(), rest.size() - 1); });
         if (length < 0) {
-            return failure(errno);
+            return failure(static_cast<int>(-length));
         }
         rest[static_cast<std::size_t>(length)] = '\0';
         folder = std::move(target.folder);
@@ -142,21 +148,25 @@ LinkTarget find_link_target(int dir_fd, const char* path) noexcept {
 }
 
 int may_write(const LinkTarget& target) noexcept {
-    const bool is_refused =
-        target.exists && faccessat(target.folder.get(), target.name.data(), W_OK, AT_EACCESS) != 0;
-    return is_refused ? -errno : 0;
+    if (!target.exists) {
+        return 0;
+    }
+    return static_cast<int>(call_uninterrupted(
+        [&] { return faccessat(target.folder.get(), target.name.data(), W_OK, AT_EACCESS); }));
 }
 
 // EINVAL is of file systems that don't sync folders, EACCES of folders that may not be read.
 int sync_folder(int folder, int file) noexcept {
-    const UniqueFd opened(openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (opened.is_open() && fsync(opened.get()) == 0) {
-        return 0;
+    auto result =
+        call_uninterrupted([&] { return openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+    if (result >= 0) {
+        const UniqueFd opened(static_cast<int>(result));
+        result = call_uninterrupted([&] { return fsync(opened.get()); });
     }
-    if (errno != EINVAL && errno != EACCES) {
-        return -errno;
+    if (result == -EINVAL || result == -EACCES) {
+        result = call_uninterrupted([&] { return syncfs(file); });
     }
-    return syncfs(file) == 0 ? 0 : -errno;
+    return static_cast<int>(result);
 }
 
 }  // namespace engine

@@ -138,7 +138,7 @@ int NewFile::fill(const Contents& contents) noexcept {
         }
     }
     if (contents.is_synced) {
-        return fsync(file_.get()) == 0 ? 0 : -errno;
+        return static_cast<int>(call_uninterrupted([&] { return fsync(file_.get()); }));
     }
     // a server may report a failed write only now
     const bool is_lost = has_name_ && ::close(file_.release()) != 0 && errno != EINTR;

@@ -14,6 +14,7 @@
 #include "engine/clofork_fd.hpp"
 #include "engine/local_mounts.hpp"
 #include "engine/operations/cached_path.hpp"
+#include "engine/operations/system_result.hpp"
 #include "engine/program_threads.hpp"
 
 namespace engine {
@@ -104,6 +105,9 @@ void OpenCall::look_for_room() noexcept {
 }
 
 std::int64_t OpenCall::run(const CallFiles& files) noexcept {
+    if (opened_.is_open()) {
+        return hand_out(opened_.release(), files);
+    }
     if (room_error_ != 0) {
         return -room_error_;
     }
@@ -113,7 +117,9 @@ std::int64_t OpenCall::run(const CallFiles& files) noexcept {
     UniqueFd found;
     struct statx status{};
     if (may_wait_for_a_partner()) {
-        found = UniqueFd(openat(files.first, path_, O_PATH | O_CLOEXEC | (flags_ & O_NOFOLLOW)));
+        found = UniqueFd(static_cast<int>(call_uninterrupted([&] {
+            return openat(files.first, path_, O_PATH | O_CLOEXEC | (flags_ & O_NOFOLLOW));
+        })));
         constexpr unsigned mask = STATX_TYPE | LocalMounts::mask;
         if (found.is_open() && statx(found.get(), "", AT_EMPTY_PATH, mask, &status) == 0) {
             LocalMounts::learn(found.get(), status);
@@ -168,6 +174,10 @@ std::int64_t OpenCall::hand_out(int fd, const CallFiles& files) noexcept {
         return 0;
     }
     const int error = files.returns != nullptr ? files.returns->send(fd, ticket_) : EMFILE;
+    if (error == EAGAIN) {  // until the program takes files that were sent before
+        opened_ = UniqueFd(fd);
+        return not_yet;
+    }
     ::close(fd);
     if (error == 0) {
         returns_ = files.returns;

@@ -27,7 +27,10 @@ public:
     std::optional<std::int64_t> try_at_once() noexcept override;
     void look_for_room() noexcept override;
     std::int64_t run(const CallFiles& files) noexcept override;
-    void abandon() noexcept override { fifo_ = {}; }
+    void abandon() noexcept override {
+        fifo_ = {};
+        opened_ = {};
+    }
 
     // Called after the call's success, in a thread of the program: returns the file's number, which
     // the caller then owns, or a negative errno.
@@ -37,8 +40,9 @@ public:
     const FileDescription& description() const noexcept { return description_; }
 
     // For another call, which has opened the file `fd` itself: makes take() return it. Called in
-    // the thread that runs that call.
+    // the thread that runs that call. `not_yet`: it is kept, and run() has to go on with it.
     std::int64_t hand_out(int fd, const CallFiles& files) noexcept;
+    bool keeps_opened() const noexcept { return opened_.is_open(); }
 
 private:
     bool may_wait_for_a_partner() const noexcept;
@@ -55,6 +59,8 @@ private:
     // Of a FIFO that is opened for reading while it has no writer: the reading side, open in the
     // table of the threads that run the call. It stays open so that writers find a reader.
     UniqueFd fifo_;
+    // The opened file, in the same table, while the socket to the program has no room for it.
+    UniqueFd opened_;
     int room_error_ = 0;  // of look_for_room()
     bool is_taken_ = false;
     int number_ = -1;  // in the program's table; -1: `returns_` and `ticket_` tell how to get it

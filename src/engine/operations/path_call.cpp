@@ -70,8 +70,8 @@ std::int64_t copy_some(int source, int target) noexcept {
     for (std::int64_t written = 0; written < length;) {
         const auto result = result_of(
             ::write(target, buffer.data() + written, static_cast<std::size_t>(length - written)));
-        if (result < 0 && result != -EINTR) {
-            return result;
+        if (result <= 0 && result != -EINTR) {
+            return result < 0 ? result : -EIO;
         }
         written += result > 0 ? result : 0;
     }
@@ -149,9 +149,10 @@ std::int64_t posix_allocate(const CallFiles& files, const PathArguments& argumen
 
 std::int64_t access(const CallFiles& files, const PathArguments& arguments) noexcept {
     const int flags = no_follow(arguments) | (arguments.second != 0 ? AT_EACCESS : 0);
-    const int status =
-        faccessat(files.first, arguments.path, static_cast<int>(arguments.first), flags);
-    return status == 0 ? 1 : 0;
+    const auto result = call_uninterrupted([&] {
+        return faccessat(files.first, arguments.path, static_cast<int>(arguments.first), flags);
+    });
+    return result == 0 ? 1 : 0;
 }
 
 std::int64_t sendfile(const CallFiles& files, const PathArguments& arguments) noexcept {

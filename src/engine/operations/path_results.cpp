@@ -10,18 +10,16 @@
 namespace engine {
 
 std::int64_t ReadlinkCall::run(const CallFiles& files) noexcept {
-    const auto result = result_of(readlinkat(files.first, path_, target_.data(), target_.size()));
+    const auto result = call_uninterrupted(
+        [&] { return readlinkat(files.first, path_, target_.data(), target_.size()); });
     length_ = result > 0 ? static_cast<std::size_t>(result) : 0;
     return result;
 }
 
 std::int64_t StatvfsCall::run(const CallFiles& files) noexcept {
-    std::int64_t result = 0;
-    do {
-        result = result_of(path_ != nullptr ? statvfs(path_, &status_)
-                                            : fstatvfs(files.first, &status_));
-    } while (result == -EINTR);
-    return result;
+    return call_uninterrupted([&] {
+        return path_ != nullptr ? statvfs(path_, &status_) : fstatvfs(files.first, &status_);
+    });
 }
 
 }  // namespace engine

@@ -75,7 +75,8 @@ std::int64_t ReplaceFileCall::replace() noexcept {
     }
     // a device, FIFO or socket stays what it is
     if (target.exists && !S_ISREG(target.status.stx_mode)) {
-        return write_in_place();
+        found_stream_ = !options_.writes_streams;
+        return found_stream_ ? 0 : write_in_place();
     }
     if (const int result = may_write(target); result < 0) {
         return result;
@@ -96,7 +97,7 @@ std::int64_t ReplaceFileCall::replace() noexcept {
 std::int64_t ReplaceFileCall::write_in_place() const noexcept {
     UniqueFd file;
     do {
-        file = UniqueFd(open(path_, O_WRONLY | O_TRUNC | O_CLOEXEC));
+        file = UniqueFd(open(path_, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY));
     } while (!file.is_open() && errno == EINTR);
     if (!file.is_open()) {
         return -errno;
@@ -104,9 +105,12 @@ std::int64_t ReplaceFileCall::write_in_place() const noexcept {
     if (const auto result = write_all(file.get(), data_, size_); result < 0) {
         return result;
     }
-    // EINVAL: of a device that can't be synced
-    if (options_.durable && fsync(file.get()) != 0 && errno != EINVAL && errno != EROFS) {
-        return -errno;
+    if (options_.durable) {
+        const auto result = call_uninterrupted([&] { return fsync(file.get()); });
+        // EINVAL: of a device that can't be synced
+        if (result < 0 && result != -EINVAL && result != -EROFS) {
+            return result;
+        }
     }
     if (::close(file.release()) != 0 && errno != EINTR) {
         return -errno;

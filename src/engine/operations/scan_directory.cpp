@@ -39,6 +39,9 @@ std::uint8_t type_of_mode(unsigned mode) noexcept {
 }  // namespace
 
 std::int64_t ScanCall::run(const CallFiles& files) noexcept {
+    if (directory_.keeps_opened()) {
+        return directory_.run(files);
+    }
     try {
         if (path_ == nullptr) {
             return read(files.first);

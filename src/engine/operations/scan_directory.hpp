@@ -46,6 +46,7 @@ public:
     }
     Paths paths() const noexcept override { return {.first = path_}; }
     std::int64_t run(const CallFiles& files) noexcept override;
+    void abandon() noexcept override { directory_.abandon(); }
 
     const std::vector<ScannedEntry>& entries() const noexcept { return entries_; }
     std::string_view name_of(const ScannedEntry& entry) const noexcept {

@@ -46,15 +46,18 @@ void convert(const struct stat& older, struct statx& status) noexcept {
 
 std::int64_t find_status(int fd, const char* path, int flags, struct statx& status) noexcept {
     const int empty = *path == '\0' ? AT_EMPTY_PATH : 0;
-    const auto result = result_of(statx(fd, path, flags | empty, mask, &status));
+    const auto result =
+        call_uninterrupted([&] { return statx(fd, path, flags | empty, mask, &status); });
     if (result != -ENOSYS && result != -EPERM) {
         return result;
     }
     struct stat older{};
-    const int found =
-        empty != 0 ? fstat(fd, &older) : fstatat(fd, path, &older, flags & AT_SYMLINK_NOFOLLOW);
+    const auto found = call_uninterrupted([&] {
+        return empty != 0 ? fstat(fd, &older)
+                          : fstatat(fd, path, &older, flags & AT_SYMLINK_NOFOLLOW);
+    });
     if (found != 0) {
-        return -errno;
+        return found;
     }
     convert(older, status);
     return 0;

@@ -9,4 +9,15 @@ namespace engine {
 // The value that a system call returned or, if it failed, its negative errno.
 inline std::int64_t result_of(std::int64_t status) noexcept { return status < 0 ? -errno : status; }
 
+// Makes a system call until it fails with another error than EINTR, which file systems such as FUSE
+// may answer, or succeeds. Returns its value or a negative errno.
+template <class SystemCall>
+std::int64_t call_uninterrupted(SystemCall system_call) noexcept {
+    std::int64_t result = 0;
+    do {
+        result = result_of(system_call());
+    } while (result == -EINTR);
+    return result;
+}
+
 }  // namespace engine

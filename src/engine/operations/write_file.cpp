@@ -10,6 +10,7 @@
 #include "engine/operations/atomic_write.hpp"
 #include "engine/operations/link_target.hpp"
 #include "engine/operations/stat.hpp"
+#include "engine/operations/system_result.hpp"
 #include "engine/operations/write_all.hpp"
 #include "engine/unique_fd.hpp"
 
@@ -58,8 +59,9 @@ std::int64_t WriteFileCall::overwrite(const CallFiles& files) noexcept {
         return result;
     }
     if (options_.is_durable) {
-        if (fdatasync(file.get()) != 0) {
-            return -errno;
+        const auto result = call_uninterrupted([&] { return fdatasync(file.get()); });
+        if (result < 0) {
+            return result;
         }
         // a file that was removed and made anew meanwhile is new, too
         struct statx after{};
@@ -69,9 +71,9 @@ std::int64_t WriteFileCall::overwrite(const CallFiles& files) noexcept {
             target = find_link_target(files.first, path_);
         }
         if (is_new) {
-            const auto result = sync_folder(target.folder.get(), file.get());
-            if (result < 0) {
-                return result;
+            const auto synced = sync_folder(target.folder.get(), file.get());
+            if (synced < 0) {
+                return synced;
             }
         }
     }
