@@ -138,12 +138,6 @@ class NewFile:
         """A path that leads to the open file, whether it has a name in a folder or not."""
         return f"/proc/self/fd/{self.fd}"
 
-    def take_owner(self) -> None:
-        """Give the new file the owner of the file that it replaces, if the system allows that."""
-        with contextlib.suppress(OSError):
-            old = os.stat(self._target)
-            os.fchown(self.fd, old.st_uid, old.st_gid)
-
     def take_mode(self) -> None:
         """Give the file the owner, attributes and mode of the old file, or a new file's mode."""
         if not _core._take_old_status(self._target, self.fd):

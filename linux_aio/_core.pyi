@@ -138,8 +138,9 @@ def _bulk_load(
 ) -> tuple[Any, ...]:
     """Read into the buffers of all (offset, buffer) pairs, for linux_aio.bulk.
 
-    Returns (nbytes, direct, cached, engine, chunk, depth, met_end), or (errno, offset) of a request
-    that failed. The descriptors are those of one file without and with O_DIRECT; -1: not open so.
+    Returns (nbytes, direct, cached, engine, chunk, depth, end), or (errno, offset) of a request
+    that failed; `end` is None, or where the file ended before the end of a buffer. The descriptors
+    are those of one file without and with O_DIRECT; -1: not open so.
     """
 
 @final

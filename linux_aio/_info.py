@@ -95,7 +95,8 @@ def open_file(path: str) -> int:
 
 def takes_direct_io(fd: int) -> bool:
     try:
-        os.close(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC))
+        flags = os.O_RDONLY | os.O_DIRECT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        os.close(os.open(f"/proc/self/fd/{fd}", flags))
     except OSError as error:
         return error.errno != errno.EINVAL
     return True

@@ -161,10 +161,14 @@ def _load(
         tick = clock.tick if clock.is_needed else None
         arguments: list[Any] = [*source.fds(), segments, *options.all(), tick]
         answer = _core._bulk_load(*arguments)
-        transfer, met_end = clock.transfer(answer, source)
-    if met_end:
+        transfer, end = clock.transfer(answer, source)
+    if end is not None:
+        # of a file that got shorter, bytes behind the end may have been read before
+        sizes = [(offset, memoryview(buffer).nbytes) for offset, buffer in segments]
+        found = sum(min(max(end - offset, 0), size) for offset, size in sizes)
+        wanted = sum(size for _, size in sizes)
         raise ShortFileError(
-            f"{source.name} ended after {transfer.nbytes} of {_total(segments)} bytes", transfer
+            f"{source.name} ended after {found} of {wanted} bytes", replace(transfer, nbytes=found)
         )
     clock.finish(transfer.nbytes)
     return transfer
@@ -216,12 +220,17 @@ def _checksum(
     chunk: int | None,
     depth: int | None,
     clock: _Clock,
+    *,
+    size: int | None = None,
 ) -> str:
+    """Hash a file, or only its first `size` bytes."""
     digest = hashlib.new(algorithm)
     if digest.digest_size == 0:
         raise ValueError(f"{algorithm} has no digest of a fixed size")
     options = _Options(direct, chunk, depth)
     with _opened(file, options.direct) as source:
+        if size is not None:
+            source = replace(source, size=size)
         clock.total = source.size
         if source.size != 0:
             _hash_pieces(digest, source, options, clock)
@@ -276,8 +285,8 @@ def _hash_pieces(digest: hashlib._Hash, source: _Source, options: _Options, cloc
                 digest.update(data)
                 thread.give_back(place)
                 wanted += 1
-        transfer, met_end = clock.transfer(thread.answer(), source)
-    if met_end:
+        transfer, end = clock.transfer(thread.answer(), source)
+    if end is not None:
         raise ShortFileError(
             f"{source.name} ended after {transfer.nbytes} of {source.size} bytes", transfer
         )
@@ -338,13 +347,27 @@ async def acopy(
     return await run_in_thread(work, progress)
 
 
-async def copy_contents(source: str, target: str, *, direct: Direct, durable: bool) -> Transfer:
-    """Copy as acopy, but no mode, times or attributes: shutil.copyfile. For linux_aio.fsspec."""
+async def copy_contents(
+    source: str, target: str, *, direct: Direct, durable: bool, exclusive: bool
+) -> Transfer:
+    """Copy as acopy, but no mode, times or attributes: shutil.copyfile. For linux_aio.fsspec.
+
+    exclusive: raise FileExistsError if the target exists, also if it came to be meanwhile.
+    """
     options = _Options(direct, None, None)
 
     def work(check: Callable[[], None], _: Progress | None) -> Transfer:
         clock = _Clock(None, check)
-        return _copy(source, target, options, durable, None, clock, only_contents=True)
+        return _copy(
+            source,
+            target,
+            options,
+            durable,
+            None,
+            clock,
+            only_contents=True,
+            exclusive=exclusive,
+        )
 
     return await run_in_thread(work, None)
 
@@ -358,6 +381,7 @@ def _copy(
     clock: _Clock,
     *,
     only_contents: bool = False,
+    exclusive: bool = False,
 ) -> Transfer:
     if verify is not None and hashlib.new(verify).digest_size == 0:
         raise ValueError(f"{verify} has no digest of a fixed size")
@@ -367,21 +391,50 @@ def _copy(
         if not stat.S_ISREG(opened.kind):
             raise shutil.SpecialFileError(f"{source_path!r} is no regular file")
         clock.total = opened.size
-        with contextlib.closing(_copying.NewFile(target_path)) as new:
+        with (
+            _naming(source_path, target_path),
+            contextlib.closing(_copying.NewFile(target_path)) as new,
+        ):
             transfer = _copy_data(opened, new, target_path, options, durable, clock)
+            _check_length(opened, new, transfer)
             if verify is not None:
                 _verify(opened, new, verify, clock)
-            if only_contents:
-                new.take_mode()
-            else:
-                new.take_owner()
+            new.take_mode()
+            if not only_contents:
                 shutil.copystat(f"/proc/self/fd/{opened.buffered}", new.path)
             if durable:
                 os.fsync(new.fd)
             clock.finish(transfer.nbytes)
             clock.tick(transfer.nbytes)  # the last chance to give up
-            new.replace_target(durable)
+            if exclusive:
+                new.take_name(durable)
+            else:
+                new.replace_target(durable)
     return replace(transfer, seconds=clock.seconds())
+
+
+@contextlib.contextmanager
+def _naming(source: str, target: str) -> Iterator[None]:
+    """Add both names to an OSError that has none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename, error.filename2 = source, target
+        raise
+
+
+def _check_length(source: _Source, new: _copying.NewFile, transfer: Transfer) -> None:
+    """Cut off what a source got meanwhile. Raise ShortFileError if the source got shorter."""
+    if source.size == 0:
+        return
+    length = os.fstat(new.fd).st_size
+    if length > source.size:
+        os.ftruncate(new.fd, source.size)
+    left = min(length, os.fstat(source.buffered).st_size)
+    if left < source.size:
+        text = f"{source.name} got shorter while it was copied"
+        raise ShortFileError(text, replace(transfer, nbytes=left))
 
 
 def _copy_data(
@@ -407,14 +460,14 @@ def _copy_data(
             required = target_path if options.direct is True else None
             direct_fd = _reopen(new.fd, os.O_DIRECT, stack, os.O_RDWR, required=required)
         copier = _copying.Copier(new.fd, direct_fd)
-        unit = whole_pages(options.chunk or REQUEST)
-        count = (options.depth or 16) + _copying.WRITERS
+        unit = whole_pages(min(options.chunk or REQUEST, size))
+        count = min(options.depth or 16, -(-size // unit)) + _copying.WRITERS
         ranges = _copying.ranges(source, new.fd, direct_fd >= 0)
         with PieceThread(source.fds(), ranges, options.all(unit), unit, count) as thread:
             copier.run(thread, clock.tick)
             answer = thread.answer()
-    transfer, met_end = clock.transfer(answer, source)
-    if met_end:
+    transfer, end = clock.transfer(answer, source)
+    if end is not None:
         raise ShortFileError(f"{source.name} got shorter while it was copied", transfer)
     return replace(transfer, nbytes=size, direct=transfer.direct or copier.wrote_direct)
 
@@ -440,7 +493,10 @@ def _verify(source: _Source, new: _copying.NewFile, algorithm: str, clock: _Cloc
     os.fsync(new.fd)
     os.posix_fadvise(new.fd, 0, 0, os.POSIX_FADV_DONTNEED)
     past_cache: Direct = True if _core._bulk_gains(new.fd) else "auto"
-    wanted = _checksum(source.buffered, algorithm, "auto", None, None, clock.silent())
+    # the source may have grown since
+    wanted = _checksum(
+        source.buffered, algorithm, "auto", None, None, clock.silent(), size=source.size or None
+    )
     found = _checksum(new.path, algorithm, past_cache, None, None, clock.silent())
     if wanted != found:
         text = f"the copy of {source.name} differs: {algorithm} {found} instead of {wanted}"
@@ -611,8 +667,8 @@ class _Options:
     def __init__(self, direct: Direct, chunk: int | None, depth: int | None) -> None:
         if direct not in _DIRECT_MODES:
             raise ValueError(f'direct must be "auto", True or False, not {direct!r}')
-        self.direct = direct
         self.mode = _DIRECT_MODES[direct]
+        self.direct: Direct = "auto" if self.mode == _DIRECT_MODES["auto"] else bool(direct)
         self.chunk = _positive(chunk, "chunk")
         self.depth = min(_positive(depth, "depth"), 1024)
         self.engine = os.environ.get("LINUX_AIO_ENGINE") or "auto"
@@ -669,13 +725,13 @@ class _Clock:
         if self._progress is not None:
             self._progress(done, self.total)
 
-    def transfer(self, answer: tuple[Any, ...], source: _Source) -> tuple[Transfer, bool]:
-        """Return the result, and whether the end of the file was met; or raise the error."""
+    def transfer(self, answer: tuple[Any, ...], source: _Source) -> tuple[Transfer, int | None]:
+        """Return the result, and the end of the file if that was met; or raise the error."""
         if len(answer) == 2:
             error, offset = answer
             raise source.error(error, f"reading at offset {offset}")
-        nbytes, direct, cached, engine, chunk, depth, met_end = answer
-        return Transfer(nbytes, self.seconds(), engine, direct != 0, chunk, depth, cached), met_end
+        nbytes, direct, cached, engine, chunk, depth, end = answer
+        return Transfer(nbytes, self.seconds(), engine, direct != 0, chunk, depth, cached), end
 
 
 @dataclass(frozen=True, slots=True)
@@ -719,6 +775,9 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
             stack.callback(os.close, fd)
         else:
             fd = file.fileno()
+        named: StrOrBytesPath | None = path
+        if named is None and isinstance(getattr(file, "name", None), (str, bytes)):
+            named = file.name  # type: ignore[union-attr]
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -732,9 +791,9 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
             if _may_be_direct(fd, status, direct, path is None):
                 required = (path or f"fd {fd}") if direct is True else None
                 direct_fd = _reopen(fd, os.O_DIRECT, stack, required=required)
-        name = f"fd {fd}" if path is None else repr(os.fsdecode(path))
+        name = f"fd {fd}" if named is None else repr(os.fsdecode(named))
         size = _core._bulk_size(fd)
-        yield _Source(name, path, status.st_mode, size, buffered_fd, direct_fd)
+        yield _Source(name, named, status.st_mode, size, buffered_fd, direct_fd)
 
 
 def _open_path(path: StrOrBytesPath) -> int:

@@ -443,13 +443,17 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
             return
         await _check_target(source, status, target)
         callback.set_size(status.st_size)
+        if not exclusive and await _is_written_in_place(target):
+            await fs.copyfile(source, target)
+            callback.absolute_update(status.st_size)
+            return
         if status.st_size <= _SMALL and self.direct is False:
             data = await read_bytes(source)
             await replace_file(target, data, exclusive=exclusive, durable=self.durable)
             callback.absolute_update(len(data))
             return
         transfer = await bulk.copy_contents(
-            source, target, direct=self.direct, durable=self.durable
+            source, target, direct=self.direct, durable=self.durable, exclusive=exclusive
         )
         callback.absolute_update(transfer.nbytes)
 
@@ -581,6 +585,18 @@ async def _check_target(source: str, status: os.stat_result, target: str) -> Non
         raise named_pipe(target)
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+
+
+async def _is_written_in_place(target: str) -> bool:
+    """Whether no new file can replace the target: a device, or a file in an unwritable folder."""
+    try:
+        kind = (await fs.stat(target)).st_mode
+    except OSError:
+        return False
+    if not stat.S_ISREG(kind):
+        return True
+    folder = os.path.dirname(await asyncio.to_thread(os.path.realpath, target))
+    return not await fs.access(folder, os.W_OK | os.X_OK) and await fs.access(target, os.W_OK)
 
 
 def _as_list(value: Any, length: int) -> list[Any]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import math
 import operator
@@ -61,9 +62,7 @@ def load(
         else:
             array = _checked_out(out, wanted, dtype, order)
         segments = _segments(array, shape, picked, start, order)
-        load_into(
-            file.fileno(), segments, direct=direct, chunk=chunk, depth=depth, progress=progress
-        )
+        load_into(file, segments, direct=direct, chunk=chunk, depth=depth, progress=progress)
     return array if out is None else out
 
 
@@ -74,18 +73,28 @@ def _read_header(file: io.BufferedReader) -> tuple[tuple[int, ...], bool, np.dty
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     elif version in ((2, 0), (3, 0)):
         # version 3.0 is the format of 2.0, but with the names of fields in UTF-8
-        reader = getattr(np.lib.format, "_read_array_header", None)
-        if version == (3, 0) and reader is not None:
-            shape, fortran, dtype = reader(file, version=version)
-        else:
+        if version == (2, 0):
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+        else:
+            shape, fortran, dtype = _header_reader()(file, version=version)
     else:
         raise ValueError(f"version {version} of the .npy format is not known")
     if dtype.hasobject:
         raise ValueError("an array of Python objects can't be loaded: it is a pickle")
+    if dtype.subdtype is not None:
+        raise ValueError(f"the type of an array's elements can't be an array, {dtype}")
     if any(length < 0 for length in shape):
         raise ValueError(f"a negative length in the shape {shape}")
     return shape, fortran, dtype, file.tell()
+
+
+def _header_reader() -> Any:
+    """Return NumPy's function for headers of all versions, which has no public name."""
+    for module in (getattr(np.lib, "_format_impl", None), np.lib.format):
+        reader = getattr(module, "_read_array_header", None)
+        if reader is not None:
+            return reader
+    raise ValueError("this NumPy does not read version 3.0 of the .npy format")
 
 
 def _row(number: Any) -> int:
@@ -175,14 +184,40 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
     if not _is_to_be_replaced(given, target):
         with open(given, "wb") as file:
             np.lib.format.write_array(file, array, allow_pickle=False)
+            if durable:
+                file.flush()
+                _sync(file.fileno())
         return
     with contextlib.closing(_copying.NewFile(target)) as new:
         new.take_mode()
         with open(new.fd, "wb", closefd=False) as file:
-            np.lib.format.write_array(file, array, allow_pickle=False)
+            try:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+            except OSError as error:
+                if error.errno is None:  # NumPy has counted only
+                    _raise_reason(new.fd, given)
+                raise
         if durable:
             os.fsync(new.fd)
         new.replace_target(durable)
+
+
+def _raise_reason(fd: int, path: str) -> None:
+    """Raise the OSError of a write that goes on where another one was cut short."""
+    try:
+        for _ in range(16):
+            os.write(fd, bytes(1 << 16))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def _sync(fd: int) -> None:
+    """Sync a file, if it is not a device or the like that can't be synced."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def _is_to_be_replaced(given: str, target: str) -> bool:

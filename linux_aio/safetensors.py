@@ -12,13 +12,15 @@ import sys
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 from linux_aio._core import aligned_buffer
 from linux_aio._numpy_memory import empty
 from linux_aio.bulk import Direct, Progress, load_into
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from _typeshed import StrOrBytesPath
 
 __all__ = ["SafetensorsError", "iter_file", "load_file"]
@@ -85,23 +87,26 @@ def load_file(
     """
     make = _maker(framework)
     names = _as_names(names)
-    files = [(path, _picked(read_header(path), names)) for path in _as_paths(paths)]
-    _check_names([tensor.name for _, tensors in files for tensor in tensors], names)
     tensors: dict[str, Any] = {}
-    plans = []
-    for path, parts in files:
-        segments = []
-        for part in parts:
-            tensors[part.name], buffer = make(part)
-            segments.append((part.start, buffer))
-        plans.append((path, segments))
-    total = sum(part.nbytes for _, parts in files for part in parts)
-    before = 0
-    for path, segments in plans:
-        report = None if progress is None else _offset_progress(progress, before, total)
-        before += load_into(
-            path, segments, direct=direct, chunk=chunk, depth=depth, progress=report
-        ).nbytes
+    with contextlib.ExitStack() as stack:
+        # kept open, because another file may get the name before the data is read
+        opened = [stack.enter_context(open(path, "rb")) for path in _as_paths(paths)]
+        files = [(file, _picked(_read_header(file), names)) for file in opened]
+        _check_names([tensor.name for _, parts in files for tensor in parts], names)
+        plans = []
+        for file, parts in files:
+            segments = []
+            for part in parts:
+                tensors[part.name], buffer = make(part)
+                segments.append((part.start, buffer))
+            plans.append((file, segments))
+        total = sum(part.nbytes for _, parts in files for part in parts)
+        before = 0
+        for file, segments in plans:
+            report = None if progress is None else _offset_progress(progress, before, total)
+            before += load_into(
+                file, segments, direct=direct, chunk=chunk, depth=depth, progress=report
+            ).nbytes
     return tensors
 
 
@@ -124,8 +129,20 @@ def iter_file(
     """
     make = _maker(framework)
     names = _as_names(names)
-    parts = _picked(read_header(path), names)
-    _check_names([part.name for part in parts], names)
+    with open(path, "rb") as file:  # kept open: another file may get the name meanwhile
+        parts = _picked(_read_header(file), names)
+        _check_names([part.name for part in parts], names)
+        yield from _arrivals(file, parts, make, direct, memory)
+
+
+def _arrivals(
+    file: BinaryIO,
+    parts: list[Tensor],
+    make: Callable[[Tensor], tuple[Any, Any]],
+    direct: Direct,
+    memory: int,
+) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors that a thread loads, group by group."""
     arrived: queue.SimpleQueue[list[tuple[str, Any]] | BaseException | None] = queue.SimpleQueue()
     room = threading.Semaphore(2)  # groups: one being read, one at the program
     given_up = threading.Event()
@@ -145,7 +162,7 @@ def iter_file(
                 check()
                 made = [(part, *make(part)) for part in group]
                 load_into(
-                    path,
+                    file,
                     [(part.start, buffer) for part, _, buffer in made],
                     direct=direct,
                     progress=check,
@@ -203,16 +220,21 @@ class Tensor:
 def read_header(path: StrOrBytesPath) -> list[Tensor]:
     """Return the tensors of the file in the order of their data; SafetensorsError if it is bad."""
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(8)
-        if len(start) < 8:
-            raise SafetensorsError(f"{path!r}: the file ends within the length of the header")
-        (length,) = struct.unpack("<Q", start)
-        if length > _MOST_HEADER_BYTES:
-            raise SafetensorsError(f"{path!r}: a header of {length} bytes is too large")
-        if 8 + length > size:
-            raise SafetensorsError(f"{path!r}: the header reaches beyond the end of the file")
-        header = file.read(length)
+        return _read_header(file)
+
+
+def _read_header(file: BinaryIO) -> list[Tensor]:
+    path: Any = file.name
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(8)
+    if len(start) < 8:
+        raise SafetensorsError(f"{path!r}: the file ends within the length of the header")
+    (length,) = struct.unpack("<Q", start)
+    if length > _MOST_HEADER_BYTES:
+        raise SafetensorsError(f"{path!r}: a header of {length} bytes is too large")
+    if 8 + length > size:
+        raise SafetensorsError(f"{path!r}: the header reaches beyond the end of the file")
+    header = file.read(length)
     try:
         tensors = parse_header(header, size - 8 - length)
     except SafetensorsError as error:

@@ -28,7 +28,7 @@ except ImportError as error:
 
 from linux_aio import _core, fs
 from linux_aio._loop_context import loop_context
-from linux_aio._many_files import in_flight, read_parts, replace_file
+from linux_aio._many_files import in_flight, read_part_of, read_parts, replace_file
 from linux_aio._whole_files import read_bytes
 
 if TYPE_CHECKING:
@@ -110,6 +110,15 @@ class AioStore(Store):  # type: ignore[misc]
             raise FileNotFoundError(f"{self.root} does not exist")
         await super()._open()
 
+    async def _ensure_open(self) -> None:
+        if self._is_open:
+            return
+        try:
+            await self._open()
+        except ValueError:
+            if not self._is_open:  # else another task has opened it meanwhile
+                raise
+
     def _ensure_open_sync(self) -> None:
         if not self._is_open:
             if not self.read_only:
@@ -152,7 +161,7 @@ class AioStore(Store):  # type: ignore[misc]
     ) -> Buffer | None:
         """Return the value of the key, or the part that is asked for, or None."""
         if not self._is_open:
-            await self._open()
+            await self._ensure_open()
         context: Any = loop_context()
         path = self._path(key)
         part = None if byte_range is None else _offset_and_length(byte_range)
@@ -160,7 +169,7 @@ class AioStore(Store):  # type: ignore[misc]
             if part is None:
                 data = await read_bytes(path, context=context)
             else:
-                data = await context._read_part(path, *part)
+                data = await read_part_of(context, path, *part)
         except _MISSING:
             return None
         if prototype is None:
@@ -174,7 +183,7 @@ class AioStore(Store):  # type: ignore[misc]
     ) -> list[Buffer | None]:
         """Return the parts in the order in which they are given; None for missing keys."""
         if not self._is_open:
-            await self._open()
+            await self._ensure_open()
         paths, starts, ends = [], [], []
         for key, byte_range in key_ranges:
             offset, length = (0, -1) if byte_range is None else _offset_and_length(byte_range)
@@ -237,7 +246,7 @@ class AioStore(Store):  # type: ignore[misc]
 
     async def _set(self, key: str, value: Buffer, *, exclusive: bool) -> None:
         if not self._is_open:
-            await self._open()
+            await self._ensure_open()
         self._check_writable()
         await replace_file(
             self._path(key),

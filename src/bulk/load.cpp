@@ -92,6 +92,7 @@ public:
                           ? file.buffered_fd
                           : -1),
           transfer_alignment_(std::max(file.alignment.transfer, least_transfer_alignment)),
+          end_of_direct_(round_down(INT64_MAX, transfer_alignment_)),
           memory_alignment_(std::max(file.alignment.memory, 1U)),
           chunk_(chunk_of(options.chunk, file.can_be_direct() ? transfer_alignment_ : 1)),
           owned_slots_(new (std::nothrow) Slot[depth_of(options.depth)]),
@@ -151,6 +152,7 @@ private:
     SegmentSource& source_;
     PageCache page_cache_;
     std::uint32_t transfer_alignment_;
+    std::uint64_t end_of_direct_;  // no aligned request can read the bytes from here on
     std::uint32_t memory_alignment_;
     std::size_t chunk_;
     std::unique_ptr<Slot[]> owned_slots_;
@@ -200,6 +202,7 @@ LoadReport Loader::run() noexcept {
         }
         tick_if_due(Clock::now());
     }
+    report_.end_of_file = end_of_file_;
     return report_;
 }
 
@@ -281,6 +284,13 @@ bool Loader::issue() noexcept {
             return read_cached();
         }
         is_direct = mode_ == DirectMode::where_it_pays && residency != Residency::most;
+    }
+    if (is_direct && offset >= end_of_direct_) {
+        is_direct = false;
+        if (file_.buffered_fd < 0) {
+            end_of_file_ = std::min(end_of_file_, offset);
+            return true;
+        }
     }
     if (!open_queue_once()) {
         return false;
@@ -441,7 +451,7 @@ void Loader::plan_bounced(Slot& slot, std::uint64_t start) noexcept {
             return;
         }
     }
-    const auto limit = start + chunk_;
+    const auto limit = std::min(start + chunk_, end_of_direct_);
     auto end = start;
     do {
         const auto offset = current_->offset + place_;
@@ -538,6 +548,11 @@ void Loader::complete(Slot& slot) noexcept {
         continue_buffered(slot, 0);
         return;
     }
+    if (result == -ECANCELED) {
+        // Nobody cancels here: io_uring could start no thread for the request.
+        continue_buffered(slot, 0);
+        return;
+    }
     if (result < 0) {
         fail(static_cast<int>(-result), slot.transfer.offset);
         return;
@@ -570,7 +585,7 @@ std::size_t Loader::read_rest(std::uint64_t offset, std::byte* address,
         const auto at = offset + done;
         if (file_.buffered_fd >= 0) {
             count = pread(file_.buffered_fd, address + done, length - done, static_cast<off_t>(at));
-        } else if (at % transfer_alignment_ == 0 &&
+        } else if (at % std::max(file_.alignment.transfer, 1U) == 0 &&
                    reinterpret_cast<std::uintptr_t>(address + done) % memory_alignment_ == 0) {
             count = pread(file_.direct_fd, address + done, length - done, static_cast<off_t>(at));
         }  // else: a direct read that ended in the middle of a block met the end of the file

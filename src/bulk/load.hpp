@@ -27,9 +27,12 @@ struct LoadReport {
     bool stopped = false;            // the source told the load to stop
     bool forked = false;             // the load began in a parent process of this one
     bool met_end = false;            // a segment goes beyond the end of the file
-    std::uint64_t loaded = 0;        // bytes, in all segments
-    std::uint64_t direct = 0;        // how many of them were read with O_DIRECT
-    std::uint64_t cached = 0;        // how many of them were copied from the page cache
+    // Where that was found. If the file got shorter meanwhile, requests behind it may have read
+    // bytes before, which `loaded` counts.
+    std::uint64_t end_of_file = UINT64_MAX;
+    std::uint64_t loaded = 0;  // bytes, in all segments
+    std::uint64_t direct = 0;  // how many of them were read with O_DIRECT
+    std::uint64_t cached = 0;  // how many of them were copied from the page cache
     const char* engine = "";
     std::size_t chunk = 0;
     unsigned depth = 0;

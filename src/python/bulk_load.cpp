@@ -116,18 +116,23 @@ PyObject* load_answer(const bulk::LoadReport& report) {
         return Py_BuildValue("(iK)", report.error,
                              static_cast<unsigned long long>(report.error_offset));
     }
-    return Py_BuildValue("(KKKsnIO)", static_cast<unsigned long long>(report.loaded),
+    auto end = report.met_end ? Ref::steal(PyLong_FromUnsignedLongLong(report.end_of_file))
+                              : Ref::borrow(Py_None);
+    if (!end) {
+        return nullptr;
+    }
+    return Py_BuildValue("(KKKsnIN)", static_cast<unsigned long long>(report.loaded),
                          static_cast<unsigned long long>(report.direct),
                          static_cast<unsigned long long>(report.cached), report.engine,
-                         static_cast<Py_ssize_t>(report.chunk), report.depth,
-                         report.met_end ? Py_True : Py_False);
+                         static_cast<Py_ssize_t>(report.chunk), report.depth, end.release());
 }
 
 const char bulk_load_doc[] =
     "_bulk_load(buffered_fd, direct_fd, segments, direct, chunk, depth, engine, tick, /)\n--\n\n"
     "Read into the buffers of all (offset, buffer) pairs. Returns (nbytes, direct, cached, "
     "engine,\n"
-    "chunk, depth, met_end), or (errno, offset) of a request that failed.";
+    "chunk, depth, end), or (errno, offset) of a request that failed. `end` is None, or where the\n"
+    "file ended before the end of a buffer.";
 
 PyObject* bulk_load(PyObject* /*module*/, PyObject* arguments) {
     bulk::File file;

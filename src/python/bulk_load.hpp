@@ -14,7 +14,7 @@ bool add_bulk_functions(PyObject* module);
 bool set_load_options(bulk::File& file, bulk::LoadOptions& options, int mode, Py_ssize_t chunk,
                       unsigned depth, const char* engine);
 
-// Returns (nbytes, direct, cached, engine, chunk, depth, met_end), or (errno, offset) of a request
+// Returns (nbytes, direct, cached, engine, chunk, depth, end), or (errno, offset) of a request
 // that failed. Returns null with an exception set, also if the loader's callbacks have set one.
 PyObject* load_answer(const bulk::LoadReport& report);
 

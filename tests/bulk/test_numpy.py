@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 import stat
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,7 @@ import linux_aio.numpy as fast  # noqa: E402
 from linux_aio._core import _numpy_memory  # noqa: E402
 from support.files import let_others_pass  # noqa: E402
 from support.forked import give_up_root, in_child  # noqa: E402
+from support.mounts import tmpfs_mount, tmpfs_mount_reason  # noqa: E402
 
 pytestmark = pytest.mark.engine_independent
 
@@ -202,3 +205,46 @@ def test_rows_that_are_no_numbers_of_rows(tmp_path: Path, rows: Any) -> None:
     with pytest.raises(TypeError):
         fast.load(tmp_path / "a.npy", rows=rows)
     assert fast.load(tmp_path / "a.npy", rows=iter([1, 3])).shape == (2, 3)  # type: ignore[arg-type]
+
+
+def test_names_of_fields_that_are_no_latin1(tmp_path: Path) -> None:
+    """Version 3.0 of the format."""
+    path = tmp_path / "a.npy"
+    array = np.array([(1, 2.5)], dtype=[("жук", "i4"), ("日本", "f8")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy warns that only new versions read it
+        np.save(path, array)
+    assert fast.load(path).dtype == array.dtype
+    assert fast.load(path, out=np.empty_like(array)).tolist() == array.tolist()
+
+
+@pytest.mark.parametrize("rows", [None, slice(0, 1), [0, 1]])
+def test_elements_that_are_arrays(rows: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(8, dtype="f4"))
+    header = path.read_bytes()
+    path.write_bytes(header.replace(b"'<f4'", b"('<f4',(2,))").replace(b"      ", b"", 1)[:128])
+    with path.open("ab") as file:
+        file.write(bytes(64))
+    with pytest.raises(ValueError):  # noqa: PT011 - NumPy's own words in some versions
+        fast.load(path, rows=rows)
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_says_so(tmp_path: Path) -> None:
+    reason = tmpfs_mount_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    with tmpfs_mount(tmp_path, 1024) as folder:
+        with pytest.raises(OSError, match="No space left") as caught:
+            fast.save(folder / "a.npy", np.zeros(1 << 20))
+        assert caught.value.errno == errno.ENOSPC
+        assert os.listdir(folder) == []
+
+
+def test_a_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(1000))
+    os.truncate(path, 1000)
+    with pytest.raises(EOFError, match=str(path)):
+        fast.load(path)

@@ -274,3 +274,50 @@ def test_a_program_ends_though_nobody_takes_the_rest(tmp_path: Path) -> None:
         """,
         path,
     )
+
+
+def save_numbers(path: Path, first: int, metadata: dict[str, str] | None = None) -> None:
+    arrays = {f"t{i}": np.full(100_000, first + i, np.float32) for i in range(6)}
+    oracle.save_file(arrays, path, metadata=metadata)
+
+
+def replace(path: Path) -> None:
+    new = path.with_name("new")
+    save_numbers(new, 1000, {"step": "x" * 1003})
+    new.replace(path)
+
+
+@pytest.mark.parametrize("how", ["iter_file", "load_file"])
+def test_a_checkpoint_that_is_replaced_meanwhile(how: str, tmp_path: Path) -> None:
+    """All tensors are those of the file that was opened."""
+    first, second = tmp_path / "a", tmp_path / "b"
+    save_numbers(second, 0)
+    found: dict[str, float] = {}
+    if how == "iter_file":
+        for name, tensor in iter_file(second, memory=800_000):
+            if not found:
+                replace(second)
+            found[name] = float(tensor[0])
+    else:
+        oracle.save_file({"zeros": np.zeros(4_000_000, np.float32)}, first)
+        done: list[int] = []
+
+        def progress(count: int, _: int) -> None:
+            if not done:
+                done.append(count)
+                replace(second)
+
+        tensors = load_file([first, second], progress=progress)
+        found = {name: float(tensor[0]) for name, tensor in tensors.items() if name != "zeros"}
+    assert found == {f"t{i}": float(i) for i in range(6)}
+
+
+def test_a_relative_path_when_the_program_goes_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    save_numbers(tmp_path / "a", 0)
+    monkeypatch.chdir(tmp_path)
+    tensors = iter_file("a", memory=800_000)
+    names = [next(tensors)[0]]
+    monkeypatch.chdir("/")
+    assert len(names + [name for name, _ in tensors]) == 6

@@ -27,6 +27,7 @@ fsspec = pytest.importorskip("fsspec")
 
 from fsspec.implementations.local import LocalFileSystem  # noqa: E402
 
+from linux_aio import bulk  # noqa: E402
 from linux_aio._loop_context import loop_context  # noqa: E402
 from linux_aio.fsspec import AioFileSystem  # noqa: E402
 from support.forked import give_up_root, in_child  # noqa: E402
@@ -872,3 +873,113 @@ def test_a_refused_file_is_named(aio: AioFileSystem) -> None:
     with TemporaryDirectory(dir="/var/tmp") as name:
         os.chmod(name, 0o555)
         assert in_child(lambda: refused(f"{name}/new")) == f"{name}/new"
+
+
+@pytest.mark.engine("auto", "uring", "threads")
+@pytest.mark.parametrize("how", ["read", "write", "read many"])
+def test_fifos_hold_up_nothing_else(how: str, tmp_path: Path) -> None:
+    """More than there may be calls of one device at a time; cancelling ends them."""
+    fifos = [str(tmp_path / f"fifo{number}") for number in range(40)]
+    for path in fifos:
+        os.mkfifo(path)
+
+    async def main() -> None:
+        aio = AioFileSystem(asynchronous=True)
+
+        def use(path: str) -> Any:
+            if how == "read":
+                return aio._cat_file(path, start=0, end=10)
+            if how == "write":
+                return aio._pipe_file(path, b"x")
+            return aio._cat_ranges([path, path], [0, 1], [1, 2])
+
+        tasks = [asyncio.ensure_future(use(path)) for path in fifos]
+        await asyncio.sleep(0.1)
+        for number in range(3):
+            data = bytes([number]) * 100_000
+            path = str(tmp_path / "file")
+            await asyncio.wait_for(aio._pipe_file(path, data), 20)
+            assert await asyncio.wait_for(aio._cat_file(path, start=5, end=-5), 20) == data[5:-5]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await asyncio.wait_for(aio._pipe_file(path, b"after"), 20)
+
+    asyncio.run(main())
+    assert (tmp_path / "file").read_bytes() == b"after"
+
+
+@pytest.mark.engine("auto", "uring", "threads")
+@pytest.mark.parametrize(("start", "end"), [(0, 5), (2, None), (-3, None), (-3, -1), (0, 100)])
+def test_a_part_of_what_a_fifo_brings(start: int, end: int | None, tmp_path: Path) -> None:
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    for through in ("_cat_file", "_cat_ranges"):
+
+        async def main(through: str = through) -> Any:
+            aio = AioFileSystem(asynchronous=True)
+            call = (
+                aio._cat_file(path, start=start, end=end)
+                if through == "_cat_file"
+                else aio._cat_ranges([path], [start], [end])
+            )
+            reading = asyncio.ensure_future(call)
+            await aio._pipe_file(path, b"0123456789")
+            found = await asyncio.wait_for(reading, 20)
+            return found if through == "_cat_file" else found[0]
+
+        assert asyncio.run(main()) == b"0123456789"[start:end]
+
+
+def test_a_file_that_comes_to_be_while_another_is_put(
+    aio: AioFileSystem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With mode="create" the other program's file stays."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(3 << 20))
+    copy_data = bulk._copy_data
+
+    def create(*arguments: Any) -> Any:
+        target.write_bytes(b"the other's")
+        return copy_data(*arguments)
+
+    monkeypatch.setattr(bulk, "_copy_data", create)
+    with pytest.raises(FileExistsError):
+        aio.put_file(str(source), str(target), mode="create")
+    assert target.read_bytes() == b"the other's"
+    assert sorted(os.listdir(tmp_path)) == ["source", "target"]
+
+
+@pytest.mark.parametrize("size", [2, 3 << 20])
+@pytest.mark.parametrize("how", ["cp_file", "put_file"])
+def test_copies_to_a_device(aio: AioFileSystem, how: str, size: int, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(size))
+    getattr(aio, how)(str(source), "/dev/null")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.parametrize("size", [2, 3 << 20])
+@pytest.mark.parametrize("how", ["cp_file", "put_file"])
+def test_copies_into_a_folder_that_can_not_be_written_to(
+    how: str, size: int, tmp_path: Path
+) -> None:
+    source, folder = tmp_path / "source", tmp_path / "folder"
+    data = os.urandom(size)
+    source.write_bytes(data)
+    folder.mkdir()
+    (folder / "target").write_bytes(b"old")
+    (folder / "target").chmod(0o666)
+    folder.chmod(0o555)
+    for path in (tmp_path, *tmp_path.parents):
+        with contextlib.suppress(PermissionError):
+            path.chmod(path.stat().st_mode | 0o111)
+    source.chmod(0o644)
+
+    def copy() -> None:
+        give_up_root()
+        getattr(AioFileSystem(), how)(str(source), str(folder / "target"))
+
+    in_child(copy)
+    folder.chmod(0o755)
+    assert (folder / "target").read_bytes() == data

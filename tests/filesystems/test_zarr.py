@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,3 +75,24 @@ def test_a_missing_key(tmp_path: Path) -> None:
         assert sync(store.get("no/key", prototype, asked)) is None
         assert sync(store.get_partial_values(prototype, [("key", asked)])) == [None]
         assert store.get_sync("key", prototype=prototype, byte_range=asked) is None
+
+
+@pytest.mark.parametrize("how", ["set", "set_if_not_exists", "get", "get_partial_values"])
+def test_a_new_store_is_used_by_many_tasks_at_once(how: str, tmp_path: Path) -> None:
+    """The first of them opens it."""
+    prototype = default_buffer_prototype()
+
+    def use(store: AioStore, number: int) -> Any:
+        if how == "get":
+            return store.get(f"k{number}", prototype)
+        if how == "get_partial_values":
+            return store.get_partial_values(prototype, [(f"k{number}", None)])
+        return getattr(store, how)(f"k{number}", prototype.buffer.from_bytes(b"1"))
+
+    async def main() -> list[Any]:
+        store = AioStore(tmp_path / "store")
+        return await asyncio.gather(*[use(store, number) for number in range(8)])
+
+    asyncio.run(main())
+    wanted = {f"k{number}" for number in range(8)} if how.startswith("set") else set()
+    assert set(os.listdir(tmp_path / "store")) == wanted
