@@ -330,7 +330,7 @@ class AIOOperation(Generic[_Result]):
         bytes as it has.
 
         The result is how many bytes were read, which may be fewer; 0 at the end of the file.
-        Nothing is copied. The buffer can't be resized while the operation is in flight.
+        Nothing is copied. The buffer can't be resized until the operation completes.
         BufferError for a buffer that is read-only or not contiguous; the rest as in read. See
         preadv2(2).
         """

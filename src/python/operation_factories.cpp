@@ -154,7 +154,7 @@ const char make_readinto_doc[] =
     "Read from byte offset of the file into buffer, any writable contiguous buffer, as many\n"
     "bytes as it has.\n\n"
     "The result is how many bytes were read, which may be fewer; 0 at the end of the file.\n"
-    "Nothing is copied. The buffer can't be resized while the operation is in flight.\n"
+    "Nothing is copied. The buffer can't be resized until the operation completes.\n"
     "BufferError for a buffer that is read-only or not contiguous; the rest as in read. See\n"
     "preadv2(2).";
 

@@ -286,7 +286,8 @@ def test_what_it_refers_to_goes(ctx: AIOContext, gate: Gate) -> None:
         wait.waiter.add_done_callback(callback)
         wait.waiter.add_done_callback(callback)
         gone = weakref.ref(callback)
-        wait.coroutine.close()
+        wait.coroutine.close()  # which has the loop call those who wait
+        await turns(2)
         del wait, callback
         gc.collect()
         assert gone() is None
