@@ -129,6 +129,8 @@ class _Leftover:
         self.nbytes = sum(map(len, self.pieces))
         self.is_appending = file._is_appending
         self.is_seekable = file._is_seekable
+        # written at the open file's position: a standard stream that is a file
+        self.writes_here: bool = getattr(file, "_has_position", False)
         self.offset = file._offset - self.nbytes
         self.is_over = False
         self.pid = os.getpid()
@@ -151,6 +153,11 @@ class _Leftover:
         self.close()
 
     def _start_request(self) -> _Awaitable[int]:
+        if self.writes_here:
+            context = loop_context() if self.context.closed else self.context
+            request: Any = context._write_here(self.fd, b"".join(self.pieces))
+            request._start()
+            return cast("_Awaitable[int]", request)
         offset = self.offset if self.is_seekable else 0
         try:
             return start_writing(self.context, self.pieces, self.fd, offset, self.direct)
@@ -162,7 +169,7 @@ class _Leftover:
     async def _finish_request(self) -> None:
         request: Any = self.request
         try:
-            if self.is_seekable:
+            if self.is_seekable or self.writes_here:
                 await put_off_cancellation(request, self._note)
             else:
                 self._note(await request)
@@ -237,7 +244,7 @@ class _Leftover:
         A stream may take nothing more for ever. A request to a file ends like the writes that come
         after it.
         """
-        if not self.is_seekable:
+        if not (self.is_seekable or self.writes_here):
             return False
         try:
             while not self._has_result():
@@ -248,7 +255,8 @@ class _Leftover:
                 return True
         except RuntimeError:
             pass
-        return not self.is_appending  # else the same bytes are written to the same place again
+        # else the same bytes are written to the same place again
+        return not (self.is_appending or self.writes_here)
 
     def close(self) -> None:
         self.is_over = True
@@ -972,8 +980,7 @@ class File(_FileBase):
     # --- the position
 
     def _check_seekable(self) -> None:
-        self._check_open()
-        if not self._is_seekable:
+        if not self.seekable():
             msg = "File or stream is not seekable."
             raise io.UnsupportedOperation(msg)
 
@@ -1051,8 +1058,7 @@ class File(_FileBase):
         OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_readable()
-        self._check_not_a_stream()
-        await self._write_before()
+        await self._begin_beside()
         with _Beside(self):
             data = await self._context.read(min(size, MOST_BYTES), self._data_fd, offset)
             if len(data) == size or not data:
@@ -1077,8 +1083,7 @@ class File(_FileBase):
         OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_readable()
-        self._check_not_a_stream()
-        await self._write_before()
+        await self._begin_beside()
         with _Beside(self), memoryview(buffer) as given, _bytes_of(given) as view:
             done = 0
             while done < len(view):
@@ -1097,8 +1102,7 @@ class File(_FileBase):
         OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_writable()
-        self._check_not_a_stream()
-        await self._write_before()
+        await self._begin_beside()
         with _Beside(self), memoryview(data) as given, _as_bytes(given) as view:
             done = 0
             if self._direct is not None:
@@ -1115,13 +1119,13 @@ class File(_FileBase):
                 self._forget_read_bytes()  # they may be out of date
             return done
 
-    def _check_not_a_stream(self) -> None:
-        """OSError, as of pread(2): at offset 0, the context would read a stream."""
+    async def _begin_beside(self) -> None:
+        """Have bytes of earlier write() calls be in the file before a call beside the position.
+
+        OSError, as of pread(2), for a stream, which the context would read at offset 0.
+        """
         if not self._is_seekable:
             raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
-
-    async def _write_before(self) -> None:
-        """Have bytes of earlier write() calls be in the file before a call beside the position."""
         if self._gathered() or self._is_behind:
             await self._turn()
             try:
@@ -1144,7 +1148,8 @@ class File(_FileBase):
     async def _close_slow(self) -> None:
         if not self._is_open:
             return
-        if not self._enter():
+        # the request of a standard stream may be another loop's: _turn() waits for it
+        if self._request is not None or not self._enter():
             try:
                 await self._turn()
             except BaseException:

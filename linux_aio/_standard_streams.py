@@ -54,8 +54,11 @@ class _StandardFile(File):
         self._queue = deque()  # not made when needed, for loops in two threads may need it
         self._limit = GATHERED
         self._flushes = flushes  # whether each write is flushed
-        self._goes_slowly = flushes
+        # Until _turn() has learnt the kind of file, no call moves the descriptor's position, and no
+        # write is gathered without a turn: the file may be shared with other programs.
         self._is_learnt = False
+        self._is_seekable = self._keeps_kernel_offset = False
+        self._goes_slowly = flushes or self._is_writable
         self._has_position = False  # written at the open file's position, shared with others
         self._request_context: AIOContext | None = None
         self._is_open = True
@@ -75,14 +78,8 @@ class _StandardFile(File):
         loop_context()  # so that _end_calls() is called if the loop is closed meanwhile
         await super()._turn()
         try:
-            if not self._is_learnt:
-                _, *description = await self._context._describe(self._fd)
-                self._learn(*description)
-                self._is_learnt = True
-                if self._is_writable:
-                    self._has_position, self._is_seekable = self._is_seekable, False
-                if self._text is not None:
-                    self._text._learn()
+            if not self._is_learnt and self._is_open:
+                await self._learn_kind()
             if self._request is not None:
                 while self._request_context is not loop_context() and not self._request._is_over():
                     await pause(0.005)
@@ -91,11 +88,44 @@ class _StandardFile(File):
             self._leave()
             raise
 
+    async def _learn_kind(self) -> None:
+        _, *description = await self._context._describe(self._fd)
+        self._is_seekable = self._keeps_kernel_offset = True
+        try:
+            self._learn(*description)
+        except BaseException:
+            self._is_seekable = self._keeps_kernel_offset = False
+            raise
+        self._ahead = None  # it would belong to this loop, and the next loop could not use it
+        if self._is_writable:
+            self._has_position, self._is_seekable = self._is_seekable, False
+        self._goes_slowly = self._flushes
+        self._is_learnt = True
+        if self._text is not None:
+            self._text._learn()
+
     async def _read_slow(self, size: int) -> bytes:
         if not self._is_learnt:  # the shortest path below takes no turn
             await self._turn()
             self._leave()
         return await super()._read_slow(size)
+
+    async def _begin_beside(self) -> None:
+        if not self._is_learnt:
+            await self._turn()
+            self._leave()
+        await super()._begin_beside()
+
+    def seekable(self) -> bool:
+        """Whether it has a position. ValueError once closed."""
+        self._check_open()
+        if self._is_learnt or self._is_writable:
+            return self._is_seekable
+        try:
+            os.lseek(self._fd, 0, os.SEEK_CUR)
+        except OSError:
+            return False
+        return True
 
     def _take_result(self) -> None:
         """Take the result of a write that no task waits for any more; its loop may be closed."""

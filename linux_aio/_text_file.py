@@ -309,8 +309,7 @@ class TextFile(_TextBase):
     # --- the position: a cookie
 
     def _check_seekable(self) -> None:
-        self._file._check_open()
-        if not self._file._is_seekable:
+        if not self._file.seekable():
             msg = "underlying stream is not seekable"
             raise io.UnsupportedOperation(msg)
 
