@@ -13,6 +13,7 @@ fewer, the next call tries again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import io
@@ -124,8 +125,11 @@ class _Leftover:
         self.direct = file._direct
         self.request = file._request
         self.pieces = [*file._unwritten, *file._take_gathered()]
+        # where the open file is to stand in the end; None if it stands there
+        self.position = file._untold_position()
         if self.context._is_inherited():
             self.pieces = []
+            self.position = None
         self.nbytes = sum(map(len, self.pieces))
         self.is_appending = file._is_appending
         self.is_seekable = file._is_seekable
@@ -146,7 +150,7 @@ class _Leftover:
                     self.request = self._start_request()
                 await self._finish_request()
         except OSError:
-            pass
+            self._stay_here()
         except (ValueError, RuntimeError):  # the loop is ending, and accepts no more work
             self.finish_now()
             return
@@ -212,13 +216,11 @@ class _Leftover:
         self.offset += count
         leave_out(self.pieces, count)
 
-    def finish_now(self, position: int | None = None) -> bool:
-        """Do the same as finish(), blocking, without a loop. Return False if bytes are lost.
-
-        `position` is where the open file is to stand then.
-        """
+    def finish_now(self) -> bool:
+        """Do the same as finish(), blocking, without a loop. Return False if bytes are lost."""
         try:
             if self.request is not None and not self._settle_request():
+                self._stay_here()
                 return False
             fd = self.fd if self.direct is None else self.direct.cached_fd
             for piece in self.pieces:
@@ -230,9 +232,8 @@ class _Leftover:
                         count = os.write(fd, rest)
                     self.offset += count
                     rest = rest[count:]
-            if position is not None:
-                os.lseek(self.fd, position, os.SEEK_SET)
         except OSError:
+            self._stay_here()
             return False
         finally:
             self.close()
@@ -258,8 +259,25 @@ class _Leftover:
         # else the same bytes are written to the same place again
         return not (self.is_appending or self.writes_here)
 
+    def abandon(self) -> None:
+        """Leave the rest unwritten."""
+        self.is_over = True
+        self._stay_here()
+        self._tell_kernel()
+
+    def _stay_here(self) -> None:
+        """Have the open file stand after the bytes that were written, for the rest is lost."""
+        if self.position is not None:
+            self.position = self.offset
+
+    def _tell_kernel(self) -> None:
+        if self.position is not None:
+            with contextlib.suppress(OSError):
+                os.lseek(self.fd, self.position, os.SEEK_SET)
+
     def close(self) -> None:
         self.is_over = True
+        self._tell_kernel()
         if self.direct is not None:
             self.direct.close_soon()
         if self.closefd:
@@ -333,6 +351,7 @@ class File(_FileBase):
     # Most files never change these defaults.
     _closefd = True
     _keeps_kernel_offset = False
+    _told = -1  # the position that the kernel was told last, or -1
     _is_appending = False
     _unwritten = cast("list[bytes]", ())  # what requests write; only writers have a list
     _direct: DirectRoute | None = None
@@ -399,6 +418,8 @@ class File(_FileBase):
             self._offset = size
         elif position:
             self._offset = position
+        if self._keeps_kernel_offset:
+            self._told = position
         is_large = size > self._chunk + LEAST_PIECE and kind == stat.S_IFREG
         if is_large and self._is_readable and self._is_seekable and not self._goes_slowly:
             self._ahead = ReadAhead(self._context, self._data_fd, size, MOST_CACHED)
@@ -932,6 +953,17 @@ class File(_FileBase):
                 await self._settle()
             offset = self._offset - self._buffered()
             await self._context._seek(self._fd, offset, os.SEEK_SET)
+            self._told = offset
+
+    def _untold_position(self) -> int | None:
+        """Return where the file stands if the kernel has not been told: see _tell_kernel().
+
+        None if it has: others may have moved the descriptor since, and it stays where it is.
+        """
+        if not (self._keeps_kernel_offset and self._is_seekable):
+            return None
+        offset = self._offset - self._buffered()
+        return None if offset == self._told else offset
 
     async def truncate(self, size: int | None = None, /) -> int:
         """Make the file size bytes long, by default as far as the position; return the size.
@@ -1026,6 +1058,7 @@ class File(_FileBase):
             msg = "cannot fit 'int' into an offset-sized integer"
             raise ValueError(msg)
         await self._settle()
+        self._told = -1
         if whence == os.SEEK_CUR:
             offset += self._offset - self._buffered()
         elif whence == os.SEEK_END and self._size:
@@ -1177,18 +1210,16 @@ class File(_FileBase):
                 await self._beside_gate.wait()
             if self._is_behind or self._gathered():
                 await self._drain()
-            if self._keeps_kernel_offset:
+            if self._end_is_unknown or self._untold_position() is not None:
                 await self._tell_kernel()
         except Exception:
             if self._context.closed and not self._beside:  # the loop is ending, as a Trio run does
-                leaves_offset = self._keeps_kernel_offset and not self._end_is_unknown
-                position = self._offset - self._buffered()
                 leftover = self._detach_leftover()
                 self._fd = self._data_fd = -1
-                if leftover.finish_now(position if leaves_offset else None):
+                if leftover.finish_now():
                     return
                 raise
-            self._discard()
+            self._detach_leftover().abandon()
             await self._close_descriptor()
             raise
         except BaseException:
@@ -1250,6 +1281,8 @@ class File(_FileBase):
         self._is_open = False
         fate = ""
         if not leftover.pieces:
+            if not self._is_writable:
+                leftover.position = None  # as of a file of open()
             leftover.close()
         elif spawn(leftover.finish, leftover.finish_now):
             fate = f"; {leftover.nbytes} bytes are being written"
