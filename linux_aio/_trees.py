@@ -197,6 +197,8 @@ async def _enter_to_remove(context: Any, tree: Descent, name: Any, handle: Handl
             function = os.scandir
         if is_top or not _is_gone(error):
             handle(function, tree.path(name), error)
+        if is_top and function is os.scandir:  # as shutil.rmtree does, which goes on
+            await _remove_directory(context, tree, name, handle)
         return
     if is_link:
         handle(os.path.islink, tree.path(name), OSError("Cannot call rmtree on a symbolic link"))
@@ -208,13 +210,17 @@ async def _enter_to_remove(context: Any, tree: Descent, name: Any, handle: Handl
 
 
 async def _remove_emptied(context: Any, tree: Descent, handle: Handler) -> None:
-    is_top = tree.depth == 1
     try:
         name = await tree.leave()
     except OSError as error:
         handle(os.open, tree.path(), error)
         tree.close()  # the walk can't go on
         return
+    await _remove_directory(context, tree, name, handle)
+
+
+async def _remove_directory(context: Any, tree: Descent, name: Any, handle: Handler) -> None:
+    is_top = tree.depth == 0
     try:
         await context._rmdir(name, tree.fd)
     except OSError as error:

@@ -332,6 +332,28 @@ def refuse_to_remove(tree: str) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("kind", ["file", "missing", "link"])
+def test_rmtree_of_no_directory_calls_the_handler_as_shutil_does(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "it"
+    if kind == "file":
+        path.write_bytes(b"kept")
+    elif kind == "link":
+        path.symlink_to(tmp_path)
+
+    async def use() -> None:
+        wanted: list[Any] = []
+        seen: list[Any] = []
+        shutil.rmtree(path, onerror=lambda *what: wanted.append(what))
+        await fs.rmtree(path, onerror=lambda *what: seen.append(what))
+        for calls in (wanted, seen):
+            calls[:] = [(function, os.fspath(of), info[0]) for function, of, info in calls]
+        assert seen == wanted
+        await fs.rmtree(path, ignore_errors=True)
+
+    run(use)
+    assert path.is_file() == (kind == "file")
+
+
 def move_without_proc(source: Path, target: Path) -> None:
     assert ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
     mount("none", Path("/"), "", MS_REC | MS_PRIVATE)
