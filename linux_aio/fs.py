@@ -913,6 +913,9 @@ async def copyfile(
             raise
         try:
             await ctx._copy(target, source)
+        except OSError as error:
+            error.filename, error.filename2 = os.fspath(src), os.fspath(dst)
+            raise
         finally:
             await ctx._close(target)
     finally:

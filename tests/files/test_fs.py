@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
+import signal
 import stat
 import tempfile
 import time
@@ -492,6 +494,29 @@ def test_copyfile_of_a_directory_leaves_the_target_alone(folder: Path) -> None:
 
     run(main)
     assert (folder / "target").read_bytes() == b"data"
+
+
+def test_an_error_of_copyfile_names_both_files(folder: Path) -> None:
+    """Of copying itself, too, as when the disk is full."""
+    (folder / "source").write_bytes(bytes(200_000))
+    paths = (str(folder / "source"), str(folder / "target"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+
+    async def use() -> None:
+        with pytest.raises(OSError, match="File too large") as caught:
+            await fs.copyfile(*paths)
+        assert (caught.value.filename, caught.value.filename2) == paths
+        with pytest.raises(OSError, match="File too large") as caught:
+            await fs.copyfile(*map(Path, paths))
+        assert (caught.value.filename, caught.value.filename2) == paths
+
+    try:
+        run(use)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_copyfile(folder: Path) -> None:
