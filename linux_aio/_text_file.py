@@ -11,11 +11,12 @@ from __future__ import annotations
 import codecs
 import errno
 import io
+import operator
 import os
 from typing import TYPE_CHECKING, Any
 
 from ._core import _TextBase
-from ._file import READ_CHUNK, File, take_lines
+from ._file import READ_CHUNK, File
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -216,21 +217,53 @@ class TextFile(_TextBase):
 
         hint -1 or None: all lines. For large files, `async for line in file` takes less memory.
         """
-        lines: list[str] = []
+        most = -1 if hint is None else operator.index(hint)
+        self._check_readable()
+        await self._file._turn()
         try:
-            await take_lines(self, hint, lines)
-        except BaseException:
-            if lines and not self.closed and not self._file._is_busy:
-                self._put_back(lines)
+            self._check_readable()
+            await self._file._settle()
+            return await self._gather_lines(most)
+        finally:
+            self._file._leave()
+
+    async def _gather_lines(self, most: int) -> list[str]:
+        file = self._file
+        place = file._offset - file._buffered()
+        text, position, snapshot = self._get_text(), self._position, self._snapshot
+        decoder = self._decoder
+        state = decoder.getstate() if decoder is not None else None
+        was_iterating, self._is_iterating = self._is_iterating, True  # as `async for` does
+        lines: list[str] = []
+        total = 0
+        try:
+            while not 0 < most < total:
+                line = self._take_line(-1)
+                if not self._ends_line(line):  # the rest of it is not yet decoded
+                    self._position -= len(line)
+                    line = await self._gather_text(-1, lines=True)
+                    if not line:
+                        self._is_iterating = False
+                        break
+                lines.append(line)
+                total += len(line)
+        except BaseException:  # put back what was taken, for the next call
+            self._is_iterating = was_iterating
+            if not file._is_seekable:
+                rest = self._get_text() or ""
+                self._fill("".join(lines) + rest[self._position :])
+                self._position = 0
+                raise
+            file._fill(b"")
+            file._offset = place
+            self._decoder = decoder
+            if decoder is not None:
+                decoder.setstate(state)
+            self._fill(text)
+            self._position = position
+            self._snapshot = snapshot
             raise
         return lines
-
-    def _put_back(self, lines: list[str]) -> None:
-        """Put back the lines of a stream that a failed call has taken, for the next call."""
-        if not self._file._is_seekable:
-            rest = self._get_text() or ""
-            self._fill("".join(lines) + rest[self._position :])
-            self._position = 0
 
     # --- writing, in a turn of the file's
 

@@ -294,7 +294,10 @@ def test_every_boundary(newline: str | None, encoding: str, tmp_path: Path) -> N
 
         async def lines() -> list[str]:
             async with linux_aio.open(path, encoding=encoding, newline=newline) as file:
-                return [line async for line in file]
+                found = [line async for line in file]
+                await file.seek(0)
+                assert await file.readlines() == found
+                return found
 
         assert run(lines()) == expected
 

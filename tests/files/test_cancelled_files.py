@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import linux_aio
-from linux_aio import fs
+from linux_aio import File, fs
 from support import any_loop as loops
 
 pytest_plugins = ["support.fixtures"]
@@ -64,6 +64,93 @@ def test_cancelled_readlines_of_a_pipe(mode: str) -> None:
             assert await file.read() in ("three\nfour\n", b"three\nfour\n")
 
     run(use)
+
+
+TEXT = "".join(f"line {number} \u3042\r\n" for number in range(30_000))
+
+
+class Hung:
+    """Has a read of a file hang, after so many that don't."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+        read: Any = File._read_some
+        self._is_reached = False
+
+        async def hang(file: File, size: int) -> Any:
+            nonlocal count
+            count -= 1
+            if count < 0:
+                self._is_reached = True
+                await loops.current.sleep(3600)
+            return await read(file, size)
+
+        monkeypatch.setattr(File, "_read_some", hang)
+
+    def is_reached(self) -> bool:
+        return self._is_reached
+
+
+@pytest.mark.parametrize("newline", [None, "", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso2022_jp"])
+def test_cancelled_readlines_of_a_text(
+    tmp_path: Path, encoding: str, newline: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines that it had read are read by the next call."""
+    (tmp_path / "file").write_bytes(TEXT.encode(encoding))
+    expected = TEXT if newline is not None else TEXT.replace("\r\n", "\n")
+
+    async def use() -> None:
+        async with linux_aio.open(tmp_path / "file", encoding=encoding, newline=newline) as file:
+            for begun in ("", expected[:3]):
+                assert await file.read(len(begun)) == begun
+                place = await file.tell()
+                with monkeypatch.context() as patch:
+                    hung = Hung(patch, 3)
+                    async with loops.current.group() as group:
+                        group.start(file.readlines)
+                        await loops.current.until(hung.is_reached)
+                        group.cancel()
+                assert await file.tell() == place
+                lines = await file.readlines()
+                assert "".join(lines) == expected[len(begun) :]
+                assert await file.read() == ""
+                await file.seek(0)
+
+    run(use)
+
+
+def test_readlines_of_what_is_no_text_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"line\n" * 40_000 + b"\xff\n")
+
+    async def use() -> None:
+        async with linux_aio.open(tmp_path / "file", encoding="utf-8") as file:
+            await file.readline()
+            place = await file.tell()
+            with pytest.raises(UnicodeDecodeError):
+                await file.readlines()
+            assert await file.tell() == place
+            assert await file.readlines(8) == ["line\n"] * 2
+
+    run(use)
+
+
+@pytest.mark.parametrize("hint", [-1, 7])
+def test_calls_beside_readlines_have_their_turn(tmp_path: Path, hint: int) -> None:
+    (tmp_path / "file").write_text("line\n" * 30_000)
+    lengths: list[int] = []
+
+    async def use() -> None:
+        async with linux_aio.open(tmp_path / "file") as file:
+
+            async def read_lines() -> None:
+                lengths.append(len(await file.readlines(hint)))
+
+            async with loops.current.group() as group:
+                for _ in range(3):
+                    group.start(read_lines)
+
+    run(use)
+    assert sorted(lengths) == ([0, 0, 30_000] if hint < 0 else [2, 2, 2])
 
 
 @pytest.mark.parametrize("mode", ["rb", "r"])
