@@ -885,7 +885,8 @@ class File(_FileBase):
         if not self._is_seekable:
             return await self._context.write(data[:MOST_BYTES], self._fd)
         offset = self._offset
-        self._end_is_unknown = self._end_is_unknown or self._is_appending
+        was_unknown = self._end_is_unknown
+        self._end_is_unknown = was_unknown or self._is_appending
         request: Any
         if self._direct is not None:
             request = self._direct.start_writing([data], offset)
@@ -895,6 +896,8 @@ class File(_FileBase):
 
         def move(count: int) -> None:
             self._offset += count
+            if count == 0:  # nothing was appended, and the position stays
+                self._end_is_unknown = was_unknown
 
         return await put_off_cancellation(request, move)
 
@@ -1091,6 +1094,7 @@ class File(_FileBase):
         OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_readable()
+        size, offset = _not_negative(size), _not_negative(offset)
         await self._begin_beside()
         with _Beside(self):
             data = await self._context.read(min(size, MOST_BYTES), self._data_fd, offset)
@@ -1116,6 +1120,7 @@ class File(_FileBase):
         OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_readable()
+        offset = _not_negative(offset)
         await self._begin_beside()
         with _Beside(self), memoryview(buffer) as given, _bytes_of(given) as view:
             done = 0
@@ -1135,6 +1140,7 @@ class File(_FileBase):
         OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_writable()
+        offset = _not_negative(offset)
         await self._begin_beside()
         with _Beside(self), memoryview(data) as given, _as_bytes(given) as view:
             done = 0
@@ -1401,6 +1407,14 @@ class _Beside:
         if file._beside == 0 and file._leftover is not None:
             leftover, file._leftover = file._leftover, None
             file._let_go(leftover)
+
+
+def _not_negative(number: int) -> int:
+    """The number as an int. TypeError if it is none; OSError, as of pread(2), if it is negative."""
+    number = operator.index(number)
+    if number < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return number
 
 
 def _as_bytes(view: memoryview) -> memoryview:

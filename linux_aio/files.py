@@ -127,7 +127,8 @@ class _Opening(Generic[_AnyFile]):
             fd = int(file)
         else:
             fd = await _ask_opener(opener, file, flags)
-        binary = self._binary_type(context, fd, file, parsed, closefd, buffering, is_named)
+        buffer_size = -1 if buffering == 1 else buffering  # 1 is about lines
+        binary = self._binary_type(context, fd, file, parsed, closefd, buffer_size, is_named)
         try:
             if not is_named:
                 _, kind, size, position, is_terminal = await context._describe(fd)

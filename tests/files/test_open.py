@@ -14,13 +14,14 @@ import sys
 import threading
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import linux_aio
-from linux_aio import _file
+from linux_aio import _file, fs
 from support.direct import direct_reason
 from support.forked import in_child
 from support.fusefs import HoldingFS
@@ -761,4 +762,120 @@ def test_text_before_what_is_no_text_is_there_afterwards(tmp_path: Path) -> None
         with pytest.raises(UnicodeDecodeError):
             file.read()
         assert file.read(4) == "defg"
+    run(main())
+
+
+@pytest.mark.parametrize("buffering", [0, -1, 5])
+def test_a_write_of_nothing_leaves_the_position(tmp_path: Path, buffering: int) -> None:
+    """Of a file that appends, too: nothing is appended."""
+    (tmp_path / "file").write_bytes(b"0123456789")
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file", "a+b", buffering) as file:
+            await file.seek(2)
+            assert await file.write(b"") == 0
+            assert await file.tell() == 2
+            assert await file.read(3) == b"234"
+            assert await file.write(b"ab") == 2
+            assert await file.write(b"") == 0
+            await file.flush()
+            assert await file.tell() == 12
+        assert (tmp_path / "file").read_bytes() == b"0123456789ab"
+
+    run(main())
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "w+"])
+@pytest.mark.parametrize("kind", ["open", "named", "temporary"])
+def test_line_buffering_has_the_usual_buffer(tmp_path: Path, mode: str, kind: str) -> None:
+    """Text is gathered until a line ends, and then all of it is written."""
+
+    async def main() -> None:
+        opening: Any
+        if kind == "open":
+            opening = linux_aio.open(tmp_path / "file", mode, buffering=1)
+        else:
+            make: Any = fs.NamedTemporaryFile if kind == "named" else fs.TemporaryFile
+            opening = make(mode, buffering=1, dir=tmp_path)
+        async with opening as file:
+            assert file.line_buffering
+            await file.write("begun")
+            assert os.fstat(file.fileno()).st_size == 0
+            await file.write(", ended\nbegun")
+            assert os.fstat(file.fileno()).st_size == 18
+            assert file.buffer._limit > 1
+            assert file.buffer._chunk > 1
+
+    run(main())
+
+
+def test_lines_of_two_programs_do_not_mix(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "file"
+        async with (
+            linux_aio.open(path, "a", buffering=1) as one,
+            linux_aio.open(path, "a", buffering=1) as two,
+        ):
+            for _ in range(3):
+                await one.write("one ")
+                await two.write("two ")
+                await one.write("one\n")
+                await two.write("two\n")
+        assert path.read_text() == "one one\ntwo two\n" * 3
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"), [(None, TypeError), ("1", TypeError), (0.5, TypeError), (-1, OSError)]
+)
+@pytest.mark.parametrize("direct", [False, True])
+def test_offsets_and_sizes_that_are_none(
+    tmp_path: Path, wrong: Any, error: type[Exception], direct: bool
+) -> None:
+    """They are refused before the file is touched."""
+    if direct and direct_reason(tmp_path):
+        pytest.skip(direct_reason(tmp_path) or "")
+    (tmp_path / "file").write_bytes(b"0123456789")
+    memory = bytearray(b"unchanged")
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file", "r+b", direct=direct) as file:
+            os.lseek(file.fileno(), 3, os.SEEK_SET)
+            for call in (
+                partial(file.pread, 5, wrong),
+                partial(file.pread, wrong, 0),
+                partial(file.preadinto, memory, wrong),
+                partial(file.preadinto, bytearray(), wrong),
+                partial(file.pwrite, b"no", wrong),
+                partial(file.pwrite, b"", wrong),
+            ):
+                with pytest.raises(error) as caught:
+                    await call()
+                if error is OSError:
+                    assert isinstance(caught.value, OSError)
+                    assert caught.value.errno == errno.EINVAL
+            assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 3
+            assert memory == b"unchanged"
+            assert await file.pread(0, 5) == b""
+            assert await file.pread(2, 20) == b""
+
+    run(main())
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+@pytest.mark.parametrize("mode", ["r+", "w+", "a+", "r+b", "w+b", "a+b"])
+@by_more_than_aio
+def test_a_fifo_that_is_read_and_written(tmp_path: Path, mode: str) -> None:
+    """The built-in open() refuses it, for it has no position."""
+    os.mkfifo(tmp_path / "fifo")
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "fifo", mode) as file:
+            line: Any = b"a line\n" if "b" in mode else "a line\n"
+            await file.write(line)
+            await file.flush()
+            assert await file.readline() == line
+            assert not file.seekable()
+
     run(main())
