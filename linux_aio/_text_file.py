@@ -218,6 +218,7 @@ class TextFile(_TextBase):
         hint -1 or None: all lines. For large files, `async for line in file` takes less memory.
         """
         most = -1 if hint is None else operator.index(hint)
+        self._is_iterating = True  # until the file ends, as with `async for` and open()'s files
         self._check_readable()
         await self._file._turn()
         try:
@@ -233,7 +234,6 @@ class TextFile(_TextBase):
         text, position, snapshot = self._get_text(), self._position, self._snapshot
         decoder = self._decoder
         state = decoder.getstate() if decoder is not None else None
-        was_iterating, self._is_iterating = self._is_iterating, True  # as `async for` does
         lines: list[str] = []
         total = 0
         try:
@@ -248,7 +248,6 @@ class TextFile(_TextBase):
                 lines.append(line)
                 total += len(line)
         except BaseException:  # put back what was taken, for the next call
-            self._is_iterating = was_iterating
             if not file._is_seekable:
                 rest = self._get_text() or ""
                 self._fill("".join(lines) + rest[self._position :])
