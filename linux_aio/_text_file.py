@@ -13,10 +13,12 @@ import errno
 import io
 import operator
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from ._core import _TextBase
 from ._file import READ_CHUNK, File
+from ._loop_context import pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 # The chunk size of open()'s text files. It matters in a file that is also written: a write goes to
 # the end of the last chunk that was read.
 CHUNK_OF_BOTH = 8192
+
+# After so many seconds, readlines() lets other tasks run.
+_SLICE = 0.0003
 
 _LINE_ENDS = {None: 0, "": 1, "\n": 0, "\r": 2, "\r\n": 3}
 _MASK = (1 << 64) - 1
@@ -236,17 +241,23 @@ class TextFile(_TextBase):
         state = decoder.getstate() if decoder is not None else None
         lines: list[str] = []
         total = 0
+        began = time.monotonic()
         try:
-            while not 0 < most < total:
-                line = self._take_line(-1)
-                if not self._ends_line(line):  # the rest of it is not yet decoded
-                    self._position -= len(line)
-                    line = await self._gather_text(-1, lines=True)
-                    if not line:
-                        self._is_iterating = False
-                        break
+            while True:
+                total += self._take_lines(lines, most - total if most > 0 else -1)
+                if 0 < most < total:
+                    break
+                if time.monotonic() - began > _SLICE:
+                    await pause(0)
+                    began = time.monotonic()
+                line = await self._gather_text(-1, lines=True)
+                if not line:
+                    self._is_iterating = False
+                    break
                 lines.append(line)
                 total += len(line)
+                if 0 < most < total:
+                    break
         except BaseException:  # put back what was taken, for the next call
             if not file._is_seekable:
                 rest = self._get_text() or ""

@@ -196,6 +196,34 @@ PyObject* text_take_line(PyObject* object, PyObject* argument) {
     return take_to(self, end < 0 ? last : end);
 }
 
+// Appends the whole lines that are in the buffer to a list; but none after the one with which they
+// have more than `most` characters, if that is not negative. Returns how many characters they have.
+PyObject* text_take_lines(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
+    if (count != 2 || !PyList_Check(arguments[0])) {
+        PyErr_SetString(PyExc_TypeError, "a list and a number are needed");
+        return nullptr;
+    }
+    const auto most = PyLong_AsSsize_t(arguments[1]);
+    if (most == -1 && PyErr_Occurred() != nullptr) {
+        return nullptr;
+    }
+    const ObjectLock lock(object);
+    auto* self = cast(object);
+    const auto start = self->position;
+    while (self->text && (most < 0 || self->position - start <= most)) {
+        const auto end = find_line_end(self->text.get(), static_cast<LineEnd>(self->line_end),
+                                       self->position, PyUnicode_GET_LENGTH(self->text.get()));
+        if (end < 0) {
+            break;
+        }
+        const auto line = Ref::steal(take_to(self, end));
+        if (!line || PyList_Append(arguments[0], line.get()) != 0) {
+            return nullptr;
+        }
+    }
+    return PyLong_FromSsize_t(self->position - start);
+}
+
 PyObject* text_ends_line(PyObject* object, PyObject* text) {
     if (!PyUnicode_Check(text)) {
         Py_RETURN_FALSE;
@@ -261,6 +289,7 @@ PyMethodDef methods[] = {
     {"_left", text_left, METH_NOARGS, nullptr},
     {"_take", text_take, METH_O, nullptr},
     {"_take_line", text_take_line, METH_O, nullptr},
+    {"_take_lines", as_method(text_take_lines), METH_FASTCALL, nullptr},
     {"_ends_line", text_ends_line, METH_O, nullptr},
     {"_set_file", text_set_file, METH_O, nullptr},
     {},
