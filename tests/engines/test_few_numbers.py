@@ -327,10 +327,10 @@ def test_files_that_are_opened_while_the_loop_is_busy(how: str, tmp_path: Path) 
                     calls = [
                         made._scandir(str(target), str(target), 1000, False) for _ in range(count)
                     ]
-                for call in calls:
-                    call._start()
+                tasks = [asyncio.ensure_future(call) for call in calls]
+                await asyncio.sleep(0)
                 time.sleep(2.5)  # noqa: ASYNC251 - the program computes
-                results = [await call for call in calls]
+                results = await asyncio.gather(*tasks)
                 fds = [result if how == "files" else result[1] for result in results]
                 for fd in fds:
                     os.close(fd)

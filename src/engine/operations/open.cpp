@@ -49,6 +49,10 @@ bool has_writer(int fd) noexcept {
     return tee(fd, writer.get(), 1, SPLICE_F_NONBLOCK) != 0;
 }
 
+// How long an opened file waits for a program that takes none of those that were sent before it. It
+// may be busy; but it may also wait for this one.
+constexpr std::chrono::seconds patience{60};
+
 // Clears O_NONBLOCK of a file that was opened with these flags and O_NONBLOCK.
 bool clear_nonblock(int fd, int flags) noexcept { return fcntl(fd, F_SETFL, flags) == 0; }
 
@@ -175,8 +179,14 @@ std::int64_t OpenCall::hand_out(int fd, const CallFiles& files) noexcept {
     }
     const int error = files.returns != nullptr ? files.returns->send(fd, ticket_) : EMFILE;
     if (error == EAGAIN) {  // until the program takes files that were sent before
-        opened_ = UniqueFd(fd);
-        return not_yet;
+        const auto now = Clock::now();
+        if (gives_up_at_ == Clock::time_point()) {
+            gives_up_at_ = now + patience;
+        }
+        if (now < gives_up_at_) {
+            opened_ = UniqueFd(fd);
+            return not_yet;
+        }
     }
     ::close(fd);
     if (error == 0) {

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sys/types.h>
 
+#include <chrono>
+
 #include "engine/call.hpp"
 #include "engine/file_return.hpp"
 #include "engine/operations/describe.hpp"
@@ -45,6 +47,8 @@ public:
     bool keeps_opened() const noexcept { return opened_.is_open(); }
 
 private:
+    using Clock = std::chrono::steady_clock;
+
     bool may_wait_for_a_partner() const noexcept;
     int open_fifo(int found) noexcept;
     std::int64_t describe_and_hand_out(int fd, const CallFiles& files) noexcept;
@@ -61,7 +65,8 @@ private:
     UniqueFd fifo_;
     // The opened file, in the same table, while the socket to the program has no room for it.
     UniqueFd opened_;
-    int room_error_ = 0;  // of look_for_room()
+    Clock::time_point gives_up_at_;  // when that began to last too long
+    int room_error_ = 0;             // of look_for_room()
     bool is_taken_ = false;
     int number_ = -1;  // in the program's table; -1: `returns_` and `ticket_` tell how to get it
     std::shared_ptr<FileReturn> returns_;
