@@ -146,7 +146,19 @@ class NewFile:
     def take_name(self, durable: bool) -> None:
         """Give the file the target's name, or raise FileExistsError if another file has it."""
         with self._opened_folder() as folder:
-            os.link(self._name or self.path, self._target, src_dir_fd=folder, follow_symlinks=True)
+            try:
+                source = self._name or self.path
+                os.link(source, self._target, src_dir_fd=folder, follow_symlinks=True)
+            except OSError as error:
+                # of file systems without links, where the new file has a name
+                if self._name is None or error.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+                    raise
+                if os.path.lexists(self._target):
+                    raise FileExistsError(
+                        errno.EEXIST, os.strerror(errno.EEXIST), self._target
+                    ) from None
+                os.rename(self._name, self._target)
+                self._name = None
             if durable:
                 _core._sync_folder(folder, self.fd)
 

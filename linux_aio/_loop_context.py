@@ -278,6 +278,10 @@ async def put_off_cancellation(
                     break
                 except KeyboardInterrupt as exception:  # which no scope holds back
                     interruption = interruption or exception
+                except BaseException as error:
+                    if interruption is not None:
+                        raise interruption from error
+                    raise
         then(result)
         if interruption is not None:
             raise interruption

@@ -17,6 +17,7 @@ from .files import open as open_file
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+    from ._file import File
     from .bulk import Direct
 
 # How many files are read or written at the same time, by default.
@@ -422,10 +423,20 @@ async def _write_to(context: Any, path: str, data: Any, durable: bool) -> int:
     """Write to a FIFO or device, which stays what it is, and may have to be waited for."""
     async with open_file(path, "wb", context=context) as file:
         count = await file.write(data)
-        try:
-            if durable:
-                await file.fsync()
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EROFS):  # which can't be synced
-                raise
+        if durable:
+            await _sync(file)
     return count
+
+
+async def sync_file(path: str) -> None:
+    """Have on the disk what was written to a file where it is."""
+    async with open_file(path, "r+b", buffering=0) as file:
+        await _sync(file)
+
+
+async def _sync(file: File) -> None:
+    try:
+        await file.fsync()
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS):  # a device that can't be synced
+            raise

@@ -34,6 +34,9 @@ CHUNK_OF_BOTH = 8192
 # After so many seconds, readlines() lets other tasks run.
 _SLICE = 0.0003
 
+# How many characters readlines() takes out of the buffer before it looks at the clock.
+_PART = 4096
+
 _LINE_ENDS = {None: 0, "": 1, "\n": 0, "\r": 2, "\r\n": 3}
 _MASK = (1 << 64) - 1
 
@@ -243,21 +246,19 @@ class TextFile(_TextBase):
         total = 0
         began = time.monotonic()
         try:
-            while True:
-                total += self._take_lines(lines, most - total if most > 0 else -1)
-                if 0 < most < total:
-                    break
+            while not 0 < most < total:
                 if time.monotonic() - began > _SLICE:
                     await pause(0)
                     began = time.monotonic()
-                line = await self._gather_text(-1, lines=True)
-                if not line:
-                    self._is_iterating = False
-                    break
-                lines.append(line)
-                total += len(line)
-                if 0 < most < total:
-                    break
+                taken = self._take_lines(lines, min(most - total if most > 0 else _PART, _PART))
+                if taken == 0:
+                    line = await self._gather_text(-1, lines=True)
+                    if not line:
+                        self._is_iterating = False
+                        break
+                    lines.append(line)
+                    taken = len(line)
+                total += taken
         except BaseException:  # put back what was taken, for the next call
             if not file._is_seekable:
                 rest = self._get_text() or ""

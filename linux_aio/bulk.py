@@ -789,7 +789,7 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
         else:
             buffered_fd = fd
             if _may_be_direct(fd, status, direct, path is None):
-                required = (path or f"fd {fd}") if direct is True else None
+                required = (named or f"fd {fd}") if direct is True else None
                 direct_fd = _reopen(fd, os.O_DIRECT, stack, required=required)
         name = f"fd {fd}" if named is None else repr(os.fsdecode(named))
         size = _core._bulk_size(fd)

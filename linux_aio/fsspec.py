@@ -44,7 +44,7 @@ from linux_aio._fsspec_files import (
     compressed,
 )
 from linux_aio._loop_context import loop_context
-from linux_aio._many_files import in_flight, read_part, read_parts, replace_file
+from linux_aio._many_files import in_flight, read_part, read_parts, replace_file, sync_file
 from linux_aio._trees import named_pipe
 from linux_aio._whole_files import read_bytes
 
@@ -445,6 +445,8 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         callback.set_size(status.st_size)
         if not exclusive and await _is_written_in_place(target):
             await fs.copyfile(source, target)
+            if self.durable:
+                await sync_file(target)
             callback.absolute_update(status.st_size)
             return
         if status.st_size <= _SMALL and self.direct is False:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -88,26 +89,82 @@ def load_file(
     make = _maker(framework)
     names = _as_names(names)
     tensors: dict[str, Any] = {}
-    with contextlib.ExitStack() as stack:
-        # kept open, because another file may get the name before the data is read
-        opened = [stack.enter_context(open(path, "rb")) for path in _as_paths(paths)]
-        files = [(file, _picked(_read_header(file), names)) for file in opened]
-        _check_names([tensor.name for _, parts in files for tensor in parts], names)
+    with _Shards(_as_paths(paths)) as shards:
+        picked = [_picked(tensors_of, names) for tensors_of in shards.read_headers()]
+        _check_names([part.name for parts in picked for part in parts], names)
         plans = []
-        for file, parts in files:
+        for parts in picked:
             segments = []
             for part in parts:
                 tensors[part.name], buffer = make(part)
                 segments.append((part.start, buffer))
-            plans.append((file, segments))
-        total = sum(part.nbytes for _, parts in files for part in parts)
+            plans.append(segments)
+        total = sum(part.nbytes for parts in picked for part in parts)
         before = 0
-        for file, segments in plans:
+        for index, segments in enumerate(plans):
             report = None if progress is None else _offset_progress(progress, before, total)
-            before += load_into(
-                file, segments, direct=direct, chunk=chunk, depth=depth, progress=report
-            ).nbytes
+            with shards.opened(index) as file:
+                before += load_into(
+                    file, segments, direct=direct, chunk=chunk, depth=depth, progress=report
+                ).nbytes
     return tensors
+
+
+class _Shards:
+    """Files that stay open, because another file may get a name before the data is read.
+
+    Where there are no numbers for so many, they are opened again, and must be the same files.
+    """
+
+    def __init__(self, paths: list[StrOrBytesPath]) -> None:
+        self._paths = paths
+        self._files: list[BinaryIO] | None = []
+        self._marks: list[tuple[int, ...]] = []
+
+    def __enter__(self) -> _Shards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        files, self._files = self._files, None
+        for file in files or ():
+            file.close()
+
+    def read_headers(self) -> Iterator[list[Tensor]]:
+        for path in self._paths:
+            try:
+                file = open(path, "rb")  # noqa: SIM115 - kept
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._files:
+                    raise
+                self._marks = [_mark(file) for file in self._files]
+                self._close()
+                file = open(path, "rb")  # noqa: SIM115 - closed below
+            if self._files is not None:
+                self._files.append(file)
+                tensors = _read_header(file)
+            else:
+                with file:
+                    tensors = _read_header(file)
+                    self._marks.append(_mark(file))
+            yield tensors
+
+    @contextlib.contextmanager
+    def opened(self, index: int) -> Iterator[BinaryIO]:
+        if self._files is not None:
+            yield self._files[index]
+            return
+        with open(self._paths[index], "rb") as file:
+            if _mark(file) != self._marks[index]:
+                raise SafetensorsError(f"{file.name!r} was replaced while it was loaded")
+            yield file
+
+
+def _mark(file: BinaryIO) -> tuple[int, ...]:
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _offset_progress(progress: Progress, before: int, total: int) -> Progress:

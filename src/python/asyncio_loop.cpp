@@ -177,6 +177,7 @@ public:
     }
 
     void wake_soon(PyObject* wake) const noexcept override { python::wake_soon(wake); }
+    void wake_waiter(PyObject* wake) const noexcept override { python::wake_soon(wake); }
 
     // False in debug mode, or if the loop can't tell: then all callbacks have to go through
     // call_soon(), where the loop looks for slow ones.

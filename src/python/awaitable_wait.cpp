@@ -98,7 +98,7 @@ PyObject* leave_started(AwaitableObject* self, Ref exception) {
 
 void wake_waiting_task(AwaitableObject* self) noexcept {
     if (self->phase == Phase::suspended && self->wake) {
-        self->wake_kind->wake_soon(self->wake.get());
+        self->wake_kind->wake_waiter(self->wake.get());
     }
 }
 

@@ -101,6 +101,10 @@ public:
     // was woken before.
     virtual void wake_soon(PyObject* wake) const noexcept = 0;
 
+    // The same, called by code that closes or steps an awaitable in which a task may be suspended.
+    // Does nothing if that code runs in the task itself, which then has stepped it by hand.
+    virtual void wake_waiter(PyObject* wake) const noexcept = 0;
+
     // Whether the loop steps all tasks itself, many in a row. Operations that the tasks queue
     // meanwhile are then submitted in the tasks' steps.
     virtual bool steps_all_tasks() const noexcept { return false; }

@@ -227,6 +227,23 @@ public:
         }
     }
 
+    // Trio does not allow to reschedule a task that is not suspended.
+    void wake_waiter(PyObject* wake) const noexcept override {
+        auto* self = cast(wake);
+        if (self->wait != TrioWake::WaitState::pending) {
+            return;
+        }
+        const KeptException kept;
+        const auto running =
+            Ref::steal(PyObject_CallNoArgs(state_of(wake).trio.current_task.get()));
+        PyErr_Clear();
+        if (running && running.get() != self->task.get()) {
+            wake_soon(wake);
+        } else {
+            self->wait = TrioWake::WaitState::woken;
+        }
+    }
+
     bool steps_all_tasks() const noexcept override { return true; }
     bool may_wake_now(ModuleState& /*state*/, PyObject* /*run*/) const noexcept override {
         return false;

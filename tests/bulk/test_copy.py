@@ -457,5 +457,9 @@ def test_an_error_of_direct_io_names_the_file(call: Callable[..., object], tmp_p
         assert os.fsdecode(caught.value.filename) == str(path)
     with pytest.raises(OSError, match="version"):
         copy(path, tmp_path / "copy", direct=True)
-    with path.open("rb") as opened, pytest.raises(OSError, match=f"fd {opened.fileno()}"):
-        call(opened, direct=True)
+    with path.open("rb") as opened:
+        with pytest.raises(OSError, match="version"):
+            call(opened, direct=True)
+        number = opened.fileno()
+        with pytest.raises(OSError, match=f"fd {number}"):
+            call(number, direct=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import resource
 import struct
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ from linux_aio.safetensors import (  # noqa: E402
     load_file,
     read_header,
 )
+from support.forked import in_child  # noqa: E402
 from support.programs import run_program  # noqa: E402
 
 pytestmark = pytest.mark.engine_independent
@@ -321,3 +323,32 @@ def test_a_relative_path_when_the_program_goes_elsewhere(
     names = [next(tensors)[0]]
     monkeypatch.chdir("/")
     assert len(names + [name for name, _ in tensors]) == 6
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_more_files_than_there_are_numbers(is_replaced: bool, tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(100)]
+    for number, path in enumerate(paths):
+        oracle.save_file({f"t{number}": np.full(1000, number, np.float32)}, path)
+
+    def use() -> dict[str, float] | str:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        done: list[int] = []
+
+        def progress(count: int, _: int) -> None:
+            if is_replaced and not done:
+                done.append(count)
+                oracle.save_file({"t99": np.zeros(1000, np.float32)}, tmp_path / "new")
+                (tmp_path / "new").replace(paths[99])
+
+        try:
+            loaded = load_file(paths, progress=progress)
+        except SafetensorsError as error:
+            return str(error)
+        return {name: float(tensor[-1]) for name, tensor in loaded.items()}
+
+    found = in_child(use)
+    if is_replaced:
+        assert "was replaced" in str(found)
+    else:
+        assert found == {f"t{number}": float(number) for number in range(100)}

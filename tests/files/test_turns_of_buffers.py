@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -118,3 +119,35 @@ def test_a_line_is_not_lost_when_a_call_that_lets_others_run_is_cancelled(
     assert any_loop.run(main) > 0
     assert len(seen) == count
     assert all(number == place for place, number in enumerate(seen))
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_readlines_of_a_text_lets_others_run(size: int, tmp_path: Path) -> None:
+    """Also where one chunk has very many lines."""
+    path = tmp_path / "lines"
+    count = 1_000_000 // size
+    path.write_text(("x" * size + "\n") * count)
+
+    async def main() -> tuple[int, int]:
+        turns = 0
+        is_over = False
+
+        async def beat() -> None:
+            nonlocal turns
+            while not is_over:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with linux_aio.open(path) as file:
+            beating = asyncio.create_task(beat())
+            await asyncio.sleep(0)
+            before = turns
+            lines = await file.readlines()
+            during = turns - before
+            is_over = True
+            await beating
+            return len(lines), during
+
+    found, during = asyncio.run(main())
+    assert found == count
+    assert during > (100 if size == 1 else 0)

@@ -983,3 +983,46 @@ def test_copies_into_a_folder_that_can_not_be_written_to(
     in_child(copy)
     folder.chmod(0o755)
     assert (folder / "target").read_bytes() == data
+
+
+@pytest.mark.parametrize("size", [2, 3 << 20])
+def test_a_durable_copy_to_where_the_file_is(
+    size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A device is not replaced; what was written to it is synced all the same."""
+    synced: list[str] = []
+
+    async def note(path: str) -> None:
+        synced.append(path)
+
+    monkeypatch.setattr("linux_aio.fsspec.sync_file", note)
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(size))
+    AioFileSystem(durable=True, skip_instance_cache=True).cp_file(str(source), "/dev/null")
+    assert synced == ["/dev/null"]
+
+
+def test_a_file_is_put_where_there_are_no_links(
+    aio: AioFileSystem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on vfat: no links, and no files without a name."""
+    opened = os.open
+
+    def open_named(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return opened(path, flags, *arguments, **options)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "open", open_named)
+    monkeypatch.setattr(os, "link", refuse)
+    source, target = tmp_path / "source", tmp_path / "target"
+    data = os.urandom(3 << 20)
+    source.write_bytes(data)
+    aio.put_file(str(source), str(target), mode="create")
+    assert target.read_bytes() == data
+    with pytest.raises(FileExistsError):
+        aio.put_file(str(source), str(target), mode="create")
+    assert sorted(os.listdir(tmp_path)) == ["source", "target"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import select
 import signal
 import tempfile
@@ -19,6 +20,7 @@ import pytest
 
 import linux_aio
 from linux_aio import AIOContext, AIOOperation, bulk, fs
+from support.forked import in_child
 from support.fusefs import HoldingFS
 from support.measure import soon
 
@@ -645,3 +647,52 @@ def test_an_interrupt_is_not_lost_though_the_write_is_made(how: str, tmp_path: P
 
     with pytest.raises(KeyboardInterrupt):
         trio.run(main)
+
+
+@pytest.mark.parametrize("how", ["close", "throw"])
+def test_stepped_by_hand(pipe: tuple[int, int], how: str) -> None:
+    """A task may look whether a read needs no wait; nothing has to wake that task."""
+
+    async def main() -> None:
+        async with AIOContext(4) as context:
+            reading: Any = context.read(1, pipe[0])
+            reading.send(None)
+            if how == "close":
+                reading.close()
+            else:
+                with pytest.raises(KeyError):
+                    reading.throw(KeyError())
+            await trio.sleep(0.01)
+            os.write(pipe[1], b"x")
+            assert await context.read(1, pipe[0]) == b"x"
+
+    trio.run(main)
+
+
+def test_an_interrupt_is_not_lost_though_the_write_fails(tmp_path: Path) -> None:
+    def use() -> str:
+        size = 100 << 20
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1000, size - 1000))
+
+        async def main() -> None:
+            def interrupt() -> None:
+                time.sleep(0.02)
+                os.kill(os.getpid(), signal.SIGINT)
+
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            try:
+                await linux_aio.write_bytes(tmp_path / "file", bytearray(size))
+            except OSError:
+                thread.join()
+                for _ in range(100):
+                    await trio.sleep(0.05)
+
+        try:
+            trio.run(main)
+        except BaseException as error:
+            return type(error).__name__
+        return "nothing"
+
+    assert in_child(use) == "KeyboardInterrupt"
