@@ -649,6 +649,7 @@ def test_an_interrupt_is_not_lost_though_the_write_is_made(how: str, tmp_path: P
         trio.run(main)
 
 
+@waits_elsewhere
 @pytest.mark.parametrize("how", ["close", "throw"])
 def test_stepped_by_hand(pipe: tuple[int, int], how: str) -> None:
     """A task may look whether a read needs no wait; nothing has to wake that task."""
