@@ -13,7 +13,7 @@ UringCalls uring_calls{
 
 bool may_have_kernel_workers() noexcept {
     rlimit limit{};
-    return getrlimit(RLIMIT_NPROC, &limit) != 0 || limit.rlim_cur >= most_kernel_workers;
+    return getrlimit(RLIMIT_NPROC, &limit) != 0 || limit.rlim_cur != 0;
 }
 
 }  // namespace engine

@@ -17,12 +17,9 @@ struct UringCalls {
 // The table that the reactor uses. Only tests write to it.
 extern UringCalls uring_calls;
 
-// How many threads the kernel may have for a ring's requests that it can carry out only by waiting.
-inline constexpr unsigned most_kernel_workers = 128;
-
-// Whether RLIMIT_NPROC lets the kernel have that many. For some requests, as of files in /proc, it
-// starts no more threads than that limit says, whoever the user is. With a limit of 0 such a
-// request waits for ever, so a ring is not used then.
+// Whether RLIMIT_NPROC lets the kernel have threads for a ring. For some requests, as of files in
+// /proc, it starts no more of them than that limit says, whoever the user is. With a limit of 0
+// such a request waits for ever, so a ring is not used then.
 bool may_have_kernel_workers() noexcept;
 
 }  // namespace engine

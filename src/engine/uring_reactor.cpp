@@ -28,6 +28,9 @@ namespace {
 constexpr unsigned entries = 256;
 constexpr unsigned completions = 4096;
 
+// How many threads the kernel may have for requests that it can carry out only by waiting.
+constexpr unsigned most_kernel_workers = 128;
+
 // The kernel destroys a closed ring later, within some ten milliseconds. Until then its memory
 // counts against the user's limit of locked memory (RLIMIT_MEMLOCK).
 constexpr std::chrono::milliseconds patience_for_memory{250};
