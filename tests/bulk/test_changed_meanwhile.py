@@ -83,7 +83,7 @@ def test_a_source_that_grows_is_verified_as_far_as_it_was_copied(
 
 
 def test_what_was_read_of_a_file_that_is_cut_is_its_beginning(tmp_path: Path) -> None:
-    """`nbytes` counts no bytes behind the end, though a request may have read them before."""
+    """`nbytes` tells where the end was met, and all before it was read."""
     path = tmp_path / "file"
     dice = random.Random(3)
     for _ in range(60):
@@ -101,7 +101,8 @@ def test_what_was_read_of_a_file_that_is_cut_is_its_beginning(tmp_path: Path) ->
             load_into(path, [(0, buffer)], chunk=65536)
         except ShortFileError as error:
             nbytes = error.transfer.nbytes
-            assert buffer[:nbytes] == DATA[:nbytes]
+            # behind the new end the kernel may have given zeros, if it cut while it copied
+            assert buffer[:length] == DATA[:length]
             assert nbytes >= length
         thread.join()
 
