@@ -98,6 +98,15 @@ def check_file_name(path: str) -> None:
         os.stat(path)
 
 
+def sync(fd: int) -> None:
+    """Sync a file to the disk, if it is on one: a device or FIFO may have nothing to sync."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
 def _umask() -> int:
     """Return the process's umask from /proc: umask(2) would change it."""
     # os.open, because the built-in open() may be gone when the interpreter ends

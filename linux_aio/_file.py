@@ -25,7 +25,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ._core import AIOContext, _close_soon, _ends_slice, _FileBase, _in_trio
 from ._direct import DirectRoute, open_route
@@ -40,7 +40,7 @@ from ._loop_context import (
 from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -60,19 +60,6 @@ READ_CHUNK = 64 * 1024
 # whose host has taken the free ones back.
 WRITE_LIMIT = 31 * 64 * 1024
 LARGEST_CHUNK = 1024 * 1024
-
-_Line = TypeVar("_Line", bytes, str)
-
-
-async def take_lines(source: AsyncIterable[_Line], hint: int | None, lines: list[_Line]) -> None:
-    """Append lines to `lines` until `source` ends, or they are longer than `hint` in all."""
-    most = -1 if hint is None else operator.index(hint)
-    total = 0
-    async for line in source:
-        lines.append(line)
-        total += len(line)
-        if 0 < most < total:
-            break
 
 
 class Gate:
@@ -133,8 +120,7 @@ class _Leftover:
         self.nbytes = sum(map(len, self.pieces))
         self.is_appending = file._is_appending
         self.is_seekable = file._is_seekable
-        # written at the open file's position: a standard stream that is a file
-        self.writes_here: bool = getattr(file, "_has_position", False)
+        self.writes_here = file._has_position
         self.offset = file._offset - self.nbytes
         self.is_over = False
         self.pid = os.getpid()
@@ -159,9 +145,7 @@ class _Leftover:
     def _start_request(self) -> _Awaitable[int]:
         if self.writes_here:
             context = loop_context() if self.context.closed else self.context
-            request: Any = context._write_here(self.fd, b"".join(self.pieces))
-            request._start()
-            return cast("_Awaitable[int]", request)
+            return start_writing_here(context, self.pieces, self.fd)
         offset = self.offset if self.is_seekable else 0
         try:
             return start_writing(self.context, self.pieces, self.fd, offset, self.direct)
@@ -289,6 +273,13 @@ class _Leftover:
             self.finish_now()
 
 
+def start_writing_here(context: AIOContext, pieces: list[bytes], fd: int) -> _Awaitable[int]:
+    """Begin to write the pieces at the position of the open file, which others may share."""
+    request: Any = context._write_here(fd, b"".join(pieces))
+    request._start()
+    return cast("_Awaitable[int]", request)
+
+
 def start_writing(
     context: AIOContext, pieces: list[bytes], fd: int, offset: int, direct: DirectRoute | None
 ) -> _Awaitable[int]:
@@ -352,6 +343,7 @@ class File(_FileBase):
     _closefd = True
     _keeps_kernel_offset = False
     _told = -1  # the position that the kernel was told last, or -1
+    _has_position = False  # written at the open file's position: a standard stream that is a file
     _is_appending = False
     _unwritten = cast("list[bytes]", ())  # what requests write; only writers have a list
     _direct: DirectRoute | None = None
@@ -788,8 +780,14 @@ class File(_FileBase):
         hint -1 or None: all lines. For large files, `async for line in file` takes less memory.
         """
         lines: list[bytes] = []
+        most = -1 if hint is None else operator.index(hint)
+        total = 0
         try:
-            await take_lines(self, hint, lines)
+            async for line in self:
+                lines.append(line)
+                total += len(line)
+                if 0 < most < total:
+                    break
         except BaseException:
             if self._is_open and not self._is_busy:
                 self._put_back(lines)

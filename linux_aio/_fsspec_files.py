@@ -87,15 +87,6 @@ def check_mode(mode: str) -> None:
         raise ValueError("must have exactly one of create/read/write/append mode")
 
 
-def _sync(fd: int) -> None:
-    """Sync it to the disk, if it is on one: a device or FIFO may have nothing to sync."""
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-
-
 class OpenFile(io.IOBase):
     """A file that was opened for reading, appending or changing. Private."""
 
@@ -154,7 +145,7 @@ class OpenFile(io.IOBase):
         try:
             if self.fs.durable and self.mode != "rb":
                 self.f.flush()
-                _sync(self.f.fileno())
+                _copying.sync(self.f.fileno())
         finally:
             self.f.close()
 
@@ -297,7 +288,7 @@ class NewFile(OpenFile):
             if self._new is not None:
                 self._new.take_mode()
             if self.fs.durable:
-                _sync(self.f.fileno())
+                _copying.sync(self.f.fileno())
         except BaseException:
             self._abandon()
             raise

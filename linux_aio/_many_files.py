@@ -187,6 +187,12 @@ async def _read_in_batches(
     most = max(1, min(-(-(limit or _MOST_BATCHES * _BATCH) // _BATCH), _MOST_BATCHES))
     tasks: list[asyncio.Task[None]] = []
 
+    async def read_alone(index: int) -> None:
+        try:
+            results[index] = await read_part(paths[index], starts[index], ends[index])
+        except Exception as error:
+            results[index] = error
+
     async def work() -> None:
         for first in left:
             batch = indices[first : first + _BATCH]
@@ -198,23 +204,17 @@ async def _read_in_batches(
                 )
             except Exception:  # an argument is unfit: the others are read nevertheless
                 for index in batch:
-                    try:
-                        results[index] = await read_part(paths[index], starts[index], ends[index])
-                    except Exception as error:
-                        results[index] = error
+                    await read_alone(index)
                 continue
             waited = time() - began > _WAITED * len(batch)
             for index, part in zip(batch, found, strict=True):
                 results[index] = part
-                if part is None:  # a FIFO or device
-                    try:
-                        results[index] = await read_part(paths[index], starts[index], ends[index])
-                    except Exception as error:
-                        results[index] = error
-            later = [index for index in later if found[batch.index(index)] is not None]
             for index in later:
                 if isinstance(results[index], bytes):
                     results[index] = results[index][starts[index] : ends[index]]
+            for index in batch:
+                if results[index] is None:  # of a FIFO or device
+                    await read_alone(index)
             for _ in range(2 if waited else 0):
                 if len(tasks) < most:
                     tasks.append(asyncio.create_task(work()))

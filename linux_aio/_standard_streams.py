@@ -21,7 +21,7 @@ import types
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from ._file import File, Mode
+from ._file import File, Mode, start_writing_here
 from ._loop_context import at_loop_end, loop_context, pause
 from ._text_file import TextFile
 
@@ -59,7 +59,6 @@ class _StandardFile(File):
         self._is_learnt = False
         self._is_seekable = self._keeps_kernel_offset = False
         self._goes_slowly = flushes or self._is_writable
-        self._has_position = False  # written at the open file's position, shared with others
         self._request_context: AIOContext | None = None
         self._is_open = True
 
@@ -151,9 +150,7 @@ class _StandardFile(File):
         self._request_context = loop_context()
         if not self._has_position:
             return super()._start_request(offset)
-        request: Any = self._request_context._write_here(self._fd, b"".join(self._unwritten))
-        request._start()
-        return cast("_Awaitable[int]", request)
+        return start_writing_here(self._request_context, self._unwritten, self._fd)
 
     def isatty(self) -> bool:
         """Whether it is a terminal. ValueError once closed."""

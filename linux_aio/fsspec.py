@@ -441,18 +441,18 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if not stat.S_ISREG(status.st_mode):
             await fs.copyfile(source, target)
             return
-        await _check_target(source, status, target)
+        old = await _check_target(source, status, target)
         callback.set_size(status.st_size)
-        if not exclusive and await _is_written_in_place(target):
-            await fs.copyfile(source, target)
-            if self.durable:
-                await sync_file(target)
-            callback.absolute_update(status.st_size)
-            return
         if status.st_size <= _SMALL and self.direct is False:
             data = await read_bytes(source)
             await replace_file(target, data, exclusive=exclusive, durable=self.durable)
             callback.absolute_update(len(data))
+            return
+        if old is not None and not exclusive and await _is_written_in_place(target, old):
+            await fs.copyfile(source, target)
+            if self.durable:
+                await sync_file(target)
+            callback.absolute_update(status.st_size)
             return
         transfer = await bulk.copy_contents(
             source, target, direct=self.direct, durable=self.durable, exclusive=exclusive
@@ -575,27 +575,24 @@ def _info_of(path: str, status: os.stat_result) -> dict[str, Any]:
     }
 
 
-async def _check_target(source: str, status: os.stat_result, target: str) -> None:
-    """Raise as shutil.copyfile does for a target that can't become a copy."""
+async def _check_target(source: str, status: os.stat_result, target: str) -> os.stat_result | None:
+    """Return the target's status. Raise as shutil.copyfile for one that can't become a copy."""
     try:
         found = await fs.stat(target)
     except OSError:
-        return  # it does not exist, or writing it reports why not
+        return None  # it does not exist, or writing it reports why not
     if os.path.samestat(status, found):
         raise shutil.SameFileError(f"{source!r} and {target!r} are the same file")
     if stat.S_ISFIFO(found.st_mode):
         raise named_pipe(target)
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+    return found
 
 
-async def _is_written_in_place(target: str) -> bool:
+async def _is_written_in_place(target: str, status: os.stat_result) -> bool:
     """Whether no new file can replace the target: a device, or a file in an unwritable folder."""
-    try:
-        kind = (await fs.stat(target)).st_mode
-    except OSError:
-        return False
-    if not stat.S_ISREG(kind):
+    if not stat.S_ISREG(status.st_mode):
         return True
     folder = os.path.dirname(await asyncio.to_thread(os.path.realpath, target))
     return not await fs.access(folder, os.W_OK | os.X_OK) and await fs.access(target, os.W_OK)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import math
 import operator
@@ -186,7 +185,7 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
             np.lib.format.write_array(file, array, allow_pickle=False)
             if durable:
                 file.flush()
-                _sync(file.fileno())
+                _copying.sync(file.fileno())
         return
     with contextlib.closing(_copying.NewFile(target)) as new:
         new.take_mode()
@@ -209,15 +208,6 @@ def _raise_reason(fd: int, path: str) -> None:
             os.write(fd, bytes(1 << 16))
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
-
-
-def _sync(fd: int) -> None:
-    """Sync a file, if it is not a device or the like that can't be synced."""
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
 
 
 def _is_to_be_replaced(given: str, target: str) -> bool:

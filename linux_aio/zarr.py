@@ -160,8 +160,7 @@ class AioStore(Store):  # type: ignore[misc]
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         """Return the value of the key, or the part that is asked for, or None."""
-        if not self._is_open:
-            await self._ensure_open()
+        await self._ensure_open()
         context: Any = loop_context()
         path = self._path(key)
         part = None if byte_range is None else _offset_and_length(byte_range)
@@ -182,8 +181,7 @@ class AioStore(Store):  # type: ignore[misc]
         key_ranges: Iterable[tuple[str, ByteRequest | None]],
     ) -> list[Buffer | None]:
         """Return the parts in the order in which they are given; None for missing keys."""
-        if not self._is_open:
-            await self._ensure_open()
+        await self._ensure_open()
         paths, starts, ends = [], [], []
         for key, byte_range in key_ranges:
             offset, length = (0, -1) if byte_range is None else _offset_and_length(byte_range)
@@ -245,8 +243,7 @@ class AioStore(Store):  # type: ignore[misc]
             await self._set(key, value, exclusive=True)
 
     async def _set(self, key: str, value: Buffer, *, exclusive: bool) -> None:
-        if not self._is_open:
-            await self._ensure_open()
+        await self._ensure_open()
         self._check_writable()
         await replace_file(
             self._path(key),

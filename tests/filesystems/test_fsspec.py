@@ -992,10 +992,10 @@ def test_a_durable_copy_to_where_the_file_is(
     """A device is not replaced; what was written to it is synced all the same."""
     synced: list[str] = []
 
-    async def note(path: str) -> None:
-        synced.append(path)
+    async def note(file: Any) -> None:
+        synced.append(file.name)
 
-    monkeypatch.setattr("linux_aio.fsspec.sync_file", note)
+    monkeypatch.setattr("linux_aio._many_files._sync", note)
     source = tmp_path / "source"
     source.write_bytes(os.urandom(size))
     AioFileSystem(durable=True, skip_instance_cache=True).cp_file(str(source), "/dev/null")

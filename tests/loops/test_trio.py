@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import select
@@ -629,19 +630,27 @@ INTERRUPTED = {
 }
 
 
+@contextlib.contextmanager
+def interrupted_soon() -> Iterator[None]:
+    def interrupt() -> None:
+        time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
 @pytest.mark.parametrize("how", INTERRUPTED)
 def test_an_interrupt_is_not_lost_though_the_write_is_made(how: str, tmp_path: Path) -> None:
     """Trio delivers a KeyboardInterrupt once; the write that it meets is carried out."""
 
     async def main() -> None:
-        def interrupt() -> None:
-            time.sleep(0.02)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        await INTERRUPTED[how](tmp_path / "file", bytes(100 << 20))
-        thread.join()
+        with interrupted_soon():
+            await INTERRUPTED[how](tmp_path / "file", bytes(100 << 20))
         for _ in range(100):
             await trio.sleep(0.05)
 
@@ -677,18 +686,10 @@ def test_an_interrupt_is_not_lost_though_the_write_fails(tmp_path: Path) -> None
         resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1000, size - 1000))
 
         async def main() -> None:
-            def interrupt() -> None:
-                time.sleep(0.02)
-                os.kill(os.getpid(), signal.SIGINT)
-
-            thread = threading.Thread(target=interrupt)
-            thread.start()
-            try:
+            with interrupted_soon(), contextlib.suppress(OSError):
                 await linux_aio.write_bytes(tmp_path / "file", bytearray(size))
-            except OSError:
-                thread.join()
-                for _ in range(100):
-                    await trio.sleep(0.05)
+            for _ in range(100):
+                await trio.sleep(0.05)
 
         try:
             trio.run(main)

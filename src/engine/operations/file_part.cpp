@@ -82,12 +82,11 @@ std::int64_t FilePart::read(Streams streams) noexcept {
         found_stream_ = true;
         return 0;
     }
-    const auto opened =
-        call_uninterrupted([&] { return ::open(path_, O_RDONLY | O_CLOEXEC | O_NOCTTY); });
-    if (opened < 0) {
-        return opened;
+    const auto file =
+        open_uninterrupted([&] { return ::open(path_, O_RDONLY | O_CLOEXEC | O_NOCTTY); });
+    if (!file.is_open()) {
+        return -errno;
     }
-    const UniqueFd file(static_cast<int>(opened));
     // asked again: the file may have been replaced since
     if (const auto result = find_status(file.get(), "", 0, status); result < 0) {
         return result;

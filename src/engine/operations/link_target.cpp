@@ -65,20 +65,18 @@ LinkTarget look_up(int dir_fd, Path& path, UniqueFd& link) noexcept {
     if (slash != std::string_view::npos && slash != 0) {
         path[slash] = '\0';
     }
-    const auto opened = call_uninterrupted(
+    target.folder = open_uninterrupted(
         [&] { return openat(dir_fd, folder, O_PATH | O_DIRECTORY | O_CLOEXEC); });
-    if (opened < 0) {
-        return failure(static_cast<int>(-opened));
+    if (!target.folder.is_open()) {
+        return failure(errno);
     }
-    target.folder = UniqueFd(static_cast<int>(opened));
-    const auto looked_up = call_uninterrupted([&] {
+    auto found = open_uninterrupted([&] {
         return openat(target.folder.get(), target.name.data(), O_PATH | O_NOFOLLOW | O_CLOEXEC);
     });
-    if (looked_up < 0) {
-        target.error = looked_up == -ENOENT ? 0 : static_cast<int>(-looked_up);
+    if (!found.is_open()) {
+        target.error = errno == ENOENT ? 0 : errno;
         return target;
     }
-    UniqueFd found(static_cast<int>(looked_up));
     target.error = static_cast<int>(-find_status(found.get(), "", 0, target.status));
     target.exists = true;
     if (S_ISLNK(target.status.stx_mode)) {

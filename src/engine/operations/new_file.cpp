@@ -83,10 +83,9 @@ int keep_what_the_old_has(const LinkTarget& old, int target) noexcept {
 // Makes the file without a name, if the file system supports that: then nothing is left behind if
 // the process is killed meanwhile.
 int NewFile::create() noexcept {
-    do {
-        file_ =
-            UniqueFd(openat(target_.folder.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, new_mode));
-    } while (!file_.is_open() && errno == EINTR);
+    file_ = open_uninterrupted([&] {
+        return openat(target_.folder.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, new_mode);
+    });
     if (file_.is_open()) {
         return 0;
     }

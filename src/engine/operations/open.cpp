@@ -121,9 +121,8 @@ std::int64_t OpenCall::run(const CallFiles& files) noexcept {
     UniqueFd found;
     struct statx status{};
     if (may_wait_for_a_partner()) {
-        found = UniqueFd(static_cast<int>(call_uninterrupted([&] {
-            return openat(files.first, path_, O_PATH | O_CLOEXEC | (flags_ & O_NOFOLLOW));
-        })));
+        found = open_uninterrupted(
+            [&] { return openat(files.first, path_, O_PATH | O_CLOEXEC | (flags_ & O_NOFOLLOW)); });
         constexpr unsigned mask = STATX_TYPE | LocalMounts::mask;
         if (found.is_open() && statx(found.get(), "", AT_EMPTY_PATH, mask, &status) == 0) {
             LocalMounts::learn(found.get(), status);
@@ -136,11 +135,8 @@ std::int64_t OpenCall::run(const CallFiles& files) noexcept {
             }
         }
     }
-    int fd = -1;
-    do {
-        fd = openat(files.first, path_, flags_, mode_);
-    } while (fd < 0 && errno == EINTR);
-    return fd < 0 ? -errno : describe_and_hand_out(fd, files);
+    const auto fd = call_uninterrupted([&] { return openat(files.first, path_, flags_, mode_); });
+    return fd < 0 ? fd : describe_and_hand_out(static_cast<int>(fd), files);
 }
 
 // Opens a FIFO without waiting for the other side: -1 with EAGAIN if that is not open yet.

@@ -109,11 +109,8 @@ std::int64_t ReadFileCall::run(const CallFiles& files) noexcept {
     if (!S_ISREG(status.stx_mode) && !S_ISDIR(status.stx_mode)) {
         return leave_stream();
     }
-    UniqueFd file;
     const int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | (is_direct_ ? O_DIRECT : 0);
-    do {
-        file = UniqueFd(openat(files.first, path_, flags));
-    } while (!file.is_open() && errno == EINTR);
+    const auto file = open_uninterrupted([&] { return openat(files.first, path_, flags); });
     if (!file.is_open()) {
         return -errno;
     }

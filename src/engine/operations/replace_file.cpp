@@ -95,10 +95,8 @@ std::int64_t ReplaceFileCall::replace() noexcept {
 }
 
 std::int64_t ReplaceFileCall::write_in_place() const noexcept {
-    UniqueFd file;
-    do {
-        file = UniqueFd(open(path_, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY));
-    } while (!file.is_open() && errno == EINTR);
+    auto file =
+        open_uninterrupted([&] { return open(path_, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY); });
     if (!file.is_open()) {
         return -errno;
     }

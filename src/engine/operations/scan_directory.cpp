@@ -46,15 +46,13 @@ std::int64_t ScanCall::run(const CallFiles& files) noexcept {
         if (path_ == nullptr) {
             return read(files.first);
         }
-        int fd = -1;
-        do {
-            fd = openat(files.first, path_, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
-        } while (fd < 0 && errno == EINTR);
-        if (fd < 0) {
+        auto directory = open_uninterrupted([&] {
+            return openat(files.first, path_, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+        });
+        if (!directory.is_open()) {
             return -errno;
         }
-        UniqueFd directory(fd);
-        const auto result = read(fd);
+        const auto result = read(directory.get());
         if (result < 0 || is_at_end_) {
             return result;
         }

@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "engine/unique_fd.hpp"
+
 namespace engine {
 
 // The value that a system call returned or, if it failed, its negative errno.
@@ -18,6 +20,16 @@ std::int64_t call_uninterrupted(SystemCall system_call) noexcept {
         result = result_of(system_call());
     } while (result == -EINTR);
     return result;
+}
+
+// The same for a call that opens a file. If the file is not open, errno tells why.
+template <class SystemCall>
+UniqueFd open_uninterrupted(SystemCall system_call) noexcept {
+    UniqueFd file;
+    do {
+        file = UniqueFd(system_call());
+    } while (!file.is_open() && errno == EINTR);
+    return file;
 }
 
 }  // namespace engine

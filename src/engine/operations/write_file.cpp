@@ -47,11 +47,10 @@ std::int64_t WriteFileCall::overwrite(const CallFiles& files) noexcept {
             return -target.error;
         }
     }
-    UniqueFd file;
-    do {
-        file = UniqueFd(
-            openat(files.first, path_, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666));
-    } while (!file.is_open() && errno == EINTR);
+    auto file = open_uninterrupted([&] {
+        return openat(files.first, path_, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY,
+                      0666);
+    });
     if (!file.is_open()) {
         return -errno;
     }

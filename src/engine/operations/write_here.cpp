@@ -8,11 +8,7 @@
 namespace engine {
 
 std::int64_t WriteHereCall::run(const CallFiles& files) noexcept {
-    std::int64_t result = 0;
-    do {
-        result = result_of(::write(files.first, data_, size_));
-    } while (result == -EINTR);
-    return result;
+    return call_uninterrupted([&] { return ::write(files.first, data_, size_); });
 }
 
 }  // namespace engine
