@@ -12,45 +12,32 @@ fewer, the next call tries again.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import errno
 import fcntl
 import io
 import operator
 import os
 import stat
-import sys
-import threading
-import time
 import warnings
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ._core import AIOContext, _close_soon, _ends_slice, _FileBase, _in_trio
+from ._arguments import as_bytes, bytes_of, not_negative
+from ._core import AIOContext, _ends_slice, _FileBase
 from ._direct import DirectRoute, open_route
-from ._loop_context import (
-    close_descriptor,
-    loop_context,
-    pause,
-    put_off_cancellation,
-    raise_if_cancelled,
-    spawn,
-)
+from ._gate import Gate
+from ._loop_context import close_descriptor, pause, put_off_cancellation, raise_if_cancelled, spawn
 from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
+from ._unwritten import MOST_BYTES, Leftover, leave_out, start_writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from ._core import _Awaitable
-
-# The kernel's limits on the bytes of one request, and on the number of its buffers.
-MOST_BYTES = 0x7FFFF000
-MOST_BUFFERS = 1024
 
 # Offsets from here on may be too large for the file system, which then returns an error.
 _LARGE_OFFSET = 1 << 40
@@ -60,263 +47,6 @@ READ_CHUNK = 64 * 1024
 # whose host has taken the free ones back.
 WRITE_LIMIT = 31 * 64 * 1024
 LARGEST_CHUNK = 1024 * 1024
-
-
-class Gate:
-    """An event of the running loop, asyncio or Trio. Any thread may set it: another loop's, too."""
-
-    __slots__ = ("_call", "_claim", "_event", "_thread")
-
-    def __init__(self) -> None:
-        self._claim = threading.Lock()
-        self._thread = threading.get_ident()
-        self._event: Any
-        self._call: Callable[[Callable[[], object]], object]
-        if _in_trio():
-            trio = sys.modules["trio"]
-            self._event = trio.Event()
-            self._call = trio.lowlevel.current_trio_token().run_sync_soon
-        else:
-            self._event = asyncio.Event()
-            self._call = asyncio.get_running_loop().call_soon_threadsafe
-
-    def set(self) -> bool:
-        """Let the waiting task go on. Return False if its loop was closed."""
-        try:
-            if self._thread == threading.get_ident():
-                self._event.set()
-            else:
-                self._call(self._event.set)
-        except RuntimeError:
-            return False
-        return True
-
-    def claim(self) -> bool:
-        """Return True to the first caller only: it passes on the turn of a task that can't run."""
-        return self._claim.acquire(blocking=False)
-
-    async def wait(self) -> None:
-        await self._event.wait()
-
-
-class _Leftover:
-    """The work left when a File is closed or dropped: bytes to write, a descriptor to close.
-
-    In a child process the bytes are the parent's, which writes them.
-    """
-
-    def __init__(self, file: File) -> None:
-        self.context = file._context
-        self.fd = file._fd
-        self.closefd = file._closefd
-        self.direct = file._direct
-        self.request = file._request
-        self.pieces = [*file._unwritten, *file._take_gathered()]
-        # where the open file is to stand in the end; None if it stands there
-        self.position = file._untold_position()
-        if self.context._is_inherited():
-            self.pieces = []
-            self.position = None
-        self.nbytes = sum(map(len, self.pieces))
-        self.is_appending = file._is_appending
-        self.is_seekable = file._is_seekable
-        self.writes_here = file._has_position
-        self.offset = file._offset - self.nbytes
-        self.is_over = False
-        self.pid = os.getpid()
-
-    async def finish(self) -> None:
-        """Write the remaining bytes, in order, and close the descriptor. Errors are not reported.
-
-        If the loop ends, it cancels this coroutine; finish_now() then does the rest.
-        """
-        try:
-            while self.pieces:
-                if self.request is None:
-                    self.request = self._start_request()
-                await self._finish_request()
-        except OSError:
-            self._stay_here()
-        except (ValueError, RuntimeError):  # the loop is ending, and accepts no more work
-            self.finish_now()
-            return
-        self.close()
-
-    def _start_request(self) -> _Awaitable[int]:
-        if self.writes_here:
-            context = loop_context() if self.context.closed else self.context
-            return start_writing_here(context, self.pieces, self.fd)
-        offset = self.offset if self.is_seekable else 0
-        try:
-            return start_writing(self.context, self.pieces, self.fd, offset, self.direct)
-        except (ValueError, RuntimeError):  # the context is closed, or belongs to another loop
-            fd = self.fd if self.direct is None else self.direct.cached_fd
-            self.context = loop_context()
-            return start_writing(self.context, self.pieces, fd, offset, None)
-
-    async def _finish_request(self) -> None:
-        request: Any = self.request
-        try:
-            if self.is_seekable or self.writes_here:
-                await put_off_cancellation(request, self._note)
-            else:
-                self._note(await request)
-        except OSError as error:
-            if not self._was_cancelled(error):
-                raise
-            self.request = None
-        except ValueError:
-            if request._is_finished():  # the context was closed before it was submitted
-                self.request = None
-            elif not self._has_result():
-                raise
-
-    def _has_result(self) -> bool:
-        """Take the result of the request if it is over. OSError if it failed.
-
-        RuntimeError if that can't be known: it was taken by a call that was interrupted, or this is
-        a child process.
-        """
-        request: Any = self.request
-        try:
-            count = request._result_if_over()
-            if count is None:
-                return False
-            self._note(count)
-        except OSError as error:
-            if not self._was_cancelled(error):
-                raise
-            self.request = None
-        except ValueError:  # it was never submitted
-            self.request = None
-        return True
-
-    def _was_cancelled(self, error: OSError) -> bool:
-        """Whether the request wrote nothing because its context was closed."""
-        return error.errno == errno.ECANCELED and self.context.closed
-
-    def _note(self, count: int) -> None:
-        self.request = None
-        self.offset += count
-        leave_out(self.pieces, count)
-
-    def finish_now(self) -> bool:
-        """Do the same as finish(), blocking, without a loop. Return False if bytes are lost."""
-        try:
-            if self.request is not None and not self._settle_request():
-                self._stay_here()
-                return False
-            fd = self.fd if self.direct is None else self.direct.cached_fd
-            for piece in self.pieces:
-                rest = memoryview(piece)
-                while rest:
-                    if self.is_seekable:
-                        count = os.pwrite(fd, rest, self.offset)
-                    else:
-                        count = os.write(fd, rest)
-                    self.offset += count
-                    rest = rest[count:]
-        except OSError:
-            self._stay_here()
-            return False
-        finally:
-            self.close()
-        return True
-
-    def _settle_request(self) -> bool:
-        """Learn what became of the request. Return False if the rest can't be written after it.
-
-        A stream may take nothing more for ever. A request to a file ends like the writes that come
-        after it.
-        """
-        if not (self.is_seekable or self.writes_here):
-            return False
-        try:
-            while not self._has_result():
-                if not self.context.in_flight:
-                    break
-                time.sleep(0.001)
-            else:
-                return True
-        except RuntimeError:
-            pass
-        # else the same bytes are written to the same place again
-        return not (self.is_appending or self.writes_here)
-
-    def abandon(self) -> None:
-        """Leave the rest unwritten."""
-        self.is_over = True
-        self._stay_here()
-        self._tell_kernel()
-
-    def _stay_here(self) -> None:
-        """Have the open file stand after the bytes that were written, for the rest is lost."""
-        if self.position is not None:
-            self.position = self.offset
-
-    def _tell_kernel(self) -> None:
-        if self.position is not None:
-            with contextlib.suppress(OSError):
-                os.lseek(self.fd, self.position, os.SEEK_SET)
-
-    def close(self) -> None:
-        self.is_over = True
-        self._tell_kernel()
-        if self.direct is not None:
-            self.direct.close_soon()
-        if self.closefd:
-            _close_soon(self.fd)
-
-    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:
-        """Finish now if the loop was closed before finish() was done; not in a child process."""
-        if not self.is_over and self.pid == getpid():
-            self.finish_now()
-
-
-def start_writing_here(context: AIOContext, pieces: list[bytes], fd: int) -> _Awaitable[int]:
-    """Begin to write the pieces at the position of the open file, which others may share."""
-    request: Any = context._write_here(fd, b"".join(pieces))
-    request._start()
-    return cast("_Awaitable[int]", request)
-
-
-def start_writing(
-    context: AIOContext, pieces: list[bytes], fd: int, offset: int, direct: DirectRoute | None
-) -> _Awaitable[int]:
-    """Begin to write the first pieces: as many as one request can take."""
-    if direct is not None:
-        return direct.start_writing(pieces, offset)
-    some: list[bytes | memoryview] = []
-    nbytes = 0
-    for piece in pieces[:MOST_BUFFERS]:
-        if nbytes + len(piece) > MOST_BYTES:
-            if nbytes == 0:
-                some.append(memoryview(piece)[:MOST_BYTES])
-            break
-        some.append(piece)
-        nbytes += len(piece)
-    request: Any
-    if len(some) == 1:
-        request = context.write(some[0], fd, offset)
-    else:
-        request = context.writev(some, fd, offset)
-    request._start()
-    return cast("_Awaitable[int]", request)
-
-
-def leave_out(pieces: list[bytes], count: int) -> None:
-    """Remove the first `count` bytes from the pieces: they have been written."""
-    if count == 0:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-    whole = 0
-    for piece in pieces:
-        if len(piece) > count:
-            break
-        count -= len(piece)
-        whole += 1
-    del pieces[:whole]
-    if count:
-        pieces[0] = pieces[0][count:]
 
 
 class Mode(NamedTuple):
@@ -360,7 +90,7 @@ class File(_FileBase):
     _is_stale = False  # the buffer's bytes may be out of date: see pwrite()
     _came_from_ahead = False  # whether the last bytes were read ahead
     _beside_gate: Any = None
-    _leftover: _Leftover | None = None  # the last such call finishes it if the file is closed
+    _leftover: Leftover | None = None  # the last such call finishes it if the file is closed
 
     def __init__(
         self,
@@ -699,7 +429,7 @@ class File(_FileBase):
         try:
             self._check_readable()
             await self._settle()
-            with memoryview(buffer) as given, _bytes_of(given) as view:
+            with memoryview(buffer) as given, bytes_of(given) as view:
                 start = self._peek()[: len(view)]
                 done = len(start)
                 view[:done] = start
@@ -915,7 +645,7 @@ class File(_FileBase):
             msg = f"a bytes-like object is required, not '{type(data).__name__}'"
             raise TypeError(msg) from None
         self._check_open()
-        with given, _as_bytes(given) as view:
+        with given, as_bytes(given) as view:
             await self._turn()
             try:
                 self._check_writable()
@@ -1092,7 +822,7 @@ class File(_FileBase):
         OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_readable()
-        size, offset = _not_negative(size), _not_negative(offset)
+        size, offset = not_negative(size), not_negative(offset)
         await self._begin_beside()
         with _Beside(self):
             data = await self._context.read(min(size, MOST_BYTES), self._data_fd, offset)
@@ -1118,9 +848,9 @@ class File(_FileBase):
         OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_readable()
-        offset = _not_negative(offset)
+        offset = not_negative(offset)
         await self._begin_beside()
-        with _Beside(self), memoryview(buffer) as given, _bytes_of(given) as view:
+        with _Beside(self), memoryview(buffer) as given, bytes_of(given) as view:
             done = 0
             while done < len(view):
                 with view[done : done + MOST_BYTES] as rest:
@@ -1138,9 +868,9 @@ class File(_FileBase):
         OSError with ESPIPE for a stream, which has no offsets.
         """
         self._check_writable()
-        offset = _not_negative(offset)
+        offset = not_negative(offset)
         await self._begin_beside()
-        with _Beside(self), memoryview(data) as given, _as_bytes(given) as view:
+        with _Beside(self), memoryview(data) as given, as_bytes(given) as view:
             done = 0
             if self._direct is not None:
                 memory = self._direct.new_memory()
@@ -1253,17 +983,17 @@ class File(_FileBase):
     def _give_up(self) -> None:
         """Close without waiting: a task of the loop does the remaining work."""
         if self._beside:
-            self._leftover = _Leftover(self)  # calls without a turn still use the descriptor
+            self._leftover = Leftover(self)  # calls without a turn still use the descriptor
             self._discard()
         else:
             self._let_go(self._detach_leftover())
 
-    def _detach_leftover(self) -> _Leftover:
-        leftover = _Leftover(self)
+    def _detach_leftover(self) -> Leftover:
+        leftover = Leftover(self)
         self._discard()
         return leftover
 
-    def _let_go(self, leftover: _Leftover) -> None:
+    def _let_go(self, leftover: Leftover) -> None:
         self._fd = self._data_fd = -1
         if leftover.pieces:
             spawn(leftover.finish, leftover.finish_now)
@@ -1281,7 +1011,7 @@ class File(_FileBase):
             return
         if not is_open:
             return
-        leftover = _Leftover(self)
+        leftover = Leftover(self)
         self._is_open = False
         fate = ""
         if not leftover.pieces:
@@ -1405,24 +1135,3 @@ class _Beside:
         if file._beside == 0 and file._leftover is not None:
             leftover, file._leftover = file._leftover, None
             file._let_go(leftover)
-
-
-def _not_negative(number: int) -> int:
-    """The number as an int. TypeError if it is none; OSError, as of pread(2), if it is negative."""
-    number = operator.index(number)
-    if number < 0:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    return number
-
-
-def _as_bytes(view: memoryview) -> memoryview:
-    """The same memory as bytes. BufferError if it is not contiguous."""
-    if not view.c_contiguous:
-        msg = "memoryview: underlying buffer is not C-contiguous"
-        raise BufferError(msg)
-    return _bytes_of(view)
-
-
-def _bytes_of(view: memoryview) -> memoryview:
-    """The same memory as bytes. An empty view of several dimensions can't be cast."""
-    return view.cast("B") if view.nbytes else memoryview(bytearray())

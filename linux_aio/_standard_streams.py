@@ -21,9 +21,10 @@ import types
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from ._file import File, Mode, start_writing_here
+from ._file import File, Mode
 from ._loop_context import at_loop_end, loop_context, pause
 from ._text_file import TextFile
+from ._unwritten import start_writing_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,8 @@ import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._core import _close_soon
-from ._file import File, Gate
+from ._file import File
+from ._gate import Gate
 from ._loop_context import complete, loop_context, put_off_cancellation, raise_if_cancelled, spawn
 from ._text_file import TextFile
 from ._trees import remove_tree

@@ -7,7 +7,7 @@ import codecs
 import io
 from typing import TYPE_CHECKING, Any
 
-from ._file import _bytes_of
+from ._arguments import bytes_of
 from ._loop_context import loop_context, put_off_cancellation, raise_if_cancelled
 from .files import _text_arguments
 from .files import open as open_file
@@ -116,7 +116,7 @@ async def write_bytes(
     if type(data) is bytes:
         count = await ctx._write_file(path, data, durable, atomic)
         return len(data) if count is not None else await _write_stream(ctx, path, data, durable)
-    with memoryview(data) as given, _bytes_of(given) as view:
+    with memoryview(data) as given, bytes_of(given) as view:
         if len(view) <= _MOST_COPIED:
             copied = bytes(view)
             return await write_bytes(path, copied, durable=durable, atomic=atomic, context=context)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core import _close_soon
 from ._core import _DirEntry as DirEntry
-from ._file import Gate
+from ._gate import Gate
 from ._loop_context import loop_context
 from ._temporary import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
 from ._trees import copy_tree, named_pipe, remove_tree

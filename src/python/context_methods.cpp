@@ -36,6 +36,7 @@
 #include "python/running_loop.hpp"
 #include "python/state.hpp"
 #include "python/submission.hpp"
+#include "python/whole_file_operations.hpp"
 
 namespace python {
 namespace {
@@ -613,13 +614,15 @@ PyMethodDef methods[] = {
     {},
 };
 
-// The methods of this file, then those of path_operations.cpp.
+// The methods of this file, of path_operations.cpp and of whole_file_operations.cpp. The last entry
+// has no name.
 PyMethodDef* all_methods() {
-    static std::array<PyMethodDef, std::size(methods) + most_path_methods> all = [] {
-        std::array<PyMethodDef, std::size(methods) + most_path_methods> made{};
+    using All = std::array<PyMethodDef, std::size(methods) + 2 * most_call_methods>;
+    static All all = [] {
+        All made{};
         auto* end = std::copy(std::begin(methods), std::end(methods) - 1, made.data());
-        for (const auto* method = path_methods(); method->ml_name != nullptr; ++method) {
-            *end++ = *method;
+        for (const auto others : {path_methods(), whole_file_methods()}) {
+            end = std::copy(others.begin(), others.end(), end);
         }
         return made;
     }();

@@ -4,190 +4,27 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <climits>
-#include <cstring>
-#include <new>
-#include <span>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
 #include "engine/operations/close.hpp"
 #include "engine/operations/describe.hpp"
-#include "engine/operations/file_part.hpp"
 #include "engine/operations/open.hpp"
 #include "engine/operations/path_call.hpp"
 #include "engine/operations/path_results.hpp"
-#include "engine/operations/read_file.hpp"
-#include "engine/operations/replace_file.hpp"
 #include "engine/operations/scan_directory.hpp"
 #include "engine/operations/stat.hpp"
-#include "engine/operations/write_file.hpp"
-#include "engine/operations/write_here.hpp"
 #include "engine/program_threads.hpp"
-#include "python/arguments.hpp"
-#include "python/awaitable.hpp"
 #include "python/dir_entry.hpp"
-#include "python/operation.hpp"
 #include "python/stat_result.hpp"
 
 namespace python {
 namespace {
 
-using Arguments = std::span<PyObject* const>;
-using Details = std::unique_ptr<CallDetails>;
-
-// --- arguments: positional, and checked for their number by the table
-
-PyObject* argument(Arguments arguments, std::size_t place) {
-    return place < arguments.size() && arguments[place] != Py_None ? arguments[place] : nullptr;
-}
-
-// Like to_integer(), but raises the exception that os raises for numbers that are too large.
-std::optional<std::int64_t> to_c_integer(PyObject* given, const char* name, std::int64_t least,
-                                         std::int64_t most) {
-    const auto number = to_integer(given, name, least, most);
-    if (!number && PyErr_ExceptionMatches(PyExc_ValueError) != 0) {
-        PyErr_Clear();
-        PyErr_Format(PyExc_OverflowError, "%s must be from %lld to %lld, not %R", name,
-                     static_cast<long long>(least), static_cast<long long>(most), given);
-    }
-    return number;
-}
-
-bool to_int(Arguments arguments, std::size_t place, const char* name, int& value) {
-    if (PyObject* given = argument(arguments, place); given != nullptr) {
-        const auto number = to_c_integer(given, name, INT_MIN, INT_MAX);
-        value = static_cast<int>(number.value_or(0));
-        return number.has_value();
-    }
-    return true;
-}
-
-bool to_int64(Arguments arguments, std::size_t place, const char* name, std::int64_t& value) {
-    if (PyObject* given = argument(arguments, place); given != nullptr) {
-        const auto number = to_c_integer(given, name, INT64_MIN, INT64_MAX);
-        value = number.value_or(0);
-        return number.has_value();
-    }
-    return true;
-}
-
-// Converts an argument to bool. None or no argument leaves `value` as it is.
-bool to_bool(Arguments arguments, std::size_t place, bool& value) {
-    if (PyObject* given = argument(arguments, place); given != nullptr) {
-        const int truth = PyObject_IsTrue(given);
-        value = truth != 0;
-        return truth >= 0;
-    }
-    return true;
-}
-
-// Encodes a path. If the path is a number, the string is null.
-bool encode(PyObject* given, Ref& path) {
-    PyObject* bytes = nullptr;
-    if (given == nullptr) {
-        PyErr_SetString(PyExc_TypeError, "path should be string, bytes or os.PathLike, not None");
-        return false;
-    }
-    if (PyUnicode_FSConverter(given, &bytes) == 0) {
-        return false;
-    }
-    path = Ref::steal(bytes);
-    return true;
-}
-
-// Whether the kernel looks at the directory's descriptor.
-bool begins_at_directory(const char* path) { return path[0] != '\0' && path[0] != '/'; }
-
-// The file of a call: a path, which starts at `fd` if it is relative, or a descriptor.
-struct Place {
-    int fd = AT_FDCWD;
-    const char* path = nullptr;  // null: fd is the file
-};
-
-// Sets `place` from the first argument of a call: a path, relative to dir_fd, or, if `takes_fd` is
-// set, a descriptor.
-bool find_place(CallDetails& details, PyObject* given, PyObject* dir_fd, bool takes_fd,
-                Place& place) {
-    if (takes_fd && given != nullptr && PyIndex_Check(given)) {
-        const auto number = to_c_integer(given, "path", INT_MIN, INT_MAX);
-        if (!number) {
-            return false;
-        }
-        if (dir_fd != nullptr) {
-            PyErr_Format(PyExc_ValueError, "%s: can't specify dir_fd without matching path",
-                         details.name);
-            return false;
-        }
-        place.fd = static_cast<int>(*number);
-        details.filename = Ref::borrow(given);
-        // some negative numbers (AT_FDCWD) would stand for the working directory
-        place.fd = place.fd < 0 ? -1 : place.fd;
-        return true;
-    }
-    if (!encode(given, details.path)) {
-        return false;
-    }
-    details.filename = Ref::steal(PyOS_FSPath(given));
-    if (!details.filename) {
-        return false;
-    }
-    place.path = PyBytes_AS_STRING(details.path.get());
-    if (dir_fd != nullptr) {
-        const auto number = to_c_integer(dir_fd, "dir_fd", INT_MIN, INT_MAX);
-        if (!number) {
-            return false;
-        }
-        if (begins_at_directory(place.path)) {
-            place.fd = static_cast<int>(*number);
-        }
-    }
-    return true;
-}
-
-Details make_details(const char* name, CallDetails::MakeResult make_result) {
-    auto details = Details(new (std::nothrow) CallDetails);
-    if (details == nullptr) {
-        PyErr_NoMemory();
-        return details;
-    }
-    details->name = name;
-    details->make_result = make_result;
-    return details;
-}
-
-// Null with MemoryError.
-template <class Made, class... Values>
-bool set_call(CallDetails& details, Values... values) {
-    details.call.reset(new (std::nothrow) Made(values...));
-    if (details.call == nullptr) {
-        PyErr_NoMemory();
-    }
-    return details.call != nullptr;
-}
-
-template <class Made>
-Made& call_of(CallDetails& details) {
-    return static_cast<Made&>(*details.call);
-}
-
 // --- results
-
-PyObject* none_result(const ModuleState& /*state*/, CallDetails& /*details*/,
-                      std::int64_t /*result*/) {
-    Py_RETURN_NONE;
-}
-
-PyObject* number_result(const ModuleState& /*state*/, CallDetails& /*details*/,
-                        std::int64_t result) {
-    return PyLong_FromLongLong(result);
-}
-
-PyObject* bool_result(const ModuleState& /*state*/, CallDetails& /*details*/, std::int64_t result) {
-    return PyBool_FromLong(result != 0 ? 1 : 0);
-}
 
 PyObject* raise_with_filename(const CallDetails& details, int error) {
     errno = error;
@@ -252,85 +89,6 @@ PyObject* statvfs_result(const ModuleState& /*state*/, CallDetails& details,
                          status.f_namemax, static_cast<unsigned long>(status.f_fsid));
 }
 
-// Returns None if the file is no regular file.
-PyObject* part_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t /*result*/) {
-    const auto& part = call_of<engine::ReadPartCall>(details).part();
-    if (part.found_stream()) {
-        Py_RETURN_NONE;
-    }
-    return PyBytes_FromStringAndSize(part.data(), static_cast<Py_ssize_t>(part.size()));
-}
-
-PyObject* bytes_or_error(const engine::ReadPartsCall::Item& item, PyObject* path) {
-    if (item.part.found_stream()) {
-        Py_RETURN_NONE;
-    }
-    if (item.result >= 0) {
-        return PyBytes_FromStringAndSize(item.part.data(),
-                                         static_cast<Py_ssize_t>(item.part.size()));
-    }
-    const int error = static_cast<int>(-item.result);
-    const auto text = Ref::steal(PyUnicode_DecodeLocale(strerror(error), "surrogateescape"));
-    return text ? PyObject_CallFunction(PyExc_OSError, "iOO", error, text.get(), path) : nullptr;
-}
-
-// Returns a list of bytes, exceptions, and None for what is no regular file.
-PyObject* parts_result(const ModuleState& /*state*/, CallDetails& details,
-                       std::int64_t /*result*/) {
-    const auto items = call_of<engine::ReadPartsCall>(details).items();
-    auto list = Ref::steal(PyList_New(static_cast<Py_ssize_t>(items.size())));
-    for (std::size_t i = 0; list && i < items.size(); ++i) {
-        const auto place = static_cast<Py_ssize_t>(i);
-        PyObject* made =
-            bytes_or_error(items[i], PyTuple_GET_ITEM(details.other_path.get(), place));
-        if (made == nullptr) {
-            return nullptr;
-        }
-        PyList_SET_ITEM(list.get(), place, made);
-    }
-    return list.release();
-}
-
-// Returns the bytes of a file that was read; the file's size, if the file is too large to be read
-// without memory of ours; or None, if it is no regular file.
-PyObject* read_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t result) {
-    const auto& call = call_of<engine::ReadFileCall>(details);
-    if (call.found() == engine::ReadFileCall::Found::stream) {
-        Py_RETURN_NONE;
-    }
-    if (call.found() == engine::ReadFileCall::Found::large) {
-        return PyLong_FromLongLong(result);
-    }
-    const auto rest_size = static_cast<Py_ssize_t>(call.rest_size());
-    if (!details.payload) {
-        return PyBytes_FromStringAndSize(call.rest(), rest_size);
-    }
-    const auto filled = static_cast<Py_ssize_t>(call.filled());
-    if (rest_size != 0) {  // the file has grown meanwhile
-        PyObject* joined = PyBytes_FromStringAndSize(nullptr, filled + rest_size);
-        if (joined != nullptr) {
-            char* data = PyBytes_AS_STRING(joined);
-            std::memcpy(data, PyBytes_AS_STRING(details.payload.get()), call.filled());
-            std::memcpy(data + filled, call.rest(), call.rest_size());
-        }
-        return joined;
-    }
-    PyObject* bytes = details.payload.release();
-    if (filled != PyBytes_GET_SIZE(bytes)) {
-        _PyBytes_Resize(&bytes, filled);
-    }
-    return bytes;
-}
-
-// Returns None if the file is no regular file.
-template <class WritingCall>
-PyObject* written_result(const ModuleState& /*state*/, CallDetails& details, std::int64_t result) {
-    if (call_of<WritingCall>(details).found_stream()) {
-        Py_RETURN_NONE;
-    }
-    return PyLong_FromLongLong(result);
-}
-
 PyObject* names_result(const ModuleState& /*state*/, CallDetails& details,
                        std::int64_t /*result*/) {
     const auto& call = call_of<engine::ScanCall>(details);
@@ -373,10 +131,6 @@ PyObject* entries_result(const ModuleState& state, CallDetails& details, std::in
 
 // --- the methods
 
-PyObject* start(PyObject* context, Details details, int fd, int second_fd = -1) {
-    return start_call(static_cast<ContextObject*>(context), std::move(details), fd, second_fd);
-}
-
 template <bool describes>
 PyObject* open_file(PyObject* context, Arguments arguments) {
     auto details = make_details("open", describes ? described_file_result : file_result);
@@ -390,7 +144,7 @@ PyObject* open_file(PyObject* context, Arguments arguments) {
                                     static_cast<mode_t>(mode), describes)) {
         return nullptr;
     }
-    return start(context, std::move(details), place.fd);
+    return start_call(context, std::move(details), place.fd);
 }
 
 PyObject* describe_file(PyObject* context, Arguments arguments) {
@@ -399,7 +153,7 @@ PyObject* describe_file(PyObject* context, Arguments arguments) {
     return details != nullptr &&
                    find_place(*details, argument(arguments, 0), nullptr, true, place) &&
                    set_call<engine::DescribeCall>(*details)
-               ? start(context, std::move(details), place.fd)
+               ? start_call(context, std::move(details), place.fd)
                : nullptr;
 }
 
@@ -413,7 +167,7 @@ PyObject* seek_file(PyObject* context, Arguments arguments) {
                    to_int64(arguments, 1, "offset", offset) &&
                    to_int(arguments, 2, "whence", whence) &&
                    set_call<engine::SeekCall>(*details, offset, whence)
-               ? start(context, std::move(details), fd)
+               ? start_call(context, std::move(details), fd)
                : nullptr;
 }
 
@@ -425,7 +179,7 @@ PyObject* close_file(PyObject* context, Arguments arguments) {
         return nullptr;
     }
     details->never_queues = true;
-    return start(context, std::move(details), fd);
+    return start_call(context, std::move(details), fd);
 }
 
 PyObject* stat_file(PyObject* context, Arguments arguments) {
@@ -441,7 +195,7 @@ PyObject* stat_file(PyObject* context, Arguments arguments) {
         PyErr_SetString(PyExc_ValueError, "stat: cannot use fd and follow_symlinks together");
         return nullptr;
     }
-    return start(context, std::move(details), place.fd);
+    return start_call(context, std::move(details), place.fd);
 }
 
 // For functions of one path and up to three numbers.
@@ -457,7 +211,7 @@ PyObject* one_path(PyObject* context, const char* name, PyObject* path, PyObject
     if (!set_call<engine::PathCall>(*details, function, values)) {
         return nullptr;
     }
-    return start(context, std::move(details), place.fd);
+    return start_call(context, std::move(details), place.fd);
 }
 
 PyObject* make_directory(PyObject* context, Arguments arguments) {
@@ -576,7 +330,7 @@ PyObject* two_paths(PyObject* context, const char* name, engine::PathCall::Funct
                                        .other_path = PyBytes_AS_STRING(details->other_path.get()),
                                        .follows = follows};
     return set_call<engine::PathCall>(*details, function, values)
-               ? start(context, std::move(details), place.fd, second_fd)
+               ? start_call(context, std::move(details), place.fd, second_fd)
                : nullptr;
 }
 
@@ -610,7 +364,7 @@ PyObject* read_symlink(PyObject* context, Arguments arguments) {
                    find_place(*details, argument(arguments, 0), argument(arguments, 1), false,
                               place) &&
                    set_call<engine::ReadlinkCall>(*details, place.path)
-               ? start(context, std::move(details), place.fd)
+               ? start_call(context, std::move(details), place.fd)
                : nullptr;
 }
 
@@ -620,7 +374,7 @@ PyObject* stat_file_system(PyObject* context, Arguments arguments) {
     return details != nullptr &&
                    find_place(*details, argument(arguments, 0), nullptr, true, place) &&
                    set_call<engine::StatvfsCall>(*details, place.path)
-               ? start(context, std::move(details), place.fd)
+               ? start_call(context, std::move(details), place.fd)
                : nullptr;
 }
 
@@ -631,7 +385,7 @@ PyObject* list_directory(PyObject* context, Arguments arguments) {
                    find_place(*details, argument(arguments, 0), nullptr, true, place) &&
                    set_call<engine::ScanCall>(*details, place.path, engine::ScanCall::Wants::names,
                                               std::size_t{0})
-               ? start(context, std::move(details), place.fd)
+               ? start_call(context, std::move(details), place.fd)
                : nullptr;
 }
 
@@ -652,214 +406,12 @@ PyObject* scan_directory(PyObject* context, Arguments arguments) {
         return nullptr;
     }
     details->payload = Ref::borrow(argument(arguments, 1));
-    return start(context, std::move(details), place.fd);
-}
-
-// Arguments: a path; the size of the memory to allocate for it, or None; whether to bypass the page
-// cache.
-PyObject* read_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", read_result);
-    Place place;
-    std::int64_t size = -1;
-    bool is_direct = false;
-    if (details == nullptr || !to_int64(arguments, 1, "size", size) ||
-        !to_bool(arguments, 2, is_direct) ||
-        !find_place(*details, argument(arguments, 0), nullptr, false, place)) {
-        return nullptr;
-    }
-    engine::ReadFileCall::Memory memory;
-    if (size >= 0) {
-        if (size > PY_SSIZE_T_MAX) {
-            return PyErr_NoMemory();
-        }
-        details->payload =
-            Ref::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
-        if (!details->payload) {
-            return nullptr;
-        }
-        memory = {.data = PyBytes_AS_STRING(details->payload.get()),
-                  .size = static_cast<std::size_t>(size)};
-    }
-    return set_call<engine::ReadFileCall>(*details, place.fd, place.path, memory, is_direct)
-               ? start(context, std::move(details), place.fd)
-               : nullptr;
-}
-
-PyObject* read_part(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", part_result);
-    Place place;
-    std::int64_t offset = 0;
-    std::int64_t length = -1;
-    return details != nullptr &&
-                   find_place(*details, argument(arguments, 0), nullptr, false, place) &&
-                   to_int64(arguments, 1, "offset", offset) &&
-                   to_int64(arguments, 2, "length", length) &&
-                   set_call<engine::ReadPartCall>(*details, place.path, offset, length,
-                                                  engine::FilePart::Streams::leave)
-               ? start(context, std::move(details), place.fd)
-               : nullptr;
-}
-
-// _read_parts(paths, offsets, lengths): three sequences of the same length.
-PyObject* read_parts(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", parts_result);
-    if (details == nullptr) {
-        return nullptr;
-    }
-    details->other_path = Ref::steal(PySequence_Tuple(arguments[0]));
-    if (!details->other_path) {
-        return nullptr;
-    }
-    const auto offsets = Ref::steal(PySequence_Tuple(arguments[1]));
-    if (!offsets) {
-        return nullptr;
-    }
-    const auto lengths = Ref::steal(PySequence_Tuple(arguments[2]));
-    if (!lengths) {
-        return nullptr;
-    }
-    PyObject* paths = details->other_path.get();
-    const auto count = PyTuple_GET_SIZE(paths);
-    if (PyTuple_GET_SIZE(offsets.get()) != count || PyTuple_GET_SIZE(lengths.get()) != count) {
-        PyErr_SetString(PyExc_ValueError, "paths, offsets and lengths must have the same length");
-        return nullptr;
-    }
-    details->path = Ref::steal(PyTuple_New(count));  // encoded
-    if (!details->path ||
-        !set_call<engine::ReadPartsCall>(*details, static_cast<std::size_t>(count))) {
-        return nullptr;
-    }
-    const auto items = call_of<engine::ReadPartsCall>(*details).items();
-    if (items.size() != static_cast<std::size_t>(count)) {
-        return PyErr_NoMemory();
-    }
-    for (Py_ssize_t i = 0; i < count; ++i) {
-        Ref path;
-        const auto offset =
-            to_integer(PyTuple_GET_ITEM(offsets.get(), i), "offset", INT64_MIN, INT64_MAX);
-        if (!offset) {
-            return nullptr;
-        }
-        const auto length =
-            to_integer(PyTuple_GET_ITEM(lengths.get(), i), "length", INT64_MIN, INT64_MAX);
-        if (!length || !encode(PyTuple_GET_ITEM(paths, i), path)) {
-            return nullptr;
-        }
-        items[static_cast<std::size_t>(i)].part =
-            engine::FilePart(PyBytes_AS_STRING(path.get()), *offset, *length);
-        PyTuple_SET_ITEM(details->path.get(), i, path.release());
-    }
-    return start(context, std::move(details), AT_FDCWD);
-}
-
-// The buffer is exported until the call is over, even if its task is cancelled.
-PyObject* replace_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", written_result<engine::ReplaceFileCall>);
-    Place place;
-    engine::ReplaceFileCall::Options options;
-    if (details == nullptr || !to_bool(arguments, 2, options.exclusive) ||
-        !to_bool(arguments, 3, options.durable) || !to_bool(arguments, 4, options.makes_parents) ||
-        !find_place(*details, argument(arguments, 0), nullptr, false, place)) {
-        return nullptr;
-    }
-    details->payload = Ref::steal(PyMemoryView_GetContiguous(arguments[1], PyBUF_READ, 'C'));
-    if (!details->payload) {
-        return nullptr;
-    }
-    const Py_buffer* data = PyMemoryView_GET_BUFFER(details->payload.get());
-    return set_call<engine::ReplaceFileCall>(*details, place.path,
-                                             static_cast<const char*>(data->buf),
-                                             static_cast<std::size_t>(data->len), options)
-               ? start(context, std::move(details), place.fd)
-               : nullptr;
-}
-
-// Arguments: a path; a buffer, which is kept exported; whether the file is to be durable, and
-// whether the write is to be atomic.
-PyObject* write_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("open", written_result<engine::WriteFileCall>);
-    Place place;
-    engine::WriteFileCall::Options options;
-    if (details == nullptr || !to_bool(arguments, 2, options.is_durable) ||
-        !to_bool(arguments, 3, options.is_atomic) ||
-        !find_place(*details, argument(arguments, 0), nullptr, false, place) ||
-        !details->buffer.acquire(arguments[1], PyBUF_SIMPLE)) {
-        return nullptr;
-    }
-    return set_call<engine::WriteFileCall>(*details, place.path, details->buffer.data(),
-                                           details->buffer.size(), options)
-               ? start(context, std::move(details), place.fd)
-               : nullptr;
-}
-
-// Arguments: the fd to write to, at its position; bytes.
-PyObject* write_here(PyObject* context, Arguments arguments) {
-    auto details = make_details("write", number_result);
-    int fd = -1;
-    PyObject* data = argument(arguments, 1);
-    if (details == nullptr || !to_int(arguments, 0, "fd", fd)) {
-        return nullptr;
-    }
-    if (data == nullptr || !PyBytes_CheckExact(data)) {
-        PyErr_SetString(PyExc_TypeError, "bytes are needed");
-        return nullptr;
-    }
-    details->payload = Ref::borrow(data);
-    return set_call<engine::WriteHereCall>(*details, PyBytes_AS_STRING(data),
-                                           static_cast<std::size_t>(PyBytes_GET_SIZE(data)))
-               ? start(context, std::move(details), fd)
-               : nullptr;
-}
-
-// Arguments: the fd to write to; the fd to read from; the offset (-1: the current position); the
-// count.
-PyObject* send_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("sendfile", number_result);
-    int out = -1;
-    int in = -1;
-    engine::PathArguments values{.first = -1};
-    if (details == nullptr || !to_int(arguments, 0, "out_fd", out) ||
-        !to_int(arguments, 1, "in_fd", in) || !to_int64(arguments, 2, "offset", values.first) ||
-        !to_int64(arguments, 3, "count", values.second) ||
-        !set_call<engine::PathCall>(*details, engine::path_functions::sendfile, values)) {
-        return nullptr;
-    }
-    return start(context, std::move(details), out < 0 ? -1 : out, in < 0 ? -1 : in);
-}
-
-// Arguments: the fd to write to; the fd to read from.
-PyObject* copy_file(PyObject* context, Arguments arguments) {
-    auto details = make_details("copyfile", number_result);
-    int out = -1;
-    int in = -1;
-    if (details == nullptr || !to_int(arguments, 0, "out_fd", out) ||
-        !to_int(arguments, 1, "in_fd", in) ||
-        !set_call<engine::PathCall>(*details, engine::path_functions::copy,
-                                    engine::PathArguments{})) {
-        return nullptr;
-    }
-    return start(context, std::move(details), out < 0 ? -1 : out, in < 0 ? -1 : in);
-}
-
-template <auto function, std::size_t least, std::size_t most>
-PyObject* method(PyObject* context, PyObject* const* arguments, Py_ssize_t count) {
-    const auto given = static_cast<std::size_t>(count);
-    if (given < least || given > most) {
-        PyErr_Format(PyExc_TypeError, "from %zu to %zu arguments are expected, not %zd", least,
-                     most, count);
-        return nullptr;
-    }
-    return function(context, {arguments, given});
-}
-
-template <auto function, std::size_t least, std::size_t most>
-constexpr PyMethodDef entry(const char* name) {
-    return {name, as_method(method<function, least, most>), METH_FASTCALL, nullptr};
+    return start_call(context, std::move(details), place.fd);
 }
 
 }  // namespace
 
-const PyMethodDef* path_methods() {
+std::span<const PyMethodDef> path_methods() {
     static const PyMethodDef methods[] = {
         entry<open_file<false>, 2, 4>("_open"),
         entry<open_file<true>, 2, 4>("_open_described"),
@@ -883,36 +435,10 @@ const PyMethodDef* path_methods() {
         entry<stat_file_system, 1, 1>("_statvfs"),
         entry<list_directory, 1, 1>("_listdir"),
         entry<scan_directory, 4, 4>("_scandir"),
-        entry<read_file, 1, 3>("_read_file"),
-        entry<write_file, 2, 4>("_write_file"),
-        entry<send_file, 4, 4>("_sendfile"),
-        entry<copy_file, 2, 2>("_copy"),
         entry<copy_file_status, 2, 5>("_copy_status"),
-        entry<read_part, 1, 3>("_read_part"),
-        entry<read_parts, 3, 3>("_read_parts"),
-        entry<replace_file, 2, 5>("_replace_file"),
-        entry<write_here, 2, 2>("_write_here"),
-        {},
     };
+    static_assert(std::size(methods) <= most_call_methods);
     return methods;
-}
-
-PyObject* start_call(ContextObject* context, Details details, int fd, int second_fd) {
-    auto& state = state_of(context);
-    const char* name = details->name;
-    auto* operation = state.free_operations.allocate(state.operation_type);
-    if (operation == nullptr) {
-        return nullptr;
-    }
-    const auto owner = Ref::steal(operation);
-    PyObject_GC_Track(operation);
-    operation->kind = OperationKind::call;
-    operation->file.set_number(fd);
-    operation->request.opcode = engine::Opcode::call;
-    operation->request.call = details->call.get();
-    operation->request.second_fd = second_fd;
-    operation->details = std::move(details);
-    return make_awaitable(context, operation, true, name);
 }
 
 PyObject* close_in_background(PyObject* /*module*/, PyObject* fd) {

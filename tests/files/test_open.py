@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import linux_aio
-from linux_aio import _file, fs
+from linux_aio import _unwritten, fs
 from support.direct import direct_reason
 from support.forked import in_child
 from support.fusefs import HoldingFS
@@ -624,7 +624,7 @@ def test_an_interrupt_that_follows_the_result_of_a_write(
     async def main() -> None:
         file: Any = await linux_aio.open(path, mode)
         await file.write(b"gathered")
-        monkeypatch.setattr(_file._Leftover, "_note", interrupt)
+        monkeypatch.setattr(_unwritten.Leftover, "_note", interrupt)
         del file
         await asyncio.Event().wait()
 
