@@ -537,7 +537,7 @@ class AIOContext:
         """
 
     @property
-    def loop(self) -> AbstractEventLoop:
+    def loop(self) -> AbstractEventLoop | None:
         """asyncio's event loop that the context serves: that in which something of it is awaited,
         else the running one. None in a Trio run. RuntimeError if no loop runs.
         """
@@ -828,11 +828,11 @@ class _FileBase:
     _data_fd: int
     _chunk: int
     _limit: int
-    _leaves_slowly: bool
+    _releases_slowly: bool
     _is_open: bool
     _is_readable: bool
     _is_writable: bool
-    _is_busy: bool
+    _is_locked: bool
     _is_behind: bool
     _goes_slowly: bool
 
@@ -868,7 +868,7 @@ class _FileBase:
     def __anext__(self) -> Coroutine[Any, Any, bytes]:
         """Await the next line."""
 
-    def _enter(self) -> bool: ...
+    def _try_acquire(self) -> bool: ...
     def _buffered(self) -> int: ...
     def _take(self, count: int, /) -> bytes: ...
     def _take_line(self, limit: int, /) -> bytes: ...

@@ -4,10 +4,10 @@
 _FileBase, in C++, answers calls from the buffers. The code here moves bytes between the buffers and
 the file, by operations of an AIOContext.
 
-Calls that move the position run one after the other, each in its turn (`_turn()`, `_leave()`).
-Written bytes are gathered in a buffer. One request at a time writes them, while the program makes
-the next bytes. Bytes stay in `_unwritten` until a request has written them: if it fails or writes
-fewer, the next call tries again.
+Calls that move the position run one after the other, in order: each holds the file's lock meanwhile
+(`_acquire()`, `_release()`). Written bytes are gathered in a buffer. One request at a time writes
+them, while the program makes the next bytes. Bytes stay in `_unwritten` until a request has written
+them: if it fails or writes fewer, the next call tries again.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class File(_FileBase):
     _end_is_unknown = False  # bytes were appended, and the position is after them
     _request: _Awaitable[int] | None = None
     _unwritten_size = 0
-    _queue: deque[Any] | None = None  # the gates of calls that wait for their turn
-    _closes_when_left = False
+    _queue: deque[Any] | None = None  # the gates of calls that wait for the lock
+    _closes_when_released = False
     _is_closing = False
     _has_begun = False  # a part of the last write may be in the file
     _is_stale = False  # the buffer's bytes may be out of date: see pwrite()
@@ -168,11 +168,11 @@ class File(_FileBase):
         if self._ahead is not None:
             self._ahead = ReadAhead(self._context, self._data_fd, self._size, MOST_DIRECT)
 
-    # --- turns
+    # --- the lock
 
-    async def _turn(self) -> None:
-        """Wait until all the calls before this one are done. The caller then calls _leave()."""
-        if self._enter():
+    async def _acquire(self) -> None:
+        """Take the lock when the calls before this one are done. The caller calls _release()."""
+        if self._try_acquire():
             if _ends_slice():
                 await self._let_others_run()
             return
@@ -180,9 +180,9 @@ class File(_FileBase):
         if self._queue is None:
             self._queue = deque()
         self._queue.append(gate)
-        self._leaves_slowly = True
+        self._releases_slowly = True
         # in another thread, the call before this one may have left before it could see the gate
-        if self._enter():
+        if self._try_acquire():
             self._queue.remove(gate)
             return
         try:
@@ -190,20 +190,20 @@ class File(_FileBase):
         except BaseException:
             try:
                 self._queue.remove(gate)
-            except ValueError:  # it has been given the turn
+            except ValueError:  # it has been given the lock
                 if gate.claim():
-                    self._leave()
+                    self._release()
             raise
 
     async def _let_others_run(self) -> None:
-        """In a turn: let the other tasks of the loop take a step."""
+        """With the lock held: let the other tasks of the loop take a step."""
         try:
             await pause(0)
         except BaseException:
-            self._leave()
+            self._release()
             raise
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         if self._is_stale:
             self._is_stale = False
             self._forget_read_bytes()
@@ -212,14 +212,14 @@ class File(_FileBase):
                 gate = self._queue.popleft()
                 if gate.set() or not gate.claim():
                     return
-            self._leaves_slowly = False
-            self._is_busy = False
+            self._releases_slowly = False
+            self._is_locked = False
             if not self._queue:
                 break
-            self._leaves_slowly = True  # a call of another thread looks at the queue, or this one
-            if not self._enter():
+            self._releases_slowly = True  # a call of another thread looks at the queue, or this one
+            if not self._try_acquire():
                 return  # another thread has the turn
-        if self._closes_when_left and self._is_open:
+        if self._closes_when_released and self._is_open:
             self._give_up()
 
     def _check_open(self) -> None:
@@ -239,7 +239,7 @@ class File(_FileBase):
             msg = "not writable"
             raise io.UnsupportedOperation(msg)
 
-    # --- reading, in a turn
+    # --- reading, with the lock held
 
     async def _settle(self) -> None:
         """Prepare for a read: write the gathered bytes, and find the position if it is unknown."""
@@ -340,9 +340,9 @@ class File(_FileBase):
     async def _read_slow(self, size: int) -> bytes:
         if not (self._is_open and self._is_readable):
             self._check_readable()
-        if not self._enter():
-            await self._turn()
-            self._check_readable_in_turn()
+        if not self._try_acquire():
+            await self._acquire()
+            self._check_readable_locked()
         elif _ends_slice():
             await self._let_others_run()
         try:
@@ -354,20 +354,20 @@ class File(_FileBase):
                 return await self._read_some(size) if size else b""
             return await self._read_exactly(size)
         finally:
-            self._leave()
+            self._release()
 
     async def _read_rest(self, size: int) -> bytes:
-        """Do the rest of a read(), in its turn, when one request has brought too little."""
+        """Do the rest of a read() that holds the lock, when one request has brought too little."""
         try:
             return await (self._read_all() if size < 0 else self._read_exactly(size))
         finally:
-            self._leave()
+            self._release()
 
-    def _check_readable_in_turn(self) -> None:
+    def _check_readable_locked(self) -> None:
         try:
             self._check_readable()
         except BaseException:
-            self._leave()
+            self._release()
             raise
 
     async def readall(self) -> bytes:
@@ -381,7 +381,7 @@ class File(_FileBase):
         b"" at the end of the file.
         """
         self._check_readable()
-        await self._turn()
+        await self._acquire()
         try:
             self._check_readable()
             await self._settle()
@@ -389,7 +389,7 @@ class File(_FileBase):
                 return b""
             return await self._read_some(size if size > 0 else self._chunk)
         finally:
-            self._leave()
+            self._release()
 
     async def peek(self, size: int = 0, /) -> bytes:
         """Return what the buffer has, and leave the position as it is.
@@ -398,7 +398,7 @@ class File(_FileBase):
         longer or shorter than size; it is b"" at the end of the file.
         """
         self._check_readable()
-        await self._turn()
+        await self._acquire()
         try:
             self._check_readable()
             await self._settle()
@@ -406,7 +406,7 @@ class File(_FileBase):
                 self._fill(await self._read_raw(max(size, self._chunk)))
             return self._peek()
         finally:
-            self._leave()
+            self._release()
 
     async def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read bytes into a writable buffer until it is full or the file ends; return how many.
@@ -425,7 +425,7 @@ class File(_FileBase):
 
     async def _read_into(self, buffer: WriteableBuffer, *, once: bool) -> int:
         self._check_readable()
-        await self._turn()
+        await self._acquire()
         try:
             self._check_readable()
             await self._settle()
@@ -455,7 +455,7 @@ class File(_FileBase):
                     self._offset += done - len(start)
                 return done
         finally:
-            self._leave()
+            self._release()
 
     async def _read_once_into(self, view: memoryview, offset: int) -> int:
         if self._direct is not None:
@@ -475,7 +475,7 @@ class File(_FileBase):
 
     async def _readline_slow(self, limit: int) -> bytes:
         self._check_readable()
-        await self._turn()
+        await self._acquire()
         pieces: list[bytes] = []
         try:
             self._check_readable()
@@ -501,7 +501,7 @@ class File(_FileBase):
             self._put_back(pieces)
             raise
         finally:
-            self._leave()
+            self._release()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
@@ -519,12 +519,12 @@ class File(_FileBase):
                 if 0 < most < total:
                     break
         except BaseException:
-            if self._is_open and not self._is_busy:
+            if self._is_open and not self._is_locked:
                 self._put_back(lines)
             raise
         return lines
 
-    # --- writing, in a turn
+    # --- writing, with the lock held
 
     def _forget_read_bytes(self) -> None:
         """Prepare for a write: drop the bytes read, and move the position back over them."""
@@ -580,7 +580,7 @@ class File(_FileBase):
         while self._gathered() or self._is_behind:
             await self._begin_request()
 
-    async def _write_in_turn(self, data: bytes | memoryview) -> int:
+    async def _write_locked(self, data: bytes | memoryview) -> int:
         self._has_begun = False
         count = len(data)
         if self._buffered():
@@ -633,12 +633,12 @@ class File(_FileBase):
         if not self._is_writable:
             self._check_writable()
         if type(data) is bytes:
-            await self._turn()
+            await self._acquire()
             try:
                 self._check_writable()
-                return await self._write_in_turn(data)
+                return await self._write_locked(data)
             finally:
-                self._leave()
+                self._release()
         try:
             given = memoryview(data)
         except TypeError:
@@ -646,12 +646,12 @@ class File(_FileBase):
             raise TypeError(msg) from None
         self._check_open()
         with given, as_bytes(given) as view:
-            await self._turn()
+            await self._acquire()
             try:
                 self._check_writable()
-                return await self._write_in_turn(view)
+                return await self._write_locked(view)
             finally:
-                self._leave()
+                self._release()
 
     async def writelines(self, lines: Iterable[ReadableBuffer], /) -> None:
         """Write bytes-like objects one after the other, as write() does. No line ends are added."""
@@ -665,13 +665,13 @@ class File(_FileBase):
         Others can read it then; that it is on the disk, fsync() says. OSError if the kernel refuses
         some: that stays in the buffer, and the next flush() tries again.
         """
-        await self._turn()
+        await self._acquire()
         try:
-            await self._flush_in_turn()
+            await self._flush_locked()
         finally:
-            self._leave()
+            self._release()
 
-    async def _flush_in_turn(self) -> None:
+    async def _flush_locked(self) -> None:
         self._check_open()
         if self._gathered() or self._is_behind:
             await self._drain()
@@ -705,7 +705,7 @@ class File(_FileBase):
         if not self._is_writable:
             msg = "File not open for writing"
             raise io.UnsupportedOperation(msg)
-        await self._turn()
+        await self._acquire()
         try:
             self._check_writable()
             await self._settle()
@@ -718,7 +718,7 @@ class File(_FileBase):
             await self._tell_kernel()
             return length
         finally:
-            self._leave()
+            self._release()
 
     async def fsync(self) -> None:
         """Flush, and wait until the data and all about the file is on the disk: fsync(2).
@@ -752,14 +752,14 @@ class File(_FileBase):
 
         io.UnsupportedOperation for a stream, such as a pipe, which has none.
         """
-        await self._turn()
+        await self._acquire()
         try:
             self._check_open()
-            return await self._tell_in_turn()
+            return await self._tell_locked()
         finally:
-            self._leave()
+            self._release()
 
-    async def _tell_in_turn(self) -> int:
+    async def _tell_locked(self) -> int:
         if not self._is_seekable:
             raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
         if self._end_is_unknown:
@@ -774,14 +774,14 @@ class File(_FileBase):
         with EINVAL for a negative position, io.UnsupportedOperation for a stream.
         """
         self._check_seekable()
-        await self._turn()
+        await self._acquire()
         try:
             self._check_seekable()
-            return await self._seek_in_turn(operator.index(offset), whence)
+            return await self._seek_locked(operator.index(offset), whence)
         finally:
-            self._leave()
+            self._release()
 
-    async def _seek_in_turn(self, offset: int, whence: int) -> int:
+    async def _seek_locked(self, offset: int, whence: int) -> int:
         if whence not in {os.SEEK_SET, os.SEEK_CUR, os.SEEK_END, os.SEEK_DATA, os.SEEK_HOLE}:
             msg = f"whence value {whence} unsupported"
             raise ValueError(msg)
@@ -880,8 +880,8 @@ class File(_FileBase):
                 # not released here: after a cancellation the request may still use it
                 rest = view[done : done + MOST_BYTES]
                 done += await self._context.write(rest, self._fd, offset + done)
-            if self._is_busy:
-                self._is_stale = self._leaves_slowly = True
+            if self._is_locked:
+                self._is_stale = self._releases_slowly = True
             else:
                 self._forget_read_bytes()  # they may be out of date
             return done
@@ -894,12 +894,12 @@ class File(_FileBase):
         if not self._is_seekable:
             raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
         if self._gathered() or self._is_behind:
-            await self._turn()
+            await self._acquire()
             try:
                 self._check_open()
                 await self._drain()
             finally:
-                self._leave()
+                self._release()
 
     async def stat(self) -> os.stat_result:
         """Return the file's status, an os.stat_result: os.fstat, fstat(2).
@@ -915,13 +915,13 @@ class File(_FileBase):
     async def _close_slow(self) -> None:
         if not self._is_open:
             return
-        # the request of a standard stream may be another loop's: _turn() waits for it
-        if self._request is not None or not self._enter():
+        # the request of a standard stream may be another loop's: _acquire() waits for it
+        if self._request is not None or not self._try_acquire():
             try:
-                await self._turn()
+                await self._acquire()
             except BaseException:
-                self._closes_when_left = self._leaves_slowly = True
-                if self._is_open and not self._is_busy:
+                self._closes_when_released = self._releases_slowly = True
+                if self._is_open and not self._is_locked:
                     self._give_up()
                 raise
         try:
@@ -933,11 +933,11 @@ class File(_FileBase):
                 self._discard()
                 await self._close_descriptor()
         finally:
-            self._leave()
+            self._release()
 
     async def _finish(self) -> None:
         """Do the work that close() waits for. If that fails, close the file here."""
-        self._is_closing = True  # no new call uses the descriptor without a turn
+        self._is_closing = True  # no new call uses the descriptor without the lock
         try:
             while self._beside:
                 self._beside_gate = Gate()
@@ -983,7 +983,7 @@ class File(_FileBase):
     def _give_up(self) -> None:
         """Close without waiting: a task of the loop does the remaining work."""
         if self._beside:
-            self._leftover = Leftover(self)  # calls without a turn still use the descriptor
+            self._leftover = Leftover(self)  # calls without the lock still use the descriptor
             self._discard()
         else:
             self._let_go(self._detach_leftover())
@@ -1097,7 +1097,7 @@ class File(_FileBase):
         ValueError if something that was written is not yet flushed.
         """
         self._check_open()
-        if self._gathered() or self._is_behind or self._is_busy or self._beside:
+        if self._gathered() or self._is_behind or self._is_locked or self._beside:
             msg = "detach() of a file that is in use: await flush() first"
             raise ValueError(msg)
         self._forget_read_bytes()
@@ -1114,7 +1114,7 @@ class File(_FileBase):
 
 
 class _Beside:
-    """Exists while a call without a turn uses the descriptor: close() waits for it."""
+    """Exists while a call without the lock uses the descriptor: close() waits for it."""
 
     def __init__(self, file: File) -> None:
         self._file = file

@@ -55,8 +55,8 @@ class _StandardFile(File):
         self._queue = deque()  # not made when needed, for loops in two threads may need it
         self._limit = GATHERED
         self._flushes = flushes  # whether each write is flushed
-        # Until _turn() has learnt the kind of file, no call moves the descriptor's position, and no
-        # write is gathered without a turn: the file may be shared with other programs.
+        # Until _acquire() has learnt the kind of file, no call moves the descriptor's position, and
+        # no write is gathered without the lock: the file may be shared with other programs.
         self._is_learnt = False
         self._is_seekable = self._keeps_kernel_offset = False
         self._goes_slowly = flushes or self._is_writable
@@ -74,9 +74,9 @@ class _StandardFile(File):
     def _set_reader(self, context: AIOContext, /) -> None:
         """Ignore it, for the same reason."""
 
-    async def _turn(self) -> None:
+    async def _acquire(self) -> None:
         loop_context()  # so that _end_calls() is called if the loop is closed meanwhile
-        await super()._turn()
+        await super()._acquire()
         try:
             if not self._is_learnt and self._is_open:
                 await self._learn_kind()
@@ -85,7 +85,7 @@ class _StandardFile(File):
                     await pause(0.005)
                 self._take_result()
         except BaseException:
-            self._leave()
+            self._release()
             raise
 
     async def _learn_kind(self) -> None:
@@ -105,15 +105,15 @@ class _StandardFile(File):
             self._text._learn()
 
     async def _read_slow(self, size: int) -> bytes:
-        if not self._is_learnt:  # the shortest path below takes no turn
-            await self._turn()
-            self._leave()
+        if not self._is_learnt:  # the shortest path below takes no lock
+            await self._acquire()
+            self._release()
         return await super()._read_slow(size)
 
     async def _begin_beside(self) -> None:
         if not self._is_learnt:
-            await self._turn()
-            self._leave()
+            await self._acquire()
+            self._release()
         await super()._begin_beside()
 
     def seekable(self) -> bool:
@@ -141,7 +141,7 @@ class _StandardFile(File):
         except BaseException:
             pass  # it was cancelled or failed: the next write tries again, and reports an error
 
-    async def _write_in_turn(self, data: bytes | memoryview) -> int:
+    async def _write_locked(self, data: bytes | memoryview) -> int:
         self._gather(bytes(data))
         if self._flushes or self._gathered() > self._limit:
             await self._drain()
@@ -182,7 +182,7 @@ class _StandardFile(File):
 
     def _forget_parent(self) -> None:
         """In a child process, forget calls and unwritten bytes, which are the parent's."""
-        self._is_busy = False
+        self._is_locked = False
         self._queue = deque()
         self._note_request(None)
         self._take_gathered()
@@ -246,7 +246,7 @@ def _awaitables(task: asyncio.Task[Any]) -> Iterator[Any]:
 
 
 def _end_calls(loop: asyncio.AbstractEventLoop) -> None:
-    """End the calls of a closed loop's tasks, which never run again: others may have their turn.
+    """End the calls of a closed loop's tasks, which never run again: others may have the lock.
 
     Closing a call's coroutine also puts back the bytes that the call has taken.
     """

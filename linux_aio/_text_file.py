@@ -121,7 +121,7 @@ class TextFile(_TextBase):
             msg = "not writable"
             raise io.UnsupportedOperation(msg)
 
-    # --- reading, in a turn of the file's
+    # --- reading, with the file's lock held
 
     async def _read_chunk(self) -> bool:
         """Replace the text with that of the next chunk. Return False at the end of the file."""
@@ -151,7 +151,7 @@ class TextFile(_TextBase):
 
     async def _read_slow(self, size: int) -> str:
         self._check_readable()
-        await self._file._turn()
+        await self._file._acquire()
         try:
             self._check_readable()
             await self._file._settle()
@@ -165,7 +165,7 @@ class TextFile(_TextBase):
                 return result
             return await self._gather_text(size, lines=False)
         finally:
-            self._file._leave()
+            self._file._release()
 
     async def _gather_text(self, limit: int, *, lines: bool) -> str:
         """Return a line, or up to `limit` characters, from as many chunks as needed."""
@@ -206,13 +206,13 @@ class TextFile(_TextBase):
 
     async def _readline_slow(self, limit: int) -> str:
         self._check_readable()
-        await self._file._turn()
+        await self._file._acquire()
         try:
             self._check_readable()
             await self._file._settle()
             return await self._gather_text(limit, lines=True)
         finally:
-            self._file._leave()
+            self._file._release()
 
     async def _next_slow(self, limit: int) -> str:
         line = await self._readline_slow(limit)
@@ -228,13 +228,13 @@ class TextFile(_TextBase):
         most = -1 if hint is None else operator.index(hint)
         self._is_iterating = True  # until the file ends, as with `async for` and open()'s files
         self._check_readable()
-        await self._file._turn()
+        await self._file._acquire()
         try:
             self._check_readable()
             await self._file._settle()
             return await self._gather_lines(most)
         finally:
-            self._file._leave()
+            self._file._release()
 
     async def _gather_lines(self, most: int) -> list[str]:
         file = self._file
@@ -276,7 +276,7 @@ class TextFile(_TextBase):
             raise
         return lines
 
-    # --- writing, in a turn of the file's
+    # --- writing, with the file's lock held
 
     async def _write_slow(self, text: str) -> int:
         if not isinstance(text, str):
@@ -285,7 +285,7 @@ class TextFile(_TextBase):
         self._check_writable()
         has_newline = "\n" in text
         data = text.replace("\n", self._write_newline) if self._translates else text
-        await self._file._turn()
+        await self._file._acquire()
         try:
             self._check_writable()
             encoder = self._encoder or self._make_encoder()
@@ -293,16 +293,16 @@ class TextFile(_TextBase):
             encoded: bytes = encoder.encode(data)
             self._forget_text()
             try:
-                await self._file._write_in_turn(encoded)
+                await self._file._write_locked(encoded)
             except BaseException:
                 if not self._file._has_begun:
                     encoder.setstate(state)
                 raise
             if self._line_buffering and (has_newline or "\r" in text):
-                await self._file._flush_in_turn()
+                await self._file._flush_locked()
             return len(text)
         finally:
-            self._file._leave()
+            self._file._release()
 
     def _forget_text(self) -> None:
         if self._get_text() is not None:
@@ -367,13 +367,13 @@ class TextFile(_TextBase):
         if self._is_iterating:
             msg = "telling position disabled by next() call"
             raise OSError(msg)
-        await self._file._turn()
+        await self._file._acquire()
         try:
             self._check_seekable()
             await self._file._settle()
-            return self._cookie(await self._file._tell_in_turn())
+            return self._cookie(await self._file._tell_locked())
         finally:
-            self._file._leave()
+            self._file._release()
 
     def _cookie(self, position: int) -> int:
         if self._decoder is None or self._snapshot is None or self._get_text() is None:
@@ -444,18 +444,18 @@ class TextFile(_TextBase):
         if cookie < 0:
             msg = f"negative seek position {cookie!r}"
             raise ValueError(msg)
-        await self._file._turn()
+        await self._file._acquire()
         try:
             self._check_seekable()
             self._is_iterating = False
             if whence == os.SEEK_END:
-                position = await self._file._seek_in_turn(0, whence)
+                position = await self._file._seek_locked(0, whence)
                 self._go_to(position, 0)
                 return position
             await self._seek_to_cookie(cookie)
             return cookie
         finally:
-            self._file._leave()
+            self._file._release()
 
     def _go_to(self, position: int, flags: int) -> None:
         self._fill(None)
@@ -492,7 +492,7 @@ class TextFile(_TextBase):
         if (needs_end and not used) or not self._is_decoder_state(flags):
             msg = f"tell() gave no such position: {cookie:#x}"
             raise OverflowError(msg)
-        await self._file._seek_in_turn(start, 0)
+        await self._file._seek_locked(start, 0)
         self._go_to(cookie, flags)
         if used:
             decoder = self._decoder or self._make_decoder()
@@ -527,7 +527,7 @@ class TextFile(_TextBase):
         """
         file = self._file
         file._check_open()
-        if file._is_busy:
+        if file._is_locked:
             msg = "detach() of a file that is in use"
             raise ValueError(msg)
         self._set_file(None)

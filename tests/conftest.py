@@ -81,8 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "engine_independent: uses no engine, names its own, or is another project's suite about "
-        "what stands on files: one run of it is enough",
+        "engine_independent: uses no engine, names its own, or is about what stands above the "
+        "engines and is slow: one run of it is enough",
     )
     if not config.pluginmanager.hasplugin("timeout"):
         config.addinivalue_line("markers", "timeout(seconds): used where pytest-timeout is there")

@@ -90,6 +90,9 @@ bool close(ContextObject* context) {
         }
         if (context->in_flight.empty()) {
             let_other_threads_out();
+            if (PyErr_CheckSignals() != 0) {
+                return false;
+            }
             continue;
         }
         const bool more_may_come = context->unconfirmed() != 0;

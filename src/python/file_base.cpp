@@ -27,7 +27,7 @@ FileBaseObject* cast(PyObject* self) { return static_cast<FileBaseObject*>(self)
 // --- what is done at once
 
 bool may_read(const FileBase* self) noexcept {
-    return self->is_open != 0 && self->is_readable != 0 && self->is_busy == 0 &&
+    return self->is_open != 0 && self->is_readable != 0 && self->is_locked == 0 &&
            self->writing.size() == 0 && self->is_behind == 0 && self->goes_slowly == 0;
 }
 
@@ -38,7 +38,7 @@ bool is_request_over(const FileBase* self) noexcept {
 }
 
 bool may_write(const FileBase* self) noexcept {
-    return self->is_open != 0 && self->is_writable != 0 && self->is_busy == 0 &&
+    return self->is_open != 0 && self->is_writable != 0 && self->is_locked == 0 &&
            self->reading.size() == 0 && self->goes_slowly == 0 &&
            (self->is_behind == 0 || (self->request && !is_request_over(self)));
 }
@@ -69,14 +69,14 @@ constexpr FileMethod read_method{.name = "File.read",
                                  .slow = "_read_slow",
                                  .begin = ReadRequest::begin,
                                  .end = ReadRequest::end,
-                                 .leave = leave_turn,
+                                 .release = release_lock,
                                  .rest = "_read_rest",
                                  .read_at_once = read_at_once};
 constexpr FileMethod close_method{.name = "File.close",
                                   .slow = "_close_slow",
                                   .begin = CloseRequest::begin,
                                   .end = CloseRequest::end,
-                                  .leave = leave_turn,
+                                  .release = release_lock,
                                   .has_argument = false};
 constexpr FileMethod readline_method{
     .name = "File.readline", .slow = "_readline_slow", .read_at_once = read_line_at_once};
@@ -142,10 +142,10 @@ PyObject* file_close(PyObject* object, PyObject* /*unused*/) {
 
 // --- for the subclass
 
-PyObject* file_enter(PyObject* object, PyObject* /*unused*/) {
+PyObject* file_try_acquire(PyObject* object, PyObject* /*unused*/) {
     const ObjectLock lock(object);
-    const bool is_free = cast(object)->is_busy == 0;
-    cast(object)->is_busy = 1;
+    const bool is_free = cast(object)->is_locked == 0;
+    cast(object)->is_locked = 1;
     return PyBool_FromLong(is_free ? 1 : 0);
 }
 
@@ -291,7 +291,7 @@ PyMethodDef methods[] = {
     {"readline", as_method(file_readline), METH_FASTCALL, readline_doc},
     {"write", file_write, METH_O, write_doc},
     {"close", file_close, METH_NOARGS, close_doc},
-    {"_enter", file_enter, METH_NOARGS, nullptr},
+    {"_try_acquire", file_try_acquire, METH_NOARGS, nullptr},
     {"_buffered", file_buffered, METH_NOARGS, nullptr},
     {"_take", file_take, METH_O, nullptr},
     {"_take_line", file_take_line, METH_O, nullptr},
@@ -324,9 +324,9 @@ PyMemberDef members[] = {
     {"_is_open", T_BOOL, place(offsetof(FileBase, is_open)), 0, nullptr},
     {"_is_readable", T_BOOL, place(offsetof(FileBase, is_readable)), 0, nullptr},
     {"_is_writable", T_BOOL, place(offsetof(FileBase, is_writable)), 0, nullptr},
-    {"_is_busy", T_BOOL, place(offsetof(FileBase, is_busy)), 0, nullptr},
+    {"_is_locked", T_BOOL, place(offsetof(FileBase, is_locked)), 0, nullptr},
     {"_is_behind", T_BOOL, place(offsetof(FileBase, is_behind)), 0, nullptr},
-    {"_leaves_slowly", T_BOOL, place(offsetof(FileBase, leaves_slowly)), 0, nullptr},
+    {"_releases_slowly", T_BOOL, place(offsetof(FileBase, releases_slowly)), 0, nullptr},
     {"_goes_slowly", T_BOOL, place(offsetof(FileBase, goes_slowly)), 0, nullptr},
     {},
 };
@@ -385,7 +385,7 @@ PyObject* read_at_once(PyObject* file, Py_ssize_t size) {
     return self->reading.take(size);
 }
 
-Ref ReadRequest::begin(PyObject* file, Py_ssize_t size, bool& has_turn) {
+Ref ReadRequest::begin(PyObject* file, Py_ssize_t size, bool& has_lock) {
     auto* self = cast(file);
     std::array<Ref, 3> numbers;
     Ref context;
@@ -394,8 +394,8 @@ Ref ReadRequest::begin(PyObject* file, Py_ssize_t size, bool& has_turn) {
         if (!self->reader || !may_read(self) || self->reading.size() != 0) {
             return {};
         }
-        self->is_busy = 1;
-        has_turn = true;
+        self->is_locked = 1;
+        has_lock = true;
         context = Ref::borrow(self->reader.get());
         numbers = {Ref::steal(PyLong_FromSsize_t(first_request(self, size))),
                    Ref::steal(PyLong_FromLong(self->data_fd)),
@@ -430,20 +430,20 @@ PyObject* ReadRequest::end(PyObject* file, Py_ssize_t size, PyObject* bytes) {
     return size >= 0 && count > size ? self->reading.take(size) : nullptr;
 }
 
-Ref CloseRequest::begin(PyObject* file, Py_ssize_t /*unused*/, bool& has_turn) {
+Ref CloseRequest::begin(PyObject* file, Py_ssize_t /*unused*/, bool& has_lock) {
     auto* self = cast(file);
     Ref context;
     int fd = -1;
     {
         const ObjectLock lock(file);
-        if (self->is_open == 0 || self->is_busy != 0 || self->is_writable != 0 || !self->reader ||
+        if (self->is_open == 0 || self->is_locked != 0 || self->is_writable != 0 || !self->reader ||
             self->closes_fd == 0 || self->beside != 0 ||
             !takes_work(static_cast<ContextObject*>(self->reader.get()))) {
             return {};
         }
-        self->is_busy = 1;
+        self->is_locked = 1;
         self->is_open = 0;
-        has_turn = true;
+        has_lock = true;
         self->reading.clear();
         self->data_fd = -1;
         fd = std::exchange(self->fd, -1);
@@ -460,18 +460,18 @@ PyObject* CloseRequest::end(PyObject* /*file*/, Py_ssize_t /*unused*/, PyObject*
     return Py_NewRef(none);
 }
 
-bool leave_turn(PyObject* file) {
+bool release_lock(PyObject* file) {
     {
         const ObjectLock lock(file);
-        if (cast(file)->leaves_slowly == 0) {
-            cast(file)->is_busy = 0;
+        if (cast(file)->releases_slowly == 0) {
+            cast(file)->is_locked = 0;
             return true;
         }
     }
-    // A signal that came during the request would be handled at the beginning of _leave(), whose
+    // A signal that came during the request would be handled at the beginning of _release(), whose
     // work would then not be done.
     auto interruption = PyErr_CheckSignals() != 0 ? take_exception() : Ref();
-    const auto done = Ref::steal(PyObject_CallMethod(file, "_leave", nullptr));
+    const auto done = Ref::steal(PyObject_CallMethod(file, "_release", nullptr));
     if (done && interruption) {
         raise(std::move(interruption));
         return false;

@@ -3,7 +3,7 @@
 // can.
 //
 // A method such as read() returns a FileCall, a coroutine. If the buffers hold what was asked
-// for and no other call has its turn, the first step of the coroutine answers from them. Else it
+// for and no other call holds the lock, the first step of the coroutine answers from them. Else it
 // runs a coroutine of the subclass (`_read_slow` and its like, in linux_aio/_file.py and
 // _text_file.py), which awaits operations. A read that finds the buffer empty may also begin
 // with one request of its own: see ReadRequest.
@@ -29,7 +29,7 @@ struct FileBase {
     Ref reader;
     int fd = -1;
     int data_fd = -1;         // the descriptor that reads use
-    int beside = 0;           // calls that use the descriptor without a turn
+    int beside = 0;           // calls that use the descriptor without the lock
     long long file_size = 0;  // of a regular file when it was opened
     Py_ssize_t chunk = 0;     // how many bytes are read at least
     // The offset at which the file is read next, after the bytes of `reading`, or written next,
@@ -39,11 +39,11 @@ struct FileBase {
     char is_open = 0;
     char is_readable = 0;
     char is_writable = 0;
-    char is_busy = 0;        // a call that moves the position has its turn
-    char is_behind = 0;      // bytes are on their way to the file, or could not be written
-    char closes_fd = 0;      // close() closes the descriptor, and has no other work with it
-    char leaves_slowly = 0;  // to leave is more than to give up the turn: see File._leave()
-    char goes_slowly = 0;    // every call goes to the subclass: an unbuffered file
+    char is_locked = 0;        // by a call that moves the position
+    char is_behind = 0;        // bytes are on their way to the file, or could not be written
+    char closes_fd = 0;        // close() closes the descriptor, and has no other work with it
+    char releases_slowly = 0;  // more has to be done than to unlock: see File._release()
+    char goes_slowly = 0;      // every call goes to the subclass: an unbuffered file
 };
 
 struct FileBaseObject : PyObject, FileBase {};
@@ -99,21 +99,21 @@ PyObject* read_text_at_once(PyObject* file, Py_ssize_t size);
 PyObject* read_text_line_at_once(PyObject* file, Py_ssize_t limit);
 PyObject* write_text_at_once(PyObject* file, PyObject* text);
 
-// A call that begins with one request to the context. begin() takes the turn of the file and
+// A call that begins with one request to the context. begin() takes the lock of the file and
 // returns the awaitable of the request; null without an exception: the subclass has to do all.
 // end() is called with the result of the request. It returns the result of the call, or null
 // without an exception: the subclass has to do the rest.
 struct ReadRequest {
-    static Ref begin(PyObject* file, Py_ssize_t size, bool& has_turn);
+    static Ref begin(PyObject* file, Py_ssize_t size, bool& has_lock);
     static PyObject* end(PyObject* file, Py_ssize_t size, PyObject* bytes);
 };
 struct CloseRequest {
-    static Ref begin(PyObject* file, Py_ssize_t unused, bool& has_turn);
+    static Ref begin(PyObject* file, Py_ssize_t unused, bool& has_lock);
     static PyObject* end(PyObject* file, Py_ssize_t unused, PyObject* none);
 };
 
-// Gives the turn of the file back. Returns false with an exception set, as one of a signal handler:
-// the turn is given back all the same. Called without an exception set.
-bool leave_turn(PyObject* file);
+// Releases the lock of the file. Returns false with an exception set, as one of a signal handler:
+// the lock is released all the same. Called without an exception set.
+bool release_lock(PyObject* file);
 
 }  // namespace python

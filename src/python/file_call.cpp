@@ -16,24 +16,24 @@ using Phase = FileCall::Phase;
 
 FileCallObject* cast(PyObject* self) { return static_cast<FileCallObject*>(self); }
 
-// Gives the turn back, if the call has it. Returns false with an exception set. Called without an
+// Releases the lock, if the call has it. Returns false with an exception set. Called without an
 // exception set.
-bool leave(FileCallObject* self) {
-    return !std::exchange(self->has_turn, false) || self->method->leave(self->file.get());
+bool release(FileCallObject* self) {
+    return !std::exchange(self->has_lock, false) || self->method->release(self->file.get());
 }
 
-void leave_quietly(FileCallObject* self) noexcept {
-    if (!self->has_turn) {
+void release_quietly(FileCallObject* self) noexcept {
+    if (!self->has_lock) {
         return;
     }
     const KeptException kept;
-    if (!leave(self)) {
+    if (!release(self)) {
         PyErr_WriteUnraisable(self->file.get());
     }
 }
 
 void finish(FileCallObject* self) noexcept {
-    leave_quietly(self);
+    release_quietly(self);
     const KeptException kept;
     self->phase = Phase::finished;
     self->delegate.reset();
@@ -55,9 +55,9 @@ PyObject* finish_with(FileCallObject* self, PyObject* result) {
     auto owned = Ref::steal(result);
     auto failure = owned ? Ref() : take_exception();
     const bool is_next = self->method->is_next;
-    const bool has_left = leave(self);
+    const bool has_released = release(self);
     finish(self);
-    if (!has_left) {
+    if (!has_released) {
         return nullptr;
     }
     if (failure) {
@@ -79,7 +79,7 @@ PyObject* try_at_once(FileCallObject* self) {
 }
 
 // Whether the task has gone on for so long that it is to let others run. The coroutine of the
-// subclass does that, once the call has its turn, so that calls keep their order.
+// subclass does that, once the call holds the lock, so that calls keep their order.
 bool lets_others_run(const FileCallObject* self) noexcept {
     if (!self->method->has_argument) {
         return false;
@@ -108,7 +108,7 @@ Ref make_coroutine(FileCallObject* self, const char* name) {
 // Makes what does the work that can't be done at once. Returns null with an exception set.
 Ref make_delegate(FileCallObject* self) {
     if (self->method->begin != nullptr) {
-        auto request = self->method->begin(self->file.get(), self->size, self->has_turn);
+        auto request = self->method->begin(self->file.get(), self->size, self->has_lock);
         if (request || PyErr_Occurred() != nullptr) {
             return request;
         }
@@ -117,10 +117,10 @@ Ref make_delegate(FileCallObject* self) {
 }
 
 // Called when the delegate has ended. Turns the result of a request into that of the call. Returns
-// true if the call goes on: the delegate is then the coroutine that does the rest, in the same
-// turn.
+// true if the call goes on: the delegate is then the coroutine that does the rest, with the
+// lock held.
 bool goes_on(FileCallObject* self, PyObject*& result) {
-    if (!self->has_turn || result == nullptr) {
+    if (!self->has_lock || result == nullptr) {
         return false;
     }
     const auto found = Ref::steal(result);
@@ -129,8 +129,8 @@ bool goes_on(FileCallObject* self, PyObject*& result) {
         return false;
     }
     self->delegate = make_coroutine(self, self->method->rest);
-    self->has_turn = !self->delegate;
-    return !self->has_turn;
+    self->has_lock = !self->delegate;
+    return !self->has_lock;
 }
 
 // Marks that the call runs, so that code which it runs can't step it again.
@@ -295,7 +295,7 @@ PyObject* call_close(PyObject* object, PyObject* /*unused*/) {
     if (self->delegate) {
         const Running running(self);
         if (!Ref::steal(PyObject_CallMethod(self->delegate.get(), "close", nullptr)) ||
-            !leave(self)) {
+            !release(self)) {
             return nullptr;
         }
     }
@@ -337,7 +337,7 @@ void call_dealloc(PyObject* object) {
             PyErr_WriteUnraisable(nullptr);
         }
     }
-    leave_quietly(self);
+    release_quietly(self);
     auto* state = state_or_null(object);
     FreeFileCalls::deallocate(state != nullptr ? &state->free_file_calls : nullptr, self);
 }

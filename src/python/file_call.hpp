@@ -14,11 +14,11 @@ namespace python {
 struct FileMethod {
     const char* name = nullptr;  // shown in messages: "File.read"
     const char* slow = nullptr;  // the subclass's coroutine function
-    // If the call may begin with a request of its own: see file_base.hpp. `leave` gives the turn
-    // back that `begin` has taken. `rest` is the coroutine function that does what is left.
-    Ref (*begin)(PyObject* file, Py_ssize_t size, bool& has_turn) = nullptr;
+    // If the call may begin with a request of its own: see file_base.hpp. `release` releases the
+    // lock that `begin` has taken. `rest` is the coroutine function that does what is left.
+    Ref (*begin)(PyObject* file, Py_ssize_t size, bool& has_lock) = nullptr;
     PyObject* (*end)(PyObject* file, Py_ssize_t size, PyObject* result) = nullptr;
-    bool (*leave)(PyObject* file) = nullptr;
+    bool (*release)(PyObject* file) = nullptr;
     const char* rest = nullptr;
     PyObject* (*read_at_once)(PyObject* file, Py_ssize_t size) = nullptr;  // or:
     PyObject* (*write_at_once)(PyObject* file, PyObject* data) = nullptr;
@@ -37,7 +37,7 @@ struct FileCall {
     Ref file;
     Ref data;
     Ref delegate;           // the subclass's coroutine, or the awaitable of a request
-    bool has_turn = false;  // of the file: the delegate is the awaitable of a request
+    bool has_lock = false;  // of the file: the delegate is the awaitable of a request
 };
 
 struct FileCallObject : PyObject, FileCall {};

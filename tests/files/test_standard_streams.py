@@ -321,11 +321,11 @@ os.dup2(reader, 0)
 
 GIVEN_TO_A_CLOSED_LOOP = """
 first = read_elsewhere()
-wait_until(lambda: linux_aio.stdin_bytes._is_busy)
+wait_until(lambda: linux_aio.stdin_bytes._is_locked)
 closed.run_until_complete(begin())
 wait_until(are_waiting(1))
 os.write(writer, b"one\\n")
-assert len(first.result(20)) == 4  # now the turn is the stopped loop's
+assert len(first.result(20)) == 4  # now the stopped loop has the lock
 second = read_elsewhere()
 wait_until(are_waiting(1))
 closed.close()
@@ -350,7 +350,7 @@ assert second.result(20) in ("a part, the rest\\n", b"a part, the rest\\n")
 @pytest.mark.parametrize("in_generator", [False, True])
 @pytest.mark.parametrize("source", [GIVEN_TO_A_CLOSED_LOOP, HELD_BY_A_CLOSED_LOOP])
 @by_more_than_aio
-def test_a_closed_loop_has_no_turn(source: str, in_generator: bool, stream: str) -> None:
+def test_a_closed_loop_has_no_lock(source: str, in_generator: bool, stream: str) -> None:
     """Even if its tasks are referenced, so that they are not collected."""
     given = (CLOSED_LOOP + source).replace("STREAM", stream)
     run_program(given.replace("IN_GENERATOR", str(in_generator)))

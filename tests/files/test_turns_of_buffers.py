@@ -72,15 +72,15 @@ def test_a_task_that_only_uses_buffers_can_be_cancelled(
         async with any_loop.group() as group, linux_aio.open(path, mode) as file:
             group.start(beat)
             begin = time.monotonic()
-            async with any_loop.scope(0.2) as scope:
-                while time.monotonic() - begin < PATIENCE:
-                    await work(file)
+            while beats <= 20:  # a busy machine may leave us little of 0.2 s
+                async with any_loop.scope(0.2) as scope:
+                    while time.monotonic() - begin < PATIENCE:
+                        await work(file)
+                assert scope.was_cancelled
             group.cancel()
-            assert scope.was_cancelled
             return time.monotonic() - begin
 
     assert any_loop.run(main) < PATIENCE
-    assert beats > 20
 
 
 def test_calls_that_let_others_run_keep_their_order(any_loop: AnyLoop, tmp_path: Path) -> None:

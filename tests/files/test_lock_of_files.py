@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls that take turns at a file whose server holds a read: in order, and the turn comes back."""
+"""Calls that wait for a file whose server holds a read: in order, and its lock is released."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_calls_after_a_read_wait_for_it(fuse: HoldingFS) -> None:
 
 
 @pytest.mark.parametrize("size", [-1, 0, 10, 1000, 5000, 20_000])
-def test_a_cancelled_read_moves_nothing_and_gives_its_turn_back(fuse: HoldingFS, size: int) -> None:
+def test_a_cancelled_read_moves_nothing_and_releases_the_lock(fuse: HoldingFS, size: int) -> None:
     async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
         following = await soon(file.read(size))
         reading.cancel()
@@ -88,7 +88,7 @@ def test_a_cancelled_read_moves_nothing_and_gives_its_turn_back(fuse: HoldingFS,
     with_held_read(fuse, then)
 
 
-def test_a_failed_read_moves_nothing_and_gives_its_turn_back(fuse: HoldingFS) -> None:
+def test_a_failed_read_moves_nothing_and_releases_the_lock(fuse: HoldingFS) -> None:
     async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
         fuse.fail(errno.EIO, kinds=["read"])
         fuse.unhold()
@@ -100,12 +100,12 @@ def test_a_failed_read_moves_nothing_and_gives_its_turn_back(fuse: HoldingFS) ->
     with_held_read(fuse, then)
 
 
-def test_a_coroutine_that_is_given_up_gives_its_turn_back(fuse: HoldingFS) -> None:
+def test_a_coroutine_that_is_given_up_releases_the_lock(fuse: HoldingFS) -> None:
     async def then(file: Any, reading: asyncio.Task[bytes]) -> None:
         reading.cancel()
         for end in ("close", "drop"):
             call: Any = file.read()
-            call.send(None)  # it waits for its turn, or for the file
+            call.send(None)  # it waits for the lock, or for the file
             if end == "close":
                 call.close()
             del call
@@ -158,7 +158,7 @@ class InterruptionError(Exception):
 
 
 @pytest.mark.parametrize("end", ["throw", "close"])
-def test_a_signal_when_a_call_ends_reaches_the_program_and_the_turn_comes_back(
+def test_a_signal_when_a_call_ends_reaches_the_program_and_the_lock_is_released(
     fuse: HoldingFS, end: str
 ) -> None:
     def interrupt(*_: object) -> None:
