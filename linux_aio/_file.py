@@ -241,7 +241,7 @@ class File(_FileBase):
 
     # --- reading, with the lock held
 
-    async def _settle(self) -> None:
+    async def _prepare_read(self) -> None:
         """Prepare for a read: write the gathered bytes, and find the position if it is unknown."""
         if self._gathered() or self._is_behind:
             await self._drain()
@@ -347,7 +347,7 @@ class File(_FileBase):
             await self._let_others_run()
         try:
             if self._is_behind or self._end_is_unknown or self._gathered():
-                await self._settle()
+                await self._prepare_read()
             if size < 0:
                 return await self._read_all()
             if self._goes_slowly:
@@ -384,7 +384,7 @@ class File(_FileBase):
         await self._acquire()
         try:
             self._check_readable()
-            await self._settle()
+            await self._prepare_read()
             if size == 0:
                 return b""
             return await self._read_some(size if size > 0 else self._chunk)
@@ -401,7 +401,7 @@ class File(_FileBase):
         await self._acquire()
         try:
             self._check_readable()
-            await self._settle()
+            await self._prepare_read()
             if not self._buffered():
                 self._fill(await self._read_raw(max(size, self._chunk)))
             return self._peek()
@@ -428,7 +428,7 @@ class File(_FileBase):
         await self._acquire()
         try:
             self._check_readable()
-            await self._settle()
+            await self._prepare_read()
             with memoryview(buffer) as given, bytes_of(given) as view:
                 start = self._peek()[: len(view)]
                 done = len(start)
@@ -479,7 +479,7 @@ class File(_FileBase):
         pieces: list[bytes] = []
         try:
             self._check_readable()
-            await self._settle()
+            await self._prepare_read()
             asked = 1 if self._goes_slowly and not self._is_seekable else self._chunk
             left = limit
             while limit < 0 or left > 0:
@@ -681,7 +681,7 @@ class File(_FileBase):
         """Set the kernel's offset of a descriptor that the program opened: others may use it."""
         if self._keeps_kernel_offset and self._is_seekable:
             if self._end_is_unknown:
-                await self._settle()
+                await self._prepare_read()
             offset = self._offset - self._buffered()
             await self._context._seek(self._fd, offset, os.SEEK_SET)
             self._told = offset
@@ -708,7 +708,7 @@ class File(_FileBase):
         await self._acquire()
         try:
             self._check_writable()
-            await self._settle()
+            await self._prepare_read()
             self._forget_read_bytes()
             length = self._offset if size is None else operator.index(size)
             if length < 0:
@@ -763,7 +763,7 @@ class File(_FileBase):
         if not self._is_seekable:
             raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
         if self._end_is_unknown:
-            await self._settle()
+            await self._prepare_read()
         return self._offset - self._buffered()
 
     async def seek(self, offset: int, whence: int = 0, /) -> int:
@@ -788,7 +788,7 @@ class File(_FileBase):
         if not -(1 << 63) <= offset < 1 << 63:
             msg = "cannot fit 'int' into an offset-sized integer"
             raise ValueError(msg)
-        await self._settle()
+        await self._prepare_read()
         self._told = -1
         if whence == os.SEEK_CUR:
             offset += self._offset - self._buffered()

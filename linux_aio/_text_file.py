@@ -154,7 +154,7 @@ class TextFile(_TextBase):
         await self._file._acquire()
         try:
             self._check_readable()
-            await self._file._settle()
+            await self._file._prepare_read()
             if size < 0:
                 data = await self._file._read_all()
                 decoder = self._decoder or self._make_decoder()
@@ -209,7 +209,7 @@ class TextFile(_TextBase):
         await self._file._acquire()
         try:
             self._check_readable()
-            await self._file._settle()
+            await self._file._prepare_read()
             return await self._gather_text(limit, lines=True)
         finally:
             self._file._release()
@@ -231,7 +231,7 @@ class TextFile(_TextBase):
         await self._file._acquire()
         try:
             self._check_readable()
-            await self._file._settle()
+            await self._file._prepare_read()
             return await self._gather_lines(most)
         finally:
             self._file._release()
@@ -370,7 +370,7 @@ class TextFile(_TextBase):
         await self._file._acquire()
         try:
             self._check_seekable()
-            await self._file._settle()
+            await self._file._prepare_read()
             return self._cookie(await self._file._tell_locked())
         finally:
             self._file._release()

@@ -177,7 +177,7 @@ class Leftover:
     def finish_now(self) -> bool:
         """Do the same as finish(), blocking, without a loop. Return False if bytes are lost."""
         try:
-            if self.request is not None and not self._settle_request():
+            if self.request is not None and not self._wait_for_request():
                 self._stay_here()
                 return False
             fd = self.fd if self.direct is None else self.direct.cached_fd
@@ -197,7 +197,7 @@ class Leftover:
             self.close()
         return True
 
-    def _settle_request(self) -> bool:
+    def _wait_for_request(self) -> bool:
         """Learn what became of the request. Return False if the rest can't be written after it.
 
         A stream may take nothing more for ever. A request to a file ends like the writes that come

@@ -107,7 +107,7 @@ bool is_cut_short(const Request& request, std::int64_t result) noexcept {
 
 AutoEngine::AutoEngine(unsigned max_requests)
     : max_requests_(max_requests), pool_(PoolKind::uring) {
-    for (auto* fds : {&far_reads_, &far_writes_}) {
+    for (auto* fds : {&slow_reads_, &slow_writes_}) {
         std::ranges::for_each(*fds, [](auto& fd) { fd.store(-1, std::memory_order_relaxed); });
     }
 }
@@ -124,12 +124,12 @@ Pace AutoEngine::guess(const Request& request) noexcept {
     if (request.fd < 0) {
         return Pace::perhaps;
     }
-    return far_fd(request).load(std::memory_order_relaxed) == request.fd ? Pace::asynchronous
-                                                                         : Pace::perhaps;
+    return slow_fd(request).load(std::memory_order_relaxed) == request.fd ? Pace::asynchronous
+                                                                          : Pace::perhaps;
 }
 
-std::atomic<int>& AutoEngine::far_fd(const Request& request) noexcept {
-    auto& fds = is_read(request.opcode) ? far_reads_ : far_writes_;
+std::atomic<int>& AutoEngine::slow_fd(const Request& request) noexcept {
+    auto& fds = is_read(request.opcode) ? slow_reads_ : slow_writes_;
     return fds[static_cast<std::size_t>(request.fd) % fds.size()];
 }
 
@@ -137,7 +137,7 @@ void AutoEngine::note_way(const Request& request, bool is_inside) noexcept {
     if (request.fd < 0 || request.opcode == Opcode::call) {
         return;
     }
-    auto& place = far_fd(request);
+    auto& place = slow_fd(request);
     if (const int now = is_inside ? -1 : request.fd; place.load(std::memory_order_relaxed) != now) {
         place.store(now, std::memory_order_relaxed);
     }

@@ -127,7 +127,7 @@ private:
     void take_refusals() noexcept;
     void note_direct_waits(std::span<Request* const> requests) noexcept;
     bool goes_another_way(Completion& completion) noexcept;
-    std::atomic<int>& far_fd(const Request& request) noexcept;
+    std::atomic<int>& slow_fd(const Request& request) noexcept;
     void note_way(const Request& request, bool is_inside) noexcept;
 
     const unsigned max_requests_;
@@ -151,9 +151,9 @@ private:
     // For guess(), by fd modulo the size: the number whose last read, or write, did not end inside.
     // Awaited reads of such a number are queued, to be submitted together: submitted one by one, 32
     // tasks that read what is not cached took a quarter longer.
-    using FarFds = std::array<std::atomic<int>, 256>;
-    FarFds far_reads_;
-    FarFds far_writes_;
+    using SlowFds = std::array<std::atomic<int>, 256>;
+    SlowFds slow_reads_;
+    SlowFds slow_writes_;
 
     Count inside_ = 0, by_aio_ = 0, by_reactor_ = 0, by_workers_ = 0;
     std::array<Count, 6> by_reason_{};

@@ -596,7 +596,7 @@ bool DescriptorTable::is_copy(const FileRef* file, int fd) noexcept {
     return fcntl(fd, dupfd_query, file->fd) == 1 && closing_of(fd) == Closing::at_once;
 }
 
-bool DescriptorTable::settle(Request& request) noexcept {
+bool DescriptorTable::has_files(Request& request) noexcept {
     replace(request.file);
     replace(request.second_file);
     replace(request.signal_file);

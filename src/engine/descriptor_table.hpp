@@ -174,7 +174,7 @@ public:
 
     // Called in one of our threads: whether each of the request's files has arrived, or never will.
     // Replaces a FileRef by the one in its `same_as`.
-    bool settle(Request& request) noexcept;
+    bool has_files(Request& request) noexcept;
 
     static bool is_underway(const FileRef* file) noexcept {
         return file != nullptr && file->is_underway;

@@ -138,7 +138,7 @@ void WorkerPool::wait_in_reactor(std::chrono::nanoseconds timeout) noexcept {
 // request that was cancelled, or that a thread with the program's table has carried out, needs only
 // the eventfd any more, and not even that if we can signal it by the program's number.
 bool WorkerPool::wait_for_files(Request& request) noexcept {
-    if (table_.settle(request)) {
+    if (table_.has_files(request)) {
         return false;
     }
     const bool is_over = request.stage == Stage::over;

@@ -203,7 +203,7 @@ bool may_be_awaited(const AwaitableObject* self) {
 void collect(ContextObject* context, OperationObject* operation) noexcept {
     if (is_collectable(operation->listing)) {
         forget(context, operation);
-        settle_eventfd(context);
+        empty_eventfd_if_collected(context);
     }
 }
 

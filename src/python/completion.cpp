@@ -138,7 +138,7 @@ void empty_eventfd(int fd) noexcept {
     [[maybe_unused]] const auto emptied = read(fd, &count, sizeof count);
 }
 
-void settle_eventfd(ContextObject* context) noexcept {
+void empty_eventfd_if_collected(ContextObject* context) noexcept {
     // The eventfd stays readable if `unsignalled` is not 0: such operations signal no eventfd when
     // they complete, so the program has to call getevents() to find them.
     if (!context->eventfd_is_watched() || context->owned_results != 0 ||
@@ -163,7 +163,8 @@ int fileno_of(ContextObject* context) {
         if (context->owned_results != 0 || context->unsignalled != 0) {
             signal_eventfd(context->eventfd().get());
         } else {
-            settle_eventfd(context);  // empties signals of results that were collected before
+            empty_eventfd_if_collected(
+                context);  // empties signals of results that were collected before
             if (!check_usable(context)) {
                 return -1;
             }
@@ -213,7 +214,7 @@ PyObject* collect(ContextObject* context, std::size_t min_nr, std::size_t max_nr
         }
     }
     Py_SET_SIZE(list.get(), static_cast<Py_ssize_t>(count));  // the remaining places are null
-    settle_eventfd(context);
+    empty_eventfd_if_collected(context);
     return list.release();
 }
 

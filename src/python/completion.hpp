@@ -33,7 +33,7 @@ int fileno_of(ContextObject* context);
 
 // Called after operations were taken from the context: makes its eventfd unreadable if none are
 // left.
-void settle_eventfd(ContextObject* context) noexcept;
+void empty_eventfd_if_collected(ContextObject* context) noexcept;
 
 // Releases the GIL and waits until there is a completion to reap, another thread has reaped one
 // since the ticket was drawn, the time is over (ETIMEDOUT), or a signal came (EINTR). Returns an

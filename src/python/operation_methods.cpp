@@ -95,12 +95,13 @@ PyObject* operation_get_result(PyObject* object, PyObject* /*unused*/) {
         return take_result(self);
     }
     // The operation is forgotten first: taking the result may run code that submits the operation
-    // again, even to another context. `context` is the present one, for settle_eventfd().
+    // again, even to another context. `context` is the present one, for
+    // empty_eventfd_if_collected().
     const auto context = Ref::borrow(self->context.get());
     forget(context_of(self), self);
     auto result = Ref::steal(take_result(self));
     const KeptException kept;
-    settle_eventfd(static_cast<ContextObject*>(context.get()));
+    empty_eventfd_if_collected(static_cast<ContextObject*>(context.get()));
     return result.release();
 }
 

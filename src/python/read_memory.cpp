@@ -57,7 +57,7 @@ bool prepare_bytes(Operation& operation) {
 
 // Copies the last result out of the aligned memory, if it is still there. Returns false with
 // MemoryError.
-bool settle_payload(Operation& operation) {
+bool copy_out_payload(Operation& operation) {
     auto& memory = operation.memory;
     if (!memory.payload_aligned) {
         return true;
@@ -85,7 +85,7 @@ bool prepare_aligned(Operation& operation, LastAlignment& alignments) {
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
     }
-    if (!settle_payload(operation)) {
+    if (!copy_out_payload(operation)) {
         return false;
     }
     // A read at the file's position must not read more than was asked for: that would move the
@@ -166,7 +166,7 @@ std::int64_t accept_read(Operation& operation, std::int64_t result) noexcept {
 PyObject* read_result(Operation& operation) {
     auto& memory = operation.memory;
     if (memory.payload_aligned) {
-        if (!settle_payload(operation)) {
+        if (!copy_out_payload(operation)) {
             return nullptr;
         }
         pool_of(operation).put(std::move(memory.aligned));

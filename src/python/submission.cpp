@@ -135,7 +135,7 @@ bool Batch::claim(PyObject* object) {
         // getevents() no longer returns the last result, which frees its place
         auto* context = static_cast<ContextObject*>(slots_[count_ - 1].context_before.get());
         forget(context, operation);
-        settle_eventfd(context);
+        empty_eventfd_if_collected(context);
     }
     return true;
 }

@@ -145,9 +145,9 @@ public:
     void in_our_thread(std::function<void()> action) { ours_.run(std::move(action)); }
 
     // Whether the request's files have arrived. A file that arrived before is the request's then.
-    bool settle(Request& request) {
+    bool has_files(Request& request) {
         bool has_all = false;
-        ours_.run([&] { has_all = table_.settle(request); });
+        ours_.run([&] { has_all = table_.has_files(request); });
         return has_all;
     }
 
@@ -365,7 +365,7 @@ void test_each_request_has_its_own_file() {
     check::equal(error, 0);
     files.receive();
     for (std::size_t i = 0; i < requests.size(); ++i) {
-        check::is_true(files.settle(requests[i]), "its files have arrived");
+        check::is_true(files.has_files(requests[i]), "its files have arrived");
         check::equal(files.read(requests[i].file), std::to_string(i));
         const auto fd = requests[i].signal_file->fd;
         files.in_our_thread([&] { check::equal(eventfd_write(fd, 1), 0); });

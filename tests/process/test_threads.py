@@ -289,6 +289,8 @@ def test_all_submit_and_all_collect(fd: int) -> None:
     finish(*working)
     at_end.set()
     finish(garbage_collecting)
+    while context.in_flight:  # the last ones
+        collected += context.getevents(1, timeout=PATIENCE)
     collected += context.getevents(0)
     finish(start(context.close))
     assert len(taken) == 2 * count
