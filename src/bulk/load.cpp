@@ -324,7 +324,7 @@ bool Loader::open_queue_once() noexcept {
 
 // Copies the next piece from the page cache, without a request. Helper threads copy large pieces.
 bool Loader::read_cached() noexcept {
-    const auto usual = std::min(chunk_ * cached_chunks, most_cached_part);
+    const auto usual = std::min(chunk_, most_cached_part / cached_chunks) * cached_chunks;
     const auto most = is_cached(usual) ? usual : chunk_;  // the caller knows that a chunk is
     auto* const address = current_->address + place_;
     auto length = std::min(current_->length - place_, most);
@@ -350,7 +350,7 @@ bool Loader::read_cached() noexcept {
         }
     }
     ++parts_in_flight_;
-    while (readers->has_backlog() && !is_over()) {
+    while (!is_over() && readers->has_backlog()) {  // in a child, its lock may be held for ever
         reap_cached(std::chrono::nanoseconds(0));
     }
     return !is_over();

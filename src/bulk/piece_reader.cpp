@@ -85,6 +85,10 @@ Next PieceReader::next(Segment*& segment, bool may_wait) noexcept {
     const auto left = range.length - place_;
     const auto length =
         static_cast<std::size_t>(has_pool() ? std::min<std::uint64_t>(left, unit_) : left);
+    if (!has_pool() && length != left) {  // more than the address space has
+        has_no_memory_ = true;
+        return Next::stop;
+    }
     std::size_t place = 0;
     {
         std::unique_lock lock(mutex_);

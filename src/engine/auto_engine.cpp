@@ -150,6 +150,7 @@ void AutoEngine::plan(std::span<Request* const> requests,
     for (auto* request : requests) {
         request->is_direct = false;
         request->is_brief = false;
+        request->reason = Reason::other;
         request->is_tried = false;
         request->is_aligned_later = false;
         request->is_only_tried = false;
@@ -357,10 +358,12 @@ AioEngine* AutoEngine::open_aio() noexcept {
 }
 
 bool AutoEngine::has_uring() noexcept {
-    if (!has_uring_) {
-        has_uring_ = probe_uring() == 0;
+    auto found = uring_.load(std::memory_order_relaxed);
+    if (found == Uring::unknown) {
+        found = probe_uring() == 0 ? Uring::usable : Uring::unusable;
+        uring_.store(found, std::memory_order_relaxed);
     }
-    return *has_uring_;
+    return found == Uring::usable;
 }
 
 // --- trying first

@@ -139,9 +139,11 @@ private:
     // is in the queue. Other threads look into the queue with this lock held, too.
     std::mutex reaping_;
 
+    enum class Uring : std::uint8_t { unknown, usable, unusable };
+    std::atomic<Uring> uring_ = Uring::unknown;
+
     std::mutex mutex_;  // guards the members that follow
     FileFacts facts_;
-    std::optional<bool> has_uring_;
     bool has_tried_aio_ = false;
 
     ReadaheadProbe readahead_probe_;

@@ -247,7 +247,7 @@ void WorkerPool::take_up_cancellations() noexcept {
         request->cancel_is_posted = false;
         if (request->stage != Stage::in_reactor) {
             // The request has left the reactor meanwhile.
-            const auto is = request->cancel_only_stream && request->worker == nullptr
+            const auto is = is_kept(*request, request->cancel_only_stream)
                                 ? CancelAnswer::no
                                 : cancel_outside_reactor(*request);
             if (is != CancelAnswer::pending) {

@@ -37,6 +37,7 @@ void ThreadEngine::plan(std::span<Request* const> requests,
         request->only_waits = leaves_bytes(*request);
         request->is_ready = false;
         request->is_aligned_later = false;
+        request->is_brief = false;
         plan_by_workers(*request);
     }
 }

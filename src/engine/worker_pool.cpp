@@ -217,11 +217,16 @@ CancelAnswer WorkerPool::post_cancellation_if_endless(PoolClient& client,
     return transfers_data(request.opcode) ? post(request, true) : CancelAnswer::no;
 }
 
+// Whether a request that is not in the reactor is carried out although its context is closed.
+bool WorkerPool::is_kept(const Request& request, bool only_if_stream) noexcept {
+    return only_if_stream && request.worker == nullptr &&
+           !(request.was_in_reactor && request.stage == Stage::in_queue);
+}
+
 CancelAnswer WorkerPool::post(Request& request, bool only_if_stream) noexcept {
     if (request.stage != Stage::in_reactor) {
-        const bool is_kept = only_if_stream && request.worker == nullptr &&
-                             !(request.was_in_reactor && request.stage == Stage::in_queue);
-        return is_kept ? CancelAnswer::no : cancel_outside_reactor(request);
+        return is_kept(request, only_if_stream) ? CancelAnswer::no
+                                                : cancel_outside_reactor(request);
     }
     if (request.cancel_answer == CancelAnswer::yes) {
         return CancelAnswer::yes;
@@ -229,7 +234,8 @@ CancelAnswer WorkerPool::post(Request& request, bool only_if_stream) noexcept {
     if (!only_if_stream) {
         set_cancelled(request, true);  // from now on the request takes nothing from a stream
     }
-    request.cancel_only_stream = only_if_stream;
+    request.cancel_only_stream =
+        only_if_stream && (!request.cancel_is_posted || request.cancel_only_stream);
     request.cancel_answer = CancelAnswer::pending;
     if (!std::exchange(request.cancel_is_posted, true)) {
         cancellations_.push_back(request);

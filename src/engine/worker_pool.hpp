@@ -149,6 +149,7 @@ private:
     // worker_pool.cpp: called by the program's threads
     Lock lock_soon() noexcept;
     CancelAnswer post(Request& request, bool only_if_stream) noexcept;
+    static bool is_kept(const Request& request, bool only_if_stream) noexcept;
     CancelAnswer cancel_outside_reactor(Request& request) noexcept;
     void answer(Request& request, CancelAnswer answer) noexcept;
     void end_cancellation(Request& request, std::int64_t result) noexcept;
@@ -175,6 +176,7 @@ private:
     void work_on_call(Request& request, Lock& lock) noexcept;
     void delay(Request& request) noexcept;
     bool wait_for_delayed(Lock& lock) noexcept;
+    void enqueue_due(Clock::time_point now) noexcept;
     void enqueue_delayed() noexcept;
     void finish_call(Request& request) noexcept;
     CancelAnswer cancel_waiting_call(Request& request) noexcept;
@@ -254,6 +256,7 @@ private:
     // begins at 1 ms and doubles.
     RequestList delayed_;
     std::chrono::milliseconds delay_{1};
+    Clock::time_point delayed_due_;
     bool delayed_are_watched_ = false;
 
     // One device gets at most a quarter of the workers, of the threads that close files, and of the

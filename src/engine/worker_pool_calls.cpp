@@ -16,7 +16,9 @@ namespace engine {
 
 namespace {
 
-// The longest time between two checks whether the other side of a FIFO is open by now.
+// The shortest and the longest time between two checks whether the other side of a FIFO is open by
+// now.
+constexpr std::chrono::milliseconds first_delay{1};
 constexpr std::chrono::milliseconds longest_delay{16};
 
 }  // namespace
@@ -135,6 +137,9 @@ void WorkerPool::work_on_call(Request& request, Lock& lock) noexcept {
         finish_in_worker(request, -error, lock);
         return;
     }
+    if (request.client->ends_streams) {
+        set_cancelled(request, true);  // as of a call that was at work when its context was closed
+    }
     lock.unlock();
     const auto result = request.call->run(files);
     files.returns.reset();  // before the request is over: the last owner closes a number
@@ -151,8 +156,12 @@ void WorkerPool::work_on_call(Request& request, Lock& lock) noexcept {
 
 void WorkerPool::delay(Request& request) noexcept {
     request.stage = Stage::delayed;
-    if (!std::exchange(request.was_delayed, true)) {
-        delay_ = std::chrono::milliseconds(1);
+    const bool is_first = !std::exchange(request.was_delayed, true);
+    if (is_first) {
+        delay_ = first_delay;
+    }
+    if (is_first || delayed_.empty()) {
+        delayed_due_ = Clock::now() + delay_;
     }
     delayed_.push_back(request);
 }
@@ -164,14 +173,20 @@ bool WorkerPool::wait_for_delayed(Lock& lock) noexcept {
     }
     delayed_are_watched_ = true;
     ++idle_;
-    const auto status = work_came_.wait_for(lock, delay_);
+    work_came_.wait_until(lock, delayed_due_);
     --idle_;
     delayed_are_watched_ = false;
-    if (status == std::cv_status::timeout) {
+    enqueue_due(Clock::now());
+    return true;
+}
+
+// Has the delayed calls run again if it is time. Other requests may have come meanwhile, any number
+// of them.
+void WorkerPool::enqueue_due(Clock::time_point now) noexcept {
+    if (!delayed_.empty() && now >= delayed_due_) {
         delay_ = std::min(delay_ * 2, longest_delay);
         enqueue_delayed();
     }
-    return true;
 }
 
 void WorkerPool::enqueue_delayed() noexcept {

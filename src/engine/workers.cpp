@@ -244,6 +244,7 @@ void WorkerPool::run_worker() noexcept {
         const bool is_brief = request->is_brief;
         brief_ += is_brief ? 1 : 0;
         const auto start = Clock::now();
+        enqueue_due(start);
         const auto stalls = brief_stalls_;
         if (!queue_.empty()) {
             call_for_worker();
@@ -345,10 +346,10 @@ void WorkerPool::keep_for_next_read(const Request& request, std::int64_t result)
 
 // Carries out a transfer that may wait for ever. This is possible even if the stream was ready a
 // moment ago: another reader may have been faster, and a terminal may have room for a part only. A
-// cancellation interrupts the transfer.
+// cancellation interrupts the transfer. After the end of its context none is begun.
 std::int64_t WorkerPool::carry_out_interruptibly(Request& request, Worker& worker,
                                                  Lock& lock) noexcept {
-    if (is_cancelled(request)) {
+    if (is_cancelled(request) || request.client->ends_streams) {
         return -ECANCELED;
     }
     worker.request = &request;

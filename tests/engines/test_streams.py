@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -359,14 +360,40 @@ def test_packets_of_a_tunnel(engine: str) -> None:
             os.close(fd)
 
 
-@pytest.mark.needs_root
-@pytest.mark.parametrize("engine", NO_KERNEL_AIO)
-def test_a_read_that_waits_of_a_file_that_can_be_sought_in(engine: str) -> None:
-    """The kernel's log, when all of it was read: kernel AIO can't read it at all."""
+@pytest.fixture
+def kernel_log() -> Iterator[int]:
+    """The kernel's log: a read waits when all of it was read. Kernel AIO can't read it at all."""
     try:
         fd = os.open("/proc/kmsg", os.O_RDONLY)
     except OSError:
         pytest.skip("the kernel's log is not to be read here")
+    yield fd
+    os.close(fd)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("engine", NO_KERNEL_AIO)
+def test_closing_ends_reads_that_wait_for_a_worker(engine: str, kernel_log: int) -> None:
+    """More of them than one device may have of our threads."""
+
+    async def main() -> list[int | BaseException]:
+        ctx = AIOContext(engine=engine)
+        memory = [bytearray(1 << 12) for _ in range(100)]
+        tasks = [asyncio.ensure_future(ctx.readinto(some, kernel_log)) for some in memory]
+        await asyncio.sleep(0.3)
+        await asyncio.wait_for(ctx.aclose(), 30)
+        return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+
+    results = asyncio.run(main())
+    cancelled = [result for result in results if isinstance(result, OSError)]
+    assert {error.errno for error in cancelled} == {errno.ECANCELED}
+    assert all(isinstance(result, int | OSError) for result in results)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("engine", NO_KERNEL_AIO)
+def test_a_read_that_waits_of_a_file_that_can_be_sought_in(engine: str, kernel_log: int) -> None:
+    fd = kernel_log
     version = Path("/proc/version").open("rb")  # noqa: SIM115  # closed below
     expected = Path("/proc/version").read_bytes()
 
@@ -391,7 +418,4 @@ def test_a_read_that_waits_of_a_file_that_can_be_sought_in(engine: str) -> None:
             await asyncio.wait_for(task, 30)
         return task
 
-    try:
-        asyncio.run(main())
-    finally:
-        os.close(fd)
+    asyncio.run(main())

@@ -206,6 +206,32 @@ def test_closing_ends_opens_of_fifos_that_no_thread_has_begun(tmp_path: Path, tu
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("gap", [0, 0.004])
+def test_a_fifo_is_opened_though_other_requests_keep_coming(tmp_path: Path, gap: float) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    async def write(context: AIOContext, fd: int) -> None:
+        while True:
+            await context.write(b"x" * 100, fd, 0)
+            await asyncio.sleep(gap)
+
+    async def use(context: Any) -> None:
+        opening = asyncio.ensure_future(context._open(tmp_path / "fifo", os.O_RDONLY))
+        await asyncio.sleep(0.15)  # by now its thread looks each 16 ms
+        fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+        writing = asyncio.ensure_future(write(context, fd))
+        await asyncio.sleep(0.05)
+        writer = os.open(tmp_path / "fifo", os.O_WRONLY | os.O_NONBLOCK)
+        os.close(await asyncio.wait_for(opening, 20))
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        os.close(writer)
+        os.close(fd)
+
+    run(use)
+
+
 def test_opens_cancelled_at_random_leave_nothing(tmp_path: Path) -> None:
     paths = [tmp_path / str(i) for i in range(20)]
     for path in paths:
