@@ -54,6 +54,7 @@ async def in_flight(
     Calls that find their file in the page cache don't suspend the task: a task for each file would
     cost more than the reading.
     """
+    _check_batch_size(limit)
     results: list[Any] = [None] * len(arguments)
     left = iter(enumerate(arguments))
 
@@ -70,6 +71,13 @@ async def in_flight(
     else:
         await asyncio.gather(*[work() for _ in range(count)])
     return results
+
+
+def _check_batch_size(limit: int | None) -> None:
+    """ValueError for a number of calls at a time that is none; -1 means all of them."""
+    if limit is not None and limit < -1:
+        msg = f"batch_size must be positive, or -1 for no limit, not {limit}"
+        raise ValueError(msg)
 
 
 async def read_part(path: str, start: int | None, end: int | None, direct: Direct = False) -> bytes:
@@ -181,6 +189,7 @@ async def _read_in_batches(
     Few jobs are in flight while they find their files in the page cache: there, more threads would
     only hinder each other. When jobs have to wait for a disk, more are in flight.
     """
+    _check_batch_size(limit)
     context: Any = loop_context()
     time = asyncio.get_running_loop().time
     left = iter(range(0, len(indices), _BATCH))

@@ -63,6 +63,20 @@ _SMALL = 1 << 20
 _MAGIC = re.compile("[*?[]").search
 
 
+class _NamesOfCopies:
+    """Stands in for a file system in fsspec's _copy(), to learn what is to be copied where."""
+
+    def __init__(self, filesystem: AioFileSystem) -> None:
+        self._filesystem = filesystem
+        self.pairs: list[tuple[Any, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._filesystem, name)
+
+    async def _cp_file(self, path1: Any, path2: Any, **_kwargs: Any) -> None:
+        self.pairs.append((path1, path2))
+
+
 class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
     """The files of this machine, or of a mount that all machines have, for fsspec: "aio://".
 
@@ -393,7 +407,12 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
     async def _pipe(
         self, path: Any, value: Any = None, batch_size: int | None = None, **kwargs: Any
     ) -> None:
-        items = [(path, value)] if isinstance(path, str) else list(path.items())
+        if isinstance(path, str):
+            items = [(path, value)]
+        elif isinstance(path, dict):
+            items = list(path.items())
+        else:
+            raise ValueError("path must be str or dict")
 
         async def write(item: tuple[Any, Any]) -> None:
             await self._pipe_file(*item, **kwargs)
@@ -403,13 +422,51 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
     async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
         await self._copy_one(self._strip_protocol(path1), self._strip_protocol(path2))
 
+    async def _copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        on_error: str | None = None,
+        maxdepth: int | None = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files and directories. The directories are made first: others are to go there.
+
+        Files that are missing are left out if `on_error` is "ignore", its default if `recursive`.
+        """
+        names = _NamesOfCopies(self)
+        await AsyncFileSystem._copy(
+            names, path1, path2, recursive=recursive, maxdepth=maxdepth, batch_size=batch_size
+        )
+        limit = batch_size or self.batch_size
+
+        async def is_directory(pair: tuple[Any, Any]) -> bool:
+            return await fs.isdir(self._strip_protocol(pair[0]))
+
+        async def copy(pair: tuple[Any, Any]) -> None:
+            await self._cp_file(*pair, **kwargs)
+
+        kinds = await in_flight(is_directory, names.pairs, limit)
+        errors: list[Any] = []
+        for makes_directories in (True, False):
+            pairs = [
+                pair
+                for pair, kind in zip(names.pairs, kinds, strict=True)
+                if (kind is True) == makes_directories
+            ]
+            errors += await in_flight(copy, pairs, limit)
+        ignored = on_error == "ignore" or (on_error is None and recursive)
+        _raise_first(e for e in errors if not (ignored and isinstance(e, FileNotFoundError)))
+
     async def _get_file(
         self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
     ) -> None:
         if isfilelike(lpath):
             lpath.write(await self._cat_file(rpath))
             return
-        await self._copy_one(self._strip_protocol(rpath), make_path_posix(lpath), callback)
+        await self._copy_one(self._strip_protocol(rpath), _local_path(lpath), callback)
 
     async def _put_file(
         self,
@@ -420,7 +477,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         target = self._strip_protocol(rpath)
-        await self._copy_one(make_path_posix(lpath), target, callback, exclusive=mode == "create")
+        await self._copy_one(_local_path(lpath), target, callback, exclusive=mode == "create")
 
     async def _copy_one(
         self,
@@ -605,6 +662,12 @@ def _as_list(value: Any, length: int) -> list[Any]:
         return list(value)
     except TypeError:
         return [value] * length
+
+
+def _local_path(path: Any) -> str:
+    """An absolute path without a slash at its end."""
+    absolute: str = make_path_posix(path)
+    return absolute.rstrip("/") or "/"
 
 
 def _raise_first(results: Iterable[Any]) -> None:

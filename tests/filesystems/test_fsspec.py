@@ -1026,3 +1026,61 @@ def test_a_file_is_put_where_there_are_no_links(
     with pytest.raises(FileExistsError):
         aio.put_file(str(source), str(target), mode="create")
     assert sorted(os.listdir(tmp_path)) == ["source", "target"]
+
+
+@pytest.mark.parametrize("source", ["tree", "tree/", "tree/*"])
+@pytest.mark.parametrize("target", ["new", "new/", "there"])
+def test_a_tree_is_copied_whole(
+    aio: AioFileSystem, tmp_path: Path, source: str, target: str
+) -> None:
+    """Files do not get ahead of the folders into which they go."""
+    for name in ("a", "b/c", "b/d/e/f", "b/d/g", "h/i"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+    def copied(filesystem: Any, folder: Path) -> dict[str, str]:
+        (folder / "there").mkdir(parents=True)
+        filesystem.cp(f"{tmp_path}/{source}", f"{folder}/{target}", recursive=True)
+        found = [path for path in folder.rglob("*") if path.is_file()]
+        return {str(path.relative_to(folder)): path.read_text() for path in found}
+
+    expected = copied(LOCAL, tmp_path / "local")
+    for number in range(10):
+        found = copied(aio, tmp_path / f"aio-{number}")
+        assert len(found) == 5
+        assert expected.items() <= found.items()  # of a pattern's files, fsspec may miss some
+
+
+def test_files_that_are_missing_in_a_copy(aio: AioFileSystem, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("data")
+    paths = [str(tmp_path / name) for name in ("missing", "there")]
+    with pytest.raises(FileNotFoundError):
+        aio.cp(paths, [str(tmp_path / name) for name in ("1", "2")])
+    aio.cp(paths, [str(tmp_path / name) for name in ("3", "4")], on_error="ignore")
+    assert not (tmp_path / "3").exists()
+    assert (tmp_path / "4").read_text() == "data"
+
+
+def test_numbers_of_calls_at_a_time_that_are_none(aio: AioFileSystem, tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    with pytest.raises(ValueError, match="batch_size"):
+        aio.pipe({path: b"1"}, batch_size=-5)
+    (tmp_path / "file").write_text("data")
+    with pytest.raises(ValueError, match="batch_size"):
+        aio.cat([path, path + "2"], batch_size=-5)
+    with pytest.raises(ValueError, match="batch_size"):
+        aio.cat_ranges([path] * 40, 0, 1, batch_size=-5)
+    assert aio.cat_ranges([path] * 40, 0, 1, batch_size=-1) == [b"d"] * 40
+
+
+def test_slashes_at_the_ends_of_local_paths(aio: AioFileSystem, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("data")
+    aio.get_file(str(path), f"{tmp_path}/new/")
+    assert (tmp_path / "new").read_text() == "data"
+    aio.put_file(f"{path}/", f"{tmp_path}/other")
+    assert (tmp_path / "other").read_text() == "data"
+    for given in (b"path", path):
+        with pytest.raises(ValueError, match="must be str or dict"):
+            aio.pipe(given, b"")
