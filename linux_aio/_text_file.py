@@ -37,6 +37,9 @@ _SLICE = 0.0003
 # How many characters readlines() takes out of the buffer before it looks at the clock.
 _PART = 4096
 
+# How many bytes or characters are decoded or encoded in one go: that takes about a millisecond.
+_DECODED_AT_ONCE = 1 << 20
+
 _LINE_ENDS = {None: 0, "": 1, "\n": 0, "\r": 2, "\r\n": 3}
 _MASK = (1 << 64) - 1
 
@@ -123,25 +126,33 @@ class TextFile(_TextBase):
 
     # --- reading, with the file's lock held
 
-    async def _read_chunk(self) -> bool:
-        """Replace the text with that of the next chunk. Return False at the end of the file."""
+    async def _read_chunk(self) -> bytes:
+        """Replace the text with that of the next chunk, and return its bytes: b"" at the end."""
         decoder = self._decoder or self._make_decoder()
         data = await self._file._read_some(self._chunk)
         if self._file._is_seekable:
             left, flags = decoder.getstate()
             self._snapshot = (flags, left + data)
         self._fill(decoder.decode(data, not data))
-        return bool(data)
+        return data
 
     def _restore(
-        self, text: str | None, position: int, snapshot: tuple[int, bytes] | None, pieces: list[str]
+        self,
+        text: str | None,
+        position: int,
+        snapshot: tuple[int, bytes] | None,
+        chunks: list[bytes],
+        pieces: list[str],
     ) -> None:
-        """After a failure, put back the text that was decoded, for the next call."""
+        """After a failure, put back the text that was decoded since, for the next call.
+
+        `chunks` are the bytes that were read since, and `pieces` what was taken of their text.
+        """
         rest = self._get_text()
         if rest is not text and pieces and rest is not None:
             head = "" if text is None else text[:position]
             if snapshot is not None and self._snapshot is not None:
-                self._snapshot = (snapshot[0], self._bytes_since)
+                self._snapshot = (snapshot[0], snapshot[1] + b"".join(chunks))
             self._fill(head + "".join(pieces) + rest[self._position :])
             self._position = len(head)
         elif text is not None:
@@ -157,8 +168,7 @@ class TextFile(_TextBase):
             await self._file._prepare_read()
             if size < 0:
                 data = await self._file._read_all()
-                decoder = self._decoder or self._make_decoder()
-                text: str = decoder.decode(data, True)  # a failure loses no text
+                text = await self._decode_all(data)  # a failure loses no text
                 result: str = self._take(-1) + text
                 self._fill(None)
                 self._snapshot = None
@@ -167,10 +177,31 @@ class TextFile(_TextBase):
         finally:
             self._file._release()
 
+    async def _decode_all(self, data: bytes) -> str:
+        """Decode the rest of the file. Of much data, let other tasks run meanwhile."""
+        decoder = self._decoder or self._make_decoder()
+        if len(data) <= _DECODED_AT_ONCE:
+            return decoder.decode(data, True)  # type: ignore[no-any-return]
+        state = decoder.getstate()
+        pieces = []
+        try:
+            for start in range(0, len(data), _DECODED_AT_ONCE):
+                pieces.append(decoder.decode(data[start : start + _DECODED_AT_ONCE]))
+                await pause(0)
+        except UnicodeError:  # which tells a place in the piece
+            decoder.setstate(state)
+            return decoder.decode(data, True)  # type: ignore[no-any-return]
+        except BaseException:
+            decoder.setstate(state)
+            self._file._put_back([data])
+            raise
+        pieces.append(decoder.decode(b"", True))
+        return "".join(pieces)
+
     async def _gather_text(self, limit: int, *, lines: bool) -> str:
         """Return a line, or up to `limit` characters, from as many chunks as needed."""
         text, position, snapshot = self._get_text(), self._position, self._snapshot
-        self._bytes_since = snapshot[1] if snapshot is not None else b""
+        chunks: list[bytes] = []
         pieces: list[str] = []
         left = limit
         try:
@@ -188,15 +219,16 @@ class TextFile(_TextBase):
                         break
                 if self._left():
                     continue
-                if not await self._read_chunk() and not self._left():
+                data = await self._read_chunk()
+                if not data and not self._left():
                     if lines:
                         self._fill(None)
                         self._snapshot = None
                     break
                 if self._snapshot is not None:
-                    self._bytes_since += self._snapshot[1]
+                    chunks.append(data)
         except BaseException:
-            self._restore(text, position, snapshot, pieces)
+            self._restore(text, position, snapshot, chunks, pieces)
             raise
         return pieces[0] if len(pieces) == 1 else "".join(pieces)
 
@@ -290,7 +322,7 @@ class TextFile(_TextBase):
             self._check_writable()
             encoder = self._encoder or self._make_encoder()
             state = encoder.getstate()
-            encoded: bytes = encoder.encode(data)
+            encoded = await self._encode_all(encoder, data)
             self._forget_text()
             try:
                 await self._file._write_locked(encoded)
@@ -303,6 +335,24 @@ class TextFile(_TextBase):
             return len(text)
         finally:
             self._file._release()
+
+    async def _encode_all(self, encoder: Any, text: str) -> bytes:
+        """Encode. Of much text, let other tasks run meanwhile."""
+        if len(text) <= _DECODED_AT_ONCE:
+            return encoder.encode(text)  # type: ignore[no-any-return]
+        state = encoder.getstate()
+        pieces = []
+        try:
+            for start in range(0, len(text), _DECODED_AT_ONCE):
+                pieces.append(encoder.encode(text[start : start + _DECODED_AT_ONCE]))
+                await pause(0)
+        except UnicodeError:  # which tells a place in the piece
+            encoder.setstate(state)
+            return encoder.encode(text)  # type: ignore[no-any-return]
+        except BaseException:
+            encoder.setstate(state)
+            raise
+        return b"".join(pieces)
 
     def _forget_text(self) -> None:
         if self._get_text() is not None:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import mmap
 import operator
 import os
@@ -22,7 +23,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from . import _copying, _core
 from ._pieces import PieceThread, whole_pages
@@ -767,14 +768,12 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
     """Open the file, or use the program's descriptor, and open it for direct I/O, too."""
     with contextlib.ExitStack() as stack:
         path: StrOrBytesPath | None = None
-        if isinstance(file, int):
-            fd = file
-        elif isinstance(file, (str, bytes, os.PathLike)):
+        if isinstance(file, (str, bytes, os.PathLike)):
             path = file
             fd = _open_path(file)
             stack.callback(os.close, fd)
         else:
-            fd = file.fileno()
+            fd = _number_of(file)
         named: StrOrBytesPath | None = path
         if named is None and isinstance(getattr(file, "name", None), (str, bytes)):
             named = file.name  # type: ignore[union-attr]
@@ -794,6 +793,24 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
         name = f"fd {fd}" if named is None else repr(os.fsdecode(named))
         size = _core._bulk_size(fd)
         yield _Source(name, named, status.st_mode, size, buffered_fd, direct_fd)
+
+
+def _number_of(file: Any) -> int:
+    """Return the descriptor of a file object, which has then written what it held, or an int's."""
+    if isinstance(file, int) and not isinstance(file, bool):
+        return file
+    if not hasattr(file, "fileno"):
+        msg = f"a path, an int or an object with a fileno() is needed, not {type(file).__name__}"
+        raise TypeError(msg)
+    if isinstance(file, (_core._FileBase, _core._TextBase)):
+        binary: Any = file if isinstance(file, _core._FileBase) else cast("Any", file).buffer
+        if binary._gathered() or binary._is_behind:
+            msg = f"{file!r} holds bytes that it has not written yet: await flush() first"
+            raise ValueError(msg)
+    elif isinstance(file, io.IOBase) or isinstance(getattr(file, "file", None), io.IOBase):
+        file.flush()
+    number: int = file.fileno()
+    return number
 
 
 def _open_path(path: StrOrBytesPath) -> int:

@@ -75,11 +75,15 @@ bool check_not_text(const IoTypes& types, PyObject* buffered) {
     if (!is_text(types, buffered)) {
         return true;
     }
+    raise_is_text(buffered);
+    return false;
+}
+
+void raise_is_text(PyObject* file) {
     PyErr_Format(PyExc_ValueError,
                  "fd is a file object in text mode (%.100s), whose own buffer operations don't "
                  "see: open the file with buffering=0 in binary mode, or give its fileno()",
-                 Py_TYPE(buffered)->tp_name);
-    return false;
+                 Py_TYPE(file)->tp_name);
 }
 
 bool check_holds_nothing(PyObject* buffered, int fd) {

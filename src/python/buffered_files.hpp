@@ -25,7 +25,10 @@ Ref find_buffered_file(const IoTypes& types, PyObject* object);
 // Returns false if the file is in text mode, with a ValueError that says what to do.
 bool check_not_text(const IoTypes& types, PyObject* buffered);
 
-// The same if the file object holds data back: if its position is not that of its descriptor `fd`.
+// Raises that ValueError.
+void raise_is_text(PyObject* file);
+
+// As check_not_text(), if the file object holds data back: if its position is not that of its descriptor `fd`.
 // Pipes and the like have no position, so the function can't tell, and returns true.
 bool check_holds_nothing(PyObject* buffered, int fd);
 

@@ -6,6 +6,7 @@
 #include "python/arguments.hpp"
 #include "python/buffered_files.hpp"
 #include "python/eventfd.hpp"
+#include "python/file_base.hpp"
 
 namespace python {
 namespace {
@@ -57,15 +58,28 @@ bool File::assign(const ModuleState& state, PyObject* given, bool moves_data) {
             return false;
         }
         given_ = Given::object;
-        if (auto buffered = moves_data ? find_buffered_file(state.io, given) : Ref(); buffered) {
-            buffered_ = std::move(buffered);
-            if (!check_not_text(state.io, buffered_.get())) {
-                return false;
-            }
+        if (moves_data && !look_for_buffers(state, given)) {
+            return false;
         }
     }
     object_ = Ref::borrow(given);
     return true;
+}
+
+// Notes the file object whose buffers an operation on the descriptor would pass by. Returns false
+// with a ValueError if it is in text mode.
+bool File::look_for_buffers(const ModuleState& state, PyObject* given) {
+    if (PyObject_TypeCheck(given, state.text_base_type)) {
+        raise_is_text(given);
+        return false;
+    }
+    if (PyObject_TypeCheck(given, state.file_base_type)) {
+        given_ = Given::file;
+        buffered_ = Ref::borrow(given);
+        return true;
+    }
+    buffered_ = find_buffered_file(state.io, given);
+    return !buffered_ || check_not_text(state.io, buffered_.get());
 }
 
 std::optional<int> File::ask() {
@@ -81,6 +95,12 @@ std::optional<int> File::ask() {
             if (number && buffered_) {
                 const auto held = Ref::borrow(buffered_.get());
                 number = check_holds_nothing(held.get(), *number) ? number : std::nullopt;
+            }
+            break;
+        case Given::file:
+            number = call_fileno(object_.get());
+            if (number && !check_file_holds_nothing(object_.get())) {
+                number = std::nullopt;
             }
             break;
     }

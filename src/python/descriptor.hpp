@@ -27,7 +27,7 @@ public:
     std::optional<int> ask();
 
     // Whether ask() may run Python code.
-    bool runs_code() const noexcept { return given_ == Given::object; }
+    bool runs_code() const noexcept { return given_ == Given::object || given_ == Given::file; }
 
     // Whether the program gave the file as a number.
     bool is_number() const noexcept { return given_ == Given::number; }
@@ -42,8 +42,11 @@ public:
     }
 
 private:
-    // `ours`: an EventFD or an AIOContext, whose `fileno` is an attribute and no method.
-    enum class Given { number, ours, object };
+    // `ours`: an EventFD or an AIOContext, whose `fileno` is an attribute and no method. `file`: a
+    // File, whose buffers the operation is not to pass by.
+    enum class Given { number, ours, object, file };
+
+    bool look_for_buffers(const ModuleState& state, PyObject* given);
 
     Given given_ = Given::number;
     int number_ = -1;

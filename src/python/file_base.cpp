@@ -460,6 +460,28 @@ PyObject* CloseRequest::end(PyObject* /*file*/, Py_ssize_t /*unused*/, PyObject*
     return Py_NewRef(none);
 }
 
+bool check_file_holds_nothing(PyObject* file) {
+    Py_ssize_t read_ahead = 0;
+    bool is_unwritten = false;
+    {
+        const ObjectLock lock(file);
+        const auto* self = cast(file);
+        is_unwritten = self->is_behind != 0 || self->writing.size() != 0;
+        read_ahead = self->reading.size();
+    }
+    if (is_unwritten) {
+        PyErr_SetString(PyExc_ValueError,
+                        "fd is a File that holds bytes which it has not written yet: await flush() "
+                        "first, or open the file with buffering=0");
+    } else if (read_ahead != 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "fd is a File that holds %zd bytes which it has read ahead: open the file "
+                     "with buffering=0, or give its fileno()",
+                     read_ahead);
+    }
+    return !is_unwritten && read_ahead == 0;
+}
+
 bool release_lock(PyObject* file) {
     {
         const ObjectLock lock(file);

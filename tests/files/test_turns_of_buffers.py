@@ -151,3 +151,59 @@ def test_readlines_of_a_text_lets_others_run(size: int, tmp_path: Path) -> None:
     found, during = asyncio.run(main())
     assert found == count
     assert during > (100 if size == 1 else 0)
+
+
+@pytest.mark.parametrize("call", ["read all", "read many", "write"])
+def test_much_text_lets_others_run(call: str, tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    text = "text \u00e9\n" * 3_000_000
+    path.write_text(text)
+    late = 0.0
+
+    async def beat() -> None:
+        nonlocal late
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.001)
+            late = max(late, time.monotonic() - began)
+
+    async def main() -> int | str:
+        async with linux_aio.open(path, "w" if call == "write" else "r") as file:
+            beating = asyncio.create_task(beat())
+            await asyncio.sleep(0.01)
+            if call == "write":
+                return await file.write(text)
+            found = await file.read(-1 if call == "read all" else len(text))
+            beating.cancel()
+            return found
+
+    assert asyncio.run(main()) == (len(text) if call == "write" else text)
+    assert path.read_text() == text
+    assert late < 0.5
+
+
+def test_a_cancelled_read_of_much_text_loses_no_place(any_loop: AnyLoop, tmp_path: Path) -> None:
+    """Also where chunks end within a character."""
+    path = tmp_path / "text"
+    text = "x" + "\u00e9\u20ac" * 500_000
+    path.write_text(text)
+
+    async def main() -> int:
+        cancellations = 0
+        async with linux_aio.open(path) as file:
+            begin = await file.read(7)
+            place = await file.tell()
+            for seconds in (0.001, 0.003, 0.005, 0.01):
+                for size in (900_000, -1):
+                    async with any_loop.scope(seconds) as scope:
+                        found = await file.read(size)
+                        assert begin + found == text[: 900_007 if size > 0 else None]
+                    cancellations += scope.was_cancelled
+                    if scope.was_cancelled:
+                        assert await file.tell() == place
+                    await file.seek(place)
+                    assert begin + await file.read(10) == text[:17]
+                    await file.seek(place)
+        return cancellations
+
+    assert any_loop.run(main) > 0
