@@ -45,6 +45,9 @@ _of_thread = _OfThread()
 at_loop_end: list[Callable[[asyncio.AbstractEventLoop], object]] = []
 
 
+_keepers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
 class _Keeper:
     """Owns the context of an asyncio or uvloop loop. Only that loop owns the keeper."""
 
@@ -53,9 +56,18 @@ class _Keeper:
         self._loop = weakref.ref(loop)
         self._pid = os.getpid()
         self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        _keepers.add(self)
 
     def __call__(self) -> None:
-        """Do nothing: the eventfd is never signalled."""
+        """Empty the eventfd. We never signal it, but others may have been given it."""
+        with contextlib.suppress(OSError):
+            os.eventfd_read(self.fd)
+
+    def close_in_child(self) -> None:
+        """Close the child's copy of the eventfd, so that nobody there can signal it."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def __del__(
         self,
@@ -67,7 +79,6 @@ class _Keeper:
         Operations in flight that might never complete are cancelled. The call does not wait: the
         registry of contexts closes the context once the operations have completed.
         """
-        # in a child process this closes the child's copy of the eventfd; the context does nothing
         with contextlib.suppress(OSError, AttributeError):
             close(self.fd)
         loop = self._loop()
@@ -161,6 +172,8 @@ def loop_context() -> AIOContext:
 
 def _forget_all() -> None:
     """In a child process, forget all contexts: they belong to the parent's loops."""
+    for keeper in list(_keepers):
+        keeper.close_in_child()
     _contexts.clear()
     _of_thread.__init__()  # type: ignore[misc]
 

@@ -8,8 +8,10 @@ no longer finds modules.
 
 from __future__ import annotations
 
+import os
 import select
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,13 +20,16 @@ if TYPE_CHECKING:
     from ._core import _Watcher
 
 
+_runs: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
 class Run:
     """A run of Trio, and the system task that watches eventfds for the extension.
 
     It has those methods of an asyncio loop that the extension calls.
     """
 
-    __slots__ = ("_epoll", "_readers", "_trio", "closed", "token")
+    __slots__ = ("__weakref__", "_epoll", "_readers", "_trio", "closed", "token")
 
     def __init__(self, trio: Any) -> None:
         self._trio = trio
@@ -32,6 +37,11 @@ class Run:
         self._readers: dict[int, _Watcher] = {}
         self.token = trio.lowlevel.current_trio_token()
         self.closed = False
+        _runs.add(self)
+
+    def close_in_child(self) -> None:
+        """Close the child's copy of the epoll(7), to which it could add files of its own."""
+        self._epoll.close()
 
     def add_reader(self, fd: int, watcher: _Watcher) -> None:
         """Have the watcher called whenever fd is readable."""
@@ -84,6 +94,14 @@ class Run:
             watcher.end()
         self._readers.clear()
         self._epoll.close()
+
+
+def _close_in_child() -> None:
+    for run in list(_runs):
+        run.close_in_child()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
 
 
 def _make_suspension(lowlevel: Any) -> Callable[[Any], object]:

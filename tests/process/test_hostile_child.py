@@ -20,13 +20,17 @@ from pathlib import Path
 
 import pytest
 
+import linux_aio
 from linux_aio import AIOContext, AIOOperation, EventFD
+from support.any_loop import AnyLoop
 from support.engines import ENGINE
 from support.files import Gate, is_readable
 from support.forked import in_child, report_of, start_child
 from support.loops import run
 from support.operations import perform, wait_done
 from support.workers import finish, start
+
+pytest_plugins = ["support.fixtures"]
 
 PAGE = 4096
 LARGE = 1 << 20  # not copied by the submitting thread
@@ -275,3 +279,21 @@ def test_numbers_that_the_child_uses_again_are_its_own(fd: int) -> None:
         all_opcodes(context, fd)
         assert in_child(lambda: let_go(AIOContext.close))
         assert in_child(lambda: let_go(lambda _: None))
+
+
+def test_a_child_does_not_have_what_the_loop_watches(any_loop: AnyLoop, tmp_path: Path) -> None:
+    """Also the files of the loop's own context: with them a child keeps the loop busy for ever."""
+
+    async def main() -> tuple[set[int], list[int]]:
+        before = descriptors()
+        await linux_aio.write_bytes(tmp_path / "file", b"data")
+        ours = {
+            number
+            for number, what in descriptors().items()
+            if number not in before and what.startswith("anon_inode:")
+        }
+        return ours, in_child(lambda: [number for number in ours if number in descriptors()])
+
+    ours, in_the_child = any_loop.run(main)
+    assert ours
+    assert in_the_child == []
