@@ -20,6 +20,9 @@ _libaio_calls: CapsuleType
 def _in_trio() -> bool:
     """Return whether a task of Trio's runs in this thread."""
 
+def _is_mapped_from_disk(buffer: ReadableBuffer, /) -> bool:
+    """Whether to touch the memory may wait, since it is mapped from a file on a disk or server."""
+
 def _ends_slice() -> bool:
     """Return whether the running task has gone on for so long that it is to let others run.
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ._core import AIOContext, _close_soon, aligned_buffer, direct_alignment
 from ._loop_context import close_descriptor
+from ._mapped_memory import copy_into
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -89,7 +90,7 @@ class DirectRoute:
                 if error.errno != errno.EINVAL:
                     raise
         data = await self._context.read(min(len(view), MOST_AT_ONCE), self.direct_fd, offset)
-        view[: len(data)] = data
+        await copy_into(self._context, view, data)
         return len(data)
 
     async def close(self) -> None:

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ._arguments import as_bytes, bytes_of, not_negative
 from ._core import AIOContext, _ends_slice, _FileBase
-from ._direct import DirectRoute, open_route
+from ._direct import MOST_AT_ONCE, DirectRoute, open_route
 from ._gate import Gate
 from ._loop_context import close_descriptor, pause, put_off_cancellation, raise_if_cancelled, spawn
+from ._mapped_memory import copied, copy_into, touchable
 from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
 from ._unwritten import MOST_BYTES, Leftover, leave_out, start_writing
 
@@ -432,7 +433,8 @@ class File(_FileBase):
             with memoryview(buffer) as given, bytes_of(given) as view:
                 start = self._peek()[: len(view)]
                 done = len(start)
-                view[:done] = start
+                if start:
+                    await copy_into(self._context, view, start)
                 taken = 0  # from a stream, by earlier requests
                 while done < len(view) and not (once and done):
                     offset = self._offset + done - len(start) if self._is_seekable else 0
@@ -464,7 +466,7 @@ class File(_FileBase):
             is_piece = LEAST_PIECE <= size <= LARGEST_PIECE and size % PAGE == 0
             if ahead is not None and is_piece and (ahead.requests or offset + size < self._size):
                 data = (await ahead.read(offset, size))[:size]
-                view[: len(data)] = data
+                await copy_into(self._context, view, data)
                 return len(data)
         return await self._request_into(view, offset)
 
@@ -594,7 +596,7 @@ class File(_FileBase):
         while self._gathered() and self._gathered() + count > self._limit:
             await self._begin_request()
         if count <= self._limit and not self._goes_slowly:
-            self._gather(data if type(data) is bytes else bytes(data))
+            self._gather(data if type(data) is bytes else await copied(self._context, data))
             return count
         await self._drain()
         await raise_if_cancelled()
@@ -617,7 +619,8 @@ class File(_FileBase):
         self._end_is_unknown = was_unknown or self._is_appending
         request: Any
         if self._direct is not None:
-            request = self._direct.start_writing([data], offset)
+            part = await touchable(self._context, data[:MOST_AT_ONCE])
+            request = self._direct.start_writing([part], offset)
         else:
             request = self._context.write(data[:MOST_BYTES], self._fd, offset)
             request._start()
@@ -875,7 +878,8 @@ class File(_FileBase):
             if self._direct is not None:
                 memory = self._direct.new_memory()
                 while done < len(view):
-                    done += await self._direct.write([view[done:]], offset + done, memory)
+                    part = await touchable(self._context, view[done : done + MOST_AT_ONCE])
+                    done += await self._direct.write([part], offset + done, memory)
             while done < len(view):
                 # not released here: after a cancellation the request may still use it
                 rest = view[done : done + MOST_BYTES]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import _core, bulk, fs
 from ._loop_context import loop_context, put_off_cancellation
+from ._mapped_memory import copied
 from ._whole_files import read_bytes
 from ._worker import run_in_thread
 from .files import open as open_file
@@ -418,7 +419,7 @@ async def replace_file(
     if not isinstance(data, bytes):
         view = memoryview(data)
         if view.nbytes <= _COPIED:
-            data = bytes(view)
+            data = await copied(context, view.cast("B") if view.nbytes else view)
         else:
             started = context._replace_file(path, view, exclusive, durable, makes_parents)
             started._start()

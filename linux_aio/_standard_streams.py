@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ._file import File, Mode
 from ._loop_context import at_loop_end, loop_context, pause
+from ._mapped_memory import copied
 from ._text_file import TextFile
 from ._unwritten import start_writing_here
 
@@ -142,7 +143,7 @@ class _StandardFile(File):
             pass  # it was cancelled or failed: the next write tries again, and reports an error
 
     async def _write_locked(self, data: bytes | memoryview) -> int:
-        self._gather(bytes(data))
+        self._gather(await copied(loop_context(), data))
         if self._flushes or self._gathered() > self._limit:
             await self._drain()
         return len(data)

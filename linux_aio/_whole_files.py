@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._arguments import bytes_of
 from ._loop_context import loop_context, put_off_cancellation, raise_if_cancelled
+from ._mapped_memory import copied
 from .files import _text_arguments
 from .files import open as open_file
 
@@ -118,8 +119,8 @@ async def write_bytes(
         return len(data) if count is not None else await _write_stream(ctx, path, data, durable)
     with memoryview(data) as given, bytes_of(given) as view:
         if len(view) <= _MOST_COPIED:
-            copied = bytes(view)
-            return await write_bytes(path, copied, durable=durable, atomic=atomic, context=context)
+            given_bytes = await copied(ctx, view)
+            return await write_bytes(path, given_bytes, durable=durable, atomic=atomic, context=ctx)
         await raise_if_cancelled()
         started = ctx._write_file(path, view, durable, atomic)
         started._start()

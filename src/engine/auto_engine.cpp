@@ -179,10 +179,12 @@ void AutoEngine::plan(std::span<Request* const> requests,
 }
 
 // Sends a poll to the reactor if kernel AIO must not have it: that of a signalfd, which it never
-// completes, and that of a file with a server, which may not answer. Kernel AIO gets all others.
+// completes; that of a device such as a terminal, which it refuses if the device has two wait
+// queues; and that of a file with a server, which may not answer. Kernel AIO gets all others.
 void AutoEngine::plan_poll(Request& request) noexcept {
     const auto status = status_of(request.fd);
-    if (status.error == 0 && status.type == 0 && is_signalfd(request.fd)) {
+    if (status.error == 0 &&
+        (status.type == S_IFCHR || (status.type == 0 && is_signalfd(request.fd)))) {
         send_to_reactor(request, Reason::other);
         return;
     }

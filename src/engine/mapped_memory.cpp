@@ -120,13 +120,12 @@ bool may_wait(const Mapping& mapping) noexcept {
            file_system_of_device(mapping.device) != FileSystem::memory;
 }
 
-// --- what was asked last
+// --- what was found last
 
-struct Known {
+struct MayWait {
     std::uint64_t start = 0;
     std::uint64_t end = 0;
     std::int64_t asked_at = 0;  // ns
-    bool may_wait = false;
 };
 
 }  // namespace
@@ -134,14 +133,14 @@ struct Known {
 bool is_mapped_from_disk(const void* address, std::size_t length) noexcept {
     constexpr std::int64_t lifetime = 100'000'000;  // ns
     constexpr int most_mappings = 16;
-    static thread_local Known last;
+    static thread_local MayWait last;
     const auto start = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(address));
     if (length == 0) {
         return false;
     }
     if (last.start <= start && start + length <= last.end &&
         coarse_now() - last.asked_at < lifetime) {
-        return last.may_wait;
+        return true;
     }
     const UniqueFd maps(open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
     auto at = start;
@@ -153,16 +152,13 @@ bool is_mapped_from_disk(const void* address, std::size_t length) noexcept {
         if (!mapping) {
             return false;
         }
-        last = {.start = mapping->start,
-                .end = mapping->end,
-                .asked_at = coarse_now(),
-                .may_wait = may_wait(*mapping)};
-        if (last.may_wait) {
+        if (may_wait(*mapping)) {
+            last = {.start = mapping->start, .end = mapping->end, .asked_at = coarse_now()};
             return true;
         }
         at = mapping->end;
     }
-    return false;
+    return maps.is_open() && at < start + length;  // in the mappings that were not looked at
 }
 
 }  // namespace engine

@@ -8,7 +8,8 @@ namespace engine {
 
 // Whether a part of the memory is mapped from a file that is not itself in memory (as tmpfs, memfd
 // and shared anonymous memory are). False if that can't be found out. To ask the kernel takes some
-// microseconds; its answer for a mapping is reused for a tenth of a second.
+// microseconds. Only "yes" is remembered, for a tenth of a second: another file may be mapped at
+// the same address at any time.
 bool is_mapped_from_disk(const void* address, std::size_t length) noexcept;
 
 }  // namespace engine

@@ -7,10 +7,13 @@
 #include <climits>
 #include <cstdint>
 
+#include "engine/mapped_memory.hpp"
 #include "engine/operations/file_part.hpp"
 #include "engine/operations/new_file.hpp"
 #include "engine/operations/replace_file.hpp"
 #include "python/arguments.hpp"
+#include "python/buffer_owners.hpp"
+#include "python/buffer_view.hpp"
 #include "python/gil.hpp"
 
 namespace python {
@@ -43,6 +46,17 @@ bool run(engine::Call& call, PyObject* path) {
 }
 
 }  // namespace
+
+PyObject* is_mapped_from_disk(PyObject* /*module*/, PyObject* buffer) {
+    if (owns_plain_memory(buffer)) {
+        Py_RETURN_FALSE;
+    }
+    BufferView view;
+    if (!view.acquire(buffer, PyBUF_SIMPLE)) {
+        return nullptr;
+    }
+    return PyBool_FromLong(engine::is_mapped_from_disk(view.data(), view.size()) ? 1 : 0);
+}
 
 PyObject* read_part_now(PyObject* /*module*/, PyObject* const* arguments, Py_ssize_t count) {
     if (!has_arguments(count, 3)) {

@@ -7,6 +7,9 @@
 
 namespace python {
 
+// _core._is_mapped_from_disk(buffer) -> bool
+PyObject* is_mapped_from_disk(PyObject* module, PyObject* buffer);
+
 // _core._read_part_now(path, offset, length) -> bytes
 PyObject* read_part_now(PyObject* module, PyObject* const* arguments, Py_ssize_t count);
 

@@ -93,6 +93,7 @@ PyMethodDef methods[] = {
     {"direct_alignment", direct_alignment, METH_O, direct_alignment_doc},
     {"build_info", build_info, METH_NOARGS, build_info_doc},
     {"_close_soon", close_in_background, METH_O, nullptr},
+    {"_is_mapped_from_disk", is_mapped_from_disk, METH_O, nullptr},
     {"_new_bytes", new_bytes, METH_O, nullptr},
     {"_read_part_now", as_method(read_part_now), METH_FASTCALL, nullptr},
     {"_replace_file_now", as_method(replace_file_now), METH_FASTCALL, nullptr},

@@ -234,6 +234,27 @@ def test_a_terminal_that_waits_for_more(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_polls_of_a_terminal(engine: str) -> None:
+    """A terminal has two wait queues, and kernel AIO's poll takes files with one."""
+    master, slave = pty.openpty()
+
+    async def body() -> None:
+        async with AIOContext(engine=engine) as ctx:
+            for end in (master, slave):
+                mask = await asyncio.wait_for(ctx.poll(end, select.POLLOUT), 10)
+                assert mask == select.POLLOUT
+            waiting = asyncio.create_task(ctx.poll(slave, select.POLLIN))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            os.write(master, b"a line\n")
+            assert await asyncio.wait_for(waiting, 10) == select.POLLIN
+
+    run(body)
+    for number in (master, slave):
+        os.close(number)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_terminal_that_waits_for_more_is_cancelled(engine: str) -> None:
     master, slave = pty.openpty()
     wait_for_more(slave, 10, 255)

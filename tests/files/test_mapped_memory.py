@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory of the program's that is mapped from a file whose server is slow: nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import linux_aio
+from support.fusefs import HoldingFS
+from support.loops import run
+
+pytest_plugins = ["support.fixtures"]
+
+# kernel AIO touches the memory inside io_submit(2)
+pytestmark = pytest.mark.engine("auto", "uring", "threads")
+
+SIZE = 1 << 16
+DATA = random.Random(5).randbytes(4 * SIZE)
+DELAY = 1.0  # seconds, of the server
+
+Memory = memoryview
+Call = Callable[[Path, Any, Memory], Awaitable[int]]
+
+
+@contextmanager
+def mapping(fuse: HoldingFS) -> Iterator[mmap.mmap]:
+    """Map a file of the slow server. None of its pages is in memory yet."""
+    number = os.open(fuse.create("mapped", DATA), os.O_RDWR)
+    try:
+        with mmap.mmap(number, len(DATA)) as mapped:
+            yield mapped
+    finally:
+        os.close(number)
+
+
+class Judges:
+    """The loop, and another thread, which find out for how long they stood still."""
+
+    def __init__(self) -> None:
+        self.late = 0.0
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self) -> None:
+        while not self._ends.is_set():
+            began = time.monotonic()
+            time.sleep(0.005)
+            self.late = max(self.late, time.monotonic() - began)
+
+    async def __aenter__(self) -> Judges:
+        self._thread.start()
+        self._task = asyncio.create_task(self._beat())
+        await asyncio.sleep(0.02)
+        return self
+
+    async def _beat(self) -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.005)
+            self.late = max(self.late, time.monotonic() - began)
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0.02)
+        self._task.cancel()
+        self._ends.set()
+        await asyncio.to_thread(self._thread.join)
+        assert self.late < DELAY / 2
+
+
+async def write(_path: Path, file: Any, memory: Memory) -> int:
+    count: int = await file.write(memory)
+    await file.flush()
+    return count
+
+
+async def pwrite(_path: Path, file: Any, memory: Memory) -> int:
+    return await file.pwrite(memory, 0)  # type: ignore[no-any-return]
+
+
+async def write_bytes(path: Path, _file: Any, memory: Memory) -> int:
+    return await linux_aio.write_bytes(path, memory)
+
+
+async def replace(path: Path, _file: Any, memory: Memory) -> int:
+    return await linux_aio.write_bytes(path, memory, atomic=True)
+
+
+@pytest.mark.parametrize("call", [write, pwrite, write_bytes, replace])
+@pytest.mark.parametrize("direct", [False, True])
+def test_writing_from_it(fuse: HoldingFS, tmp_path: Path, call: Call, direct: bool) -> None:
+    path = tmp_path / "target"
+    path.write_bytes(bytes(SIZE))
+
+    async def main() -> None:
+        async with linux_aio.open(path, "r+b", direct=direct) as file:
+            with mapping(fuse) as mapped, memoryview(mapped)[:SIZE] as memory:
+                fuse.delay(DELAY)
+                async with Judges():
+                    assert await call(path, file, memory) == SIZE
+                fuse.delay(0)
+
+    run(main())
+    assert path.read_bytes() == DATA[:SIZE]
+
+
+@pytest.mark.parametrize("how", ["readinto", "preadinto"])
+@pytest.mark.parametrize("direct", [False, True])
+def test_reading_into_it(fuse: HoldingFS, tmp_path: Path, how: str, direct: bool) -> None:
+    """Also what the buffer of the file has already."""
+    path = tmp_path / "source"
+    source = random.Random(6).randbytes(2 * SIZE)
+    path.write_bytes(source)
+
+    async def main() -> None:
+        async with linux_aio.open(path, "rb", direct=direct) as file:
+            assert await file.read(100) == source[:100]
+            with mapping(fuse) as mapped, memoryview(mapped)[:SIZE] as memory:
+                fuse.delay(DELAY)
+                async with Judges():
+                    if how == "readinto":
+                        assert await file.readinto(memory) == SIZE
+                    else:
+                        assert await file.preadinto(memory, 100) == SIZE
+                fuse.delay(0)
+                assert memory == source[100 : 100 + SIZE]
+
+    run(main())
+
+
+def test_another_file_that_is_mapped_at_the_same_address(fuse: HoldingFS, tmp_path: Path) -> None:
+    """Within the time for which the answer for an address is remembered."""
+    path = tmp_path / "source"
+    path.write_bytes(DATA[:SIZE])
+    shared = os.memfd_create("memory")
+    os.truncate(shared, len(DATA))
+
+    async def main() -> None:
+        source = os.open(path, os.O_RDONLY)
+        async with linux_aio.AIOContext() as context:
+            with mmap.mmap(shared, len(DATA)) as mapped:
+                assert await context.readinto(mapped, source) == SIZE
+            with mapping(fuse) as mapped, memoryview(mapped)[:SIZE] as memory:
+                fuse.delay(DELAY)
+                async with Judges():
+                    assert await context.readinto(memory, source) == SIZE
+                fuse.delay(0)
+                assert memory == DATA[:SIZE]
+        os.close(source)
+
+    run(main())
+    os.close(shared)
