@@ -129,14 +129,28 @@ class NewFile:
         self._target = target
         self._folder = os.path.dirname(target) or "."
         self._name: str | None = None
+        with self._named():
+            self.fd = self._open()
+
+    def _open(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC
         try:
-            self.fd = os.open(self._folder, flags | os.O_TMPFILE, 0o600)
+            return os.open(self._folder, flags | os.O_TMPFILE, 0o600)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
-            self._name = self._new_name()
-            self.fd = os.open(self._name, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        self._name = self._new_name()
+        return os.open(self._name, flags | os.O_CREAT | os.O_EXCL, 0o600)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Have an OSError name the target, and neither its folder nor the file without a name."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise OSError(error.errno, error.strerror, self._target) from None
 
     def _new_name(self) -> str:
         base = os.fsdecode(os.fsencode(os.path.basename(self._target))[:200])
@@ -154,7 +168,7 @@ class NewFile:
 
     def take_name(self, durable: bool) -> None:
         """Give the file the target's name, or raise FileExistsError if another file has it."""
-        with self._opened_folder() as folder:
+        with self._named(), self._opened_folder() as folder:
             try:
                 source = self._name or self.path
                 os.link(source, self._target, src_dir_fd=folder, follow_symlinks=True)
@@ -173,7 +187,7 @@ class NewFile:
 
     def replace_target(self, durable: bool) -> None:
         """Give the file the target's name; with `durable`, the name is on the disk at the end."""
-        with self._opened_folder() as folder:
+        with self._named(), self._opened_folder() as folder:
             if self._name is None:
                 name = self._new_name()
                 # os.link() follows the link in /proc only if it is given a folder's descriptor

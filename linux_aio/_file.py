@@ -399,6 +399,7 @@ class File(_FileBase):
         longer or shorter than size; it is b"" at the end of the file.
         """
         self._check_readable()
+        size = operator.index(size)
         await self._acquire()
         try:
             self._check_readable()
@@ -716,7 +717,10 @@ class File(_FileBase):
             length = self._offset if size is None else operator.index(size)
             if length < 0:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-            await self._context._truncate(self._fd, length)
+            try:
+                await self._context._truncate(self._fd, length)
+            except OSError as error:  # as open()'s files, it names no file
+                raise OSError(error.errno, error.strerror) from None
             self._size = length
             await self._tell_kernel()
             return length
@@ -780,7 +784,7 @@ class File(_FileBase):
         await self._acquire()
         try:
             self._check_seekable()
-            return await self._seek_locked(operator.index(offset), whence)
+            return await self._seek_locked(operator.index(offset), operator.index(whence))
         finally:
             self._release()
 
@@ -853,7 +857,7 @@ class File(_FileBase):
         self._check_readable()
         offset = not_negative(offset)
         await self._begin_beside()
-        with _Beside(self), memoryview(buffer) as given, bytes_of(given) as view:
+        with _Beside(self), memoryview(buffer) as given, as_bytes(given) as view:
             done = 0
             while done < len(view):
                 with view[done : done + MOST_BYTES] as rest:

@@ -520,7 +520,8 @@ async def _remove_stubborn(context: Any, name: Any, ignore_errors: bool) -> None
         errors: dict[Any, OSError] = {}
 
         def handle(function: Any, path: Any, error: OSError) -> None:
-            error.filename = path
+            if error.errno is not None:
+                error.filename = path
             errors.setdefault(path, error)  # noqa: B023 - called in this turn of the loop
 
         await remove_tree(context, None, name, name, handle)

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 from typing import TYPE_CHECKING, Any
 
-from ._arguments import bytes_of
+from ._arguments import as_bytes
 from ._loop_context import loop_context, put_off_cancellation, raise_if_cancelled
 from ._mapped_memory import copied
 from .files import _text_arguments
@@ -117,7 +118,7 @@ async def write_bytes(
     if type(data) is bytes:
         count = await ctx._write_file(path, data, durable, atomic)
         return len(data) if count is not None else await _write_stream(ctx, path, data, durable)
-    with memoryview(data) as given, bytes_of(given) as view:
+    with memoryview(data) as given, as_bytes(given) as view:
         if len(view) <= _MOST_COPIED:
             given_bytes = await copied(ctx, view)
             return await write_bytes(path, given_bytes, durable=durable, atomic=atomic, context=ctx)
@@ -136,7 +137,11 @@ async def _write_stream(ctx: Any, path: Path, data: ReadableBuffer, durable: boo
     async with open_file(path, "wb", context=ctx) as file:
         count = await file.write(data)
         if durable:
-            await file.fdatasync()
+            try:
+                await file.fdatasync()
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # of what has no disk, as a pipe or /dev/null
+                    raise
     return count
 
 

@@ -245,10 +245,10 @@ def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> N
     """Hash a file of unknown size: read one chunk after the other to the end."""
     position = 0
     while True:
+        _wait_for_data(source.buffered, clock, position)
         if stat.S_ISREG(source.kind):
             data = os.pread(source.buffered, 1 << 20, position)
         else:
-            _wait_for_data(source.buffered, clock, position)
             data = os.read(source.buffered, 1 << 20)
         if not data:
             clock.total = position
@@ -261,7 +261,8 @@ def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> N
 def _wait_for_data(fd: int, clock: _Clock, done: int) -> None:
     """Wait for data or the end, so that the caller can give up meanwhile.
 
-    Until another program opens a FIFO to write, reads would return its end.
+    A file of /proc may have to be waited for, too: /proc/kmsg. Until another program opens a FIFO
+    to write, reads would return its end.
     """
     poll = select.poll()
     poll.register(fd, select.POLLIN)
@@ -480,7 +481,11 @@ _LEAST_DIRECT_COPY = 1 << 22
 def _copy_to_the_end(source: _Source, new: _copying.NewFile, clock: _Clock) -> Transfer:
     """Copy a file without a size, such as those of /proc, or an empty file."""
     position = 0
-    while data := os.pread(source.buffered, 1 << 20, position):
+    while True:
+        _wait_for_data(source.buffered, clock, position)
+        data = os.pread(source.buffered, 1 << 20, position)
+        if not data:
+            break
         while data:
             count = os.pwrite(new.fd, data, position)
             data = data[count:]

@@ -269,9 +269,9 @@ def open(  # noqa: A001
     `context` is the AIOContext that does the work; None: that of the running event loop. Errors are
     those of open(): FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, ….
     """
-    if not isinstance(file, int):
-        file = os.fspath(file)
-    elif file < 0:
+    given: Any = file
+    file = operator.index(given) if hasattr(type(given), "__index__") else os.fspath(given)
+    if isinstance(file, int) and file < 0:
         msg = "negative file descriptor"
         raise ValueError(msg)
     if not isinstance(mode, str):

@@ -100,6 +100,14 @@ def _number(value: int, name: str, least: int, most: int) -> int:
     return number
 
 
+def _size(value: int, name: str) -> int:
+    return _number(value, name, -(1 << 63), (1 << 63) - 1)
+
+
+def _descriptor(value: int, name: str) -> int:
+    return _number(value, name, -(1 << 31), (1 << 31) - 1)
+
+
 def _mode_bits(mode: int) -> int:
     return _number(mode, "mode", -(1 << 31), (1 << 31) - 1)
 
@@ -559,7 +567,8 @@ async def utime(
     """Set when the content was last read and changed: os.utime, utimensat(2).
 
     `path` may be a descriptor. `times` is (read, changed) in seconds since 1970, `ns` the same in
-    whole nanoseconds; without either, both become the present time. ValueError if both are given.
+    whole nanoseconds; without either, or None, both become the present time. ValueError if both are
+    given.
     """
     _refuse_fd_with_link("utime", path, follow_symlinks)
     if times is not None and ns is not None:
@@ -606,7 +615,7 @@ async def truncate(path: FileOrPath, length: int, *, context: AIOContext | None 
     `path` may be a descriptor that is open for writing. What is behind that is lost; what is
     missing reads as zeros, and takes no disk space.
     """
-    length = _number(length, "length", -(1 << 63), (1 << 63) - 1)
+    length = _size(length, "length")
     try:
         await _of(context)._truncate(path, length)
     except OSError as error:
@@ -623,6 +632,8 @@ async def posix_fallocate(
     `offset` and `length` are in bytes. The file becomes longer if the part ends behind its end.
     OSError with ENOSPC if the disk has too little room.
     """
+    fd = _descriptor(fd, "fd")
+    offset, length = _size(offset, "offset"), _size(length, "length")
     try:
         await _of(context)._allocate(fd, None, offset, length)
     except OSError as error:
@@ -1030,9 +1041,11 @@ async def sendfile(
     the result may be less than `count`, and is 0 at the end of the file. See sendfile(2).
     """
     ctx = _of(context)
-    if offset is not None and offset < 0:
+    out_fd, in_fd = _descriptor(out_fd, "out_fd"), _descriptor(in_fd, "in_fd")
+    count = _size(count, "count")
+    place = -1 if offset is None else _size(offset, "offset")
+    if offset is not None and place < 0:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    place = -1 if offset is None else offset
     # At the end of in_fd there is nothing to wait for; a thread must not wait for out_fd.
     waits = os.get_blocking(out_fd)
     while True:
