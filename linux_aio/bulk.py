@@ -810,8 +810,7 @@ def _number_of(file: Any) -> int:
     if isinstance(file, (_core._FileBase, _core._TextBase)):
         binary: Any = file if isinstance(file, _core._FileBase) else cast("Any", file).buffer
         if binary._gathered() or binary._is_behind:
-            msg = f"{file!r} holds bytes that it has not written yet: await flush() first"
-            raise ValueError(msg)
+            binary._check_holds_nothing()  # else it has only read ahead, which does no harm here
     elif isinstance(file, io.IOBase) or isinstance(getattr(file, "file", None), io.IOBase):
         file.flush()
     number: int = file.fileno()

@@ -6,7 +6,6 @@
 #include "python/arguments.hpp"
 #include "python/buffered_files.hpp"
 #include "python/eventfd.hpp"
-#include "python/file_base.hpp"
 
 namespace python {
 namespace {
@@ -29,6 +28,12 @@ std::optional<int> call_fileno(PyObject* object) {
 std::optional<int> fileno_attribute(PyObject* object) {
     const auto number = Ref::steal(PyObject_GetAttrString(object, "fileno"));
     return number ? to_number(number.get(), "fileno") : std::nullopt;
+}
+
+// Returns false, with a ValueError that says what to do, if the File holds bytes back.
+bool holds_nothing(PyObject* file) {
+    return static_cast<bool>(
+        Ref::steal(PyObject_CallMethod(file, "_check_holds_nothing", nullptr)));
 }
 
 std::optional<int> checked(int fd) { return fd < 0 ? std::nullopt : std::optional(fd); }
@@ -99,7 +104,7 @@ std::optional<int> File::ask() {
             break;
         case Given::file:
             number = call_fileno(object_.get());
-            if (number && !check_file_holds_nothing(object_.get())) {
+            if (number && !holds_nothing(object_.get())) {
                 number = std::nullopt;
             }
             break;

@@ -142,6 +142,33 @@ PyObject* file_close(PyObject* object, PyObject* /*unused*/) {
 
 // --- for the subclass
 
+// Raises a ValueError that says what to do if the file holds bytes that it has not written yet, or
+// has read ahead.
+PyObject* file_check_holds_nothing(PyObject* file, PyObject* /*unused*/) {
+    Py_ssize_t read_ahead = 0;
+    bool is_unwritten = false;
+    {
+        const ObjectLock lock(file);
+        const auto* self = cast(file);
+        is_unwritten = self->is_behind != 0 || self->writing.size() != 0;
+        read_ahead = self->reading.size();
+    }
+    if (is_unwritten) {
+        PyErr_SetString(PyExc_ValueError,
+                        "fd is a File that holds bytes which it has not written yet: await flush() "
+                        "first, or open the file with buffering=0");
+    } else if (read_ahead != 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "fd is a File that holds %zd bytes which it has read ahead: open the file "
+                     "with buffering=0, or give its fileno()",
+                     read_ahead);
+    }
+    if (is_unwritten || read_ahead != 0) {
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
 PyObject* file_try_acquire(PyObject* object, PyObject* /*unused*/) {
     const ObjectLock lock(object);
     const bool is_free = cast(object)->is_locked == 0;
@@ -291,6 +318,7 @@ PyMethodDef methods[] = {
     {"readline", as_method(file_readline), METH_FASTCALL, readline_doc},
     {"write", file_write, METH_O, write_doc},
     {"close", file_close, METH_NOARGS, close_doc},
+    {"_check_holds_nothing", file_check_holds_nothing, METH_NOARGS, nullptr},
     {"_try_acquire", file_try_acquire, METH_NOARGS, nullptr},
     {"_buffered", file_buffered, METH_NOARGS, nullptr},
     {"_take", file_take, METH_O, nullptr},
@@ -458,28 +486,6 @@ Ref CloseRequest::begin(PyObject* file, Py_ssize_t /*unused*/, bool& has_lock) {
 
 PyObject* CloseRequest::end(PyObject* /*file*/, Py_ssize_t /*unused*/, PyObject* none) {
     return Py_NewRef(none);
-}
-
-bool check_file_holds_nothing(PyObject* file) {
-    Py_ssize_t read_ahead = 0;
-    bool is_unwritten = false;
-    {
-        const ObjectLock lock(file);
-        const auto* self = cast(file);
-        is_unwritten = self->is_behind != 0 || self->writing.size() != 0;
-        read_ahead = self->reading.size();
-    }
-    if (is_unwritten) {
-        PyErr_SetString(PyExc_ValueError,
-                        "fd is a File that holds bytes which it has not written yet: await flush() "
-                        "first, or open the file with buffering=0");
-    } else if (read_ahead != 0) {
-        PyErr_Format(PyExc_ValueError,
-                     "fd is a File that holds %zd bytes which it has read ahead: open the file "
-                     "with buffering=0, or give its fileno()",
-                     read_ahead);
-    }
-    return !is_unwritten && read_ahead == 0;
 }
 
 bool release_lock(PyObject* file) {

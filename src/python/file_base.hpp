@@ -112,10 +112,6 @@ struct CloseRequest {
     static PyObject* end(PyObject* file, Py_ssize_t unused, PyObject* none);
 };
 
-// Returns false, with a ValueError that says what to do, if the File holds bytes that it has not
-// written yet, or has read ahead.
-bool check_file_holds_nothing(PyObject* file);
-
 // Releases the lock of the file. Returns false with an exception set, as one of a signal handler:
 // the lock is released all the same. Called without an exception set.
 bool release_lock(PyObject* file);
