@@ -21,6 +21,8 @@ from ._core import __version__
 from ._info import Report, path_key, system_report
 from .bulk import Transfer, checksum, copy
 
+_STANDARD_INPUT = 0  # its descriptor
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: 0, 1 after an error, 2 for wrong arguments."""
@@ -106,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_run_copy)
 
     command = commands.add_parser("checksum", help="hash files; prints lines as sha256sum does")
-    command.add_argument("files", nargs="+", metavar="FILE")
+    command.add_argument("files", nargs="+", metavar="FILE", help="- is the standard input")
     command.add_argument(
         "-a",
         "--algorithm",
@@ -208,8 +210,9 @@ def _run_checksum(options: argparse.Namespace) -> int:
     for file in options.files:
         try:
             with _progress(options, os.path.basename(file)) as progress:
+                source = _STANDARD_INPUT if file == "-" else file
                 digest = checksum(
-                    file, options.algorithm, direct=_direct(options), progress=progress
+                    source, options.algorithm, direct=_direct(options), progress=progress
                 )
         except (OSError, EOFError) as error:
             _complain(str(error))

@@ -90,6 +90,17 @@ def test_checksum(path: Path) -> None:
     assert "No such file" in errors
 
 
+@pytest.mark.parametrize("is_file", [False, True])
+def test_checksum_of_the_standard_input(path: Path, is_file: bool) -> None:
+    command = [sys.executable, "-P", "-m", "linux_aio", "checksum", "-"]
+    if is_file:
+        with path.open("rb") as file:
+            output = subprocess.run(command, stdin=file, capture_output=True, check=True).stdout
+    else:
+        output = subprocess.run(command, input=DATA, capture_output=True, check=True).stdout
+    assert output.decode() == f"{hashlib.sha256(DATA).hexdigest()}  -\n"
+
+
 @pytest.mark.parametrize(
     "name", [b"two\nlines", b"back\\slash", b"\\n", b"a\rreturn", b"no \xff text", b"plain"]
 )
