@@ -28,8 +28,9 @@ bool check_not_text(const IoTypes& types, PyObject* buffered);
 // Raises that ValueError.
 void raise_is_text(PyObject* file);
 
-// As check_not_text(), if the file object holds data back: if its position is not that of its descriptor `fd`.
-// Pipes and the like have no position, so the function can't tell, and returns true.
+// As check_not_text(), if the file object holds data back: if its position is not that of its
+// descriptor `fd`. Pipes and the like have no position, so the function can't tell, and returns
+// true.
 bool check_holds_nothing(PyObject* buffered, int fd);
 
 }  // namespace python
