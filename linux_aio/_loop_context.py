@@ -64,10 +64,15 @@ class _Keeper:
             os.eventfd_read(self.fd)
 
     def close_in_child(self) -> None:
-        """Close the child's copy of the eventfd, so that nobody there can signal it."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        """Give the child an eventfd of its own in place of its copy, so that it can't signal ours.
+
+        The number stays occupied: the child's copy of the loop still has it in its selector.
+        """
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{self.fd}") == "anon_inode:[eventfd]":
+                own = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                os.dup2(own, self.fd, inheritable=False)
+                os.close(own)
 
     def __del__(
         self,

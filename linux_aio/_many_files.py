@@ -419,7 +419,8 @@ async def replace_file(
     if not isinstance(data, bytes):
         view = memoryview(data)
         if view.nbytes <= _COPIED:
-            data = await copied(context, view.cast("B") if view.nbytes else view)
+            is_plain = view.nbytes and view.c_contiguous
+            data = await copied(context, view.cast("B")) if is_plain else bytes(view)
         else:
             started = context._replace_file(path, view, exclusive, durable, makes_parents)
             started._start()

@@ -45,7 +45,7 @@ async def touchable(context: AIOContext, memory: bytes | memoryview) -> bytes | 
         while done < len(memory):
             # not released here: after a cancellation the request may still use it
             done += await context.write(memory[done : done + _MOST], fd, done)
-        return os.pread(fd, done, 0)
+        return b"".join(os.pread(fd, _MOST, start) for start in range(0, done, _MOST))
 
 
 async def copy_into(context: AIOContext, memory: memoryview, data: bytes | memoryview) -> None:

@@ -40,6 +40,15 @@ _PART = 4096
 # How many bytes or characters are decoded or encoded in one go: that takes about a millisecond.
 _DECODED_AT_ONCE = 1 << 20
 
+# Encodings that give the same for the pieces of a text as for the whole; utf-7, for one, does not.
+_OF_PIECES = {
+    *("ascii", "iso8859-1", "utf-8", "utf-8-sig"),
+    *(f"utf-{bits}{order}" for bits in (16, 32) for order in ("", "-le", "-be")),
+    *(f"cp{number}" for number in (437, 850, 852, 858, 866, *range(1250, 1259))),
+    *(f"iso8859-{part}" for part in range(2, 17)),
+    *("koi8-r", "koi8-u", "mac-roman"),
+}
+
 _LINE_ENDS = {None: 0, "": 1, "\n": 0, "\r": 2, "\r\n": 3}
 _MASK = (1 << 64) - 1
 
@@ -91,6 +100,7 @@ class TextFile(_TextBase):
         self._snapshot: tuple[int, bytes] | None = None
         self._chunk = CHUNK_OF_BOTH if "+" in mode else READ_CHUNK
         name = codecs.lookup(encoding).name
+        self._takes_pieces = name in _OF_PIECES
         if errors == "strict" and name == "utf-8":
             self._encoding = 1
         elif name in {"ascii", "iso8859-1", "utf-8"}:
@@ -180,7 +190,7 @@ class TextFile(_TextBase):
     async def _decode_all(self, data: bytes) -> str:
         """Decode the rest of the file. Of much data, let other tasks run meanwhile."""
         decoder = self._decoder or self._make_decoder()
-        if len(data) <= _DECODED_AT_ONCE:
+        if len(data) <= _DECODED_AT_ONCE or not self._takes_pieces:
             return decoder.decode(data, True)  # type: ignore[no-any-return]
         state = decoder.getstate()
         pieces = []
@@ -188,6 +198,7 @@ class TextFile(_TextBase):
             for start in range(0, len(data), _DECODED_AT_ONCE):
                 pieces.append(decoder.decode(data[start : start + _DECODED_AT_ONCE]))
                 await pause(0)
+            pieces.append(decoder.decode(b"", True))
         except UnicodeError:  # which tells a place in the piece
             decoder.setstate(state)
             return decoder.decode(data, True)  # type: ignore[no-any-return]
@@ -195,7 +206,6 @@ class TextFile(_TextBase):
             decoder.setstate(state)
             self._file._put_back([data])
             raise
-        pieces.append(decoder.decode(b"", True))
         return "".join(pieces)
 
     async def _gather_text(self, limit: int, *, lines: bool) -> str:
@@ -338,7 +348,7 @@ class TextFile(_TextBase):
 
     async def _encode_all(self, encoder: Any, text: str) -> bytes:
         """Encode. Of much text, let other tasks run meanwhile."""
-        if len(text) <= _DECODED_AT_ONCE:
+        if len(text) <= _DECODED_AT_ONCE or not self._takes_pieces:
             return encoder.encode(text)  # type: ignore[no-any-return]
         state = encoder.getstate()
         pieces = []
@@ -510,7 +520,9 @@ class TextFile(_TextBase):
     def _go_to(self, position: int, flags: int) -> None:
         self._fill(None)
         self._snapshot = None
-        if self._decoder is not None or flags:
+        # a new decoder of UTF-16 would look for the mark of the file's start
+        needs_state = self._encoding == 0 and position != 0 and self._file._is_readable
+        if self._decoder is not None or flags or needs_state:
             decoder = self._decoder or self._make_decoder()
             if position == 0 and flags == 0:
                 decoder.reset()

@@ -8,6 +8,7 @@ no longer finds modules.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -29,7 +30,7 @@ class Run:
     It has those methods of an asyncio loop that the extension calls.
     """
 
-    __slots__ = ("__weakref__", "_epoll", "_readers", "_trio", "closed", "token")
+    __slots__ = ("__weakref__", "_epoll", "_is_parents", "_readers", "_trio", "closed", "token")
 
     def __init__(self, trio: Any) -> None:
         self._trio = trio
@@ -37,16 +38,22 @@ class Run:
         self._readers: dict[int, _Watcher] = {}
         self.token = trio.lowlevel.current_trio_token()
         self.closed = False
+        self._is_parents = False
         _runs.add(self)
 
     def close_in_child(self) -> None:
         """Close the child's copy of the epoll(7), to which it could add files of its own."""
-        self._epoll.close()
+        self._is_parents = self.closed = True
+        self._readers.clear()
+        with contextlib.suppress(OSError):
+            self._epoll.close()
 
     def add_reader(self, fd: int, watcher: _Watcher) -> None:
         """Have the watcher called whenever fd is readable."""
         if self.closed:
             msg = "the Trio run is ending"
+            if self._is_parents:
+                msg = "the Trio run is that of the parent process"
             raise RuntimeError(msg)
         self._epoll.register(fd, select.EPOLLIN)
         self._readers[fd] = watcher

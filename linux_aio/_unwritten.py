@@ -69,8 +69,8 @@ def leave_out(pieces: list[bytes], count: int) -> None:
         count -= len(piece)
         whole += 1
     del pieces[:whole]
-    if count:
-        pieces[0] = pieces[0][count:]
+    if count:  # a view, since a pipe takes little of a large piece at a time
+        pieces[0] = cast("bytes", memoryview(pieces[0])[count:])
 
 
 class Leftover:

@@ -245,10 +245,10 @@ def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> N
     """Hash a file of unknown size: read one chunk after the other to the end."""
     position = 0
     while True:
-        _wait_for_data(source.buffered, clock, position)
         if stat.S_ISREG(source.kind):
-            data = os.pread(source.buffered, 1 << 20, position)
+            data = _read_at(source.buffered, position, clock)
         else:
+            _wait_for_data(source.buffered, clock, position)
             data = os.read(source.buffered, 1 << 20)
         if not data:
             clock.total = position
@@ -261,13 +261,21 @@ def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> N
 def _wait_for_data(fd: int, clock: _Clock, done: int) -> None:
     """Wait for data or the end, so that the caller can give up meanwhile.
 
-    A file of /proc may have to be waited for, too: /proc/kmsg. Until another program opens a FIFO
-    to write, reads would return its end.
+    Until another program opens a FIFO to write, reads would return its end.
     """
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     while not poll.poll(100):
         clock.tick(done)
+
+
+def _read_at(fd: int, position: int, clock: _Clock) -> bytes:
+    """Read from a file without a size. A few, as /proc/kmsg, have to be waited for."""
+    while True:
+        try:
+            return os.pread(fd, 1 << 20, position)
+        except BlockingIOError:  # opened with O_NONBLOCK: see _opened()
+            _wait_for_data(fd, clock, position)
 
 
 def _hash_pieces(digest: hashlib._Hash, source: _Source, options: _Options, clock: _Clock) -> None:
@@ -481,11 +489,7 @@ _LEAST_DIRECT_COPY = 1 << 22
 def _copy_to_the_end(source: _Source, new: _copying.NewFile, clock: _Clock) -> Transfer:
     """Copy a file without a size, such as those of /proc, or an empty file."""
     position = 0
-    while True:
-        _wait_for_data(source.buffered, clock, position)
-        data = os.pread(source.buffered, 1 << 20, position)
-        if not data:
-            break
+    while data := _read_at(source.buffered, position, clock):
         while data:
             count = os.pwrite(new.fd, data, position)
             data = data[count:]
@@ -795,6 +799,8 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
             if _may_be_direct(fd, status, direct, path is None):
                 required = (named or f"fd {fd}") if direct is True else None
                 direct_fd = _reopen(fd, os.O_DIRECT, stack, required=required)
+        if path is not None and stat.S_ISREG(status.st_mode) and status.st_size == 0:
+            os.set_blocking(fd, False)
         name = f"fd {fd}" if named is None else repr(os.fsdecode(named))
         size = _core._bulk_size(fd)
         yield _Source(name, named, status.st_mode, size, buffered_fd, direct_fd)
@@ -802,8 +808,8 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
 
 def _number_of(file: Any) -> int:
     """Return the descriptor of a file object, which has then written what it held, or an int's."""
-    if isinstance(file, int) and not isinstance(file, bool):
-        return file
+    if hasattr(type(file), "__index__") and not isinstance(file, bool):
+        return operator.index(file)
     if not hasattr(file, "fileno"):
         msg = f"a path, an int or an object with a fileno() is needed, not {type(file).__name__}"
         raise TypeError(msg)

@@ -122,10 +122,11 @@ bool may_wait(const Mapping& mapping) noexcept {
 
 // --- what was found last
 
-struct MayWait {
+struct Known {
     std::uint64_t start = 0;
     std::uint64_t end = 0;
     std::int64_t asked_at = 0;  // ns
+    bool may_wait = false;
 };
 
 }  // namespace
@@ -133,27 +134,34 @@ struct MayWait {
 bool is_mapped_from_disk(const void* address, std::size_t length) noexcept {
     constexpr std::int64_t lifetime = 100'000'000;  // ns
     constexpr int most_mappings = 16;
-    static thread_local MayWait last;
+    static thread_local Known last;
     const auto start = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(address));
     if (length == 0) {
         return false;
     }
     if (last.start <= start && start + length <= last.end &&
         coarse_now() - last.asked_at < lifetime) {
-        return true;
+        return last.may_wait;
     }
     const UniqueFd maps(open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
     auto at = start;
     for (int i = 0; i < most_mappings && maps.is_open() && at < start + length; ++i) {
         auto mapping = ask(maps.get(), at);
-        if (!mapping && errno == ENOTTY) {
+        const bool is_old = !mapping && errno == ENOTTY;
+        if (is_old) {
             mapping = search(at);
         }
         if (!mapping) {
             return false;
         }
-        if (may_wait(*mapping)) {
-            last = {.start = mapping->start, .end = mapping->end, .asked_at = coarse_now()};
+        const bool waits = may_wait(*mapping);
+        if (waits || is_old) {
+            last = {.start = mapping->start,
+                    .end = mapping->end,
+                    .asked_at = coarse_now(),
+                    .may_wait = waits};
+        }
+        if (waits) {
             return true;
         }
         at = mapping->end;

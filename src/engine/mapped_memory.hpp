@@ -9,7 +9,8 @@ namespace engine {
 // Whether a part of the memory is mapped from a file that is not itself in memory (as tmpfs, memfd
 // and shared anonymous memory are). False if that can't be found out. To ask the kernel takes some
 // microseconds. Only "yes" is remembered, for a tenth of a second: another file may be mapped at
-// the same address at any time.
+// the same address at any time. Before Linux 6.11 it takes milliseconds in a large program, and
+// "no" is remembered, too.
 bool is_mapped_from_disk(const void* address, std::size_t length) noexcept;
 
 }  // namespace engine

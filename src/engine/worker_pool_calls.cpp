@@ -209,8 +209,8 @@ void WorkerPool::finish_call(Request& request) noexcept {
 }
 
 // For the end of a context: cancels a call that waits for the other side of a FIFO, which may never
-// come. All other calls are carried out. A call that was not run yet is run once: if it then turns
-// out to wait, work_on_call() ends it.
+// come, or that reads or copies a file, which may have no end. All other calls are carried out. A
+// call that was not run yet is run once, and told to end: work_on_call() does both.
 CancelAnswer WorkerPool::cancel_waiting_call(Request& request) noexcept {
     const bool may_wait = request.stage == Stage::delayed || request.was_delayed ||
                           request.stage == Stage::in_worker ||

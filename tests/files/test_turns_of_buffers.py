@@ -207,3 +207,50 @@ def test_a_cancelled_read_of_much_text_loses_no_place(any_loop: AnyLoop, tmp_pat
         return cancellations
 
     assert any_loop.run(main) > 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-7", "gb18030", "punycode"])
+def test_much_text_has_the_bytes_that_open_writes(encoding: str, tmp_path: Path) -> None:
+    text = "text \u00e9\n" * (200 if encoding == "punycode" else 300_000)
+    (tmp_path / "expected").write_text(text, encoding=encoding)
+    path = tmp_path / "text"
+
+    async def main() -> str:
+        async with linux_aio.open(path, "w", encoding=encoding) as file:
+            await file.write(text)
+        async with linux_aio.open(path, encoding=encoding) as file:
+            found: str = await file.read()
+            return found
+
+    assert asyncio.run(main()) == (tmp_path / "expected").read_text(encoding=encoding)
+    assert path.read_bytes() == (tmp_path / "expected").read_bytes()
+
+
+def test_much_text_that_is_cut_within_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    data = b"x" * (1 << 20) + b"1234567890\xe2\x82"
+    path.write_bytes(data)
+
+    async def main() -> tuple[int, str]:
+        async with linux_aio.open(path, encoding="utf-8") as file:
+            with pytest.raises(UnicodeDecodeError) as raised:
+                await file.read()
+            return raised.value.start, await file.read()
+
+    assert asyncio.run(main()) == (len(data) - 2, "")
+
+
+def test_utf_16_is_read_on_from_a_place(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("a line\nanother\n", encoding="utf-16")
+
+    async def main() -> str:
+        async with linux_aio.open(path, encoding="utf-16") as file:
+            await file.readline()
+            place = await file.tell()
+        async with linux_aio.open(path, encoding="utf-16") as file:
+            await file.seek(place)
+            line: str = await file.readline()
+            return line
+
+    assert asyncio.run(main()) == "another\n"
