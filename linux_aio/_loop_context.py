@@ -69,10 +69,15 @@ class _Keeper:
         The number stays occupied: the child's copy of the loop still has it in its selector.
         """
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{self.fd}") == "anon_inode:[eventfd]":
+            if os.readlink(f"/proc/self/fd/{self.fd}") != "anon_inode:[eventfd]":
+                return  # the program has closed it, and the number is another file's
+            try:
                 own = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-                os.dup2(own, self.fd, inheritable=False)
-                os.close(own)
+            except OSError:  # no number is free
+                os.close(self.fd)
+                return
+            os.dup2(own, self.fd, inheritable=False)
+            os.close(own)
 
     def __del__(
         self,

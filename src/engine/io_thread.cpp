@@ -234,12 +234,14 @@ int WorkerPool::refusal(const Request& request) const noexcept {
     if (request.file->fd < 0) {
         return request.file->error;
     }
-    const bool asks_for_offset = !has_stream_offset(request);
-    if (!transfers_data(request.opcode) || !(asks_for_offset || request.client->ends_streams) ||
-        !is_stream(*request.file)) {
+    if (!transfers_data(request.opcode)) {
         return 0;
     }
-    return asks_for_offset ? ESPIPE : ECANCELED;
+    if (!has_stream_offset(request) && is_stream(*request.file)) {
+        return ESPIPE;
+    }
+    const bool ends = request.client->ends_streams && may_be_endless(*request.file, request.opcode);
+    return ends ? ECANCELED : 0;
 }
 
 void WorkerPool::take_up_cancellations() noexcept {

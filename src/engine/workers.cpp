@@ -64,6 +64,11 @@ void WorkerPool::give_place_back(DeviceQueues& devices, Request& request) noexce
 
 void WorkerPool::give_place_back(DeviceQueues& devices, int place) noexcept {
     auto* next = place != DeviceQueues::none ? devices.leave(place) : nullptr;
+    while (next != nullptr && &devices == &in_kernel_ && refusal(*next) != 0) {
+        place = std::exchange(next->device_place, DeviceQueues::none);
+        give_to_reactor(*next, Stage::in_inbox);  // which refuses it
+        next = devices.leave(place);
+    }
     if (next == nullptr) {
         return;
     }
