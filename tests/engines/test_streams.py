@@ -367,6 +367,11 @@ def kernel_log() -> Iterator[int]:
         fd = os.open("/proc/kmsg", os.O_RDONLY)
     except OSError:
         pytest.skip("the kernel's log is not to be read here")
+    os.set_blocking(fd, False)
+    with contextlib.suppress(BlockingIOError):  # all of it was read
+        while os.read(fd, 1 << 16):
+            pass
+    os.set_blocking(fd, True)
     yield fd
     os.close(fd)
 
