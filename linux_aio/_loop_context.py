@@ -45,6 +45,7 @@ _of_thread = _OfThread()
 at_loop_end: list[Callable[[asyncio.AbstractEventLoop], object]] = []
 
 
+# Those of all loops: a child process has copies of their eventfds.
 _keepers: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -63,7 +64,7 @@ class _Keeper:
         with contextlib.suppress(OSError):
             os.eventfd_read(self.fd)
 
-    def close_in_child(self) -> None:
+    def replace_in_child(self) -> None:
         """Give the child an eventfd of its own in place of its copy, so that it can't signal ours.
 
         The number stays occupied: the child's copy of the loop still has it in its selector.
@@ -183,7 +184,7 @@ def loop_context() -> AIOContext:
 def _forget_all() -> None:
     """In a child process, forget all contexts: they belong to the parent's loops."""
     for keeper in list(_keepers):
-        keeper.close_in_child()
+        keeper.replace_in_child()
     _contexts.clear()
     _of_thread.__init__()  # type: ignore[misc]
 

@@ -38,7 +38,7 @@ _SLICE = 0.0003
 _PART = 4096
 
 # How many bytes or characters are decoded or encoded in one go: that takes about a millisecond.
-_DECODED_AT_ONCE = 1 << 20
+_CONVERTED_AT_ONCE = 1 << 20
 
 # Encodings that give the same for the pieces of a text as for the whole; utf-7, for one, does not.
 _OF_PIECES = {
@@ -190,23 +190,36 @@ class TextFile(_TextBase):
     async def _decode_all(self, data: bytes) -> str:
         """Decode the rest of the file. Of much data, let other tasks run meanwhile."""
         decoder = self._decoder or self._make_decoder()
-        if len(data) <= _DECODED_AT_ONCE or not self._takes_pieces:
-            return decoder.decode(data, True)  # type: ignore[no-any-return]
-        state = decoder.getstate()
-        pieces = []
         try:
-            for start in range(0, len(data), _DECODED_AT_ONCE):
-                pieces.append(decoder.decode(data[start : start + _DECODED_AT_ONCE]))
-                await pause(0)
-            pieces.append(decoder.decode(b"", True))
-        except UnicodeError:  # which tells a place in the piece
-            decoder.setstate(state)
-            return decoder.decode(data, True)  # type: ignore[no-any-return]
+            text: str = await self._convert(decoder, decoder.decode, data, True)
+        except UnicodeError:
+            raise
         except BaseException:
-            decoder.setstate(state)
             self._file._put_back([data])
             raise
-        return "".join(pieces)
+        return text
+
+    async def _convert(self, coder: Any, convert: Any, given: Any, final: bool) -> Any:
+        """Return convert(given, final). Of much, let other tasks run meanwhile.
+
+        If that fails, `coder` has its state from before.
+        """
+        if len(given) <= _CONVERTED_AT_ONCE or not self._takes_pieces:
+            return convert(given, final)
+        state = coder.getstate()
+        pieces = []
+        try:
+            for start in range(0, len(given), _CONVERTED_AT_ONCE):
+                pieces.append(convert(given[start : start + _CONVERTED_AT_ONCE]))
+                await pause(0)
+            pieces.append(convert(given[:0], final))
+        except UnicodeError:  # which tells a place in the piece
+            coder.setstate(state)
+            return convert(given, final)
+        except BaseException:
+            coder.setstate(state)
+            raise
+        return pieces[-1][:0].join(pieces)
 
     async def _gather_text(self, limit: int, *, lines: bool) -> str:
         """Return a line, or up to `limit` characters, from as many chunks as needed."""
@@ -332,7 +345,7 @@ class TextFile(_TextBase):
             self._check_writable()
             encoder = self._encoder or self._make_encoder()
             state = encoder.getstate()
-            encoded = await self._encode_all(encoder, data)
+            encoded: bytes = await self._convert(encoder, encoder.encode, data, False)
             self._forget_text()
             try:
                 await self._file._write_locked(encoded)
@@ -345,24 +358,6 @@ class TextFile(_TextBase):
             return len(text)
         finally:
             self._file._release()
-
-    async def _encode_all(self, encoder: Any, text: str) -> bytes:
-        """Encode. Of much text, let other tasks run meanwhile."""
-        if len(text) <= _DECODED_AT_ONCE or not self._takes_pieces:
-            return encoder.encode(text)  # type: ignore[no-any-return]
-        state = encoder.getstate()
-        pieces = []
-        try:
-            for start in range(0, len(text), _DECODED_AT_ONCE):
-                pieces.append(encoder.encode(text[start : start + _DECODED_AT_ONCE]))
-                await pause(0)
-        except UnicodeError:  # which tells a place in the piece
-            encoder.setstate(state)
-            return encoder.encode(text)  # type: ignore[no-any-return]
-        except BaseException:
-            encoder.setstate(state)
-            raise
-        return b"".join(pieces)
 
     def _forget_text(self) -> None:
         if self._get_text() is not None:

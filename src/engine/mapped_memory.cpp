@@ -147,15 +147,15 @@ bool is_mapped_from_disk(const void* address, std::size_t length) noexcept {
     auto at = start;
     for (int i = 0; i < most_mappings && maps.is_open() && at < start + length; ++i) {
         auto mapping = ask(maps.get(), at);
-        const bool is_old = !mapping && errno == ENOTTY;
-        if (is_old) {
+        const bool is_old_kernel = !mapping && errno == ENOTTY;
+        if (is_old_kernel) {
             mapping = search(at);
         }
         if (!mapping) {
             return false;
         }
         const bool waits = may_wait(*mapping);
-        if (waits || is_old) {
+        if (waits || is_old_kernel) {
             last = {.start = mapping->start,
                     .end = mapping->end,
                     .asked_at = coarse_now(),

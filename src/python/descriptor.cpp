@@ -80,7 +80,6 @@ bool File::look_for_buffers(const ModuleState& state, PyObject* given) {
     }
     if (PyObject_TypeCheck(given, state.file_base_type)) {
         given_ = Given::file;
-        buffered_ = Ref::borrow(given);
         return true;
     }
     buffered_ = find_buffered_file(state.io, given);

@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import mmap
 import os
 import random
-import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +16,7 @@ import pytest
 import linux_aio
 from support.fusefs import HoldingFS
 from support.loops import run
+from support.stalls import another_thread_runs, beats
 
 pytest_plugins = ["support.fixtures"]
 
@@ -44,38 +42,10 @@ def mapping(fuse: HoldingFS) -> Iterator[mmap.mmap]:
         os.close(number)
 
 
-class Judges:
-    """The loop, and another thread, which find out for how long they stood still."""
-
-    def __init__(self) -> None:
-        self.late = 0.0
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-
-    def _look(self) -> None:
-        while not self._ends.is_set():
-            began = time.monotonic()
-            time.sleep(0.005)
-            self.late = max(self.late, time.monotonic() - began)
-
-    async def __aenter__(self) -> Judges:
-        self._thread.start()
-        self._task = asyncio.create_task(self._beat())
-        await asyncio.sleep(0.02)
-        return self
-
-    async def _beat(self) -> None:
-        while True:
-            began = time.monotonic()
-            await asyncio.sleep(0.005)
-            self.late = max(self.late, time.monotonic() - began)
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.sleep(0.02)
-        self._task.cancel()
-        self._ends.set()
-        await asyncio.to_thread(self._thread.join)
-        assert self.late < DELAY / 2
+async def judged(call: Awaitable[int]) -> int:
+    """Await the call. Neither the loop nor another thread waits for the server meanwhile."""
+    with another_thread_runs(DELAY / 2):
+        return await beats(call, DELAY / 2)
 
 
 async def write(_path: Path, file: Any, memory: Memory) -> int:
@@ -106,8 +76,7 @@ def test_writing_from_it(fuse: HoldingFS, tmp_path: Path, call: Call, direct: bo
         async with linux_aio.open(path, "r+b", direct=direct) as file:
             with mapping(fuse) as mapped, memoryview(mapped)[:SIZE] as memory:
                 fuse.delay(DELAY)
-                async with Judges():
-                    assert await call(path, file, memory) == SIZE
+                assert await judged(call(path, file, memory)) == SIZE
                 fuse.delay(0)
 
     run(main())
@@ -127,11 +96,8 @@ def test_reading_into_it(fuse: HoldingFS, tmp_path: Path, how: str, direct: bool
             assert await file.read(100) == source[:100]
             with mapping(fuse) as mapped, memoryview(mapped)[:SIZE] as memory:
                 fuse.delay(DELAY)
-                async with Judges():
-                    if how == "readinto":
-                        assert await file.readinto(memory) == SIZE
-                    else:
-                        assert await file.preadinto(memory, 100) == SIZE
+                reads = file.readinto(memory) if how == "readinto" else file.preadinto(memory, 100)
+                assert await judged(reads) == SIZE
                 fuse.delay(0)
                 assert memory == source[100 : 100 + SIZE]
 
@@ -152,8 +118,7 @@ def test_another_file_that_is_mapped_at_the_same_address(fuse: HoldingFS, tmp_pa
                 assert await context.readinto(mapped, source) == SIZE
             with mapping(fuse) as mapped, memoryview(mapped)[:SIZE] as memory:
                 fuse.delay(DELAY)
-                async with Judges():
-                    assert await context.readinto(memory, source) == SIZE
+                assert await judged(context.readinto(memory, source)) == SIZE
                 fuse.delay(0)
                 assert memory == DATA[:SIZE]
         os.close(source)

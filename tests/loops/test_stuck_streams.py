@@ -12,17 +12,16 @@ import socket
 import subprocess
 import sys
 import termios
-import threading
 import time
 import tty
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from linux_aio import AIOContext, AIOOperation
 from support.fusefs import HoldingFS
+from support.stalls import another_thread_runs, beats
 
 pytest_plugins = ["support.fixtures"]
 
@@ -72,53 +71,11 @@ def streams(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Streams]
     made.close()
 
 
-@contextmanager
-def another_thread_runs() -> Iterator[None]:
-    """Another Python thread never stands still for long."""
-    longest = 0.0
-    over = threading.Event()
-
-    def run() -> None:
-        nonlocal longest
-        last = time.monotonic()
-        while not over.is_set():
-            time.sleep(0.001)
-            now = time.monotonic()
-            longest = max(longest, now - last)
-            last = now
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    assert longest < STALL
-
-
-async def beats(body: Awaitable[None]) -> None:
-    """The loop never stands still for long meanwhile."""
-    longest = 0.0
-
-    async def beat() -> None:
-        nonlocal longest
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(0.001)
-            longest = max(longest, time.monotonic() - before)
-
-    beating = asyncio.create_task(beat())
-    await body
-    beating.cancel()
-    assert longest < STALL
-
-
 def run(body: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(beats(body()), 60)
+        await asyncio.wait_for(beats(body(), STALL), 60)
 
-    with another_thread_runs():
+    with another_thread_runs(STALL):
         asyncio.run(bounded())
 
 
@@ -166,7 +123,7 @@ def test_cancel_answers_and_what_was_taken_is_told(engine: str, tmp_path: Path) 
         write = AIOOperation.write(MUCH, streams.writer)
         write.submit(ctx)
         assert select.select([streams.reader], [], [], 30)[0]  # a part is written
-        with another_thread_runs():
+        with another_thread_runs(STALL):
             ctx.cancel(write)
             assert ctx.getevents(timeout=30) == [write]
         written = write.get_result()
