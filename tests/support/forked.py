@@ -13,8 +13,11 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
+import pytest
+
+from support.hangs import hangs_in_a_sanitizer, stacks_of, tell_when_asked, waits_of
 from support.workers import PATIENCE
 
 Result = TypeVar("Result")
@@ -49,19 +52,28 @@ def start_child(function: Callable[[], Result]) -> Child[Result]:
     return Child(pid, read_end)
 
 
-def report_of(child: Child[Result]) -> Result:
-    """Return the function's result. Fail if it raised, or if an exception was ignored."""
+def report_of(child: Child[Result], patience: float = PATIENCE) -> Result:
+    """Return the function's result. Fail if it raised, ignored an exception, or hangs."""
     try:
-        report = _receive(child.report)
+        report = _receive(child.report, patience)
+        if report is None:
+            _fail_for_hanging(child)
     finally:
         os.close(child.report)
-        os.kill(child.pid, signal.SIGKILL)  # it may hang
+        os.kill(child.pid, signal.SIGKILL)
         _, status = os.waitpid(child.pid, 0)
     assert report, f"the child ended without a report, wait status {status:#x}"
     result: Result
     result, complaints = pickle.loads(report)
     assert not complaints, "in the child: " + "\n".join(complaints)
     return result
+
+
+def _fail_for_hanging(child: Child[Any]) -> NoReturn:
+    waits = waits_of(child.pid)
+    if hangs_in_a_sanitizer(waits):
+        pytest.skip("a sanitizer hangs in a child")
+    pytest.fail("\n".join(["the child hangs", *waits, stacks_of(child.pid, child.report)]))
 
 
 def _fork() -> int:
@@ -75,6 +87,7 @@ def _be_child(function: Callable[[], object], report: int) -> NoReturn:
     result: object = None
     complaints: list[str] = []
     try:
+        tell_when_asked(report)
         sys.unraisablehook = lambda ignored: complaints.append(f"ignored {ignored.exc_value!r}")
         warnings.simplefilter("error")
         result = function()
@@ -91,12 +104,13 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-def _receive(fd: int) -> bytes:
-    deadline = time.monotonic() + PATIENCE
+def _receive(fd: int, patience: float) -> bytes | None:
+    """What comes until the end, or None if that does not come in so many seconds."""
+    deadline = time.monotonic() + patience
     report = b""
     while select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
         data = os.read(fd, 1 << 16)
         if not data:
-            break
+            return report
         report += data
-    return report
+    return None

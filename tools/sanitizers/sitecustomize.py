@@ -3,7 +3,8 @@
 
 AddressSanitizer's allocator has locks which it doesn't take for fork(2), as the C library's does
 (seen with gcc 12 and 14): a child made while another thread holds one waits for it for ever. One
-that is in a system call holds none. Without AddressSanitizer tests fork beside threads at work.
+that sleeps in a system call holds none, but one that waits for a page or for the memory map may.
+Without AddressSanitizer tests fork beside threads at work.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def is_at_work(task: Path) -> bool:
         stat = (task / "stat").read_text()
     except OSError:
         return False  # it has ended
-    return stat.rpartition(")")[2].split()[0] == "R"
+    return stat.rpartition(")")[2].split()[0] in {"R", "D"}
 
 
 os.register_at_fork(before=let_others_rest)
