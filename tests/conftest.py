@@ -69,8 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "starts_programs: takes its time to start programs, and uses the extension as other tests "
-        "do. `./dev test --all` leaves it out under sanitizers",
+        "without_sanitizers: takes its time in other programs or in Python's code, and uses the "
+        "extension as other tests do; or forks beside threads at work, where sanitizers may hang",
     )
     if not config.pluginmanager.hasplugin("xdist"):
         config.addinivalue_line("markers", "xdist_group(name): used where pytest-xdist is there")
@@ -115,13 +115,12 @@ ABOVE_ENGINES = {
     "test_whole_files.py",
 }
 
-# All tests of these are starts_programs.
-STARTS_PROGRAMS = {
+# All tests of these folders and files are without_sanitizers.
+WITHOUT_SANITIZERS = {
+    "filesystems",
     "project",
     "test_cli.py",
     "test_durability.py",
-    "test_frameworks.py",
-    "test_processes.py",
     "test_sandbox.py",
 }
 
@@ -153,8 +152,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         parts = item.path.relative_to(TESTS).parts
         if ABOVE_ENGINES.intersection(parts):
             item.add_marker("above_engines")
-        if STARTS_PROGRAMS.intersection(parts):
-            item.add_marker("starts_programs")
+        if WITHOUT_SANITIZERS.intersection(parts):
+            item.add_marker("without_sanitizers")
     # else processes that share the tests would wait for the one that has the last long one
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if PORTABLE and (refused := aio_refused()):

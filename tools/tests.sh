@@ -168,8 +168,8 @@ other_tests() {
         python_step "Dask, pandas and xarray" builtin "" auto tests/filesystems/test_frameworks.py \
             tests/project/test_examples.py
     fi
-    variant_tests system -m "not above_engines"
-    variant_tests asan -m "not starts_programs"
+    variant_tests system -m "not long and not above_engines"
+    variant_tests asan -m "not without_sanitizers"
 }
 
 all_tests() {
@@ -204,7 +204,7 @@ named_tests() {  # VARIANT [ARGS]
 }
 
 sanitized_tests() {  # VARIANT
-    variant_tests "$1"
+    variant_tests "$1" -m "not without_sanitizers"
     if [[ $1 == asan ]]; then step "leaks of the extension" test_leaks; fi
 }
 

@@ -21,11 +21,12 @@ describe() {  # VARIANT
     options=("-Dbuildtype=$buildtype" "-Dlibaio=$libaio" "-During=$uring" "-Dtests=$tests"
         "-Dwerror=$werror" -Db_colorout=auto)
     if [[ $1 == coverage ]]; then
-        options+=(-Db_coverage=true "-Dcpp_args=-fprofile-update=atomic")
+        options+=(-Db_coverage=true "-Dcpp_args=${CXXFLAGS:-} -fprofile-update=atomic")
     fi
-    # compiled with -O2 they take twice the time
+    # compiled with -O2 they take twice the time; reports of them name lines, no variables
     if [[ -n $sanitizers ]]; then
-        options+=("-Db_sanitize=$sanitizers" -Db_lundef=false -Doptimization=1)
+        options+=("-Db_sanitize=$sanitizers" -Db_lundef=false -Doptimization=1
+            "-Dcpp_args=${CXXFLAGS:-} -g1")
     fi
 }
 

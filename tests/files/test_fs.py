@@ -297,17 +297,18 @@ def test_scandir_brings_the_status(folder: Path) -> None:
     run(use)
 
 
-def make_many_files(folder: Path) -> None:
-    """Make 2,500 files: more than one step of scandir() reads."""
+@pytest.fixture(scope="module")
+def full_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 2,500 files, which is more than one step of scandir() reads."""
+    folder = tmp_path_factory.mktemp("full")
     for i in range(2500):
         (folder / f"file-{i}").touch()
+    return folder
 
 
-def test_scandir_by_several_tasks(tmp_path: Path) -> None:
-    make_many_files(tmp_path)
-
+def test_scandir_by_several_tasks(full_folder: Path) -> None:
     async def use() -> None:
-        entries = fs.scandir(tmp_path)
+        entries = fs.scandir(full_folder)
         names: list[str] = []
 
         async def take() -> None:
@@ -318,17 +319,15 @@ def test_scandir_by_several_tasks(tmp_path: Path) -> None:
         async with loops.current.group() as group:
             for _ in range(3):
                 group.start(take)
-        assert sorted(names) == sorted(os.listdir(tmp_path))
+        assert sorted(names) == sorted(os.listdir(full_folder))
 
     run(use)
 
 
 @pytest.mark.parametrize("turns", range(5))
-def test_scandir_after_a_cancelled_step(tmp_path: Path, turns: int) -> None:
-    make_many_files(tmp_path)
-
+def test_scandir_after_a_cancelled_step(full_folder: Path, turns: int) -> None:
     async def use() -> None:
-        entries = fs.scandir(tmp_path)
+        entries = fs.scandir(full_folder)
         names: list[str] = []
         is_over = False
 
@@ -345,19 +344,17 @@ def test_scandir_after_a_cancelled_step(tmp_path: Path, turns: int) -> None:
                 await loops.current.turns(turns)
                 group.cancel()
             await take()
-        assert sorted(names) == sorted(os.listdir(tmp_path))
+        assert sorted(names) == sorted(os.listdir(full_folder))
 
     run(use)
 
 
-def test_scandir_ended_while_a_step_reads(tmp_path: Path) -> None:
-    make_many_files(tmp_path)
-
+def test_scandir_ended_while_a_step_reads(full_folder: Path) -> None:
     async def use() -> None:
-        await fs.listdir(tmp_path)  # the context's own are there
+        await fs.listdir(full_folder)  # the context's own are there
         before = len(os.listdir("/proc/self/fd"))
         for turns in range(5):
-            entries = fs.scandir(tmp_path)
+            entries = fs.scandir(full_folder)
 
             async def take(entries: Any = entries) -> None:
                 async for _ in entries:
@@ -375,16 +372,15 @@ def test_scandir_ended_while_a_step_reads(tmp_path: Path) -> None:
 
 @pytest.mark.engine("auto", "uring", "threads")
 @pytest.mark.parametrize("is_cancelled", [False, True])
-def test_scandir_ended_while_a_step_is_queued(tmp_path: Path, is_cancelled: bool) -> None:
+def test_scandir_ended_while_a_step_is_queued(full_folder: Path, is_cancelled: bool) -> None:
     """The step is not for what the program opens next, and may get the descriptor's number."""
-    make_many_files(tmp_path)
 
     async def use() -> None:
         reader, writer = os.pipe()
         async with AIOContext(1) as context:
-            await fs.listdir(tmp_path, context=context)  # the context's own are there
+            await fs.listdir(full_folder, context=context)  # the context's own are there
             before = len(os.listdir("/proc/self/fd"))
-            entries = fs.scandir(tmp_path, context=context)
+            entries = fs.scandir(full_folder, context=context)
             await anext(entries)
             entries._entries.clear()  # the next is one of the second step
 
@@ -404,7 +400,7 @@ def test_scandir_ended_while_a_step_is_queued(tmp_path: Path, is_cancelled: bool
                 if is_cancelled:
                     taking.cancel()
                     await loops.current.turns(3)
-                opened = [os.open(tmp_path, os.O_RDONLY) for _ in range(3)]
+                opened = [os.open(full_folder, os.O_RDONLY) for _ in range(3)]
                 os.write(writer, b"!")
             assert [entry async for entry in entries] == []
             for fd in opened:
@@ -417,23 +413,21 @@ def test_scandir_ended_while_a_step_is_queued(tmp_path: Path, is_cancelled: bool
     run(use)
 
 
-def test_scandir_of_many_and_its_end(tmp_path: Path) -> None:
-    make_many_files(tmp_path)
-
+def test_scandir_of_many_and_its_end(full_folder: Path) -> None:
     async def use() -> None:
-        await fs.listdir(tmp_path)  # the context's own are there
-        async for _ in fs.scandir(tmp_path):
+        await fs.listdir(full_folder)  # the context's own are there
+        async for _ in fs.scandir(full_folder):
             pass
         before = len(os.listdir("/proc/self/fd"))
-        assert sorted([entry.name async for entry in fs.scandir(tmp_path)]) == sorted(
-            os.listdir(tmp_path)
+        assert sorted([entry.name async for entry in fs.scandir(full_folder)]) == sorted(
+            os.listdir(full_folder)
         )
-        assert len(await fs.listdir(tmp_path)) == 2500
-        async with fs.scandir(tmp_path) as entries:
+        assert len(await fs.listdir(full_folder)) == 2500
+        async with fs.scandir(full_folder) as entries:
             async for _ in entries:
                 break
         assert [entry async for entry in entries] == []
-        fd = os.open(tmp_path, os.O_RDONLY)
+        fd = os.open(full_folder, os.O_RDONLY)
         assert len([entry async for entry in fs.scandir(fd)]) == 2500
         os.close(fd)
         await loops.current.until(lambda: len(os.listdir("/proc/self/fd")) <= before)

@@ -206,6 +206,7 @@ def few_files() -> Iterator[None]:
 
 @pytest.mark.long
 @pytest.mark.engine_independent
+@pytest.mark.without_sanitizers
 @pytest.mark.usefixtures("few_files")
 def test_a_deep_tree_is_moved_and_removed(tmp_path: Path, elsewhere: Path) -> None:
     make_deep(tmp_path / "deep")
@@ -218,6 +219,7 @@ def test_a_deep_tree_is_moved_and_removed(tmp_path: Path, elsewhere: Path) -> No
 
 @pytest.mark.long
 @pytest.mark.engine_independent
+@pytest.mark.without_sanitizers
 @pytest.mark.parametrize("topdown", [True, False])
 def test_walking_a_deep_tree(tmp_path: Path, topdown: bool) -> None:
     make_deep(tmp_path / "deep")
@@ -236,6 +238,7 @@ def test_walking_a_deep_tree(tmp_path: Path, topdown: bool) -> None:
 
 @pytest.mark.long
 @pytest.mark.engine_independent
+@pytest.mark.without_sanitizers
 def test_making_deep_directories(tmp_path: Path) -> None:
     name = str(tmp_path / "new") + "/d" * 1100  # more than Python calls itself
     run(partial(fs.makedirs, name))

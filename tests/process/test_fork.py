@@ -520,6 +520,7 @@ def test_while_a_thread_is_inside_submit(fs: HoldingFS) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.without_sanitizers
 @pytest.mark.usefixtures("way_of_reaping")
 def test_while_threads_are_at_work(memory: int) -> None:
     """Whatever lock they have at that moment, the child needs none of theirs."""

@@ -232,6 +232,7 @@ def test_an_awaited_context_and_its_loop(fd: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.without_sanitizers
 def test_at_the_first_use_of_many(fd: int) -> None:
     """Threads make contexts, and ours start, while children are made."""
     known = descriptors()
