@@ -793,6 +793,9 @@ class AIOContext:
     def _start_closing(self) -> bool:
         """The part of close() that does not wait; whether the rest does not wait either."""
 
+    def _lift_limit(self) -> None:
+        """From now on, any number of operations may be in flight."""
+
     def _is_inherited(self) -> bool:
         """Whether this is a child of the process that made the context."""
 

@@ -21,8 +21,8 @@ from ._core import AIOContext, _close_soon, _in_trio
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-# The size of the kernel's queue. It counts against fs.aio-max-nr, which all processes share.
-# Further requests wait in the context.
+# The size of the kernel's queue. It counts against fs.aio-max-nr, which all processes share. It is
+# no limit of the context: what hangs or waits for a stream would take all its places.
 MAX_REQUESTS = 256
 
 # The context of each event loop (asyncio, uvloop) and each run of Trio. A context has a reference
@@ -118,8 +118,14 @@ def end_context(context: AIOContext) -> None:
             context.close()
 
 
-def _make_for_asyncio(loop: asyncio.AbstractEventLoop) -> AIOContext:
+def _make_context() -> AIOContext:
     context = AIOContext(MAX_REQUESTS)
+    context._lift_limit()
+    return context
+
+
+def _make_for_asyncio(loop: asyncio.AbstractEventLoop) -> AIOContext:
+    context = _make_context()
     keeper = _Keeper(context, loop)
     loop.remove_reader(keeper.fd)  # a stale reader, whose fd was closed and had this number
     loop.add_reader(keeper.fd, keeper)
@@ -135,7 +141,7 @@ async def _keep_in_trio(trio: Any, context: AIOContext) -> None:
 
 def _make_for_trio() -> AIOContext:
     trio: Any = sys.modules["trio"]
-    context = AIOContext(MAX_REQUESTS)
+    context = _make_context()
     try:
         trio.lowlevel.spawn_system_task(_keep_in_trio, trio, context)
     except RuntimeError as error:

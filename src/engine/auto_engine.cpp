@@ -690,27 +690,33 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
             take_refusals();
         }
         submission.taken += part.taken;
+        const bool has_waited =
+            is_timed && Clock::now() - begun > longest_call && waits_of_this_thread() != waits;
+        if (has_waited) {
+            note_direct_waits(group);
+        }
+        const auto rest = requests.subspan(submission.taken);
+        if ((part.error == EAGAIN || has_waited) && !rest.empty() &&
+            std::ranges::all_of(rest, &Request::is_direct)) {
+            return {.taken = submission.taken + submit_direct_to_threads(rest, has_waited).taken};
+        }
         if (part.taken < group.size()) {
             submission.error = submission.taken == 0 ? part.error : 0;
             return submission;
         }
-        const bool has_waited =
-            is_timed && Clock::now() - begun > longest_call && waits_of_this_thread() != waits;
-        if (!has_waited) {
-            continue;
-        }
-        note_direct_waits(group);
-        const auto rest = requests.subspan(submission.taken);
-        if (!rest.empty() && std::ranges::all_of(rest, &Request::is_direct)) {
-            for (auto* request : rest) {
-                request->is_tried = false;
-                request->waits_in_submission = true;
-                route_blocking(*request, Reason::other);
-            }
-            return {.taken = submission.taken + submit_to_threads(rest).taken};
-        }
     }
     return submission;
+}
+
+// Submits direct reads for which kernel AIO has no place, or in whose submission it would wait.
+Submission AutoEngine::submit_direct_to_threads(std::span<Request* const> requests,
+                                                bool waits_in_submission) noexcept {
+    for (auto* request : requests) {
+        request->is_tried = false;
+        request->waits_in_submission = waits_in_submission;
+        route_blocking(*request, Reason::other);
+    }
+    return submit_to_threads(requests);
 }
 
 // Gives the reads that kernel AIO has refused to our threads. This must happen before submit()

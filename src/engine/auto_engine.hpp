@@ -123,6 +123,8 @@ private:
     std::uint64_t count_of(Reason reason) const noexcept;
     Submission hand_over(std::span<Request* const> requests) noexcept;
     Submission submit_to_kernel(std::span<Request* const> requests) noexcept;
+    Submission submit_direct_to_threads(std::span<Request* const> requests,
+                                        bool waits_in_submission) noexcept;
     Submission submit_to_threads(std::span<Request* const> requests) noexcept;
     void take_refusals() noexcept;
     void note_direct_waits(std::span<Request* const> requests) noexcept;

@@ -9,6 +9,7 @@ void Context::open(std::unique_ptr<engine::Engine> engine, engine::CloforkFd eve
     engine_name_ = engine_->name();
     eventfd_ = std::move(eventfd);
     max_requests_ = max_requests;
+    most_in_flight_ = max_requests;
 }
 
 std::unique_ptr<engine::Engine> Context::release_engine() noexcept {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -94,8 +95,11 @@ struct Context {
     std::size_t max_requests() const noexcept { return max_requests_; }
     std::size_t room() const noexcept {
         const auto used = in_flight.size() + owned_results;
-        return used < max_requests_ ? max_requests_ - used : 0;
+        return used < most_in_flight_ ? most_in_flight_ - used : 0;
     }
+
+    // From now on, any number of operations may be in flight. The kernel's queue stays as it is.
+    void lift_limit() noexcept { most_in_flight_ = std::numeric_limits<std::size_t>::max(); }
 
     // Notes that a thread uses the engine without the GIL, so that the engine must not be
     // destroyed. The thread submits `unconfirmed` operations. They count as in flight, but the
@@ -141,7 +145,8 @@ private:
     engine::ForkGuard fork_guard_;
     engine::CloforkFd eventfd_;
     const char* engine_name_ = "";
-    std::size_t max_requests_ = 0;
+    std::size_t max_requests_ = 0;    // the size of the kernel's queue
+    std::size_t most_in_flight_ = 0;  // the same, unless the limit was lifted
     std::size_t unconfirmed_ = 0;
     int threads_inside_ = 0;
     bool is_closing_ = false;

@@ -259,6 +259,12 @@ PyObject* context_start_closing(PyObject* object, PyObject* /*unused*/) {
     return PyBool_FromLong(closes_at_once(cast(object)) ? 1 : 0);
 }
 
+PyObject* context_lift_limit(PyObject* object, PyObject* /*unused*/) {
+    const ContextLock lock(cast(object));
+    cast(object)->lift_limit();
+    return Py_NewRef(Py_None);
+}
+
 PyObject* context_is_inherited(PyObject* object, PyObject* /*unused*/) {
     return PyBool_FromLong(cast(object)->is_inherited() ? 1 : 0);
 }
@@ -608,6 +614,7 @@ PyMethodDef methods[] = {
     {"__exit__", context_exit, METH_VARARGS, "__exit__($self, /, *args)\n--\n\nClose."},
     {"aclose", context_aclose, METH_NOARGS, aclose_doc},
     {"_start_closing", context_start_closing, METH_NOARGS, nullptr},
+    {"_lift_limit", context_lift_limit, METH_NOARGS, nullptr},
     {"_is_inherited", context_is_inherited, METH_NOARGS, nullptr},
     {"__aenter__", context_aenter, METH_NOARGS, "__aenter__($self, /)\n--\n\nReturn self."},
     {"__aexit__", context_aexit, METH_VARARGS, "__aexit__($self, /, *args)\n--\n\nAwait aclose()."},
