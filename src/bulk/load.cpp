@@ -541,9 +541,9 @@ void Loader::complete(Slot& slot) noexcept {
         return;
     }
     const bool was_direct = slot.transfer.fd == file_.direct_fd;
-    if (result == -EINVAL && was_direct && mode_ == DirectMode::where_it_pays &&
-        file_.buffered_fd >= 0) {
-        // The file system refuses direct I/O here, though it opened the file with O_DIRECT.
+    if (result == -EINVAL && was_direct && mode_ != DirectMode::always && file_.buffered_fd >= 0) {
+        // The file system refuses direct I/O here, though it opened the file with O_DIRECT. Other
+        // requests that are in flight are refused, too.
         mode_ = DirectMode::never;
         continue_buffered(slot, 0);
         return;

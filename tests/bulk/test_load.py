@@ -355,6 +355,19 @@ def test_an_error_in_the_middle(direct: bool, tmp_path: Path) -> None:
 
 
 @needs_fuse
+def test_several_direct_reads_are_refused(tmp_path: Path) -> None:
+    """All that are in flight when the first is refused: then the file is read buffered."""
+    with mounted(tmp_path) as fs:
+        fs.create("data", DATA)
+        fd = os.open(fs.path("data"), os.O_RDONLY | os.O_DIRECT)
+        fs.fail(errno.EINVAL, count=3, kinds=["read"])
+        buffer = bytearray(SIZE)
+        load_into(fd, [(0, buffer)], chunk=65536)
+        os.close(fd)
+        assert buffer == DATA
+
+
+@needs_fuse
 def test_short_reads_are_completed(tmp_path: Path) -> None:
     with mounted(tmp_path) as fs:
         fs.create("data", DATA)
