@@ -358,11 +358,8 @@ class File(_FileBase):
             self._release()
 
     async def _read_rest(self, size: int) -> bytes:
-        """Do the rest of a read() that holds the lock, when one request has brought too little."""
-        try:
-            return await (self._read_all() if size < 0 else self._read_exactly(size))
-        finally:
-            self._release()
+        """Do the rest of a read() when one request has brought too little. The caller has the lock."""
+        return await (self._read_all() if size < 0 else self._read_exactly(size))
 
     def _check_readable_locked(self) -> None:
         try:

@@ -120,7 +120,7 @@ Ref make_delegate(FileCallObject* self) {
 // true if the call goes on: the delegate is then the coroutine that does the rest, with the
 // lock held.
 bool goes_on(FileCallObject* self, PyObject*& result) {
-    if (!self->has_lock || result == nullptr) {
+    if (!self->has_lock || self->does_rest || result == nullptr) {
         return false;
     }
     const auto found = Ref::steal(result);
@@ -128,9 +128,10 @@ bool goes_on(FileCallObject* self, PyObject*& result) {
     if (result != nullptr || PyErr_Occurred() != nullptr) {
         return false;
     }
+    // The lock stays the call's: a signal may end the coroutine before its first instruction.
     self->delegate = make_coroutine(self, self->method->rest);
-    self->has_lock = !self->delegate;
-    return !self->has_lock;
+    self->does_rest = static_cast<bool>(self->delegate);
+    return self->does_rest;
 }
 
 // Marks that the call runs, so that code which it runs can't step it again.
@@ -336,6 +337,10 @@ void call_dealloc(PyObject* object) {
                              self->method->name) != 0) {
             PyErr_WriteUnraisable(nullptr);
         }
+    }
+    if (self->does_rest) {
+        const KeptException kept;
+        self->delegate.reset();  // the coroutine puts back what it has read
     }
     release_quietly(self);
     auto* state = state_or_null(object);

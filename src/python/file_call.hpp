@@ -36,8 +36,9 @@ struct FileCall {
     Py_ssize_t size = 0;
     Ref file;
     Ref data;
-    Ref delegate;           // the subclass's coroutine, or the awaitable of a request
-    bool has_lock = false;  // of the file: the delegate is the awaitable of a request
+    Ref delegate;            // the subclass's coroutine, or the awaitable of a request
+    bool has_lock = false;   // of the file, for a request and the rest
+    bool does_rest = false;  // the delegate is the coroutine that does the rest
 };
 
 struct FileCallObject : PyObject, FileCall {};
