@@ -70,6 +70,7 @@ void OperationLife::count_flight(ContextObject* context, const OperationObject* 
 
 void OperationLife::end_flight(ContextObject* context, OperationObject* operation) noexcept {
     leave_flight(context, operation);
+    give_back_borrowed(context, operation);  // it was awaited meanwhile
     change(operation, OperationState::in_flight, OperationState::submitting);
     Py_DECREF(operation);
 }
