@@ -11,6 +11,7 @@ import resource
 import select
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from support.forked import in_child
 from support.loops import run
 from support.operations import perform
 from support.seccomp import reason_unavailable, refuse
-from support.workers import PATIENCE
+from support.underway import beside_others, submit_beside_others
 
 pytestmark = [
     pytest.mark.engine("threads", "uring", "auto"),
@@ -36,35 +37,6 @@ COUNT = 600
 def limit_numbers(limit: int = LIMIT) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
-
-
-def submit_beside_others(operation: AIOOperation[object], context: AIOContext) -> None:
-    """Submit it when the user's other processes, as of other tests, leave it room in sockets.
-
-    The kernel counts the descriptors that are on their way for the user: ETOOMANYREFS in unix(7).
-    """
-    give_up = time.monotonic() + PATIENCE
-    while True:
-        try:
-            assert operation.submit(context) == 1
-        except OSError as error:
-            if error.errno != errno.ETOOMANYREFS or time.monotonic() > give_up:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-async def read_beside_others(context: AIOContext, reader: int) -> bytes:
-    """The same, awaited."""
-    give_up = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return await context.read(1, reader)
-        except OSError as error:
-            if error.errno != errno.ETOOMANYREFS or time.monotonic() > give_up:
-                raise
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("refused", [[], ["kcmp"]], ids=["kcmp", "no kcmp"])
@@ -126,7 +98,10 @@ def test_many_pipes_that_wait() -> None:
             last = asyncio.ensure_future(context.read(1, last_reader))
             await asyncio.sleep(0.1)
             limit_numbers()
-            reads = [asyncio.ensure_future(read_beside_others(context, pipe)) for pipe, _ in pipes]
+            reads = [
+                asyncio.ensure_future(beside_others(partial(context.read, 1, pipe)))
+                for pipe, _ in pipes
+            ]
             await asyncio.sleep(0.2)
             for _, writer in pipes:
                 os.write(writer, b"!")
@@ -183,7 +158,8 @@ def fill_our_table(context: AIOContext) -> list[AIOOperation[int]]:
     for _ in range(64):
         number = os.eventfd(0)
         polls.append(AIOOperation.poll(number, select.POLLIN))
-        submit_beside_others(polls[-1], context)
+        # while descriptors of ours are underway, the context asks for more time instead
+        submit_beside_others(polls[-1], context, (errno.ETOOMANYREFS, errno.EAGAIN))
         os.close(number)
     time.sleep(0.2)
     return polls
