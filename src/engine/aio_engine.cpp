@@ -116,7 +116,8 @@ AioEngine::AioEngine(unsigned max_requests, AtLimit at_limit)
         throw std::system_error(-status, std::generic_category());
     }
     if (const int refusal = try_out(context_); refusal < 0) {
-        libaio::calls.destroy(context_);
+        // io_destroy(2) takes some 30 ms, and this may be a loop's thread
+        destroy_soon({.context = context_, .max_requests = max_requests_, .is_reusable = false});
         throw std::system_error(-refusal, std::generic_category());
     }
     if (may_read_ring()) {

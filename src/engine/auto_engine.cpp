@@ -362,7 +362,11 @@ AioEngine* AutoEngine::open_aio() noexcept {
 bool AutoEngine::has_uring() noexcept {
     auto found = uring_.load(std::memory_order_relaxed);
     if (found == Uring::unknown) {
-        found = probe_uring() == 0 ? Uring::usable : Uring::unusable;
+        const int error = probe_uring();
+        if (error == EMFILE || error == ENFILE || error == ENOMEM) {
+            return false;  // a later probe tells
+        }
+        found = error == 0 ? Uring::usable : Uring::unusable;
         uring_.store(found, std::memory_order_relaxed);
     }
     return found == Uring::usable;

@@ -71,6 +71,9 @@ public:
     virtual std::int64_t run(const CallFiles& files) noexcept = 0;
     static constexpr std::int64_t not_yet = std::numeric_limits<std::int64_t>::min();
 
+    // Called instead of run() if no thread can be had to run it. Returns what the call returns.
+    virtual std::int64_t without_thread(int error) noexcept { return -error; }
+
     // Called instead of another run(), in a thread with the same descriptor table: closes the files
     // that an earlier run() keeps open.
     virtual void abandon() noexcept {}

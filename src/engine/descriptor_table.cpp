@@ -19,9 +19,9 @@
 #include <utility>
 
 #include "engine/call.hpp"
-#include "engine/device_number.hpp"
 #include "engine/empty_table.hpp"
 #include "engine/eventfd_check.hpp"
+#include "engine/file_device.hpp"
 #include "engine/file_status.hpp"
 #include "engine/file_type.hpp"
 #include "engine/unique_fd.hpp"
@@ -35,22 +35,6 @@ bool are_same_file(pid_t left_thread, int left, pid_t right_thread, int right) n
     return syscall(__NR_kcmp, left_thread, right_thread, KCMP_FILE, left, right) == 0;
 }
 
-// Does not wait. Files without a device, such as terminals, count as one device together.
-std::uint64_t device_of(int fd) noexcept {
-    constexpr std::uint64_t of_streams = 1;
-    struct statx status{};
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0) {
-        return 0;
-    }
-    if (S_ISREG(status.stx_mode) || S_ISDIR(status.stx_mode)) {
-        return device_number(status.stx_dev_major, status.stx_dev_minor);
-    }
-    if (S_ISBLK(status.stx_mode)) {
-        return device_number(status.stx_rdev_major, status.stx_rdev_minor);
-    }
-    return of_streams;
-}
-
 FileRef::Place place_of(const FileStatus& status) noexcept {
     const bool has_file_system = S_ISREG(status.type) || S_ISDIR(status.type);
     const auto file_system = has_file_system ? file_system_of(status) : FileSystem::memory;
@@ -62,9 +46,10 @@ FileRef::Kind kind_of(int fd, const FileStatus& status) noexcept {
     if (status.error == 0 && is_stream(fd, status.type)) {
         return FileRef::Kind::stream;
     }
-    const bool may_be_proc = S_ISREG(status.type) && status.size == 0;
-    return may_be_proc && file_system_of(status) == FileSystem::proc ? FileRef::Kind::proc
-                                                                     : FileRef::Kind::seekable;
+    const bool is_empty = S_ISREG(status.type) && status.size == 0;
+    const auto file_system = is_empty ? file_system_of(status) : FileSystem::memory;
+    const bool may_wait = file_system == FileSystem::proc || file_system == FileSystem::other;
+    return may_wait ? FileRef::Kind::waiting : FileRef::Kind::seekable;
 }
 
 }  // namespace
@@ -99,7 +84,11 @@ bool is_stream(FileRef& file) noexcept {
 }
 
 bool may_be_endless(FileRef& file, Opcode opcode) noexcept {
-    return is_stream(file) || (file.kind == FileRef::Kind::proc && is_read(opcode));
+    return is_stream(file) || (file.kind == FileRef::Kind::waiting && is_read(opcode));
+}
+
+bool is_still_open(const FileRef& file) noexcept {
+    return are_same_file(getpid(), file.number, this_thread(), file.fd);
 }
 
 DescriptorTable::DescriptorTable() noexcept
@@ -306,7 +295,7 @@ int DescriptorTable::hold(Parcel& parcel, int number, std::size_t place, FileRef
         file = find_recent(number, parcel.recent[place]);
     }
     if (file == nullptr) {
-        if (!underway_.empty() && is_crowded()) {
+        if (is_crowded()) {
             return wait_for_receiver();
         }
         if (fcntl(number, F_GETFD) < 0) {
@@ -353,11 +342,12 @@ FileRef* DescriptorTable::find_recent(int number, FileRef*& last) const noexcept
 
 // Whether files that are underway have to arrive before more are sent. As long as a file is
 // underway, it is sent again for each request, because it can't be compared yet. This must not use
-// up more than half of the numbers that the limit allows.
+// up more than half of the numbers that the limit allows. A few are no reason to wait for the I/O
+// thread, however many files are in use.
 bool DescriptorTable::is_crowded() const noexcept {
     constexpr std::size_t always_enough = 128;
     rlimit limit{};
-    return held_ >= always_enough && getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+    return underway_count_ >= always_enough && getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
            held_ >= limit.rlim_cur / 2;
 }
 
@@ -396,6 +386,7 @@ int DescriptorTable::send(const Parcel& parcel) noexcept {
     ++sent_;
     for (auto* file : std::span(parcel.files).first(parcel.count)) {
         underway_.push_back(*file);
+        ++underway_count_;
         file->is_underway = true;
         file->message = sent_;
     }
@@ -558,6 +549,7 @@ void DescriptorTable::drop_next() noexcept {
 // Takes the first file off the list of the files underway, which must not be empty.
 FileRef* DescriptorTable::next_underway() noexcept {
     auto* file = underway_.pop_front();
+    --underway_count_;
     file->is_underway = false;
     return file;
 }

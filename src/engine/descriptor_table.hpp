@@ -60,9 +60,9 @@ struct FileRef {
     FileRef* previous = nullptr;  // in the list of the files underway
     FileRef* next = nullptr;
 
-    // `unknown` until it is first needed. `proc`: the file has offsets, but a read may wait for
-    // ever, as a read of /proc/kmsg does.
-    enum class Kind : std::uint8_t { unknown, seekable, proc, stream };
+    // `unknown` until it is first needed. `waiting`: a regular file of which a read may wait for
+    // ever, as of /proc/kmsg and of trace_pipe of tracefs.
+    enum class Kind : std::uint8_t { unknown, seekable, waiting, stream };
     Kind kind = Kind::unknown;
 
     // The device whose requests may hang together. Files without a device share one number.
@@ -98,6 +98,10 @@ bool is_stream(FileRef& file) noexcept;
 // Whether a transfer may wait for ever: any transfer of a stream does, and a read of a file like
 // /proc/kmsg.
 bool may_be_endless(FileRef& file, Opcode opcode) noexcept;
+
+// Whether the program's number is still the file's, in a thread that has our threads' table. False
+// if the kernel does not tell.
+bool is_still_open(const FileRef& file) noexcept;
 
 class DescriptorTable {
 public:
@@ -252,6 +256,7 @@ private:
     std::size_t closing_ = 0;   // released files that io_uring has yet to close in that table
 
     IntrusiveList<FileRef, &FileRef::previous, &FileRef::next> underway_;
+    std::size_t underway_count_ = 0;
 
     // The last FileRef of a number: while it is held, the file need not be sent again.
     std::array<FileRef*, 1024> recent_{};

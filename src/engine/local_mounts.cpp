@@ -10,6 +10,8 @@
 #include <atomic>
 #include <cstddef>
 
+#include "engine/clofork_fd.hpp"
+
 namespace engine {
 namespace {
 
@@ -23,7 +25,6 @@ struct Mount {
 
 std::array<Mount, 64> local{};
 std::atomic<std::size_t> next_place = 0;
-std::atomic_flag is_learning;
 
 // By f_type of fstatfs(2); not every <linux/magic.h> names all of them.
 bool is_local_type(std::uint32_t type) noexcept {
@@ -63,14 +64,11 @@ void LocalMounts::learn(int fd, const struct statx& status) noexcept {
     if (!is_local_type(static_cast<std::uint32_t>(file_system.f_type))) {
         return;
     }
-    if (is_learning.test_and_set(std::memory_order_acquire)) {
-        return;  // a later call learns it
-    }
+    const ForkBarrier barrier;  // also keeps out other threads
     auto& place = local[next_place.fetch_add(1) % local.size()];
     place.device.store(0, std::memory_order_release);
     place.number.store(status.stx_mnt_id, std::memory_order_release);
     place.device.store(device_of(status), std::memory_order_release);
-    is_learning.clear(std::memory_order_release);
 }
 
 }  // namespace engine

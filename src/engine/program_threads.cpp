@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "engine/detached_thread.hpp"
+#include "engine/file_device.hpp"
 #include "engine/intrusive_list.hpp"
 #include "engine/local_mounts.hpp"
 #include "engine/per_process.hpp"
@@ -29,7 +30,13 @@ namespace {
 
 constexpr std::size_t stack_size = std::size_t{256} * 1024;
 constexpr std::chrono::milliseconds linger{100};
+
+// How many threads may be at work on tasks of one kind: on those that need rights, and on the
+// others, which only close.
 constexpr unsigned most_threads = 32;
+
+// How many threads may be at work for one device: the others are for what else is to be done.
+constexpr unsigned most_for_device = most_threads / 4;
 
 struct Thread;
 
@@ -40,6 +47,8 @@ struct Task {
     UniqueFd first;  // these are duplicates of the request's descriptors
     UniqueFd second;
     std::optional<Rights> rights;  // none: any thread will do
+    // The device for which the task may wait; 0: none is known.
+    std::uint64_t device = 0;
     // A thread with the right rights. It does not end before it has carried out the task: the
     // submitter may end meanwhile, and its rights can't be compared with a thread's after that.
     const Thread* thread = nullptr;
@@ -52,6 +61,7 @@ class Pool;
 struct Thread {
     Pool* pool;
     Rights rights;
+    const Task* task = nullptr;  // the one at work
     Thread* previous = nullptr;
     Thread* next = nullptr;
 };
@@ -66,6 +76,9 @@ private:
 
     void run(Thread& self) noexcept;
     Task* take(const Thread& thread) noexcept;
+    template <typename Condition>
+    unsigned count_at_work(Condition condition) const noexcept;
+    bool is_held_back(const Task& task) const noexcept;
     bool start_thread(const Rights& rights) noexcept;
     const Thread* find_thread_for(const Task& task) const noexcept;
     static void carry_out(Task& task) noexcept;
@@ -101,7 +114,10 @@ int Pool::submit(std::unique_ptr<Task>& task) noexcept {
     Lock lock(mutex_);
     // An idle thread may have other rights, and is then of no use to this task.
     const bool is_enough = idle_ > queued_ && !task->rights;
-    if (!is_enough && threads_ < most_threads + (task->rights ? most_threads : 0)) {
+    const bool needs_rights = task->rights.has_value();
+    const auto of_other_kind =
+        count_at_work([&](const Task& other) { return other.rights.has_value() != needs_rights; });
+    if (!is_enough && threads_ - of_other_kind < most_threads) {
         threads_ += start_thread(rights) ? 1 : 0;
     }
     task->thread = find_thread_for(*task);
@@ -143,11 +159,30 @@ bool Pool::start_thread(const Rights& rights) noexcept {
     return error == 0;
 }
 
+// Counts the threads at work on a task that meets the condition.
+template <typename Condition>
+unsigned Pool::count_at_work(Condition condition) const noexcept {
+    unsigned count = 0;
+    for (const auto* thread = running_.front(); thread != nullptr; thread = thread->next) {
+        count += thread->task != nullptr && condition(*thread->task) ? 1 : 0;
+    }
+    return count;
+}
+
+// Whether enough threads are at work for the device of the task. A thread that has done its task
+// looks for another one, so the task is not forgotten.
+bool Pool::is_held_back(const Task& task) const noexcept {
+    return task.device != 0 && count_at_work([&](const Task& other) {
+                                   return other.device == task.device;
+                               }) >= most_for_device;
+}
+
 // The first task that the thread may carry out; null if there is none.
 Task* Pool::take(const Thread& thread) noexcept {
     for (auto* task = tasks_.front(); task != nullptr; task = task->next) {
-        if (!task->rights || task->thread == &thread ||
-            thread.rights.allow_the_same(*task->rights)) {
+        const bool has_rights =
+            !task->rights || task->thread == &thread || thread.rights.allow_the_same(*task->rights);
+        if (has_rights && !is_held_back(*task)) {
             tasks_.remove(*task);
             --queued_;
             return task;
@@ -162,8 +197,12 @@ void Pool::run(Thread& self) noexcept {
     auto idle_since = std::chrono::steady_clock::now();
     for (;;) {
         if (auto task = std::unique_ptr<Task>(take(self))) {
+            self.task = task.get();
             lock.unlock();
             carry_out(*task);
+            lock.lock();
+            self.task = nullptr;
+            lock.unlock();
             task.reset();
             lock.lock();
             idle_since = std::chrono::steady_clock::now();
@@ -221,6 +260,7 @@ void close_soon(int fd) noexcept {
     if (!closes_at_once(fd)) {
         if (auto task = std::unique_ptr<Task>(new (std::nothrow) Task); task != nullptr) {
             task->fd = fd;
+            task->device = device_of(fd);
             if (auto* threads = pool(); threads != nullptr && threads->submit(task) == 0) {
                 return;
             }
@@ -236,7 +276,9 @@ int run_in_program_thread(Request& request, std::shared_ptr<ProgramThreadsOwner>
     }
     task->request = &request;
     task->owner = std::move(owner);
-    if (request.call->needs() != Call::Needs::programs_table) {
+    if (request.call->needs() == Call::Needs::programs_table) {
+        task->device = device_of(request.fd);
+    } else {
         task->rights = Rights{};
         if (const int error = duplicate(request.fd, task->first); error != 0) {
             return error;

@@ -171,6 +171,7 @@ struct RequestState {
     FileRef* second_file = nullptr;  // used by our threads instead of `second_fd`
     FileRef* signal_file = nullptr;  // used by our threads instead of `eventfd`
     int closing_fd = -1;             // to be closed by io_uring; -1: none
+    bool closing_takes_long = false;
     // Of a read: the stream from which its bytes come. Its number may belong to another file when
     // the request is over. Not asked for if the submitting thread itself reads the stream: then the
     // bytes have reached the program.

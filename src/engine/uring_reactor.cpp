@@ -203,7 +203,19 @@ bool UringReactor::start_waiting() noexcept {
     return true;
 }
 
-// Has the kernel close the files. This is quick, unless a file system has to ask a server.
+// Whether closing the file may take long. The last close frees the blocks of a file without a name,
+// and may begin to write one that was written to. It is not the last one if the program's number is
+// still the file's. (The kernel itself knows of file systems that ask a server.)
+bool takes_long_to_close(const FileRef& file) noexcept {
+    struct statx status{};
+    const bool is_long =
+        (fcntl(file.fd, F_GETFL) & O_ACCMODE) != O_RDONLY ||
+        statx(file.fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, &status) != 0 ||
+        status.stx_nlink == 0;
+    return is_long && !is_still_open(file);
+}
+
+// Has the kernel close the files, in a thread of its own if that may take long.
 bool UringReactor::close_waiting() noexcept {
     while (!closing_.empty()) {
         auto* entry = get_entry();
@@ -212,6 +224,9 @@ bool UringReactor::close_waiting() noexcept {
         }
         auto* request = closing_.pop_front();
         io_uring_prep_close(entry, request->closing_fd);
+        if (request->closing_takes_long) {
+            entry->flags |= IOSQE_ASYNC;
+        }
         entry->user_data = name_of(request) | closing_mark;
     }
     return true;
@@ -435,6 +450,7 @@ void UringReactor::end(Request& request, std::int64_t result) noexcept {
 
 bool UringReactor::close_file(Request& request) noexcept {
     request.closing_fd = request.file->fd;
+    request.closing_takes_long = takes_long_to_close(*request.file);
     closing_.push_back(request);
     return true;
 }

@@ -211,6 +211,7 @@ private:
     void finish_without_worker(Request& request, Lock& lock) noexcept;
     void work_on(Request& request, Worker& worker, Lock& lock) noexcept;
     std::int64_t carry_out_interruptibly(Request& request, Worker& worker, Lock& lock) noexcept;
+    void give_stream_to_reactor(Request& request) noexcept;
     static void note_source(Request& request) noexcept;
     void give_back_bytes(Request& request, std::int64_t& result) noexcept;
     void keep_for_next_read(const Request& request, std::int64_t result) noexcept;

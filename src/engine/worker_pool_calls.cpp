@@ -50,7 +50,7 @@ bool WorkerPool::is_for_program_thread(const Request& request) noexcept {
 void WorkerPool::give_to_program_thread(Request& request) noexcept {
     request.stage = Stage::in_program_thread;
     if (const int error = run_in_program_thread(request, weak_from_this().lock()); error != 0) {
-        request.result = -error;
+        request.result = request.call->without_thread(error);
         give_to_reactor(request, Stage::over);
     }
 }

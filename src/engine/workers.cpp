@@ -10,6 +10,7 @@
 
 #include "engine/blocking_call.hpp"
 #include "engine/interruption.hpp"
+#include "engine/stream_transfer.hpp"
 #include "engine/worker_pool.hpp"
 
 namespace engine {
@@ -299,14 +300,12 @@ void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept 
         // the transfer may wait for ever, so it goes to the reactor
         lock.lock();
         file->kind = kind;
-        request.was_in_reactor = true;
-        request.is_brief = false;
-        give_to_reactor(request, Stage::in_inbox);
+        give_stream_to_reactor(request);
         return;
     }
     std::int64_t result = 0;
     const bool may_wait = (has_no_offsets && transfers_data(request.opcode)) ||
-                          (kind == FileRef::Kind::proc && is_read(request.opcode));
+                          (kind == FileRef::Kind::waiting && is_read(request.opcode));
     if (may_wait) {
         lock.lock();
         file->kind = kind;
@@ -316,6 +315,12 @@ void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept 
         lock.lock();
     }
     file->kind = kind;
+    const bool can_not_seek = result == -ESPIPE && !has_no_offsets && has_stream_offset(request);
+    if (can_not_seek && transfers_data(request.opcode)) {
+        file->kind = FileRef::Kind::stream;  // though a regular file, as trace_pipe of tracefs
+        give_stream_to_reactor(request);
+        return;
+    }
     request.result = result;
     note_source(request);
     if (request.is_reactors) {  // the reactor looks at the result
@@ -324,6 +329,12 @@ void WorkerPool::work_on(Request& request, Worker& worker, Lock& lock) noexcept 
     }
     give_back_bytes(request, result);
     finish_in_worker(request, result, lock);
+}
+
+void WorkerPool::give_stream_to_reactor(Request& request) noexcept {
+    request.was_in_reactor = true;
+    request.is_brief = false;
+    give_to_reactor(request, Stage::in_inbox);
 }
 
 // Notes the stream that a read has read, while its file is still open.

@@ -12,13 +12,14 @@ import resource
 import select
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import linux_aio
-from linux_aio import AIOContext, AIOOperation, EventFD, engines, fs
+from linux_aio import AIOContext, AIOOperation, EventFD, aligned_buffer, engines, fs
 from linux_aio.bulk import read_many
 from support.engines import available_engines
 from support.files import Gate, file_in_memory
@@ -27,6 +28,7 @@ from support.loops import run, until
 from support.measure import open_fds, soon
 from support.operations import perform
 from support.programs import run_program
+from support.underway import beside_others
 
 pytest_plugins = ["support.fixtures"]
 
@@ -218,7 +220,7 @@ def test_an_open_without_a_number_changes_nothing(flags: int, gate: Gate, tmp_pa
             else:
                 assert not path.exists()
             with few_numbers(1):
-                os.close(await context._open(path, os.O_WRONLY | flags))
+                os.close(await beside_others(partial(context._open, path, os.O_WRONLY | flags)))
             assert path.read_bytes() == b""
             gate.open()
             await waiting
@@ -339,3 +341,43 @@ def test_files_that_are_opened_while_the_loop_is_busy(how: str, tmp_path: Path) 
         return asyncio.run(main())
 
     assert in_child(use) == count
+
+
+@pytest.mark.engine("auto", "aio")  # to begin with, the others need numbers for themselves
+def test_an_eventfd_named_by_number_after_a_moment_without_numbers() -> None:
+    """Whether a number is an eventfd's is asked again, even if the first question failed."""
+
+    def use() -> list[bytes]:
+        read = []
+        with file_in_memory() as fd, AIOContext(8) as context:
+            os.pwrite(fd, b"data", 0)
+            eventfd = os.eventfd(0)
+            operation = AIOOperation.read(4, fd)
+            with no_numbers():
+                operation.submit(context, eventfd)
+                assert os.eventfd_read(eventfd) == 1
+                read.append(operation.get_result())
+            operation = AIOOperation.read(4, fd)
+            operation.submit(context, eventfd)
+            assert os.eventfd_read(eventfd) == 1
+            read.append(operation.get_result())
+            with pytest.raises(OSError, match="Invalid argument"):
+                AIOOperation.read(4, fd).submit(context, fd)
+        return read
+
+    assert in_child(use) == [b"data", b"data"]
+
+
+@pytest.mark.engine("auto")
+@pytest.mark.skipif("uring" not in available_engines(), reason="no io_uring")
+def test_io_uring_is_used_after_a_moment_without_numbers(tmp_path: Path) -> None:
+    def use() -> int:
+        with AIOContext(8) as context, aligned_buffer(4096) as block:
+            fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+            with no_numbers(), contextlib.suppress(OSError):
+                AIOOperation.write(block, fd).submit(context)
+            context.getevents(0)
+            perform(context, AIOOperation.write(block, fd))
+            return context.statistics()["uring"]
+
+    assert in_child(use) > 0

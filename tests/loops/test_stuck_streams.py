@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import os
 import pty
 import select
@@ -11,16 +13,20 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 import tty
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from linux_aio import AIOContext, AIOOperation
+from support.forked import in_child
 from support.fusefs import HoldingFS
+from support.mount_calls import MS_PRIVATE, MS_REC, mount
 from support.stalls import another_thread_runs, beats
 
 pytest_plugins = ["support.fixtures"]
@@ -33,6 +39,8 @@ STALL = 0.3
 ENGINES = [
     pytest.param(name, marks=pytest.mark.engine(name)) for name in ("auto", "uring", "threads")
 ]
+
+CLONE_NEWNS = 0x20000
 
 # More than any of them has room for.
 MUCH = b"x" * 300_000
@@ -357,3 +365,49 @@ def test_a_signal_ends_a_program_whose_terminal_nobody_reads(engine: str, how: s
         program.send_signal(signal.SIGINT)
         _, errors = program.communicate(timeout=30)
     assert b"KeyboardInterrupt" in errors
+
+
+@contextlib.contextmanager
+def trace_pipe(folder: Path) -> Iterator[int]:
+    """tracefs' file of that name, in a namespace of its own: regular, waiting, without offsets."""
+    assert ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
+    mount("none", Path("/"), "", MS_REC | MS_PRIVATE)
+    mount("none", folder, "tracefs")
+    fd = os.open(folder / "trace_pipe", os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def trace_pipe_reason() -> str | None:
+    """Why it can't be opened; None if it can."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def look() -> str | None:
+            try:
+                with trace_pipe(Path(folder)):
+                    return None
+            except (OSError, AssertionError):
+                return "no tracefs here"
+
+        return in_child(look)
+
+
+@pytest.mark.parametrize("offset", [0, None])
+@pytest.mark.engine("auto", "uring", "threads")
+def test_a_regular_file_that_waits(tmp_path: Path, offset: int | None) -> None:
+    if reason := trace_pipe_reason():
+        pytest.skip(reason)
+
+    def use() -> None:
+        async def read(fd: int) -> None:
+            async with AIOContext(8) as context:
+                with pytest.raises(asyncio.TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        await context.read(100, fd, offset)
+
+        with trace_pipe(tmp_path) as fd:
+            run(partial(read, fd))
+
+    in_child(use)
