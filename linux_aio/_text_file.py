@@ -153,19 +153,21 @@ class TextFile(_TextBase):
         snapshot: tuple[int, bytes] | None,
         chunks: list[bytes],
         pieces: list[str],
+        *,
+        has_read: bool,
     ) -> None:
         """After a failure, put back the text that was decoded since, for the next call.
 
         `chunks` are the bytes that were read since, and `pieces` what was taken of their text.
         """
         rest = self._get_text()
-        if rest is not text and pieces and rest is not None:
+        if has_read and pieces and rest is not None:
             head = "" if text is None else text[:position]
             if snapshot is not None and self._snapshot is not None:
                 self._snapshot = (snapshot[0], snapshot[1] + b"".join(chunks))
             self._fill(head + "".join(pieces) + rest[self._position :])
             self._position = len(head)
-        elif text is not None:
+        elif text is not None and not has_read:
             self._fill(text)
             self._position = position
             self._snapshot = snapshot
@@ -226,6 +228,7 @@ class TextFile(_TextBase):
         text, position, snapshot = self._get_text(), self._position, self._snapshot
         chunks: list[bytes] = []
         pieces: list[str] = []
+        has_read = False
         left = limit
         try:
             while limit < 0 or left > 0:
@@ -243,6 +246,7 @@ class TextFile(_TextBase):
                 if self._left():
                     continue
                 data = await self._read_chunk()
+                has_read = True
                 if not data and not self._left():
                     if lines:
                         self._fill(None)
@@ -250,8 +254,11 @@ class TextFile(_TextBase):
                     break
                 if self._snapshot is not None:
                     chunks.append(data)
+                    if snapshot is None:  # the state before the first chunk
+                        flags, undecoded = self._snapshot
+                        snapshot = (flags, undecoded.removesuffix(data))
         except BaseException:
-            self._restore(text, position, snapshot, chunks, pieces)
+            self._restore(text, position, snapshot, chunks, pieces, has_read=has_read)
             raise
         return pieces[0] if len(pieces) == 1 else "".join(pieces)
 

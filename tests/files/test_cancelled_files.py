@@ -66,6 +66,25 @@ def test_cancelled_readlines_of_a_pipe(mode: str) -> None:
     run(use)
 
 
+@pytest.mark.parametrize("call", ["readline", "read"])
+def test_cancelled_reads_of_a_text_in_equal_pieces(call: str) -> None:
+    """Each piece is one character, and so the same object as the piece before."""
+
+    async def use() -> None:
+        reader, writer = os.pipe()
+        async with linux_aio.open(reader, "r", encoding="utf-8") as file:
+            for piece in (b"a", b"a", b"a", b"a", b"\xc3", b"\xa9", b"b"):
+                os.write(writer, piece)
+                async with loops.current.scope(0.05) as scope:
+                    await (file.readline() if call == "readline" else file.read(8))
+                assert scope.was_cancelled
+            os.write(writer, b"c\n")
+            assert await (file.readline() if call == "readline" else file.read(8)) == "aaaa\xe9bc\n"
+            os.close(writer)
+
+    run(use)
+
+
 TEXT = "".join(f"line {number} \u3042\r\n" for number in range(30_000))
 
 
@@ -116,6 +135,50 @@ def test_cancelled_readlines_of_a_text(
                 assert "".join(lines) == expected[len(begun) :]
                 assert await file.read() == ""
                 await file.seek(0)
+
+    run(use)
+
+
+async def cancel_at_read(count: int, call: Callable[[], Any]) -> None:
+    """Cancel the call when it has read so many chunks of its file."""
+    with pytest.MonkeyPatch.context() as patch:
+        hung = Hung(patch, count)
+        async with loops.current.group() as group:
+            group.start(call)
+            await loops.current.until(hung.is_reached)
+            group.cancel()
+
+
+def test_a_cancelled_readline_leaves_the_position(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("start" + 300_000 * "x" + "\n")
+
+    async def use() -> None:
+        async with linux_aio.open(tmp_path / "file") as file:
+            for begun in ("", "start"):
+                assert await file.read(len(begun)) == begun
+                place = await file.tell()
+                await cancel_at_read(3, file.readline)
+                assert await file.tell() == place
+                assert len(await file.readline()) == 300_006 - len(begun)
+                await file.seek(0)
+
+    run(use)
+
+
+def test_a_cancelled_read_that_has_read_half_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a")
+
+    async def use() -> None:
+        async with linux_aio.open(path, encoding="utf-8") as file:
+            assert await file.read(1) == "a"
+            with path.open("ab") as other:
+                other.write(b"\xe3")
+            await cancel_at_read(1, file.readline)
+            with path.open("ab") as other:
+                other.write(b"\x81\x82b\n")
+            await file.seek(await file.tell())
+            assert await file.readline() == "\u3042b\n"
 
     run(use)
 
