@@ -49,6 +49,9 @@ READ_CHUNK = 64 * 1024
 WRITE_LIMIT = 31 * 64 * 1024
 LARGEST_CHUNK = 1024 * 1024
 
+# How many bytes readlines() takes out of the buffer before it may let other tasks run.
+_PART = 8192
+
 
 class Mode(NamedTuple):
     """The meaning of open()'s `mode`."""
@@ -473,15 +476,15 @@ class File(_FileBase):
             return await self._direct.readinto(view, offset)
         return await self._context.readinto(view, self._fd, offset)
 
-    async def _readline_slow(self, limit: int) -> bytes:
-        self._check_readable()
-        await self._acquire()
-        pieces: list[bytes] = []
+    async def _line_locked(self, limit: int, begun: bytes = b"") -> bytes:
+        """Return a line with its end, or its first `limit` bytes; b"" at the end of the file.
+
+        `begun` is what the caller has taken of the line.
+        """
+        pieces = [begun] if begun else []
+        asked = 1 if self._goes_slowly and not self._is_seekable else self._chunk
+        left = limit
         try:
-            self._check_readable()
-            await self._prepare_read()
-            asked = 1 if self._goes_slowly and not self._is_seekable else self._chunk
-            left = limit
             while limit < 0 or left > 0:
                 line = self._take_line(left if limit >= 0 else -1)
                 if line:
@@ -495,33 +498,61 @@ class File(_FileBase):
                 self._fill(data)
                 if asked != 1:
                     asked = min(2 * asked, max(asked, LARGEST_CHUNK))
-            if self._goes_slowly and self._is_seekable:
-                self._forget_read_bytes()
         except BaseException:
             self._put_back(pieces)
             raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _forget_if_unbuffered(self) -> None:
+        if self._goes_slowly and self._is_seekable:
+            self._forget_read_bytes()
+
+    async def _readline_slow(self, limit: int) -> bytes:
+        self._check_readable()
+        await self._acquire()
+        try:
+            self._check_readable()
+            await self._prepare_read()
+            line = await self._line_locked(limit)
+            self._forget_if_unbuffered()
+            return line
         finally:
             self._release()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
         """Read lines, each with its end, until the file ends or they have hint bytes in all.
 
         hint -1 or None: all lines. For large files, `async for line in file` takes less memory.
         """
-        lines: list[bytes] = []
         most = -1 if hint is None else operator.index(hint)
+        self._check_readable()
+        await self._acquire()
+        lines: list[bytes] = []
         total = 0
         try:
-            async for line in self:
-                lines.append(line)
-                total += len(line)
-                if 0 < most < total:
-                    break
+            self._check_readable()
+            await self._prepare_read()
+            while not 0 < most < total:
+                if _ends_slice():
+                    await pause(0)
+                part = self._take(min(most - total + 1, _PART) if most > 0 else _PART)
+                lines += io.BytesIO(part).readlines()
+                total += len(part)
+                if not part.endswith(b"\n"):
+                    begun = lines.pop() if part else b""
+                    line = begun + self._take_line(-1)
+                    if not line.endswith(b"\n"):
+                        line = await self._line_locked(-1, line)
+                        if not line:
+                            break
+                    lines.append(line)
+                    total += len(line) - len(begun)
+            self._forget_if_unbuffered()
         except BaseException:
-            if self._is_open and not self._is_locked:
-                self._put_back(lines)
+            self._put_back(lines)
             raise
+        finally:
+            self._release()
         return lines
 
     # --- writing, with the lock held

@@ -66,6 +66,52 @@ def test_cancelled_readlines_of_a_pipe(mode: str) -> None:
     run(use)
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
+@pytest.mark.parametrize("mode", ["rb", "r"])
+def test_a_call_beside_readlines_of_a_pipe(mode: str, is_cancelled: bool) -> None:
+    """It gets what readlines() leaves. If that is cancelled, this is all that it had read."""
+    scopes: list[loops.Scope] = []
+    results: dict[str, Any] = {}
+
+    async def use() -> None:
+        reader, writer = os.pipe()
+        async with linux_aio.open(reader, mode) as file:
+
+            async def read_lines() -> None:
+                async with loops.current.scope() as scope:
+                    scopes.append(scope)
+                    results["lines"] = await file.readlines()
+
+            async def read_line() -> None:
+                results["line"] = await file.readline()
+
+            async with loops.current.group() as group:
+                group.start(read_lines)
+                os.write(writer, b"one\ntwo\n")
+                await loops.current.sleep(0.05)  # it has read the two lines
+                group.start(read_line)
+                await loops.current.turns(3)
+                if is_cancelled:
+                    scopes[0].cancel()
+                    await loops.current.turns(3)
+                os.write(writer, b"three\n")
+                await loops.current.sleep(0.05)
+                os.close(writer)
+            results["rest"] = await file.read()
+
+    run(use)
+    lines = ["one\n", "two\n", "three\n"]
+    expected: dict[str, Any] = {"lines": lines, "line": "", "rest": ""}
+    if is_cancelled:
+        expected = {"line": "one\n", "rest": "two\nthree\n"}
+    if mode == "rb":
+        results = {
+            name: [line.decode() for line in value] if name == "lines" else value.decode()
+            for name, value in results.items()
+        }
+    assert results == expected
+
+
 @pytest.mark.parametrize("call", ["readline", "read"])
 def test_cancelled_reads_of_a_text_in_equal_pieces(call: str) -> None:
     """Each piece is one character, and so the same object as the piece before."""
@@ -200,12 +246,13 @@ def test_readlines_of_what_is_no_text_loses_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hint", [-1, 7])
-def test_calls_beside_readlines_have_their_turn(tmp_path: Path, hint: int) -> None:
+@pytest.mark.parametrize("mode", ["rb", "r"])
+def test_calls_beside_readlines_have_their_turn(tmp_path: Path, mode: str, hint: int) -> None:
     (tmp_path / "file").write_text("line\n" * 30_000)
     lengths: list[int] = []
 
     async def use() -> None:
-        async with linux_aio.open(tmp_path / "file") as file:
+        async with linux_aio.open(tmp_path / "file", mode) as file:
 
             async def read_lines() -> None:
                 lengths.append(len(await file.readlines(hint)))
