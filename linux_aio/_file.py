@@ -951,6 +951,9 @@ class File(_FileBase):
     async def _close_slow(self) -> None:
         if not self._is_open:
             return
+        if self._context._is_inherited():  # the calls in progress and the bytes are the parent's
+            self._let_go(self._detach_leftover())
+            return
         # the request of a standard stream may be another loop's: _acquire() waits for it
         if self._request is not None or not self._try_acquire():
             try:

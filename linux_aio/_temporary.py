@@ -193,8 +193,8 @@ class _Removal:
         self._is_done = False
 
     async def remove(self) -> None:
-        """Remove the file, even if the task is cancelled."""
-        if not self._is_done:
+        """Remove the file, even if the task is cancelled. Do nothing in a child process."""
+        if not self._is_done and self._pid == os.getpid():
             self._is_done = True
             await complete(self._remove, self._unlink)
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -550,6 +551,92 @@ def test_a_child_can_close_its_copy(tmp_path: Path, mode: str, direct: bool) -> 
         loop.run_until_complete(file.close())
     finally:
         loop.close()
+
+
+def close_in_child(file: Any, close: Callable[[Any], Any]) -> None:
+    """Have a child process close its copy of a file of a loop that runs; see that it is closed."""
+    number = file.fileno()
+
+    def close_copy() -> None:
+        close(file)
+        assert file.closed
+        deadline = time.monotonic() + 10
+        while os.path.exists(f"/proc/self/fd/{number}"):  # it may be closed in the background
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    in_child(close_copy)
+    os.fstat(number)
+
+
+def close_by_asyncio(file: Any) -> None:
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(file.close())
+    loop.close()
+
+
+def close_by_trio(file: Any) -> None:
+    trio = pytest.importorskip("trio")
+    trio.run(file.close)
+
+
+in_each_way = pytest.mark.parametrize("close", [close_by_asyncio, close_by_trio])
+
+
+@by_more_than_aio
+@in_each_way
+@pytest.mark.parametrize("mode", ["rb", "r"])
+def test_a_child_closes_its_copy_of_a_file_that_a_task_reads(
+    mode: str, close: Callable[[Any], Any]
+) -> None:
+    async def main() -> None:
+        reader, writer = os.pipe()
+        async with linux_aio.open(reader, mode) as file:
+            reading = asyncio.ensure_future(file.read(1))
+            waiting = asyncio.ensure_future(file.read(1))
+            await asyncio.sleep(0.01)
+            close_in_child(file, close)
+            os.write(writer, b"ab")
+            assert await reading + await waiting in ("ab", b"ab")
+        os.close(writer)
+
+    run(main())
+
+
+@by_more_than_aio
+@in_each_way
+def test_a_child_closes_its_copy_of_a_file_beside_calls(
+    fuse: HoldingFS, close: Callable[[Any], Any]
+) -> None:
+    fuse.create("file", b"data")
+
+    async def main() -> None:
+        async with linux_aio.open(fuse.path("file"), "rb") as file:
+            fuse.hold()
+            reading = asyncio.ensure_future(file.pread(4, 0))
+            await until(lambda: fuse.held() > 0)
+            close_in_child(file, close)
+            fuse.unhold()
+            assert await reading == b"data"
+
+    run(main())
+
+
+@in_each_way
+@pytest.mark.parametrize("mode", ["wb", "ab", "w"])
+def test_a_child_that_closes_its_copy_leaves_the_parents_bytes(
+    tmp_path: Path, mode: str, close: Callable[[Any], Any]
+) -> None:
+    path = tmp_path / "file"
+
+    async def main() -> None:
+        async with linux_aio.open(path, mode) as file:
+            await file.write("x" * 1000 if mode == "w" else b"x" * 1000)
+            close_in_child(file, close)
+            assert path.read_bytes() == b""
+
+    run(main())
+    assert path.read_bytes() == b"x" * 1000
 
 
 @by_more_than_aio

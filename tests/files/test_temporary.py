@@ -212,6 +212,10 @@ def test_a_child_process_leaves_the_parents_file(tmp_path: Path) -> None:
             removal = file._removal
             in_child(removal.remove_soon)
             assert os.path.exists(file.name)
+            await file.write(b"data")
+            await file.flush()
+            in_child(lambda: run_asyncio(file.close()))
+            assert Path(file.name).read_bytes() == b"data"
         assert not os.path.exists(file.name)
 
     run(use)
