@@ -975,7 +975,10 @@ class File(_FileBase):
             self._release()
 
     async def _finish(self) -> None:
-        """Do the work that close() waits for. If that fails, close the file here."""
+        """Do the work that close() waits for. If that fails, close the file here.
+
+        It stays open after a RuntimeError, by which the context refuses another loop's call.
+        """
         self._is_closing = True  # no new call uses the descriptor without the lock
         try:
             while self._beside:
@@ -985,7 +988,11 @@ class File(_FileBase):
                 await self._drain()
             if self._end_is_unknown or self._untold_position() is not None:
                 await self._tell_kernel()
-        except Exception:
+        except Exception as error:
+            if type(error) is RuntimeError and not self._context.closed:
+                # called in another loop than the context's: nothing was begun, and nothing is lost
+                self._is_closing = False
+                raise
             if self._context.closed and not self._beside:  # the loop is ending, as a Trio run does
                 leftover = self._detach_leftover()
                 self._fd = self._data_fd = -1

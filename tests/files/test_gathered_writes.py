@@ -151,3 +151,32 @@ def test_a_file_whose_context_is_closed_leaves_the_offset(data: bytes, tmp_path:
         run(main())
         assert outer.tell() == 5 + len(data)
     assert path.read_bytes() == b"01234" + data + b"56789"[len(data) :]
+
+
+@pytest.mark.engine("auto", "uring", "threads")  # kernel AIO waits for a pipe inside io_submit(2)
+@pytest.mark.parametrize("mode", ["wb", "ab", "w"])
+def test_a_close_in_another_loop_is_refused_and_loses_nothing(mode: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    async def main() -> None:
+        reader, writer = os.pipe()
+        async with linux_aio.open(reader, "rb") as pipe:
+            reading = asyncio.ensure_future(pipe.read(1))  # the context serves this loop meanwhile
+            await asyncio.sleep(0)
+            file: Any = await linux_aio.open(path, mode)
+            await file.write("x" * 100 if mode == "w" else b"x" * 100)
+
+            def close_there() -> None:
+                with pytest.raises(RuntimeError, match="another event loop"):
+                    run(file.close())
+
+            await asyncio.to_thread(close_there)
+            assert not file.closed
+            assert (await file.stat()).st_size == 0
+            await file.close()
+            assert path.read_bytes() == b"x" * 100
+            os.write(writer, b"x")
+            assert await reading == b"x"
+        os.close(writer)
+
+    run(main())
