@@ -34,6 +34,7 @@ except ImportError as error:
     ) from error
 
 from linux_aio import bulk, fs
+from linux_aio._core import _close_soon
 from linux_aio._fsspec_files import (
     NewFile,
     OpenFile,
@@ -569,7 +570,7 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
             try:
                 status = await context._stat(fd)
             except BaseException:
-                os.close(fd)
+                _close_soon(fd)
                 raise
             return StreamedFile(self, path, fd, status.st_size)
         if mode not in ("wb", "xb", "ab"):
