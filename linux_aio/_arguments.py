@@ -6,6 +6,10 @@ from __future__ import annotations
 import errno
 import operator
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 def not_negative(number: int) -> int:
@@ -14,6 +18,17 @@ def not_negative(number: int) -> int:
     if number < 0:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return number
+
+
+def writable(buffer: WriteableBuffer, call: str) -> memoryview:
+    """The memory that a call is to fill. TypeError, as of io's files, if it is read-only."""
+    view = memoryview(buffer)
+    if view.readonly:
+        view.release()
+        kind = type(buffer).__name__
+        msg = f"{call}() argument must be read-write bytes-like object, not {kind}"
+        raise TypeError(msg)
+    return view
 
 
 def as_bytes(view: memoryview) -> memoryview:

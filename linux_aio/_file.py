@@ -22,7 +22,7 @@ import warnings
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ._arguments import as_bytes, bytes_of, not_negative
+from ._arguments import as_bytes, bytes_of, not_negative, writable
 from ._core import AIOContext, _ends_slice, _FileBase
 from ._direct import MOST_AT_ONCE, DirectRoute, open_route
 from ._gate import Gate
@@ -416,22 +416,22 @@ class File(_FileBase):
         What the file's own buffer has not is read straight into `buffer`. It can't be resized
         meanwhile. A cancelled call ends when the kernel no longer writes to it. See preadv2(2).
         """
-        return await self._read_into(buffer, once=self._goes_slowly)
+        return await self._read_into(buffer, "readinto", once=self._goes_slowly)
 
     async def readinto1(self, buffer: WriteableBuffer, /) -> int:
         """Read bytes into a writable buffer with at most one request; return how many.
 
         0 is the end of the file. The rest is as in readinto().
         """
-        return await self._read_into(buffer, once=True)
+        return await self._read_into(buffer, "readinto1", once=True)
 
-    async def _read_into(self, buffer: WriteableBuffer, *, once: bool) -> int:
+    async def _read_into(self, buffer: WriteableBuffer, name: str, *, once: bool) -> int:
         self._check_readable()
         await self._acquire()
         try:
             self._check_readable()
             await self._prepare_read()
-            with memoryview(buffer) as given, bytes_of(given) as view:
+            with writable(buffer, name) as given, bytes_of(given) as view:
                 start = self._peek()[: len(view)]
                 done = len(start)
                 if start:
@@ -885,7 +885,7 @@ class File(_FileBase):
         self._check_readable()
         offset = not_negative(offset)
         await self._begin_beside()
-        with _Beside(self), memoryview(buffer) as given, as_bytes(given) as view:
+        with _Beside(self), writable(buffer, "preadinto") as given, as_bytes(given) as view:
             done = 0
             while done < len(view):
                 with view[done : done + MOST_BYTES] as rest:

@@ -72,6 +72,23 @@ def test_calls_of_a_file(fd: int, tmp_path: Path) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("name", ["readinto", "readinto1", "preadinto"])
+def test_memory_that_is_read_only(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file", "rb") as file:
+            call: Any = getattr(file, name)
+            arguments = (0,) if name == "preadinto" else ()
+            for begin in (file.tell, file.peek, file.read):  # the buffer is empty, full, empty
+                await begin()
+                for memory in (b"four", b"", memoryview(b"four")):
+                    with pytest.raises(TypeError, match=rf"^{name}\(\) argument must be"):
+                        await call(memory, *arguments)
+
+    run(main())
+
+
 def test_what_has_no_disk_is_written_durably() -> None:
     assert run(linux_aio.write_bytes("/dev/null", b"data", durable=True)) == 4
 
