@@ -38,7 +38,7 @@ _SLICE = 0.0003
 _PART = 4096
 
 # How many bytes or characters are decoded or encoded in one go: that takes about a millisecond.
-_CONVERTED_AT_ONCE = 1 << 20
+CONVERTED_AT_ONCE = 1 << 20
 
 # Encodings that give the same for the pieces of a text as for the whole; utf-7, for one, does not.
 _OF_PIECES = {
@@ -51,6 +51,34 @@ _OF_PIECES = {
 
 _LINE_ENDS = {None: 0, "": 1, "\n": 0, "\r": 2, "\r\n": 3}
 _MASK = (1 << 64) - 1
+
+
+def takes_pieces(encoding: str) -> bool:
+    """Whether the encoding gives the same for the pieces of a text as for the whole."""
+    return codecs.lookup(encoding).name in _OF_PIECES
+
+
+async def convert_in_pieces(coder: Any, convert: Any, given: Any, final: bool) -> Any:
+    """Return convert(given, final), a method of `coder`. Of much, let other tasks run meanwhile.
+
+    If that fails, `coder` has its state from before.
+    """
+    if len(given) <= CONVERTED_AT_ONCE:
+        return convert(given, final)
+    state = coder.getstate()
+    pieces = []
+    try:
+        for start in range(0, len(given), CONVERTED_AT_ONCE):
+            pieces.append(convert(given[start : start + CONVERTED_AT_ONCE]))
+            await pause(0)
+        pieces.append(convert(given[:0], final))
+    except UnicodeError:  # which tells a place in the piece
+        coder.setstate(state)
+        return convert(given, final)
+    except BaseException:
+        coder.setstate(state)
+        raise
+    return pieces[-1][:0].join(pieces)
 
 
 def _pack(
@@ -202,26 +230,10 @@ class TextFile(_TextBase):
         return text
 
     async def _convert(self, coder: Any, convert: Any, given: Any, final: bool) -> Any:
-        """Return convert(given, final). Of much, let other tasks run meanwhile.
-
-        If that fails, `coder` has its state from before.
-        """
-        if len(given) <= _CONVERTED_AT_ONCE or not self._takes_pieces:
-            return convert(given, final)
-        state = coder.getstate()
-        pieces = []
-        try:
-            for start in range(0, len(given), _CONVERTED_AT_ONCE):
-                pieces.append(convert(given[start : start + _CONVERTED_AT_ONCE]))
-                await pause(0)
-            pieces.append(convert(given[:0], final))
-        except UnicodeError:  # which tells a place in the piece
-            coder.setstate(state)
-            return convert(given, final)
-        except BaseException:
-            coder.setstate(state)
-            raise
-        return pieces[-1][:0].join(pieces)
+        """Return convert(given, final), a method of `coder`. See convert_in_pieces()."""
+        if self._takes_pieces:
+            return await convert_in_pieces(coder, convert, given, final)
+        return convert(given, final)
 
     async def _gather_text(self, limit: int, *, lines: bool) -> str:
         """Return a line, or up to `limit` characters, from as many chunks as needed."""

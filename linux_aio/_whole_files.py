@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._arguments import as_bytes
 from ._loop_context import loop_context, put_off_cancellation, raise_if_cancelled
 from ._mapped_memory import copied
+from ._text_file import CONVERTED_AT_ONCE, convert_in_pieces, takes_pieces
 from .files import _text_arguments
 from .files import open as open_file
 
@@ -70,20 +71,27 @@ async def read_text(
     path: Path,
     encoding: str | None = None,
     errors: str | None = None,
+    newline: str | None = None,
     *,
     context: AIOContext | None = None,
 ) -> str:
     """Return all of a text: pathlib.Path.read_text.
 
-    Encoding and errors are open()'s; all line ends become ``"\\n"``, as there. The bytes are read
-    as read_bytes() does.
+    Encoding, errors and newline are open()'s; with newline=None all line ends become ``"\\n"``, as
+    there. The bytes are read as read_bytes() does.
     """
-    encoding, errors, _ = _text_arguments(encoding, errors, None)
+    encoding, errors, newline = _text_arguments(encoding, errors, newline)
     data = await read_bytes(path, context=context)
+    if len(data) > CONVERTED_AT_ONCE and takes_pieces(encoding):
+        decoder: Any = codecs.getincrementaldecoder(encoding)(errors)
+        if newline is None:
+            decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
+        whole: str = await convert_in_pieces(decoder, decoder.decode, data, True)
+        return whole
     if codecs.lookup(encoding).name not in _PLAIN_ENCODINGS:
-        return io.TextIOWrapper(io.BytesIO(data), encoding, errors).read()
+        return io.TextIOWrapper(io.BytesIO(data), encoding, errors, newline).read()
     text = data.decode(encoding, errors)
-    if "\r" in text:
+    if newline is None and "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text
 
@@ -150,6 +158,7 @@ async def write_text(
     text: str,
     encoding: str | None = None,
     errors: str | None = None,
+    newline: str | None = None,
     *,
     durable: bool = False,
     atomic: bool = False,
@@ -157,12 +166,17 @@ async def write_text(
 ) -> int:
     """Make a file have this text and no other; return its number of characters: Path.write_text.
 
-    Encoding and errors are open()'s. The bytes are written as write_bytes() does.
+    Encoding, errors and newline are open()'s. The bytes are written as write_bytes() does.
     """
     if not isinstance(text, str):
         msg = f"data must be str, not {type(text).__name__}"
         raise TypeError(msg)
-    encoding, errors, _ = _text_arguments(encoding, errors, None)
-    data = text.encode(encoding, errors)
+    encoding, errors, newline = _text_arguments(encoding, errors, newline)
+    lines = text.replace("\n", newline) if newline in {"\r", "\r\n"} else text
+    if len(lines) > CONVERTED_AT_ONCE and takes_pieces(encoding):
+        encoder: Any = codecs.getincrementalencoder(encoding)(errors)
+        data: bytes = await convert_in_pieces(encoder, encoder.encode, lines, True)
+    else:
+        data = lines.encode(encoding, errors)
     await write_bytes(path, data, durable=durable, atomic=atomic, context=context)
     return len(text)

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 import linux_aio
-from linux_aio import AIOContext, read_bytes, read_text, write_bytes, write_text
+from linux_aio import AIOContext, _whole_files, read_bytes, read_text, write_bytes, write_text
 from support.fusefs import HoldingFS
 from support.loops import LOOP_FACTORIES, LoopFactory, run, until
 from support.mounts import tmpfs_mount, tmpfs_mount_reason
@@ -232,6 +232,94 @@ def test_texts(tmp_path: Path, encoding: str | None, errors: str | None) -> None
                 ours.write_bytes(data)
                 got = await awaited_outcome(partial(read_text, ours, encoding, errors))
                 assert got == outcome(partial(ours.read_text, encoding, errors))
+
+    run(main())
+
+
+@pytest.mark.parametrize("newline", [None, "", "\n", "\r", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig", "cp932"])
+def test_line_ends(tmp_path: Path, encoding: str, newline: str | None) -> None:
+    """Also of much text, which is converted in pieces."""
+
+    async def main() -> None:
+        for text in ("one\ntwo\r\nthree\r\n", "\r\n" * 524_289 + "x\n" * 600_000):
+            ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+            assert await write_text(ours, text, encoding, newline=newline) == len(text)
+            theirs.write_text(text, encoding, newline=newline)
+            assert ours.read_bytes() == theirs.read_bytes()
+            with theirs.open(encoding=encoding, newline=newline) as file:
+                assert await read_text(ours, encoding, newline=newline) == file.read()
+
+    run(main())
+
+
+@pytest.mark.parametrize("newline", ["x", "\n\r", 5])
+def test_wrong_line_ends(tmp_path: Path, newline: Any) -> None:
+    path = tmp_path / "file"
+
+    async def main() -> None:
+        expected = outcome(partial(path.write_text, "text", newline=newline))
+        assert await awaited_outcome(partial(write_text, path, "text", newline=newline)) == expected
+        path.write_text("text")
+        assert await awaited_outcome(partial(read_text, path, newline=newline)) == expected
+
+    run(main())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "ascii", "utf-8-sig"])
+def test_much_text_with_a_wrong_place(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "file"
+    text = "x" * 1_500_000
+
+    wrong = text + "\ud800"
+    path.write_bytes(text.encode(encoding) + b"\xff\xd8\xff")
+    with pytest.raises(UnicodeDecodeError) as not_read:
+        path.read_text(encoding)
+    with pytest.raises(UnicodeEncodeError) as not_written:
+        (tmp_path / "other").write_text(wrong, encoding)
+
+    async def main() -> None:
+        with pytest.raises(UnicodeDecodeError) as raised:
+            await read_text(path, encoding)
+        assert str(raised.value) == str(not_read.value)
+        with pytest.raises(UnicodeEncodeError) as caught:
+            await write_text(path, wrong, encoding)
+        assert str(caught.value) == str(not_written.value)
+
+    run(main())
+
+
+def test_much_text_lets_others_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is decoded and encoded: the file itself is left out."""
+    text = "text \u00e9\n" * 1_000_000
+    turns = 0
+
+    async def read(*_: Any, **__: Any) -> bytes:
+        return text.encode()
+
+    async def write(_: Any, data: bytes, **__: Any) -> int:
+        assert data == text.encode()
+        return len(data)
+
+    monkeypatch.setattr(_whole_files, "read_bytes", read)
+    monkeypatch.setattr(_whole_files, "write_bytes", write)
+
+    async def beat() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        beating = asyncio.ensure_future(beat())
+        await asyncio.sleep(0)
+        before = turns
+        assert await read_text(tmp_path / "file", "utf-8") == text
+        assert turns - before >= 7
+        before = turns
+        assert await write_text(tmp_path / "file", text, "utf-8") == len(text)
+        assert turns - before >= 6
+        beating.cancel()
 
     run(main())
 
