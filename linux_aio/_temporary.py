@@ -445,7 +445,7 @@ def NamedTemporaryFile(  # noqa: N802
 
 
 class _TemporaryDirectory:
-    """A directory that exists during an `async with` block."""
+    """A directory that exists during an `async with` block, or from `await` to cleanup()."""
 
     def __init__(
         self, names: _Names, ignore_errors: bool, delete: bool, context: AIOContext | None
@@ -455,16 +455,26 @@ class _TemporaryDirectory:
         self._delete = delete
         self._given = context
         self._context: Any = None
+        self._is_made = False
         self._pid = 0  # the process that removes the directory
         self.name: Any = ""
 
+    async def _open(self) -> _TemporaryDirectory:
+        """Make the directory, unless it is made. Return self."""
+        if not self._is_made:
+            self._context = loop_context() if self._given is None else self._given
+            _, self.name = await _carry_out(
+                lambda: self._names.make(self._context, self._make, self._undo), self._undo
+            )
+            self._is_made = True
+            self._pid = os.getpid() if self._delete else 0
+        return self
+
+    def __await__(self) -> Any:
+        return self._open().__await__()
+
     async def __aenter__(self) -> Any:
-        self._context = loop_context() if self._given is None else self._given
-        _, self.name = await _carry_out(
-            lambda: self._names.make(self._context, self._make, self._undo), self._undo
-        )
-        self._pid = os.getpid() if self._delete else 0
-        return self.name
+        return (await self._open()).name
 
     def _make(self, path: Any) -> Any:
         return self._context._mkdir(path, 0o700)
@@ -478,13 +488,18 @@ class _TemporaryDirectory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_made = False
         if self._delete:
             await complete(self.cleanup, lambda: shutil.rmtree(self.name, True))
 
     async def cleanup(self) -> None:
         """Remove the directory and what is in it."""
+        self._is_made = False
         self._pid = 0
         await _remove_stubborn(_usable(self._context), self.name, self._ignore_errors)
+
+    close = cleanup
+    """The same as cleanup()."""
 
     async def _cleanup_quietly(self) -> None:
         await _remove_in_any_case(self.cleanup, lambda: shutil.rmtree(self.name, True))
@@ -556,9 +571,10 @@ def TemporaryDirectory(  # noqa: N802
 ) -> _TemporaryDirectory:
     """Make a directory that exists for the time of an `async with`: tempfile.TemporaryDirectory.
 
-    `async with` gives its path. It is in `dir`, by default the directory for temporary files
-    (TMPDIR); its name begins with `prefix` and ends with `suffix`. At the end it is removed with
-    what is in it, unless delete=False; ignore_cleanup_errors=True passes over what can't be
-    removed. See mkdtemp(3).
+    `async with` gives its path; `await` gives an object with `name`, `cleanup()` and `close()`, of
+    which both remove it. It is in `dir`, by default the directory for temporary files (TMPDIR); its
+    name begins with `prefix` and ends with `suffix`. At the end it is removed with what is in it,
+    unless delete=False; ignore_cleanup_errors=True passes over what can't be removed. See
+    mkdtemp(3).
     """
     return _TemporaryDirectory(_Names(suffix, prefix, dir), ignore_cleanup_errors, delete, context)

@@ -241,6 +241,25 @@ def test_directories(tmp_path: Path, suffix: Any) -> None:
     run(use)
 
 
+@pytest.mark.parametrize("end", ["cleanup", "close", "async with"])
+def test_a_directory_that_is_awaited(end: str, tmp_path: Path) -> None:
+    """As aiofiles' is."""
+
+    async def use() -> None:
+        directory = await fs.TemporaryDirectory(dir=tmp_path)
+        Path(directory.name, "file").touch()
+        assert os.listdir(tmp_path) == [os.path.basename(directory.name)]
+        if end == "async with":
+            async with directory as name:
+                assert name == directory.name
+                assert len(os.listdir(tmp_path)) == 1
+        else:
+            await getattr(directory, end)()
+        assert os.listdir(tmp_path) == []
+
+    run(use)
+
+
 def test_a_directory_that_can_not_be_read_is_removed(tmp_path: Path) -> None:
     """As tempfile's, which changes the modes. Root needs no modes to be changed."""
 
