@@ -64,6 +64,15 @@ class Mode(NamedTuple):
     is_appending: bool
 
 
+def _memory(data: ReadableBuffer) -> memoryview:
+    """Return the memory to write. TypeError, as of io's files, if that is no bytes-like object."""
+    try:
+        return memoryview(data)
+    except TypeError:
+        msg = f"a bytes-like object is required, not '{type(data).__name__}'"
+        raise TypeError(msg) from None
+
+
 class File(_FileBase):
     """A binary file: what `await linux_aio.open(path, "rb")` gives.
 
@@ -661,6 +670,10 @@ class File(_FileBase):
 
         return await put_off_cancellation(request, move)
 
+    def _room(self) -> int:
+        """Return how many more bytes _gather() may be given."""
+        return 0 if self._goes_slowly else self._limit - self._gathered()
+
     async def _write_slow(self, data: ReadableBuffer) -> int:
         if not self._is_writable:
             self._check_writable()
@@ -671,11 +684,7 @@ class File(_FileBase):
                 return await self._write_locked(data)
             finally:
                 self._release()
-        try:
-            given = memoryview(data)
-        except TypeError:
-            msg = f"a bytes-like object is required, not '{type(data).__name__}'"
-            raise TypeError(msg) from None
+        given = _memory(data)
         self._check_open()
         with given, as_bytes(given) as view:
             await self._acquire()
@@ -686,10 +695,30 @@ class File(_FileBase):
                 self._release()
 
     async def writelines(self, lines: Iterable[ReadableBuffer], /) -> None:
-        """Write bytes-like objects one after the other, as write() does. No line ends are added."""
+        """Write bytes-like objects one after the other, as write() does. No line ends are added.
+
+        What other tasks write comes before all of them, or after.
+        """
         self._check_open()
-        for line in lines:
-            await self.write(line)
+        await self._acquire()
+        try:
+            room = 0
+            for line in lines:
+                if _ends_slice():
+                    await pause(0)
+                if type(line) is bytes and len(line) <= room:
+                    self._gather(line)
+                    room -= len(line)
+                    continue
+                self._check_writable()
+                if type(line) is bytes:
+                    await self._write_locked(line)
+                else:
+                    with _memory(line) as given, as_bytes(given) as view:
+                        await self._write_locked(view)
+                room = self._room()
+        finally:
+            self._release()
 
     async def flush(self) -> None:
         """Wait until the kernel has all that was written so far: see pwritev2(2).

@@ -16,7 +16,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ._core import _TextBase
+from ._core import _ends_slice, _TextBase
 from ._file import READ_CHUNK, File
 from ._loop_context import pause
 
@@ -91,6 +91,12 @@ def _pack(
     position in bytes. `flags` comes last: the state of some decoders has more than 64 bits.
     """
     return start | nbytes << 64 | used << 128 | int(needs_end) << 192 | flags << 193
+
+
+def _check_is_text(text: object) -> None:
+    if not isinstance(text, str):
+        msg = f"write() argument must be str, not {type(text).__name__}"
+        raise TypeError(msg)
 
 
 class TextFile(_TextBase):
@@ -353,30 +359,30 @@ class TextFile(_TextBase):
     # --- writing, with the file's lock held
 
     async def _write_slow(self, text: str) -> int:
-        if not isinstance(text, str):
-            msg = f"write() argument must be str, not {type(text).__name__}"
-            raise TypeError(msg)
+        _check_is_text(text)
         self._check_writable()
-        has_newline = "\n" in text
-        data = text.replace("\n", self._write_newline) if self._translates else text
         await self._file._acquire()
         try:
-            self._check_writable()
-            encoder = self._encoder or self._make_encoder()
-            state = encoder.getstate()
-            encoded: bytes = await self._convert(encoder, encoder.encode, data, False)
-            self._forget_text()
-            try:
-                await self._file._write_locked(encoded)
-            except BaseException:
-                if not self._file._has_begun:
-                    encoder.setstate(state)
-                raise
-            if self._line_buffering and (has_newline or "\r" in text):
-                await self._file._flush_locked()
-            return len(text)
+            return await self._write_locked(text)
         finally:
             self._file._release()
+
+    async def _write_locked(self, text: str) -> int:
+        self._check_writable()
+        data = text.replace("\n", self._write_newline) if self._translates else text
+        encoder = self._encoder or self._make_encoder()
+        state = encoder.getstate()
+        encoded: bytes = await self._convert(encoder, encoder.encode, data, False)
+        self._forget_text()
+        try:
+            await self._file._write_locked(encoded)
+        except BaseException:
+            if not self._file._has_begun:
+                encoder.setstate(state)
+            raise
+        if self._line_buffering and ("\n" in text or "\r" in text):
+            await self._file._flush_locked()
+        return len(text)
 
     def _forget_text(self) -> None:
         if self._get_text() is not None:
@@ -386,10 +392,31 @@ class TextFile(_TextBase):
                 self._decoder.reset()
 
     async def writelines(self, lines: Iterable[str], /) -> None:
-        """Write strings one after the other, as write() does. No line ends are added."""
-        self._file._check_open()
-        for line in lines:
-            await self.write(line)
+        """Write strings one after the other, as write() does. No line ends are added.
+
+        What other tasks write comes before all of them, or after.
+        """
+        file = self._file
+        file._check_open()
+        await file._acquire()
+        try:
+            is_utf8 = self._encoding == 1
+            is_plain = self._encoding != 0 and not (self._translates or self._line_buffering)
+            room = 0
+            for line in lines:
+                if _ends_slice():
+                    await pause(0)
+                if room and type(line) is str and (is_utf8 or line.isascii()):
+                    data = line.encode()
+                    if len(data) <= room:
+                        file._gather(data)
+                        room -= len(data)
+                        continue
+                _check_is_text(line)
+                await self._write_locked(line)
+                room = file._room() if is_plain else 0
+        finally:
+            file._release()
 
     async def flush(self) -> None:
         """Wait until the kernel has all that was written so far: see pwritev2(2).

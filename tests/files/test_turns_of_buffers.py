@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ async def write(file: Any) -> None:
     await file.write("a row\n" if isinstance(file, linux_aio.TextFile) else b"a row\n")
 
 
+async def write_lines(file: Any) -> None:
+    row: Any = "a row\n" if isinstance(file, linux_aio.TextFile) else b"a row\n"
+    await file.writelines([row] * 1000)
+
+
 async def read_again(file: Any) -> None:
     if not await file.readline():
         await file.seek(0)
@@ -45,6 +51,8 @@ async def tell(file: Any) -> None:
 CALLS: list[tuple[str, Work, str]] = [
     ("write", write, "w"),
     ("write", write, "wb"),
+    ("writelines", write_lines, "w"),
+    ("writelines", write_lines, "wb"),
     ("readline", read_again, "r"),
     ("readline", read_again, "rb"),
     ("iterate", iterate, "r"),
@@ -97,6 +105,68 @@ def test_calls_that_let_others_run_keep_their_order(any_loop: AnyLoop, tmp_path:
     numbers = [int(line) for line in path.read_text().splitlines()]
     # Trio starts tasks in an order of its own
     assert (sorted(numbers) if any_loop.name == "trio" else numbers) == list(range(20_000))
+
+
+@pytest.mark.parametrize("mode", ["w", "wb"])
+@pytest.mark.parametrize("buffering", [-1, 1000])
+def test_writelines_is_one_call(
+    mode: str, buffering: int, any_loop: AnyLoop, tmp_path: Path
+) -> None:
+    """What other tasks write comes before or after all its lines, though they have their turns."""
+    path = tmp_path / "letters"
+    letters = "abc"
+
+    async def main() -> None:
+        async with linux_aio.open(path, mode, buffering) as file:
+
+            async def write_letter(letter: str) -> None:
+                lines = [letter if mode == "w" else letter.encode()] * 50_000
+                await file.writelines(lines)
+
+            async with any_loop.group() as group:
+                for letter in letters:
+                    group.start(write_letter, letter)
+
+    any_loop.run(main)
+    text = path.read_text()
+    assert sorted(text[::50_000]) == list(letters)
+    assert text == "".join(letter * 50_000 for letter in text[::50_000])
+
+
+def broken(lines: list[Any]) -> Iterator[Any]:
+    yield from lines
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16", None])
+def test_writelines_that_fails_in_the_middle(
+    encoding: str | None, newline: str, tmp_path: Path
+) -> None:
+    """What comes before is written, as by open()'s files."""
+    lines: list[Any] = ["one\n", "tw\xf6\n", "three\n"]
+    mode = "w"
+    text: dict[str, Any] = {"encoding": encoding, "newline": newline}
+    wrong: list[Any] = [5, b"bytes", "\ud800"]
+    if encoding is None:
+        lines, mode, text, wrong = [line.encode() for line in lines], "wb", {}, [5, "text", None]
+    cases: list[Callable[[], Iterator[Any]]] = [partial(broken, lines)]
+    cases += [partial(iter, [*lines, value, *lines]) for value in wrong]
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+
+    async def main(case: Callable[[], Iterator[Any]], error: type[Exception]) -> None:
+        async with linux_aio.open(ours, mode, **text) as file:
+            with pytest.raises(error):
+                await file.writelines(case())
+            await file.writelines(lines)
+
+    for case in cases:
+        with theirs.open(mode, **text) as file:
+            with pytest.raises((ZeroDivisionError, TypeError, UnicodeError)) as raised:
+                file.writelines(case())
+            file.writelines(lines)
+        asyncio.run(main(case, raised.type))
+        assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_a_line_is_not_lost_when_a_call_that_lets_others_run_is_cancelled(
