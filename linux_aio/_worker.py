@@ -16,10 +16,13 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from ._core import _in_trio
-from ._loop_context import loop_context, shield
+from ._loop_context import loop_context, pause, shield
 from ._threads import BackgroundThread
 
 _T = TypeVar("_T")
+
+# After so many seconds, end() looks whether a thread has finished that it can't be notified by.
+_LOOK_AGAIN = 0.01
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the caller gave up
@@ -32,6 +35,7 @@ class Worker(Generic[_T]):
     def __init__(
         self, function: Callable[[Worker[_T]], _T], stop: Callable[[], None] | None = None
     ) -> None:
+        loop_context()  # fails, if it must, before there is a thread to wait for
         self._function = function
         self._tell = stop  # called by stop(), so that the thread ends sooner
         self._loop: Any = None if _in_trio() else asyncio._get_running_loop()
@@ -103,7 +107,11 @@ class Worker(Generic[_T]):
         with shield():
             while not self.finished:
                 with contextlib.suppress(*_cancellations()):
-                    await self.news()
+                    try:
+                        await self.news()
+                    except (OSError, RuntimeError):
+                        # no descriptor is free for the wait, or the context is gone with its loop
+                        await pause(_LOOK_AGAIN)
 
     def _close(self) -> None:
         _workers.discard(self)
@@ -122,9 +130,11 @@ class Worker(Generic[_T]):
         """
         self.stop()
         loop_runs = self._loop is None or self._loop.is_running()
-        if loop_runs or not isinstance(error, GeneratorExit):
-            await self.end()
-        self._close()
+        try:
+            if loop_runs or not isinstance(error, GeneratorExit):
+                await self.end()
+        finally:
+            self._close()
 
 
 # The workers that have an eventfd. A child process closes its copies.

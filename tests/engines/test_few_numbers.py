@@ -10,8 +10,9 @@ import gc
 import os
 import resource
 import select
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from typing import Any
 import pytest
 
 import linux_aio
-from linux_aio import AIOContext, AIOOperation, EventFD, aligned_buffer, engines, fs
-from linux_aio.bulk import read_many
+from linux_aio import AIOContext, AIOOperation, EventFD, _worker, aligned_buffer, engines, fs
+from linux_aio._loop_context import loop_context
+from linux_aio.bulk import achecksum, acopy, aload_into, read_many
+from support.any_loop import AnyLoop
 from support.engines import available_engines
 from support.files import Gate, file_in_memory
 from support.forked import in_child
+from support.fusefs import HoldingFS
 from support.loops import run, until
 from support.measure import open_fds, soon
 from support.operations import perform
@@ -299,6 +303,104 @@ def test_ranges_while_few_numbers_are_left(left: int, tmp_path: Path) -> None:
                 return errno.errorcode[error.errno or 0]
 
     assert in_child(lambda: asyncio.run(main())) in {"True", "EMFILE"}
+
+
+def bulk_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "linux_aio bulk"]
+
+
+async def load(path: Path) -> None:
+    buffer = bytearray(len(DATA))
+    try:
+        await aload_into(path, [(0, buffer)])
+        assert buffer == DATA
+    finally:
+        buffer.append(0)  # a BufferError while the thread uses it
+
+
+async def copy_and_remove(path: Path) -> None:
+    target = path.with_name("copy")
+    await acopy(path, target)
+    target.unlink()
+
+
+async def read_ranges(path: Path) -> None:
+    assert [bytes(data) async for _, data in read_many(path, [(0, 4)])] == [DATA[:4]]
+
+
+BULK_CALLS: dict[str, Callable[[Path], Coroutine[Any, Any, object]]] = {
+    "aload_into": load,
+    "acopy": copy_and_remove,
+    "achecksum": achecksum,
+    "read_many": read_ranges,
+}
+
+
+@pytest.mark.parametrize("name", BULK_CALLS)
+def test_bulk_calls_leave_nothing_while_few_numbers_are_left(
+    name: str, any_loop: AnyLoop, tmp_path: Path
+) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(DATA)
+
+    def call_in_new_loop(free: int) -> bool:
+        async def main() -> bool:
+            with few_numbers(free):
+                try:
+                    await BULK_CALLS[name](path)
+                except OSError as error:
+                    if error.errno != errno.EMFILE:
+                        raise
+                    return False
+                return True
+
+        return any_loop.run(main)
+
+    def call_with_few_numbers() -> list[bool]:
+        assert call_in_new_loop(50)  # what is made once is there
+        gc.collect()
+        before = open_fds()
+        found = [call_in_new_loop(free) for free in range(1, 7)]
+        gc.collect()
+        assert soon(lambda: open_fds() <= before and not bulk_threads())
+        return found
+
+    assert not all(in_child(call_with_few_numbers))
+
+
+@pytest.mark.needs_root
+def test_a_bulk_call_that_can_not_be_notified_waits_for_its_thread(
+    any_loop: AnyLoop, mounted_fs: HoldingFS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends when nothing writes to the buffer any more."""
+    path = mounted_fs.create("data", DATA)
+    buffer = bytearray(len(DATA))
+    ended: list[object] = []
+
+    async def load_held() -> None:
+        with pytest.raises(OSError, match=EMFILE):
+            await aload_into(path, [(0, buffer)], direct=True)
+        buffer.append(0)  # a BufferError while the thread uses it
+        ended.append(None)
+
+    def refuse() -> AIOContext:
+        if not bulk_threads():
+            return loop_context()
+        raise OSError(errno.EMFILE, EMFILE)
+
+    async def main() -> None:
+        mounted_fs.hold()
+        monkeypatch.setattr(_worker, "loop_context", refuse)
+        async with any_loop.group() as group:
+            group.start(load_held)
+            await any_loop.in_thread(mounted_fs.wait_held, 1)
+            await any_loop.sleep(0.05)
+            has_waited = not ended
+            mounted_fs.unhold()
+        assert ended
+        assert has_waited
+
+    any_loop.run(main)
 
 
 @pytest.mark.engine("auto", "uring", "threads")
