@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from . import _copying, _core
+from ._loop_context import pause
 from ._pieces import PieceThread, whole_pages
 from ._worker import Worker, run_in_thread
 
@@ -564,14 +565,19 @@ async def read_many(
                     group = groups[number]
                     shift = group.offset - start
                     for index, place, length in group.parts:
+                        if _core._ends_slice():
+                            await pause(0)
                         end = shift + place + length
                         if nbytes < end:
                             short = short or group
                         waiting[index] = group, data[end - length : end] if nbytes >= end else None
+                order = None if ordered else deque(waiting)
                 while waiting:
-                    index = wanted if ordered else next(iter(waiting))
+                    index = wanted if order is None else order.popleft()
                     if index not in waiting:
                         break
+                    if _core._ends_slice():
+                        await pause(0)
                     group, view = waiting.pop(index)
                     wanted += 1
                     if view is not None:

@@ -15,8 +15,12 @@ from typing import Literal
 import pytest
 
 from linux_aio.bulk import ShortFileError, achecksum, checksum, read_many
+from support.any_loop import AnyLoop
 from support.loops import LOOP_FACTORIES, LoopFactory, run
+from support.stalls import beats
 from support.workers import finish, start
+
+pytest_plugins = ["support.fixtures"]
 
 SIZE = 5_234_567
 DATA = random.Random(2).randbytes(SIZE)
@@ -136,6 +140,43 @@ def test_ranges_that_are_given_up(path: Path) -> None:
                 assert not thread.is_alive()
 
     run(main())
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_others_run_between_ranges_that_came_together(
+    ordered: bool, any_loop: AnyLoop, path: Path
+) -> None:
+    turns: list[int] = []
+    count = 0
+
+    async def read() -> None:
+        async for _ in read_many(path, [(i * 20, 16) for i in range(1000)], ordered=ordered):
+            turns.append(count)
+            end = time.monotonic() + 50e-6
+            while time.monotonic() < end:
+                pass
+
+    async def main() -> None:
+        nonlocal count
+        async with any_loop.group() as group:
+            group.start(read)
+            while len(turns) < 1000:
+                await any_loop.sleep(0)
+                count += 1
+
+    any_loop.run(main)
+    assert turns[-1] - turns[0] >= 10
+
+
+def test_many_ranges_that_came_together_do_not_stop_the_loop(path: Path) -> None:
+    """Neither those that were taken nor those that wait are looked through again and again."""
+    count = 60_000
+
+    async def read() -> int:
+        ranges = [(i * 20, 16) for i in range(count)]
+        return len([index async for index, _ in read_many(path, ranges)])
+
+    assert run(beats(read(), 1)) == count
 
 
 def test_a_fifo_that_nobody_writes_to_yet(tmp_path: Path) -> None:
