@@ -795,15 +795,20 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        is_direct = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+        required = (named or f"fd {fd}") if direct is True else None
         direct_fd = buffered_fd = -1
-        if is_direct:
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+            # A FIFO is not opened again, which would wait for a writer. O_DIRECT means something
+            # else there: see pipe(2).
+            if required is not None:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), os.fspath(required))
+            buffered_fd = fd
+        elif fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
             direct_fd = fd
             buffered_fd = _reopen(fd, 0, stack)
         else:
             buffered_fd = fd
-            if _may_be_direct(fd, status, direct, path is None):
-                required = (named or f"fd {fd}") if direct is True else None
+            if _may_be_direct(fd, direct, path is None):
                 direct_fd = _reopen(fd, os.O_DIRECT, stack, required=required)
         if path is not None and stat.S_ISREG(status.st_mode) and status.st_size == 0:
             os.set_blocking(fd, False)
@@ -841,15 +846,13 @@ def _open_path(path: StrOrBytesPath) -> int:
     return fd
 
 
-def _may_be_direct(fd: int, status: os.stat_result, direct: Direct, is_programs: bool) -> bool:
-    if direct is not True and (
-        direct is False
-        or not _core._bulk_gains(fd)
+def _may_be_direct(fd: int, direct: Direct, is_programs: bool) -> bool:
+    return direct is True or (
+        direct == "auto"
+        and _core._bulk_gains(fd)
         # closing a second descriptor of the file would drop the locks (fcntl(2))
-        or (is_programs and _core._bulk_holds_locks(fd))
-    ):
-        return False
-    return stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode) or direct is True
+        and not (is_programs and _core._bulk_holds_locks(fd))
+    )
 
 
 def _reopen(

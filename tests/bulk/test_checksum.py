@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import random
@@ -16,6 +17,7 @@ import pytest
 
 from linux_aio.bulk import ShortFileError, achecksum, checksum, read_many
 from support.any_loop import AnyLoop
+from support.forked import in_child
 from support.loops import LOOP_FACTORIES, LoopFactory, run
 from support.stalls import beats
 from support.workers import finish, start
@@ -185,3 +187,24 @@ def test_a_fifo_that_nobody_writes_to_yet(tmp_path: Path) -> None:
     time.sleep(0.1)
     (tmp_path / "fifo").write_bytes(b"data")
     assert finish(digest) == [hashlib.sha256(b"data").hexdigest()]
+
+
+def test_direct_io_of_a_pipe_is_refused(tmp_path: Path) -> None:
+    """It is not opened again, which would wait for a writer."""
+    os.mkfifo(tmp_path / "fifo")
+    reader, writer = os.pipe()
+    os.write(writer, b"data")
+    os.close(writer)
+
+    def errors() -> list[tuple[int | None, object]]:
+        found: list[tuple[int | None, object]] = []
+        for file in (tmp_path / "fifo", reader):
+            with pytest.raises(OSError, match="Invalid") as refused:
+                checksum(file, direct=True)
+            found.append((refused.value.errno, refused.value.filename))
+        return found
+
+    fifo = str(tmp_path / "fifo")
+    assert in_child(errors) == [(errno.EINVAL, fifo), (errno.EINVAL, f"fd {reader}")]
+    assert checksum(reader) == hashlib.sha256(b"data").hexdigest()
+    os.close(reader)
