@@ -503,7 +503,11 @@ def _copy_to_the_end(source: _Source, new: _copying.NewFile, clock: _Clock) -> T
 def _verify(source: _Source, new: _copying.NewFile, algorithm: str, clock: _Clock) -> None:
     os.fsync(new.fd)
     os.posix_fadvise(new.fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    past_cache: Direct = True if _core._bulk_gains(new.fd) else "auto"
+    past_cache: Direct = "auto"
+    with contextlib.ExitStack() as stack:
+        # an overlay may lie on a file system without direct I/O
+        if _core._bulk_gains(new.fd) and _reopen(new.fd, os.O_DIRECT, stack) >= 0:
+            past_cache = True
     # the source may have grown since
     wanted = _checksum(
         source.buffered, algorithm, "auto", None, None, clock.silent(), size=source.size or None

@@ -30,11 +30,13 @@ from support.files import let_others_pass
 from support.forked import give_up_root, in_child
 from support.fusefs import fs_available, mounted
 from support.loops import LOOP_FACTORIES, LoopFactory, run
-from support.mount_calls import mount
+from support.mount_calls import detach, mount
 from support.mounts import (
     SMALLEST_MIB,
     loop_mount,
     loop_mount_reason,
+    overlay_mount,
+    overlay_mount_reason,
     tmpfs_mount,
     tmpfs_mount_reason,
 )
@@ -84,6 +86,20 @@ def test_file_systems(fstype: str, tmp_path: Path) -> None:
             assert transfer.engine == "reflink"
         copy(folder / "source", tmp_path / "out")  # to another file system
         assert (tmp_path / "out").read_bytes() == DATA
+
+
+@pytest.mark.needs_root
+def test_verified_on_an_overlay_without_direct_io(tmp_path: Path) -> None:
+    if reason := overlay_mount_reason():
+        pytest.skip(reason)
+    mount("none", tmp_path, "ramfs", 0, "")
+    try:
+        with overlay_mount(tmp_path) as (_, merged):
+            (merged / "source").write_bytes(DATA)
+            copy(merged / "source", merged / "target", verify="sha256")
+            assert (merged / "target").read_bytes() == DATA
+    finally:
+        detach(tmp_path)
 
 
 def test_holes_stay_holes(tmp_path: Path) -> None:
