@@ -231,19 +231,24 @@ def copy_by_file_system(
         return False
     if os.fstat(source.buffered).st_dev != os.fstat(target).st_dev:
         return False
-    done = 0
-    while done < size:
-        length = min(RANGE_BYTES, size - done)
-        try:
-            count = os.copy_file_range(source.buffered, target, length, done, done)
-        except OSError:
-            if done == 0:
-                return False
-            raise
-        if count == 0:
-            return False  # some file systems return 0 if they can't copy the file
-        done += count
-        tick(done)
+    os.ftruncate(target, size)
+    has_copied = False
+    # copy_file_range(2) may fill the copy's holes, so each part between them is copied by itself
+    for start, end in extents(source.buffered, size):
+        done = start
+        while done < end:
+            length = min(RANGE_BYTES, end - done)
+            try:
+                count = os.copy_file_range(source.buffered, target, length, done, done)
+            except OSError:
+                if not has_copied:
+                    return False
+                raise
+            if count == 0:
+                return False  # some file systems return 0 if they can't copy the file
+            has_copied = True
+            done += count
+            tick(done)
     return True
 
 
@@ -257,8 +262,8 @@ def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
         except OSError as error:
             if error.errno == errno.ENXIO:
                 return  # the rest is a hole
-            if position == 0 and error.errno == errno.EINVAL:
-                yield 0, size  # the file system does not know holes
+            if position == 0:
+                yield 0, size  # the file system does not tell where holes are
                 return
             raise
         start -= start % _BLOCK

@@ -318,8 +318,8 @@ def copy(
 
     `target` is a file or a folder. The copy has its name when it is whole: it replaces an existing
     file by a rename(2). After an error that file is as it was; after an interrupt it may also be
-    the whole copy. Holes stay holes. shutil.SpecialFileError for what is no regular file, or has no
-    name.
+    the whole copy. Holes stay holes if the file system tells where they are (SEEK_DATA of
+    lseek(2)). shutil.SpecialFileError for what is no regular file, or has no name.
 
     Blocks are shared with the source where the file system can (`engine` of the result is then
     "reflink": ioctl_ficlone(2)). Else the file system copies by itself where it has a way

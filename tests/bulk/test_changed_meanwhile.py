@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from linux_aio import _copying, bulk
+from linux_aio import _copying, _core, bulk
 from linux_aio.bulk import ShortFileError, copy, load_into
 from support.mounts import loop_mount, loop_mount_reason
 
@@ -32,7 +32,11 @@ def cut_at_the_start(monkeypatch: pytest.MonkeyPatch, path: Path, length: int) -
 
 
 @pytest.mark.parametrize("kind", ["data", "a hole at the end"])
-def test_a_source_that_is_cut(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("copies_itself", [False, True])
+def test_a_source_that_is_cut(
+    copies_itself: bool, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_core, "_bulk_copies_itself", lambda _: copies_itself)
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(DATA if kind == "data" else b"a" * 4096)
     os.truncate(source, len(DATA))
@@ -62,6 +66,18 @@ def test_a_source_whose_blocks_are_shared(
         else:
             assert copy(source, target).nbytes == 100_000
             assert target.read_bytes() == DATA[:100_000]
+
+
+def test_a_source_that_grows_is_copied_by_the_file_system_as_far_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_core, "_bulk_copies_itself", lambda _: True)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(DATA[:100_000])
+    cut_at_the_start(monkeypatch, source, 200_000)
+    transfer = copy(source, target)
+    assert (transfer.engine, transfer.nbytes) == ("copy_file_range", 100_000)
+    assert target.read_bytes() == DATA[:100_000]
 
 
 def test_a_source_that_grows_is_verified_as_far_as_it_was_copied(

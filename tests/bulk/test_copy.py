@@ -24,6 +24,7 @@ from typing import Literal
 import pytest
 
 import linux_aio
+from linux_aio import _core
 from linux_aio.bulk import acopy, checksum, copy, load_into
 from support.direct import direct_reason
 from support.files import let_others_pass
@@ -122,6 +123,53 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
         ):
             file.seek(offset)
             assert file.read(len(mark)) == mark
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("fstype", ["ext4", "tmpfs"])
+@pytest.mark.parametrize("end", [b"", b"end"])
+def test_holes_stay_holes_where_the_file_system_copies(
+    end: bytes, fstype: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reason = tmpfs_mount_reason() if fstype == "tmpfs" else loop_mount_reason(fstype)
+    if reason is not None:
+        pytest.skip(reason)
+    monkeypatch.setattr(_core, "_bulk_copies_itself", lambda _: True)
+    size = 40 * MIB + 77
+    with contextlib.ExitStack() as stack:
+        if fstype == "tmpfs":
+            folder = stack.enter_context(tmpfs_mount(tmp_path / "mnt", 65536))
+        else:
+            folder = stack.enter_context(loop_mount(tmp_path, fstype, 64))
+        source, target = folder / "source", folder / "target"
+        with source.open("wb") as file:
+            for offset, data in ((0, b"start"), (20 * MIB - 1, b"x" * 50), (30 * MIB, DATA[:MIB])):
+                file.seek(offset)
+                file.write(data)
+            file.truncate(size - len(end))
+            file.seek(0, os.SEEK_END)
+            file.write(end)
+        transfer = copy(source, target)
+        assert (transfer.engine, transfer.nbytes) == ("copy_file_range", size)
+        assert target.read_bytes() == source.read_bytes()
+        assert target.stat().st_blocks <= source.stat().st_blocks + 64
+
+
+def test_a_file_system_that_copies_and_tells_no_holes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seek = os.lseek
+
+    def seek_no_data(fd: int, position: int, whence: int) -> int:
+        if whence == os.SEEK_DATA:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return seek(fd, position, whence)
+
+    monkeypatch.setattr(os, "lseek", seek_no_data)
+    monkeypatch.setattr(_core, "_bulk_copies_itself", lambda _: True)
+    (tmp_path / "source").write_bytes(DATA)
+    assert copy(tmp_path / "source", tmp_path / "target").engine == "copy_file_range"
+    assert (tmp_path / "target").read_bytes() == DATA
 
 
 def test_where_the_copy_goes(tmp_path: Path) -> None:
