@@ -110,8 +110,9 @@ def load_into(
     contiguous, and can't be resized meanwhile.
 
     direct="auto" reads what is not in the page cache with O_DIRECT, if the file is on a local disk;
-    True reads everything so, and is an OSError with EINVAL where the file system can't; False reads
-    nothing so: see open(2).
+    True reads everything so, and is an OSError with EINVAL where the file system can't, and with
+    EBUSY for a descriptor without O_DIRECT of a file on which the process has record locks; False
+    reads nothing so: see open(2).
 
     `chunk` is the size of a request in bytes, by default 1 MiB; `depth` is how many are in flight,
     by default 16. `progress` is called with (bytes done, bytes in all) some ten times a second; an
@@ -161,7 +162,7 @@ def _load(
         source.check_offsets()
         clock.total = _total(segments) if clock.is_needed else 0
         tick = clock.tick if clock.is_needed else None
-        arguments: list[Any] = [*source.fds(), segments, *options.all(), tick]
+        arguments: list[Any] = [*source.fds(), segments, *options.all(source), tick]
         answer = _core._bulk_load(*arguments)
         transfer, end = clock.transfer(answer, source)
     if end is not None:
@@ -244,13 +245,14 @@ def _checksum(
 
 def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> None:
     """Hash a file of unknown size: read one chunk after the other to the end."""
+    fd = source.buffered if source.buffered >= 0 else source.direct
     position = 0
     while True:
         if stat.S_ISREG(source.kind):
-            data = _read_at(source.buffered, position, clock)
+            data = _read_at(fd, position, clock)
         else:
-            _wait_for_data(source.buffered, clock, position)
-            data = os.read(source.buffered, 1 << 20)
+            _wait_for_data(fd, clock, position)
+            data = os.read(fd, 1 << 20)
         if not data:
             clock.total = position
             return
@@ -286,7 +288,8 @@ def _hash_pieces(digest: hashlib._Hash, source: _Source, options: _Options, cloc
     unit = whole_pages(min(max(request, 4 * REQUEST), 1 << 26))
     count = -(-request * (options.depth or 16) // unit) + 4
     count = min(count, -(-source.size // unit), 1024)
-    with PieceThread(source.fds(), [(0, source.size)], options.all(request), unit, count) as thread:
+    ranges = [(0, source.size)]
+    with PieceThread(source.fds(), ranges, options.all(source, request), unit, count) as thread:
         waiting: dict[int, tuple[int, memoryview]] = {}
         wanted = 0
         for index, _, place, data in thread.pieces(clock.tick):
@@ -474,7 +477,7 @@ def _copy_data(
         unit = whole_pages(min(options.chunk or REQUEST, size))
         count = min(options.depth or 16, -(-size // unit)) + _copying.WRITERS
         ranges = _copying.ranges(source, new.fd, direct_fd >= 0)
-        with PieceThread(source.fds(), ranges, options.all(unit), unit, count) as thread:
+        with PieceThread(source.fds(), ranges, options.all(source, unit), unit, count) as thread:
             copier.run(thread, clock.tick)
             answer = thread.answer()
     transfer, end = clock.transfer(answer, source)
@@ -552,7 +555,7 @@ async def read_many(
         clock = _Clock(None)
         with _opened(file, options.direct) as source:
             source.check_offsets()
-            arguments: list[Any] = [*source.fds(), *options.all(), worker.wake_fd]
+            arguments: list[Any] = [*source.fds(), *options.all(source), worker.wake_fd]
             answer = reader.run(*arguments)
             return clock.transfer(answer, source)[0], source.name
 
@@ -695,9 +698,10 @@ class _Options:
         if self.engine not in ("auto", "aio", "uring", "threads"):
             raise ValueError(f"LINUX_AIO_ENGINE names no engine: {self.engine!r}")
 
-    def all(self, request: int | None = None) -> tuple[int, int, int, str]:
+    def all(self, source: _Source, request: int | None = None) -> tuple[int, int, int, str]:
         """Return the options as the extension's functions take them."""
-        return self.mode, request or self.chunk, self.depth, self.engine
+        mode = self.mode if source.buffered >= 0 else _DIRECT_MODES[True]
+        return mode, request or self.chunk, self.depth, self.engine
 
 
 def _positive(value: int | None, name: str) -> int:
@@ -762,7 +766,7 @@ class _Source:
     path: StrOrBytesPath | None
     kind: int  # st_mode
     size: int
-    buffered: int
+    buffered: int  # -1: open for direct I/O only
     direct: int  # -1: not open for direct I/O
 
     def fds(self) -> tuple[int, int]:
@@ -809,10 +813,11 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
             buffered_fd = fd
         elif fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
             direct_fd = fd
-            buffered_fd = _reopen(fd, 0, stack)
+            if not _core._bulk_holds_locks(fd):
+                buffered_fd = _reopen(fd, 0, stack)
         else:
             buffered_fd = fd
-            if _may_be_direct(fd, direct, path is None):
+            if _may_be_direct(fd, direct, path is None, required):
                 direct_fd = _reopen(fd, os.O_DIRECT, stack, required=required)
         if path is not None and stat.S_ISREG(status.st_mode) and status.st_size == 0:
             os.set_blocking(fd, False)
@@ -850,13 +855,19 @@ def _open_path(path: StrOrBytesPath) -> int:
     return fd
 
 
-def _may_be_direct(fd: int, direct: Direct, is_programs: bool) -> bool:
-    return direct is True or (
-        direct == "auto"
-        and _core._bulk_gains(fd)
-        # closing a second descriptor of the file would drop the locks (fcntl(2))
-        and not (is_programs and _core._bulk_holds_locks(fd))
-    )
+def _may_be_direct(
+    fd: int, direct: Direct, is_programs: bool, required: StrOrBytesPath | None
+) -> bool:
+    """Whether to open the file again for direct I/O. With `required`, raise an OSError if not."""
+    if direct is False or (direct == "auto" and not _core._bulk_gains(fd)):
+        return False
+    if not (is_programs and _core._bulk_holds_locks(fd)):
+        return True
+    # closing a second descriptor of the file would drop the locks (fcntl(2))
+    if required is not None:
+        text = f"{os.strerror(errno.EBUSY)}: a direct read would drop the process's record locks"
+        raise OSError(errno.EBUSY, text, os.fspath(required))
+    return False
 
 
 def _reopen(

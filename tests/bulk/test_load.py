@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import gc
+import hashlib
 import os
 import pickle
 import random
@@ -20,7 +21,7 @@ from typing import Literal
 
 import pytest
 
-from linux_aio.bulk import ShortFileError, Transfer, aload_into, load_into, read_many
+from linux_aio.bulk import ShortFileError, Transfer, aload_into, checksum, load_into, read_many
 from support.direct import PAGE, buffer_at, direct_reason
 from support.forked import in_child
 from support.fusefs import fs_available, mounted
@@ -251,13 +252,67 @@ def test_locks_of_the_program_stay(path: Path) -> None:
         os.posix_fadvise(forget_fd, 0, 0, os.POSIX_FADV_DONTNEED)
         # not closed yet: that would drop the lock, too
         load_into(file, [(0, bytearray(SIZE))])
-
-        def is_locked() -> None:
-            with path.open("r+b") as other, pytest.raises(BlockingIOError):
-                fcntl.lockf(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-        in_child(is_locked)
+        assert is_locked(path)
         os.close(forget_fd)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process can't lock the file."""
+
+    def try_lock() -> bool:
+        with path.open("r+b") as other:
+            try:
+                fcntl.lockf(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    return in_child(try_lock)
+
+
+@pytest.mark.parametrize("direct", ["auto", True, False])
+def test_a_direct_descriptor_of_a_file_with_locks(direct: Direct, path: Path) -> None:
+    """It is not opened again, so everything is read by it, the unaligned end included."""
+    skip_unless_direct(path.parent, True)
+    ranges = [(0, 10), (4095, 2), (70_000, 500_001), (SIZE - 1, 1)]
+
+    async def read_ranges() -> dict[int, bytes]:
+        reading = read_many(fd, ranges, direct=direct)
+        return {index: bytes(data) async for index, data in reading}
+
+    fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+    fcntl.lockf(fd, fcntl.LOCK_EX)
+    buffers = [bytearray(length) for _, length in ranges]
+    segments = [(start, buffer) for (start, _), buffer in zip(ranges, buffers, strict=True)]
+    transfer = load_into(fd, segments, direct=direct)
+    assert (transfer.direct, transfer.cached) == (True, 0)
+    wanted = [DATA[start : start + length] for start, length in ranges]
+    assert buffers == wanted
+    assert checksum(fd, direct=direct) == hashlib.sha256(DATA).hexdigest()
+    assert run(read_ranges()) == dict(enumerate(wanted))
+    with pytest.raises(ShortFileError, match="after 7 of 10 bytes"):
+        load_into(fd, [(SIZE - 7, bytearray(10))], direct=direct)
+    assert is_locked(path)
+    os.ftruncate(fd, 0)
+    assert checksum(fd, direct=direct) == hashlib.sha256().hexdigest()
+    assert is_locked(path)
+    os.close(fd)
+
+
+def test_direct_io_that_would_drop_locks_is_refused(path: Path) -> None:
+    skip_unless_direct(path.parent, True)
+    buffer = bytearray(SIZE)
+    with path.open("r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="record locks") as refused:
+            load_into(file, [(0, buffer)], direct=True)
+        assert (refused.value.errno, refused.value.filename) == (errno.EBUSY, str(path))
+        with pytest.raises(OSError, match=f"record locks: 'fd {file.fileno()}'"):
+            checksum(file.fileno(), direct=True)
+        assert is_locked(path)
+        fcntl.lockf(file, fcntl.LOCK_UN)
+        assert load_into(file, [(0, buffer)], direct=True).direct
+    assert buffer == DATA
 
 
 def test_wrong_arguments(path: Path) -> None:
