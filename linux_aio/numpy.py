@@ -108,6 +108,8 @@ def _picked_rows(rows: slice | range | Sequence[int], shape: tuple[int, ...]) ->
     count = shape[0]
     if isinstance(rows, slice):
         return range(count)[rows]
+    if isinstance(rows, range) and all(0 <= row < count for row in (*rows[:1], *rows[-1:])):
+        return rows
     picked: Sequence[int] = rows if isinstance(rows, range) else [_row(row) for row in rows]
     for row in picked:
         if not -count <= row < count:
@@ -145,11 +147,12 @@ def _segments(
     # In Fortran's order, the rows of one column lie together; else the bytes of one row do.
     size = array.dtype.itemsize * (1 if order == "F" else math.prod(shape[1:]))
     columns = math.prod(shape[1:]) if order == "F" else 1
+    runs = _runs(picked)
     segments = []
     place = 0
     for column in range(columns):
         base = start + column * shape[0] * size
-        for first, count in _runs(picked):
+        for first, count in runs:
             segments.append((base + first * size, memory[place : place + count * size]))
             place += count * size
     return segments
@@ -157,6 +160,8 @@ def _segments(
 
 def _runs(picked: Sequence[int]) -> list[tuple[int, int]]:
     """Return runs of consecutive rows, as (first row, number of rows)."""
+    if isinstance(picked, range) and picked.step == 1:
+        return [(picked.start, len(picked))]
     runs: list[tuple[int, int]] = []
     for row in picked:
         if runs and row == runs[-1][0] + runs[-1][1]:

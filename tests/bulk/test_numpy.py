@@ -8,9 +8,12 @@ import errno
 import os
 import pickle
 import stat
+import sys
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import pytest
@@ -58,8 +61,21 @@ def test_same_as_numpys(
     fast.save(copied, array)
     assert copied.read_bytes() == path.read_bytes()
     if shape and shape[0]:
-        for rows in (slice(2, 7), slice(None, None, -1), range(0, shape[0], 3), [0, -1, 0]):
-            picked = rows if isinstance(rows, slice) else list(rows)
+        for rows in (
+            slice(2, 7),
+            slice(-5, None),
+            slice(1, 1),
+            slice(None, None, -1),
+            slice(1, None, 2),
+            range(0, shape[0], 3),
+            range(shape[0]),
+            range(shape[0] - 1, -1, -1),
+            range(-1, 1),
+            range(5, 5),
+            [0, -1, 0],
+            [],
+        ):
+            picked = rows if isinstance(rows, slice) else np.array(list(rows), dtype=int)
             np.testing.assert_array_equal(fast.load(path, rows=rows), array[picked])
 
 
@@ -205,6 +221,42 @@ def test_rows_that_are_no_numbers_of_rows(tmp_path: Path, rows: Any) -> None:
     with pytest.raises(TypeError):
         fast.load(tmp_path / "a.npy", rows=rows)
     assert fast.load(tmp_path / "a.npy", rows=iter([1, 3])).shape == (2, 3)  # type: ignore[arg-type]
+
+
+def lines_run_by(call: Callable[[], object]) -> int:
+    """How many lines of linux_aio.numpy are run."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename != fast.__file__:
+            return None
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("rows", [slice(5, None), range(5, 3000)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_that_lie_together_are_not_counted_one_by_one(
+    order: Literal["C", "F"], rows: slice | range, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", array_of((3000, 20), "i4", order))
+    assert lines_run_by(lambda: fast.load(tmp_path / "a.npy", rows=rows)) < 1000
+
+
+def test_rows_of_a_range_that_reaches_too_far(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((4, 3)))
+    for rows, wrong in ((range(5), 4), (range(3, -6, -1), -5), (range(-5, 2), -5)):
+        with pytest.raises(IndexError, match=f"row {wrong} of"):
+            fast.load(tmp_path / "a.npy", rows=rows)
 
 
 def test_names_of_fields_that_are_no_latin1(tmp_path: Path) -> None:
