@@ -19,17 +19,17 @@ from typing import Any
 
 from ._core import __version__
 from ._info import Report, path_key, system_report
-from .bulk import Transfer, checksum, copy
+from .bulk import Transfer, checksum_from, copy
 
 _STANDARD_INPUT = 0  # its descriptor
+_DEFAULT_ALGORITHM = "sha256"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: 0, 1 after an error, 2 for wrong arguments."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parsed(sys.argv[1:] if arguments is None else arguments)
     if options.command is None:
-        parser.print_help()
+        _parser().print_help()
         return 2
     _end_by_signals()
     _print_any_name()
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--verify",
         nargs="?",
-        const="sha256",
+        const=_DEFAULT_ALGORITHM,
         type=_algorithm,
         metavar="ALGORITHM",
         help="read both back and compare, by sha256 unless another is named",
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "-a",
         "--algorithm",
-        default="sha256",
+        default=_DEFAULT_ALGORITHM,
         type=_algorithm,
         help="one of hashlib's (default: sha256)",
     )
@@ -176,6 +176,17 @@ def _algorithm(text: str) -> str:
     return text
 
 
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments. To --verify belongs the next word only if it is an algorithm's name."""
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    for index, word in enumerate(words[:end]):
+        following = words[index + 1 : index + 2]
+        if word == "--verify" and hashlib.algorithms_available.isdisjoint(following):
+            words[index] = f"--verify={_DEFAULT_ALGORITHM}"  # else argparse takes SOURCE for one
+    return _parser().parse_args(words)
+
+
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--direct",
@@ -210,9 +221,12 @@ def _run_checksum(options: argparse.Namespace) -> int:
     for file in options.files:
         try:
             with _progress(options, os.path.basename(file)) as progress:
-                source = _STANDARD_INPUT if file == "-" else file
-                digest = checksum(
-                    source, options.algorithm, direct=_direct(options), progress=progress
+                digest = checksum_from(
+                    _position_of_standard_input() if file == "-" else 0,
+                    _STANDARD_INPUT if file == "-" else file,
+                    options.algorithm,
+                    direct=_direct(options),
+                    progress=progress,
                 )
         except (OSError, EOFError) as error:
             _complain(str(error))
@@ -220,6 +234,13 @@ def _run_checksum(options: argparse.Namespace) -> int:
         else:
             print(_checksum_line(digest, file))
     return status
+
+
+def _position_of_standard_input() -> int:
+    """Return where others have left it; 0 if it has no position, as a pipe."""
+    with contextlib.suppress(OSError):
+        return os.lseek(_STANDARD_INPUT, 0, os.SEEK_CUR)
+    return 0
 
 
 def _checksum_line(digest: str, file: str) -> str:

@@ -216,6 +216,13 @@ async def achecksum(
     return await run_in_thread(work, progress)
 
 
+def checksum_from(
+    start: int, file: FileOrPath, algorithm: str, *, direct: Direct, progress: Progress | None
+) -> str:
+    """Return the checksum of a file from an offset on. For linux_aio's command line."""
+    return _checksum(file, algorithm, direct, None, None, _Clock(progress), start=start)
+
+
 def _checksum(
     file: FileOrPath,
     algorithm: str,
@@ -224,9 +231,10 @@ def _checksum(
     depth: int | None,
     clock: _Clock,
     *,
+    start: int = 0,
     size: int | None = None,
 ) -> str:
-    """Hash a file, or only its first `size` bytes."""
+    """Hash a file from `start` on, or only its first `size` bytes."""
     digest = hashlib.new(algorithm)
     if digest.digest_size == 0:
         raise ValueError(f"{algorithm} has no digest of a fixed size")
@@ -234,31 +242,31 @@ def _checksum(
     with _opened(file, options.direct) as source:
         if size is not None:
             source = replace(source, size=size)
-        clock.total = source.size
-        if source.size != 0:
-            _hash_pieces(digest, source, options, clock)
+        clock.total = max(source.size - start, 0)
+        if source.size > start:
+            _hash_pieces(digest, source, options, clock, start)
         else:
-            _hash_to_the_end(digest, source, clock)
+            _hash_to_the_end(digest, source, clock, start)
     clock.finish(clock.total)
     return digest.hexdigest()
 
 
-def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock) -> None:
+def _hash_to_the_end(digest: hashlib._Hash, source: _Source, clock: _Clock, start: int) -> None:
     """Hash a file of unknown size: read one chunk after the other to the end."""
     fd = source.buffered if source.buffered >= 0 else source.direct
-    position = 0
+    done = 0
     while True:
         if stat.S_ISREG(source.kind):
-            data = _read_at(fd, position, clock)
+            data = _read_at(fd, start + done, clock)
         else:
-            _wait_for_data(fd, clock, position)
+            _wait_for_data(fd, clock, done)
             data = os.read(fd, 1 << 20)
         if not data:
-            clock.total = position
+            clock.total = done
             return
         digest.update(data)
-        position += len(data)
-        clock.tick(position)
+        done += len(data)
+        clock.tick(done)
 
 
 def _wait_for_data(fd: int, clock: _Clock, done: int) -> None:
@@ -281,14 +289,16 @@ def _read_at(fd: int, position: int, clock: _Clock) -> bytes:
             _wait_for_data(fd, clock, position)
 
 
-def _hash_pieces(digest: hashlib._Hash, source: _Source, options: _Options, clock: _Clock) -> None:
+def _hash_pieces(
+    digest: hashlib._Hash, source: _Source, options: _Options, clock: _Clock, start: int
+) -> None:
     """Hash, in order, the pieces that another thread reads."""
     request = options.chunk or 2 * REQUEST
     # Pieces are larger than requests, because each piece costs a switch of threads.
     unit = whole_pages(min(max(request, 4 * REQUEST), 1 << 26))
     count = -(-request * (options.depth or 16) // unit) + 4
-    count = min(count, -(-source.size // unit), 1024)
-    ranges = [(0, source.size)]
+    count = min(count, -(-(source.size - start) // unit), 1024)
+    ranges = [(start, source.size)]
     with PieceThread(source.fds(), ranges, options.all(source, request), unit, count) as thread:
         waiting: dict[int, tuple[int, memoryview]] = {}
         wanted = 0
@@ -302,7 +312,7 @@ def _hash_pieces(digest: hashlib._Hash, source: _Source, options: _Options, cloc
         transfer, end = clock.transfer(thread.answer(), source)
     if end is not None:
         raise ShortFileError(
-            f"{source.name} ended after {transfer.nbytes} of {source.size} bytes", transfer
+            f"{source.name} ended after {transfer.nbytes} of {source.size - start} bytes", transfer
         )
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import pytest
 
-from linux_aio.bulk import ShortFileError, achecksum, checksum, read_many
+from linux_aio.bulk import ShortFileError, achecksum, checksum, checksum_from, read_many
 from support.any_loop import AnyLoop
 from support.forked import in_child
 from support.loops import LOOP_FACTORIES, LoopFactory, run
@@ -46,6 +46,19 @@ def test_digests(size: int, direct: Literal["auto"] | bool, path: Path) -> None:
         expected = hashlib.new(algorithm, DATA[:size]).hexdigest()
         assert checksum(path, algorithm, direct=direct) == expected
         assert checksum(path, algorithm, direct=direct, chunk=65536, depth=2) == expected
+
+
+@pytest.mark.parametrize("direct", ["auto", True, False])
+@pytest.mark.parametrize("start", [1, 4096, 1_000_001, SIZE - 1, SIZE, SIZE + 1])
+def test_from_an_offset_on(start: int, direct: Literal["auto"] | bool, path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        calls.append((done, total))
+
+    found = checksum_from(start, path, "md5", direct=direct, progress=progress)
+    assert found == hashlib.md5(DATA[start:]).hexdigest()
+    assert calls[-1] == (len(DATA[start:]), len(DATA[start:]))
 
 
 def test_files_without_a_size(tmp_path: Path) -> None:

@@ -90,15 +90,17 @@ def test_checksum(path: Path) -> None:
     assert "No such file" in errors
 
 
-@pytest.mark.parametrize("is_file", [False, True])
-def test_checksum_of_the_standard_input(path: Path, is_file: bool) -> None:
+@pytest.mark.parametrize("position", [None, 0, 5, len(DATA), len(DATA) + 5])
+def test_checksum_of_the_standard_input(path: Path, position: int | None) -> None:
+    """From where others have left it, as sha256sum; None is a pipe."""
     command = [sys.executable, "-P", "-m", "linux_aio", "checksum", "-"]
-    if is_file:
-        with path.open("rb") as file:
+    if position is not None:
+        with path.open("rb", buffering=0) as file:
+            file.seek(position)
             output = subprocess.run(command, stdin=file, capture_output=True, check=True).stdout
     else:
         output = subprocess.run(command, input=DATA, capture_output=True, check=True).stdout
-    assert output.decode() == f"{hashlib.sha256(DATA).hexdigest()}  -\n"
+    assert output.decode() == f"{hashlib.sha256(DATA[position or 0 :]).hexdigest()}  -\n"
 
 
 @pytest.mark.parametrize(
@@ -150,11 +152,12 @@ def test_wrong_arguments(path: Path) -> None:
     target = path.parent / "target"
     for arguments in [
         ("checksum", "-a", "nonsense", path),
-        ("copy", path, target, "--verify", "nonsense"),
+        ("copy", path, target, "--verify=nonsense"),
     ]:
         status, output, errors = run(*arguments)
         assert (status, output) == (2, "")
         assert "hashlib has no algorithm 'nonsense'" in errors
+    assert run("copy", path, target, "--verify", "nonsense")[:2] == (2, "")
     assert not target.exists()
     for size in ["0", "-1", "large"]:
         status, _, errors = run("bench", path.parent, "--size", size)
@@ -169,10 +172,34 @@ def test_copy(path: Path) -> None:
     assert target.read_bytes() == DATA
     assert output.startswith("8.8 KiB in ")
     assert run("copy", "-q", path, target, "--no-sync") == (0, "", "")
+    assert run("copy", "-q", "--verify", path, target) == (0, "", "")
     status, _, errors = run("copy", path, path)
     assert status == 1
     assert "same file" in errors
     assert run("copy", path, "/dev/null")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "algorithm"),
+    [
+        ("--verify SOURCE TARGET", "sha256"),
+        ("--verify md5 SOURCE TARGET", "md5"),
+        ("--verify=md5 SOURCE TARGET", "md5"),
+        ("SOURCE --verify TARGET", "sha256"),
+        ("SOURCE --verify md5 TARGET", "md5"),
+        ("--verify -q SOURCE TARGET", "sha256"),
+        ("--verify -- SOURCE TARGET", "sha256"),
+        ("SOURCE TARGET --verify", "sha256"),
+        ("SOURCE TARGET --verify md5", "md5"),
+        ("SOURCE TARGET --verify --no-sync", "sha256"),
+        ("SOURCE -- --verify", None),
+        ("SOURCE TARGET", None),
+    ],
+)
+def test_verify_is_followed_by_an_algorithm_or_none(arguments: str, algorithm: str | None) -> None:
+    options = _cli._parsed(["copy", *arguments.split()])
+    target = "TARGET" if "TARGET" in arguments else "--verify"
+    assert (options.source, options.target, options.verify) == ("SOURCE", target, algorithm)
 
 
 def test_bench(tmp_path: Path) -> None:
