@@ -26,7 +26,7 @@ def empty(shape: tuple[int, ...], dtype: Any, offset: int, order: Literal["C", "
     """Like numpy.empty, for data that begins at `offset` of a file.
 
     Each byte has the same place within a memory page as within a page of the file, so that a direct
-    read needs no copy.
+    read needs no copy. Where elements would not be aligned so, the memory is numpy.empty's.
     """
     import numpy as np
 
@@ -34,6 +34,8 @@ def empty(shape: tuple[int, ...], dtype: Any, offset: int, order: Literal["C", "
         return np.empty(shape, dtype, order=order)
 
     api = _api()
-    if api is None or math.prod(shape) * np.dtype(dtype).itemsize < _LEAST_BYTES:
+    dtype = np.dtype(dtype)
+    is_small = math.prod(shape) * dtype.itemsize < _LEAST_BYTES
+    if api is None or is_small or offset % dtype.alignment:
         return make()
     return _core._numpy_memory(api, offset % 4096, make)

@@ -449,8 +449,10 @@ def _make_torch(tensor: Tensor) -> tuple[Any, Any]:
         shape = (*tensor.shape[:-1], tensor.shape[-1] // 2)
     if tensor.nbytes == 0:
         return torch.empty(shape, dtype=dtype), bytearray()
-    # Each byte has the same place in its page as in the file, so that direct reads need no copy.
+    # Each byte has the same place in its page as in the file, so that direct reads need no copy;
+    # or the next lower one where elements are aligned.
     shift = tensor.start % 4096
+    shift -= shift % max(_TYPES[tensor.dtype][0] // 8, 1)
     memory = aligned_buffer(shift + tensor.nbytes)[shift:]
     return torch.frombuffer(memory, dtype=torch.uint8).view(dtype).reshape(shape), memory
 

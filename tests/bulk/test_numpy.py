@@ -8,6 +8,7 @@ import errno
 import os
 import pickle
 import stat
+import struct
 import sys
 import warnings
 from collections.abc import Callable
@@ -144,6 +145,24 @@ def test_a_file_that_may_not_be_written_to_stays(tmp_path: Path) -> None:
 def handler_of(array: Any) -> str | None:
     name: str | None = np._core.multiarray.get_handler_name(array)
     return name
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("rows", [None, slice(1, None)])
+@pytest.mark.parametrize("odd", [0, 1, 4])
+def test_elements_are_aligned_wherever_they_lie_in_the_file(
+    odd: int, rows: slice | None, dtype: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.npy"
+    array = array_of((70_000, 2), dtype, "C")
+    np.save(path, array)
+    saved = path.read_bytes()
+    header = saved[10 : -array.nbytes].replace(b"\n", b" " * odd + b"\n")
+    length = struct.pack("<H", len(header))
+    path.write_bytes(saved[:8] + length + header + saved[-array.nbytes :])
+    loaded = fast.load(path, rows=rows)
+    assert loaded.flags.aligned
+    np.testing.assert_array_equal(loaded, array[rows or slice(None)])
 
 
 @pytest.mark.skipif(not hasattr(np, "_core"), reason="NumPy 1 has no name for it")

@@ -193,6 +193,25 @@ def test_mutated_headers(tmp_path: Path) -> None:
         agrees(bytes(blob), tmp_path / "file")
 
 
+@pytest.mark.parametrize("odd", range(8))
+def test_elements_are_aligned_wherever_they_lie_in_the_file(odd: int, tmp_path: Path) -> None:
+    """The format does not ask for it: its own library takes such files."""
+    path = tmp_path / "a.safetensors"
+    wanted = {
+        name: np.random.default_rng(1).integers(0, 2, 70_000).astype(name)
+        for name in ("uint8", "float64", "int16", "complex64")
+    }
+    blob = oracle.save(wanted)
+    (length,) = struct.unpack("<Q", blob[:8])
+    header = blob[8 : 8 + length] + b" " * odd
+    path.write_bytes(struct.pack("<Q", len(header)) + header + blob[8 + length :])
+    for name, tensor in oracle.load_file(path).items():
+        np.testing.assert_array_equal(tensor, wanted[name], strict=True)
+    for found in (load_file(path), dict(iter_file(path))):
+        check(found, wanted)
+        assert all(tensor.flags.aligned for tensor in found.values())
+
+
 def test_types_that_numpy_has_not(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     entry = {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,19 @@ def test_same_tensors(tmp_path: Path) -> None:
     check(dict(iter_file(path, framework="pt", memory=100_000)), wanted)
     names = list(wanted)[3:5]
     check(load_file(path, framework="pt", names=names), {name: wanted[name] for name in names})
+
+
+@pytest.mark.parametrize("odd", range(8))
+def test_elements_are_aligned_wherever_they_lie_in_the_file(odd: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    wanted = tensors()
+    blob = oracle.save(wanted)
+    (length,) = struct.unpack("<Q", blob[:8])
+    header = blob[8 : 8 + length] + b" " * odd
+    path.write_bytes(struct.pack("<Q", len(header)) + header + blob[8 + length :])
+    found = load_file(path, framework="pt")
+    check(found, wanted)
+    assert all(tensor.data_ptr() % tensor.element_size() == 0 for tensor in found.values())
 
 
 def test_tensors_own_their_memory(tmp_path: Path) -> None:
