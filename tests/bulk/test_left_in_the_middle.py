@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from linux_aio.bulk import ShortFileError, achecksum, checksum, copy, read_many
+from support.any_loop import AnyLoop
 from support.loops import run
+from support.measure import open_fds, soon
+
+pytest_plugins = ["support.fixtures"]
 
 # files whose size says nothing of what they contain
 SYSTEM_FILES = ["/sys/devices/system/cpu/online", "/sys/kernel/mm/transparent_hugepage/enabled"]
@@ -55,6 +61,27 @@ def test_ranges_before_the_end_come_all_the_same(folder: Path, max_gap: int) -> 
     with pytest.raises(ShortFileError, match="before byte 1010"):
         run(collect(reads, found))
     assert found == {0: bytes(range(10)), 2: bytes(range(10))}
+
+
+def test_ranges_that_are_left_at_the_end_of_the_loop(any_loop: AnyLoop, folder: Path) -> None:
+    """In Trio the loop's context is gone by then."""
+    path = folder / "file"
+    path.write_bytes(b"x" * 1_000_000)
+    left: list[AsyncIterator[tuple[int, memoryview]]] = []
+
+    async def main() -> None:
+        ranges = [(place, 4096) for place in range(0, 900_000, 4096)]
+        left.append(read_many(path, ranges, max_gap=0, max_merge=0, memory=16384))
+        assert (await anext(left[-1]))[1] == b"x" * 4096
+
+    any_loop.run(main)
+    gc.collect()
+    before = open_fds()
+    for _ in range(3):
+        any_loop.run(main)
+    gc.collect()
+    assert soon(lambda: open_fds() <= before)
+    assert not [thread for thread in threading.enumerate() if "linux_aio" in thread.name]
 
 
 def test_a_cancelled_checksum_of_a_pipe(tmp_path: Path) -> None:
