@@ -370,7 +370,7 @@ class File(_FileBase):
             self._release()
 
     async def _read_rest(self, size: int) -> bytes:
-        """Do the rest of a read() when one request has brought too little. The caller has the lock."""
+        """Do the rest of a read() when one request has brought too little, with the lock held."""
         return await (self._read_all() if size < 0 else self._read_exactly(size))
 
     def _check_readable_locked(self) -> None:
