@@ -588,6 +588,7 @@ class File(_FileBase):
         self._note_request(None)
         leave_out(self._unwritten, count)
         self._unwritten_size -= count
+        self._is_behind = bool(self._unwritten)
 
     def _note_request(self, request: _Awaitable[int] | None) -> None:
         self._request = request
