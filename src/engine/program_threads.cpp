@@ -34,6 +34,7 @@ constexpr std::chrono::milliseconds linger{100};
 // How many threads may be at work on tasks of one kind: on those that need rights, and on the
 // others, which only close.
 constexpr unsigned most_threads = 32;
+constexpr unsigned most_in_all = 4 * most_threads;  // with those that idle
 
 // How many threads may be at work for one device: the others are for what else is to be done.
 constexpr unsigned most_for_device = most_threads / 4;
@@ -112,12 +113,13 @@ int Pool::submit(std::unique_ptr<Task>& task) noexcept {
         task->rights = rights;
     }
     Lock lock(mutex_);
-    // An idle thread may have other rights, and is then of no use to this task.
-    const bool is_enough = idle_ > queued_ && !task->rights;
+    // An idle thread may have other rights, and is then of no use to a task that needs rights.
     const bool needs_rights = task->rights.has_value();
+    const bool is_enough = idle_ > queued_ && !needs_rights;
     const auto of_other_kind =
         count_at_work([&](const Task& other) { return other.rights.has_value() != needs_rights; });
-    if (!is_enough && threads_ - of_other_kind < most_threads) {
+    const auto of_no_use = of_other_kind + (needs_rights ? idle_ : 0);
+    if (!is_enough && threads_ < most_in_all && threads_ - of_no_use < most_threads) {
         threads_ += start_thread(rights) ? 1 : 0;
     }
     task->thread = find_thread_for(*task);

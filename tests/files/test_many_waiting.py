@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -228,3 +229,31 @@ def test_a_signal_at_the_beginning_of_the_rest_of_a_read(tmp_path: Path) -> None
         return caught
 
     assert in_child(lambda: loops.current.run(use)) > 0
+
+
+@pytest.mark.needs_root
+def test_idle_threads_of_other_rights(tmp_path: Path) -> None:
+    """Threads that have closed many files do not take the place of one with other rights."""
+    (tmp_path / "secret").write_bytes(b"for root")
+    (tmp_path / "secret").chmod(0o600)
+    setfsuid = ctypes.CDLL(None, use_errno=True).setfsuid
+
+    async def use() -> None:
+        for _ in range(5):
+            fds, peers = lingering_sockets(40)
+            files = [await linux_aio.open(fd, "wb", buffering=0) for fd in fds]
+            files += [await linux_aio.open(tmp_path / str(i), "wb") for i in range(40)]
+            async with loops.current.group() as group:
+                for file in files:
+                    group.start(file.close)
+                await loops.current.turns(3)
+                for peer in peers:
+                    peer.close()
+            setfsuid(12345)  # of this thread alone
+            try:
+                with pytest.raises(PermissionError):
+                    await linux_aio.open(tmp_path / "secret", "rb")
+            finally:
+                setfsuid(0)
+
+    loops.current.run(use)
