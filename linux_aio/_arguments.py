@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 
 def not_negative(number: int) -> int:
@@ -18,6 +18,15 @@ def not_negative(number: int) -> int:
     if number < 0:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return number
+
+
+def readable(data: ReadableBuffer) -> memoryview:
+    """The memory that a call is to write. TypeError, as of io's files, if there is none."""
+    try:
+        return memoryview(data)
+    except TypeError:
+        msg = f"a bytes-like object is required, not '{type(data).__name__}'"
+        raise TypeError(msg) from None
 
 
 def writable(buffer: WriteableBuffer, call: str) -> memoryview:

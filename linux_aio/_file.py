@@ -22,7 +22,7 @@ import warnings
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ._arguments import as_bytes, bytes_of, not_negative, writable
+from ._arguments import as_bytes, bytes_of, not_negative, readable, writable
 from ._core import AIOContext, _ends_slice, _FileBase
 from ._direct import MOST_AT_ONCE, DirectRoute, open_route
 from ._gate import Gate
@@ -62,15 +62,6 @@ class Mode(NamedTuple):
     is_readable: bool
     is_writable: bool
     is_appending: bool
-
-
-def _memory(data: ReadableBuffer) -> memoryview:
-    """Return the memory to write. TypeError, as of io's files, if that is no bytes-like object."""
-    try:
-        return memoryview(data)
-    except TypeError:
-        msg = f"a bytes-like object is required, not '{type(data).__name__}'"
-        raise TypeError(msg) from None
 
 
 class File(_FileBase):
@@ -685,7 +676,7 @@ class File(_FileBase):
                 return await self._write_locked(data)
             finally:
                 self._release()
-        given = _memory(data)
+        given = readable(data)
         self._check_open()
         with given, as_bytes(given) as view:
             await self._acquire()
@@ -715,7 +706,7 @@ class File(_FileBase):
                 if type(line) is bytes:
                     await self._write_locked(line)
                 else:
-                    with _memory(line) as given, as_bytes(given) as view:
+                    with readable(line) as given, as_bytes(given) as view:
                         await self._write_locked(view)
                 room = self._room()
         finally:

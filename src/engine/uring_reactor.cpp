@@ -59,6 +59,18 @@ std::uint64_t name_of(const void* object) noexcept {
     return reinterpret_cast<std::uintptr_t>(object);
 }
 
+// Whether closing the file may take long. The last close frees the blocks of a file without a name,
+// and may begin to write one that was written to. It is not the last one if the program's number is
+// still the file's. (The kernel itself knows of file systems that ask a server.)
+bool takes_long_to_close(const FileRef& file) noexcept {
+    struct statx status{};
+    const bool is_long =
+        (fcntl(file.fd, F_GETFL) & O_ACCMODE) != O_RDONLY ||
+        statx(file.fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, &status) != 0 ||
+        status.stx_nlink == 0;
+    return is_long && !is_still_open(file);
+}
+
 // Whether anything can be submitted: a sandbox may grant io_uring_setup(2) and no more.
 int try_out(io_uring* ring) noexcept {
     auto* entry = io_uring_get_sqe(ring);
@@ -201,18 +213,6 @@ bool UringReactor::start_waiting() noexcept {
         prepare(entry, *waiting_.pop_front());
     }
     return true;
-}
-
-// Whether closing the file may take long. The last close frees the blocks of a file without a name,
-// and may begin to write one that was written to. It is not the last one if the program's number is
-// still the file's. (The kernel itself knows of file systems that ask a server.)
-bool takes_long_to_close(const FileRef& file) noexcept {
-    struct statx status{};
-    const bool is_long =
-        (fcntl(file.fd, F_GETFL) & O_ACCMODE) != O_RDONLY ||
-        statx(file.fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, &status) != 0 ||
-        status.stx_nlink == 0;
-    return is_long && !is_still_open(file);
 }
 
 // Has the kernel close the files, in a thread of its own if that may take long.

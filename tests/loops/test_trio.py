@@ -24,6 +24,7 @@ from linux_aio import AIOContext, AIOOperation, bulk, fs
 from support.forked import in_child
 from support.fusefs import HoldingFS
 from support.measure import soon
+from support.workers import beside
 
 trio: Any = pytest.importorskip("trio")
 
@@ -632,16 +633,12 @@ INTERRUPTED = {
 
 @contextlib.contextmanager
 def interrupted_soon() -> Iterator[None]:
-    def interrupt() -> None:
+    def interrupt(_over: threading.Event) -> None:
         time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
+    with beside(interrupt):
         yield
-    finally:
-        thread.join()
 
 
 @pytest.mark.parametrize("how", INTERRUPTED)

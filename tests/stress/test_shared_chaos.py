@@ -21,6 +21,7 @@ from linux_aio import AIOContext, AIOOperation
 from support.fusefs import HoldingFS
 from support.measure import open_fds, soon
 from support.operations import wait_done
+from support.workers import beside
 
 pytest_plugins = ["support.fixtures"]
 
@@ -38,21 +39,15 @@ def block(number: int) -> bytes:
 @contextlib.contextmanager
 def hanging_server(fs: HoldingFS) -> Iterator[None]:
     """Its server stands still again and again, and answers in the end."""
-    over = threading.Event()
 
-    def stop_and_go() -> None:
+    def stop_and_go(over: threading.Event) -> None:
         while not over.wait(0.02):
             os.kill(fs.server_pid, signal.SIGSTOP)
             over.wait(0.1)
             os.kill(fs.server_pid, signal.SIGCONT)
 
-    thread = threading.Thread(target=stop_and_go)
-    thread.start()
-    try:
+    with beside(stop_and_go):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def churn(path: Path, mine: int, end: float) -> None:

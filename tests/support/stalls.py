@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from support.workers import beside
+
 _T = TypeVar("_T")
 
 
@@ -17,9 +19,8 @@ _T = TypeVar("_T")
 def another_thread_runs(limit: float) -> Iterator[None]:
     """Another Python thread never stands still for so many seconds."""
     longest = 0.0
-    over = threading.Event()
 
-    def run() -> None:
+    def run(over: threading.Event) -> None:
         nonlocal longest
         last = time.monotonic()
         while not over.is_set():
@@ -28,13 +29,8 @@ def another_thread_runs(limit: float) -> Iterator[None]:
             longest = max(longest, now - last)
             last = now
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    with beside(run):
         yield
-    finally:
-        over.set()
-        thread.join()
     assert longest < limit
 
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
@@ -42,6 +43,19 @@ def finish(*futures: Future[Any]) -> list[Any]:
     _, hanging = wait(futures, timeout=PATIENCE)
     assert not hanging, f"{len(hanging)} of {len(futures)} threads hang:\n{_all_stacks()}"
     return [future.result() for future in futures]
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
+    """During the block, run it in another thread. It is to end when the event is set."""
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=(over,))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def stays_blocked(future: Future[Any], seconds: float = 0.05) -> bool:
