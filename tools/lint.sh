@@ -36,8 +36,8 @@ check_clang_format() {
 }
 
 check_clang_tidy() {
-    build builtin
-    find src tests/cpp -name '*.cpp' -print0 | xargs -0r -n 1 -P "$(nproc)" clang-tidy -p build/builtin --quiet
+    configure tidy
+    find src tests/cpp -name '*.cpp' -print0 | xargs -0r -n 1 -P "$(nproc)" clang-tidy -p build/tidy --quiet
 }
 
 check_shell() {
