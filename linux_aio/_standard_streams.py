@@ -183,6 +183,7 @@ class _StandardFile(File):
 
     def _forget_parent(self) -> None:
         """In a child process, forget calls and unwritten bytes, which are the parent's."""
+        self._take_over()
         self._is_locked = False
         self._queue = deque()
         self._note_request(None)

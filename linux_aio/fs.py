@@ -676,6 +676,8 @@ class _Scan:
         self._context = context
         self._entries: list[DirEntry[Any]] = []
         self._next: Any = path  # where to go on reading; None: at the end
+        # for a descriptor of the program's, which each step leaves rewound: where the next starts
+        self._start: tuple[int | None] | tuple[()] = (None,) if isinstance(path, int) else ()
         self._fd = -1  # the open directory, which this closes
         self._request: Any = None  # one that was started, and has not been taken
         self._gate: Any = None  # set once the task that reads has done so
@@ -703,13 +705,13 @@ class _Scan:
     async def _bring(self) -> None:
         if self._request is None:
             request = _of(self._context)._scandir(
-                self._next, self._prefix, _ENTRIES_PER_STEP, self._wants_status
+                self._next, self._prefix, _ENTRIES_PER_STEP, self._wants_status, *self._start
             )
             request._start()
             self._request = request
             del request  # a traceback would keep it, and so have it submitted after aclose()
         try:
-            entries, fd = await self._request
+            entries, fd, *start = await self._request
         except OSError as error:
             self._request = None
             if self._next is not None:
@@ -727,7 +729,8 @@ class _Scan:
         entries.reverse()
         self._entries = entries
         if fd is None:
-            return  # the fd to go on reading from
+            self._start = tuple(start)  # and the fd to go on reading from is the same
+            return
         if fd >= 0:
             self._fd = self._next = fd
             return

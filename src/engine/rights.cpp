@@ -13,19 +13,29 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <memory>
+#include <new>
 #include <span>
 
 namespace engine {
 namespace {
 
 std::uint64_t digest_of_groups() noexcept {
-    std::array<gid_t, 256> groups;
-    const int count = getgroups(static_cast<int>(groups.size()), groups.data());
+    std::array<gid_t, 64> few;
+    std::unique_ptr<gid_t[]> many;
+    std::span<gid_t> groups(few);
+    int count = getgroups(static_cast<int>(groups.size()), groups.data());
+    if (count < 0) {  // there are more
+        const auto size = static_cast<std::size_t>(std::max(getgroups(0, nullptr), 0));
+        many.reset(new (std::nothrow) gid_t[size]);
+        groups = {many.get(), many != nullptr ? size : 0};
+        count = many != nullptr ? getgroups(static_cast<int>(size), groups.data()) : -1;
+    }
     if (count < 0) {
-        return ~std::uint64_t{0};  // more groups than that: never equal to another thread's
+        return ~std::uint64_t{0};  // not known: never equal to another thread's
     }
     std::uint64_t digest = 0xcbf29ce484222325;  // FNV-1a
-    for (const auto group : std::span(groups).first(static_cast<std::size_t>(count))) {
+    for (const auto group : groups.first(static_cast<std::size_t>(count))) {
         digest = (digest ^ group) * 0x100000001b3;
     }
     return digest;

@@ -26,9 +26,15 @@ FileBaseObject* cast(PyObject* self) { return static_cast<FileBaseObject*>(self)
 
 // --- what is done at once
 
+// Whether calls may do without the subclass, which would have more to do or an error to raise.
+bool may_be_quick(const FileBase* self) noexcept {
+    return self->is_open != 0 && self->is_locked == 0 && self->goes_slowly == 0 &&
+           !self->fork_guard.is_inherited();
+}
+
 bool may_read(const FileBase* self) noexcept {
-    return self->is_open != 0 && self->is_readable != 0 && self->is_locked == 0 &&
-           self->writing.size() == 0 && self->is_behind == 0 && self->goes_slowly == 0;
+    return may_be_quick(self) && self->is_readable != 0 && self->writing.size() == 0 &&
+           self->is_behind == 0;
 }
 
 // Whether the write in flight is over. Reaps, which may run code that replaces the request.
@@ -38,8 +44,7 @@ bool is_request_over(const FileBase* self) noexcept {
 }
 
 bool may_write(const FileBase* self) noexcept {
-    return self->is_open != 0 && self->is_writable != 0 && self->is_locked == 0 &&
-           self->reading.size() == 0 && self->goes_slowly == 0 &&
+    return may_be_quick(self) && self->is_writable != 0 && self->reading.size() == 0 &&
            (self->is_behind == 0 || (self->request && !is_request_over(self)));
 }
 
@@ -144,6 +149,12 @@ PyObject* file_close(PyObject* object, PyObject* /*unused*/) {
 
 // Raises a ValueError that says what to do if the file holds bytes that it has not written yet, or
 // has read ahead.
+// For a standard stream in a child process, whose it is as much as the parent's.
+PyObject* file_take_over(PyObject* file, PyObject* /*unused*/) {
+    cast(file)->fork_guard = {};
+    Py_RETURN_NONE;
+}
+
 PyObject* file_check_holds_nothing(PyObject* file, PyObject* /*unused*/) {
     Py_ssize_t read_ahead = 0;
     bool is_unwritten = false;
@@ -318,6 +329,7 @@ PyMethodDef methods[] = {
     {"readline", as_method(file_readline), METH_FASTCALL, readline_doc},
     {"write", file_write, METH_O, write_doc},
     {"close", file_close, METH_NOARGS, close_doc},
+    {"_take_over", file_take_over, METH_NOARGS, nullptr},
     {"_check_holds_nothing", file_check_holds_nothing, METH_NOARGS, nullptr},
     {"_try_acquire", file_try_acquire, METH_NOARGS, nullptr},
     {"_buffered", file_buffered, METH_NOARGS, nullptr},

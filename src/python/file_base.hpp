@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "engine/fork_guard.hpp"
 #include "python/file_buffer.hpp"
 #include "python/refs.hpp"
 #include "python/state.hpp"
@@ -21,6 +22,7 @@ namespace python {
 
 struct FileBase {
     ModuleState* state = nullptr;
+    engine::ForkGuard fork_guard;  // a child of the process has no use of the file
     ReadBuffer reading;
     WriteBuffer writing;
     Ref request;  // the awaitable of a write that was started, or null

@@ -105,7 +105,8 @@ PyObject* names_result(const ModuleState& /*state*/, CallDetails& details,
 }
 
 // Returns (entries, fd). `fd` is -1 at the end of the directory; None if the program's own fd is to
-// be read on from; else a number to read on from and to close.
+// be read on from; else a number to read on from and to close. If the call was told where to start,
+// returns (entries, fd, place), with the place where the next call has to start.
 PyObject* entries_result(const ModuleState& state, CallDetails& details, std::int64_t /*result*/) {
     auto& call = call_of<engine::ScanCall>(details);
     const bool is_opened = details.path && !call.is_at_end();
@@ -123,10 +124,14 @@ PyObject* entries_result(const ModuleState& state, CallDetails& details, std::in
         }
         return nullptr;
     }
-    if (!details.path && !call.is_at_end()) {
-        return Py_BuildValue("(OO)", entries.get(), Py_None);
+    const auto number =
+        !details.path && !call.is_at_end() ? Ref::borrow(Py_None) : Ref::steal(PyLong_FromLong(fd));
+    if (!number) {
+        return nullptr;
     }
-    return Py_BuildValue("(Oi)", entries.get(), fd);
+    return call.next() ? Py_BuildValue("(OOL)", entries.get(), number.get(),
+                                       static_cast<long long>(*call.next()))
+                       : Py_BuildValue("(OO)", entries.get(), number.get());
 }
 
 // --- the methods
@@ -389,20 +394,38 @@ PyObject* list_directory(PyObject* context, Arguments arguments) {
                : nullptr;
 }
 
+// Leaves `start` as it is if there is no such argument. Returns false with an exception set.
+bool to_start(Arguments arguments, std::size_t index,
+              std::optional<engine::ScanCall::Start>& start) {
+    if (index >= arguments.size()) {
+        return true;
+    }
+    start.emplace();
+    if (argument(arguments, index) == nullptr) {
+        return true;
+    }
+    std::int64_t place = 0;
+    const bool is_known = to_int64(arguments, index, "start", place);
+    start->place = place;
+    return is_known;
+}
+
 // Arguments: the directory, as a path or an fd to read on from; the beginning of the entries'
-// paths; how many entries to read; whether to read their status.
+// paths; how many entries to read; whether to read their status; for a descriptor of the program's,
+// the place to start from, or None for where it stands.
 PyObject* scan_directory(PyObject* context, Arguments arguments) {
     auto details = make_details("scandir", entries_result);
     Place place;
     std::int64_t most = 0;
     bool wants_status = true;
+    std::optional<engine::ScanCall::Start> start;
     if (details == nullptr || !to_int64(arguments, 2, "most", most) ||
-        !to_bool(arguments, 3, wants_status) ||
+        !to_bool(arguments, 3, wants_status) || !to_start(arguments, 4, start) ||
         !find_place(*details, argument(arguments, 0), nullptr, true, place) ||
         !set_call<engine::ScanCall>(
             *details, place.path,
             wants_status ? engine::ScanCall::Wants::status : engine::ScanCall::Wants::types,
-            static_cast<std::size_t>(most))) {
+            static_cast<std::size_t>(most), start)) {
         return nullptr;
     }
     details->payload = Ref::borrow(argument(arguments, 1));
@@ -434,7 +457,7 @@ std::span<const PyMethodDef> path_methods() {
         entry<read_symlink, 1, 2>("_readlink"),
         entry<stat_file_system, 1, 1>("_statvfs"),
         entry<list_directory, 1, 1>("_listdir"),
-        entry<scan_directory, 4, 4>("_scandir"),
+        entry<scan_directory, 4, 5>("_scandir"),
         entry<copy_file_status, 2, 5>("_copy_status"),
     };
     static_assert(std::size(methods) <= most_call_methods);

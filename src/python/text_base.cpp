@@ -27,13 +27,23 @@ Py_ssize_t find(PyObject* text, Py_UCS4 character, Py_ssize_t start, Py_ssize_t 
     return PyUnicode_FindChar(text, character, start, end, 1);
 }
 
+// Looks at a part at a time: where all lines end with the same character, the search for the other
+// one would go through all of the text for each line.
 Py_ssize_t find_universal(PyObject* text, Py_ssize_t start, Py_ssize_t end) {
-    const auto newline = find(text, '\n', start, end);
-    const auto before = find(text, '\r', start, newline < 0 ? end : newline);
-    if (before < 0) {
-        return newline < 0 ? -1 : newline + 1;
+    constexpr Py_ssize_t part = 1024;
+    for (auto from = start; from < end; from += part) {
+        const auto to = std::min(from + part, end);
+        const auto newline = find(text, '\n', from, to);
+        const auto before = find(text, '\r', from, newline < 0 ? to : newline);
+        if (before >= 0) {
+            const bool is_both = before + 1 < end && PyUnicode_READ_CHAR(text, before + 1) == '\n';
+            return is_both ? before + 2 : before + 1;
+        }
+        if (newline >= 0) {
+            return newline + 1;
+        }
     }
-    return before + 1 == newline ? newline + 1 : before + 1;
+    return -1;
 }
 
 Py_ssize_t find_both(PyObject* text, Py_ssize_t start, Py_ssize_t end) {

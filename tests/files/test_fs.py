@@ -883,3 +883,86 @@ def test_times_before_1970(tmp_path: Path, times: tuple[float, float]) -> None:
         theirs.stat().st_atime_ns,
         theirs.stat().st_mtime_ns,
     )
+
+
+# --- descriptors of the program's
+
+
+def test_scandir_of_a_descriptor_that_ends_early(full_folder: Path) -> None:
+    """The descriptor stands at its beginning again, as os.scandir leaves it."""
+
+    async def use() -> None:
+        fd = os.open(full_folder, os.O_RDONLY)
+        async with fs.scandir(fd) as entries:
+            async for _ in entries:
+                break
+        assert len(os.listdir(fd)) == 2500
+        first, second = fs.scandir(fd), fs.scandir(fd)
+        await anext(first)
+        assert len([entry async for entry in second]) == 2500
+        assert len([entry async for entry in first]) == 2499
+        assert len(await fs.listdir(fd)) == 2500
+        os.close(fd)
+
+    run(use)
+
+
+def test_a_directory_that_was_removed_has_no_entries(folder: Path, tmp_path: Path) -> None:
+    """Also one that is removed between two steps of a scan: os.scandir ends there."""
+    full_folder = tmp_path / "full"
+    full_folder.mkdir()
+    for number in range(2500):
+        (full_folder / f"file{number}").touch()
+
+    async def use() -> None:
+        (folder / "empty").mkdir()
+        fd = os.open(folder / "empty", os.O_RDONLY)
+        (folder / "empty").rmdir()
+        assert os.listdir(fd) == await fs.listdir(fd) == []
+        assert [entry async for entry in fs.scandir(fd)] == []
+        os.close(fd)
+        entries = fs.scandir(full_folder)
+        found = [(await anext(entries)).name]
+        shutil.rmtree(full_folder)
+        found += [entry.name async for entry in entries]
+        assert 1000 <= len(found) < 2500
+
+    run(use)
+
+
+def test_sendfile_to_peers_that_do_not_read(tmp_path: Path) -> None:
+    """It sends what they take at once, so that no thread waits for them, however many they are."""
+    import socket
+
+    (tmp_path / "file").write_bytes(b"x" * (1 << 20))
+    pairs = [socket.socketpair() for _ in range(40)]
+    pipes = [os.pipe() for _ in range(4)]
+
+    async def use() -> None:
+        file = os.open(tmp_path / "file", os.O_RDONLY)
+        sent: list[int] = []
+
+        async def send(out: int) -> None:
+            sent.append(await fs.sendfile(out, file, 0, 1 << 20))
+
+        async with loops.current.group() as group:
+            for ours, _ in pairs:
+                group.start(partial(send, ours.fileno()))
+            for _, writing in pipes:
+                group.start(partial(send, writing))
+        assert len(sent) == 44
+        assert all(0 < count < 1 << 20 for count in sent)
+        os.lseek(file, 100, os.SEEK_SET)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            count = await fs.sendfile(ours.fileno(), file, None, 1 << 20)
+            assert os.lseek(file, 0, os.SEEK_CUR) == 100 + count
+        os.close(file)
+
+    run(use)
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+    for ends in pipes:
+        for fd in ends:
+            os.close(fd)

@@ -24,6 +24,8 @@ import pytest
 
 import linux_aio
 from linux_aio import AIOContext, _whole_files, read_bytes, read_text, write_bytes, write_text
+from support.files import let_others_pass
+from support.forked import give_up_root, in_child
 from support.fusefs import HoldingFS
 from support.loops import LOOP_FACTORIES, LoopFactory, run, until
 from support.mounts import tmpfs_mount, tmpfs_mount_reason
@@ -374,6 +376,30 @@ def test_atomic_keeps_mode_owner_and_attributes(tmp_path: Path) -> None:
         assert os.getxattr(path, "user.note") == b"kept"
     assert (tmp_path / "other-name").read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["file", "other-name"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize(("old", "new"), [(0o640, 0o600), (0o674, 0o644), (0o666, 0o666)])
+def test_atomic_gives_no_other_group_what_the_old_one_had(
+    tmp_path: Path, old: int, new: int
+) -> None:
+    """The writer, who is not in the file's group, can't keep it."""
+    let_others_pass(tmp_path)
+    tmp_path.chmod(0o777)
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    os.chown(path, 65534, 12345)
+    path.chmod(old)
+
+    def replace() -> None:
+        os.setgroups([])
+        give_up_root()
+        asyncio.run(write_bytes(path, b"new", atomic=True))
+
+    in_child(replace)
+    status = path.stat()
+    assert (status.st_uid, status.st_gid) == (65534, 65534)
+    assert stat.S_IMODE(status.st_mode) == new
 
 
 ACCESS_LIST = "system.posix_acl_access"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from linux_aio import AIOContext
+from linux_aio import AIOContext, fs
 from linux_aio import open as aio_open
 from support import seccomp
 from support.files import let_others_pass
@@ -169,3 +169,15 @@ def test_paths_after_a_restriction(restrict: Callable[[Path], None], tmp_path: P
     expected, found = result
     assert found == expected
     assert len({*map(str, expected)}) > 1 or restrict is have_calls_refused
+
+
+def test_paths_with_very_many_groups(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    let_others_pass(tmp_path)
+
+    async def look() -> tuple[Outcome, bool]:
+        os.setgroups(range(1000, 1300))
+        async with AIOContext(8) as context:
+            return await read_ours(tmp_path / "file", context), await fs.exists(tmp_path)
+
+    assert in_child(lambda: asyncio.run(look())) == (b"data", True)

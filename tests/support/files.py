@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import select
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,3 +87,17 @@ class Gate:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def few_numbers(free: int) -> Iterator[None]:
+    """Inside the block this process can have so many more descriptors."""
+    numbers = [os.dup(0) for _ in range(free + 1)]
+    for number in numbers:
+        os.close(number)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (numbers[-1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -77,6 +77,10 @@ int keep_what_the_old_has(const LinkTarget& old, int target) noexcept {
     if (!has_owner) {
         mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);  // these would be for another user
     }
+    if (struct stat now{}; fstat(target, &now) != 0 || now.st_gid != old.status.stx_gid) {
+        // The old group's rights are not for another group, which had those of all others.
+        mode = (mode & ~static_cast<mode_t>(S_IRWXG)) | ((mode & mode_t{S_IRWXO}) << 3U);
+    }
     return fchmod(target, mode) == 0 ? 0 : -errno;
 }
 

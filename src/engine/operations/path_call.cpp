@@ -5,13 +5,18 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 
+#include "engine/file_status.hpp"
+#include "engine/file_type.hpp"
 #include "engine/operations/system_result.hpp"
 #include "engine/system_call_number.hpp"
 #include "engine/unique_fd.hpp"
@@ -76,6 +81,25 @@ std::int64_t copy_some(int source, int target) noexcept {
         written += result > 0 ? result : 0;
     }
     return length;
+}
+
+// Sends of a file as much as a socket takes without waiting. sendfile(2) would wait until the other
+// side has taken all of it, and a thread of ours with it. Moves the file's position on if `place`
+// is null.
+std::int64_t send_some(int file, int socket, const off_t* place, std::size_t count) noexcept {
+    std::array<char, 65536> buffer;
+    count = std::min(count, buffer.size());
+    const auto start = place != nullptr ? *place : lseek(file, 0, SEEK_CUR);
+    const auto length = result_of(::pread(file, buffer.data(), count, start));
+    if (length <= 0) {
+        return length;
+    }
+    const auto sent = result_of(::send(socket, buffer.data(), static_cast<std::size_t>(length),
+                                       MSG_DONTWAIT | MSG_NOSIGNAL));
+    if (sent > 0 && place == nullptr) {
+        lseek(file, start + sent, SEEK_SET);
+    }
+    return sent;
 }
 
 }  // namespace
@@ -157,8 +181,18 @@ std::int64_t access(const CallFiles& files, const PathArguments& arguments) noex
 
 std::int64_t sendfile(const CallFiles& files, const PathArguments& arguments) noexcept {
     auto offset = static_cast<off_t>(arguments.first);
-    return result_of(::sendfile(files.first, files.second, arguments.first < 0 ? nullptr : &offset,
-                                static_cast<std::size_t>(arguments.second)));
+    auto* place = arguments.first < 0 ? nullptr : &offset;
+    const auto count = static_cast<std::size_t>(arguments.second);
+    const bool may_wait = (fcntl(files.first, F_GETFL) & O_NONBLOCK) == 0;
+    const auto type = may_wait ? status_of(files.first).type : 0U;
+    if (type == S_IFIFO) {
+        return result_of(
+            splice(files.second, place, files.first, nullptr, count, SPLICE_F_NONBLOCK));
+    }
+    if (type == S_IFSOCK && !is_stream(files.second)) {
+        return send_some(files.second, files.first, place, count);
+    }
+    return result_of(::sendfile(files.first, files.second, place, count));
 }
 
 std::int64_t copy(const CallFiles& files, const PathArguments& /*arguments*/) noexcept {

@@ -44,7 +44,7 @@ std::int64_t ScanCall::run(const CallFiles& files) noexcept {
     }
     try {
         if (path_ == nullptr) {
-            return read(files.first);
+            return start_ ? read_from_start(files.first) : read(files.first);
         }
         auto directory = open_uninterrupted([&] {
             return openat(files.first, path_, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
@@ -62,14 +62,27 @@ std::int64_t ScanCall::run(const CallFiles& files) noexcept {
     }
 }
 
+std::int64_t ScanCall::read_from_start(int fd) {
+    if (start_->place) {
+        lseek(fd, *start_->place, SEEK_SET);
+    }
+    const auto result = read(fd);
+    next_ = lseek(fd, 0, SEEK_CUR);
+    lseek(fd, 0, SEEK_SET);
+    return result;
+}
+
 std::int64_t ScanCall::read(int fd) {
     entries_.clear();
     names_.clear();
     alignas(KernelEntry) std::array<char, 16384> buffer;
     while (most_ == 0 || entries_.size() < most_) {
-        const auto length = result_of(syscall(__NR_getdents64, fd, buffer.data(), buffer.size()));
+        auto length = result_of(syscall(__NR_getdents64, fd, buffer.data(), buffer.size()));
         if (length == -EINTR) {
             continue;
+        }
+        if (length == -ENOENT) {
+            length = 0;  // a directory that was removed has no entries: readdir(3) says so, too
         }
         if (length < 0) {
             return length;

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -35,11 +36,19 @@ public:
         status,  // of the entries, and of the targets of symbolic links
     };
 
-    // `path` null: the request's fd is the directory, and is read from its position on. The call
-    // stops after `most` entries or a few more, as the kernel gives several at a time; 0: it reads
-    // all of them.
-    ScanCall(const char* path, Wants wants, std::size_t most) noexcept
-        : path_(path), wants_(wants), most_(most), directory_(-1, nullptr, 0, 0) {}
+    // Where in the program's descriptor the call starts: at a place, or at the descriptor's
+    // position. The descriptor is rewound after each call, so that a scan that ends early leaves it
+    // so.
+    struct Start {
+        std::optional<std::int64_t> place;
+    };
+
+    // `path` null: the request's fd is the directory. Without `start` it is read from its position
+    // on, and left where the call stops, or rewound at the end. The call stops after `most` entries
+    // or a few more, as the kernel gives several at a time; 0: it reads all of them.
+    ScanCall(const char* path, Wants wants, std::size_t most,
+             std::optional<Start> start = std::nullopt) noexcept
+        : path_(path), wants_(wants), most_(most), start_(start), directory_(-1, nullptr, 0, 0) {}
 
     Needs needs() const noexcept override {
         return path_ != nullptr ? Needs::rights : Needs::files;
@@ -56,16 +65,21 @@ public:
     // Whether there are no more entries. If there are, and the directory was opened by its path,
     // take() returns its number, as OpenCall::take() does, and another call can read on.
     bool is_at_end() const noexcept { return is_at_end_; }
+    // Where the next call has to start. No value if this call was not told where to.
+    std::optional<std::int64_t> next() const noexcept { return next_; }
     int take() noexcept { return directory_.take(); }
 
 private:
     std::int64_t read(int fd);
+    std::int64_t read_from_start(int fd);
     void add(int fd, std::uint64_t inode, std::uint8_t type, const char* name);
     void find_status(int fd, const char* name, ScannedEntry& entry) const;
 
     const char* const path_;
     const Wants wants_;
     const std::size_t most_;
+    const std::optional<Start> start_;
+    std::optional<std::int64_t> next_;
     std::vector<ScannedEntry> entries_;
     std::vector<char> names_;
     bool is_at_end_ = false;

@@ -46,8 +46,10 @@ void convert(const struct stat& older, struct statx& status) noexcept {
 
 std::int64_t find_status(int fd, const char* path, int flags, struct statx& status) noexcept {
     const int empty = *path == '\0' ? AT_EMPTY_PATH : 0;
+    // stat(2) and its kin mount nothing either; statx(2) would mount what a path of autofs(5) names
+    const int all_flags = flags | empty | AT_NO_AUTOMOUNT;
     const auto result =
-        call_uninterrupted([&] { return statx(fd, path, flags | empty, mask, &status); });
+        call_uninterrupted([&] { return statx(fd, path, all_flags, mask, &status); });
     if (result != -ENOSYS && result != -EPERM) {
         return result;
     }
