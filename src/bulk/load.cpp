@@ -19,6 +19,7 @@
 #include "bulk/queue.hpp"
 #include "bulk/sizes.hpp"
 #include "engine/aligned_memory.hpp"
+#include "engine/file_status.hpp"
 #include "engine/fork_guard.hpp"
 
 namespace bulk {
@@ -81,6 +82,15 @@ struct Slot {
     engine::AlignedMemory bounce;
 };
 
+Reads reads_of(const File& file) noexcept {
+    if (!file.can_be_direct()) {
+        return Reads::buffered;
+    }
+    return engine::may_have_server(file.direct_fd, engine::status_of(file.direct_fd))
+               ? Reads::direct_from_server
+               : Reads::direct;
+}
+
 class Loader {
 public:
     Loader(const File& file, const LoadOptions& options, SegmentSource& source) noexcept
@@ -101,7 +111,7 @@ public:
           last_tick_(Clock::now()) {
         report_.chunk = chunk_;
         report_.depth = static_cast<unsigned>(slots_.size());
-        report_.engine = likely_queue(engine_, file_.can_be_direct());
+        report_.engine = likely_queue(engine_, reads_of(file_));
     }
     Loader(const Loader&) = delete;
     Loader& operator=(const Loader&) = delete;
@@ -312,7 +322,7 @@ bool Loader::open_queue_once() noexcept {
     if (queue_ == nullptr) {
         int error = 0;
         const auto depth = static_cast<unsigned>(slots_.size());
-        queue_ = open_queue(engine_, depth, file_.can_be_direct(), error);
+        queue_ = open_queue(engine_, depth, reads_of(file_), error);
         if (queue_ == nullptr) {
             fail(error, 0);
             return false;

@@ -16,6 +16,10 @@ bool has_uring() noexcept {
     return is_allowed;
 }
 
+bool may_use_uring(Reads reads) noexcept {
+    return reads != Reads::direct_from_server && has_uring();
+}
+
 // Whether open_queue() tries the next engine after this error. EAGAIN and ENOMEM count, because the
 // kernel reports limits of kernel AIO and io_uring by them. A lack of descriptors does not count.
 bool is_refusal(int error) noexcept {
@@ -30,7 +34,7 @@ std::unique_ptr<Queue> open_named(std::string_view engine, unsigned depth, int& 
 
 }  // namespace
 
-std::unique_ptr<Queue> open_queue(std::string_view engine, unsigned depth, bool is_direct,
+std::unique_ptr<Queue> open_queue(std::string_view engine, unsigned depth, Reads reads,
                                   int& error) noexcept {
     if (engine != "auto") {
         return open_named(engine, depth, error);
@@ -38,7 +42,8 @@ std::unique_ptr<Queue> open_queue(std::string_view engine, unsigned depth, bool 
     constexpr std::array<std::string_view, 3> choices{"uring", "aio", "threads"};
     std::unique_ptr<Queue> queue;
     for (const auto choice : choices) {
-        if ((choice == "uring" && !has_uring()) || (choice == "aio" && !is_direct)) {
+        if ((choice == "uring" && !may_use_uring(reads)) ||
+            (choice == "aio" && reads == Reads::buffered)) {
             continue;
         }
         queue = open_named(choice, depth, error);
@@ -49,16 +54,16 @@ std::unique_ptr<Queue> open_queue(std::string_view engine, unsigned depth, bool 
     return queue;
 }
 
-const char* likely_queue(std::string_view engine, bool is_direct) noexcept {
+const char* likely_queue(std::string_view engine, Reads reads) noexcept {
     for (const auto name : engine::engine_names) {
         if (name == engine && name != "auto") {
             return name.data();
         }
     }
-    if (has_uring()) {
+    if (may_use_uring(reads)) {
         return "uring";
     }
-    return is_direct && engine::probe_engine("aio") == 0 ? "aio" : "threads";
+    return reads != Reads::buffered && engine::probe_engine("aio") == 0 ? "aio" : "threads";
 }
 
 }  // namespace bulk

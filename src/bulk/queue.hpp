@@ -47,14 +47,18 @@ public:
                              std::chrono::nanoseconds timeout) noexcept = 0;
 };
 
+// What a queue is to carry out.
+enum class Reads : std::uint8_t { buffered, direct, direct_from_server };
+
 // Opens a queue for `depth` requests. `engine` is the name of an engine, or "auto" for the first
-// that the system allows of io_uring, kernel AIO (only with direct reads: io_submit(2) would carry
-// out buffered ones one by one) and worker threads. On failure null, with an errno in `error`.
-std::unique_ptr<Queue> open_queue(std::string_view engine, unsigned depth, bool is_direct,
+// that the system allows of io_uring (not for direct reads from a server: io_uring asks one that
+// answers EAGAIN again and again), kernel AIO (only for direct reads: io_submit(2) would carry out
+// buffered ones one by one) and worker threads. On failure null, with an errno in `error`.
+std::unique_ptr<Queue> open_queue(std::string_view engine, unsigned depth, Reads reads,
                                   int& error) noexcept;
 
 // The name of the queue that open_queue() would most likely open. Opens none.
-const char* likely_queue(std::string_view engine, bool is_direct) noexcept;
+const char* likely_queue(std::string_view engine, Reads reads) noexcept;
 
 // On failure null, with an errno in `error`: ENOTSUP if the build has no liburing.
 std::unique_ptr<Queue> open_uring_queue(unsigned depth, int& error) noexcept;

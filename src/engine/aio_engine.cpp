@@ -55,10 +55,27 @@ io_event* unwritable_address() {
     return static_cast<io_event*>(page);
 }
 
+// Whether a system call failed because a sandbox does not grant it.
+bool is_refusal(int status) noexcept {
+    return status == -EPERM || status == -EACCES || status == -ENOSYS;
+}
+
 // Whether anything can be submitted: a sandbox may grant io_setup(2) and no more.
 int try_out(io_context_t context) noexcept {
     const int status = libaio::calls.submit(context, 0, nullptr);
-    return status == -EPERM || status == -EACCES || status == -ENOSYS ? status : 0;
+    return is_refusal(status) ? status : 0;
+}
+
+// Sleeps for a moment, or until the time is up. For sandboxes that don't grant io_getevents(2):
+// what is complete is in the ring all the same.
+int nap(Timeout timeout) noexcept {
+    constexpr nanoseconds longest = std::chrono::milliseconds(1);
+    const auto length = std::min(timeout.value_or(longest), longest);
+    if (length <= nanoseconds::zero()) {
+        return ETIMEDOUT;
+    }
+    const auto time = to_timespec<timespec>(length);
+    return clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr) == EINTR ? EINTR : 0;
 }
 
 // LINUX_AIO_USER_RING=0 is for valgrind, which must see events pass through io_getevents to know
@@ -361,6 +378,9 @@ int AioEngine::sleep(Timeout timeout) noexcept {
         libaio::calls.getevents(context_, 1, 1, unwritable_, timeout ? &time : nullptr);
     if (status == -EFAULT) {
         return 0;
+    }
+    if (is_refusal(status)) {
+        return nap(timeout);
     }
     return status == 0 ? ETIMEDOUT : -status;
 }

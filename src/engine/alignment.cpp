@@ -95,8 +95,19 @@ bool DirectFiles::is_direct(int fd) noexcept {
     if (fd != last_fd_) {
         last_fd_ = fd;
         last_answer_ = engine::is_direct(fd);
+        has_server_.reset();
     }
     return last_answer_;
+}
+
+bool DirectFiles::is_direct_with_server(int fd) noexcept {
+    if (!is_direct(fd)) {
+        return false;
+    }
+    if (!has_server_) {
+        has_server_ = may_have_server(fd, status_of(fd));
+    }
+    return *has_server_;
 }
 
 std::size_t clip_to_file(int fd, Range range, std::uint32_t alignment) noexcept {

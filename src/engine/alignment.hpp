@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace engine {
 
@@ -20,15 +21,19 @@ int find_alignment(int fd, Alignment& alignment) noexcept;
 // Whether the file was opened with O_DIRECT. False if `fd` is not open.
 bool is_direct(int fd) noexcept;
 
-// Answers is_direct() for several requests in a row, and asks the kernel only when the number
-// differs from the one before. To be used only as long as no other code of the program runs.
+// Answers for several requests in a row, and asks the kernel only when the number differs from the
+// one before. To be used only as long as no other code of the program runs.
 class DirectFiles {
 public:
     bool is_direct(int fd) noexcept;
 
+    // Whether the file was opened with O_DIRECT, and may have a server.
+    bool is_direct_with_server(int fd) noexcept;
+
 private:
     int last_fd_ = -1;
     bool last_answer_ = false;
+    std::optional<bool> has_server_;  // the last file, if that was asked
 };
 
 // The bytes from `offset` to `offset + length`. widen() returns the smallest aligned range around a

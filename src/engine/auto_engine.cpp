@@ -48,6 +48,13 @@ void add(std::atomic<std::uint64_t>& count, std::uint64_t number = 1) noexcept {
 
 bool wants_no_wait(const Request& request) noexcept { return (request.rw_flags & RWF_NOWAIT) != 0; }
 
+// Whether a write ends only once its data is on the disk. RWF_NOWAIT does not change that.
+bool syncs_in_write(const Request& request) noexcept {
+    constexpr int waits_for_disk = RWF_DSYNC | RWF_SYNC;
+    return is_write(request.opcode) && ((request.rw_flags & waits_for_disk) != 0 ||
+                                        (fcntl(request.fd, F_GETFL) & O_DSYNC) != 0);
+}
+
 // Kernel AIO signals a request's eventfd even if it refuses the request. So a request whose eventfd
 // is the program's must not be tried.
 bool may_be_tried(const Request& request) noexcept {
@@ -62,18 +69,6 @@ bool may_wait_for_disk(const Request* request) noexcept {
 bool is_refusal(const Completion& completion) noexcept {
     return completion.request->is_tried &&
            (completion.result == -EAGAIN || completion.result == -EOPNOTSUPP);
-}
-
-// Whether the kernel may have to ask a server for the file, which may not answer.
-bool may_have_server(int fd, const FileStatus& status) noexcept {
-    const bool has_file_system =
-        status.error == 0 && (status.type == S_IFREG || status.type == S_IFDIR);
-    if (!has_file_system) {
-        return false;
-    }
-    const auto file_system = file_system_of(status);
-    return file_system != FileSystem::memory && !is_local_disk(file_system) &&
-           fcntl(fd, F_GET_SEALS) < 0;
 }
 
 // Whether the file ends at `offset`, where a read that was told not to wait has stopped. If not,
@@ -179,12 +174,16 @@ void AutoEngine::plan(std::span<Request* const> requests,
 }
 
 // Sends a poll to the reactor if kernel AIO must not have it: that of a signalfd, which it never
-// completes; that of a device such as a terminal, which it refuses if the device has two wait
-// queues; and that of a file with a server, which may not answer. Kernel AIO gets all others.
+// completes; that of a file with two wait queues, which it refuses: a FIFO that is open for reading
+// and writing, and devices such as terminals; and that of a file with a server, which may not
+// answer. Kernel AIO gets all others.
 void AutoEngine::plan_poll(Request& request) noexcept {
     const auto status = status_of(request.fd);
+    const bool may_have_two_queues =
+        status.type == S_IFCHR ||
+        (status.type == S_IFIFO && (fcntl(request.fd, F_GETFL) & O_ACCMODE) == O_RDWR);
     if (status.error == 0 &&
-        (status.type == S_IFCHR || (status.type == 0 && is_signalfd(request.fd)))) {
+        (may_have_two_queues || (status.type == 0 && is_signalfd(request.fd)))) {
         send_to_reactor(request, Reason::other);
         return;
     }
@@ -224,14 +223,12 @@ void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) no
             break;
         case FileFacts::Access::memory:
             // Only a thread can have, or be refused, a priority. A write waits for the file's lock,
-            // which another process may hold for long if it has the file open.
+            // which another process may hold for long.
             if (size_of(request) <= most_inside && request.priority == 0 &&
-                (is_read(request.opcode) || status_of(request.fd).links == 0)) {
+                is_read(request.opcode)) {
                 send_inside(request, Pace::perhaps);
                 request.is_in_memory = true;
-                if (is_read(request.opcode)) {
-                    hot_files_.add(request.fd, HotFiles::Memory::file_system);
-                }
+                hot_files_.add(request.fd, HotFiles::Memory::file_system);
             } else {
                 const bool is_small = size_of(request) <= most_inside;
                 send_to_workers(request, is_small ? Reason::write : Reason::large, true);
@@ -265,7 +262,7 @@ void AutoEngine::plan_at_position(Request& request, const FileFacts::Look& look)
 void AutoEngine::plan_direct(Request& request, const FileFacts::Look& look) noexcept {
     const bool is_large = size_of(request) > quickly_pinned;
     if (is_write(request.opcode)) {
-        if (is_large) {
+        if (is_large || look.access == FileFacts::Access::direct_far) {
             send_to_workers(request, Reason::large, false);
         } else {
             route_blocking(request, Reason::write);
@@ -292,13 +289,13 @@ void AutoEngine::plan_direct(Request& request, const FileFacts::Look& look) noex
 void AutoEngine::plan_buffered(Request& request) noexcept {
     if (size_of(request) > most_inside) {
         send_to_workers(request, Reason::large, false);
-    } else if (request.priority == 0 && (is_read(request.opcode) || wants_no_wait(request))) {
+    } else if (request.priority == 0 &&
+               (is_read(request.opcode) || (wants_no_wait(request) && !syncs_in_write(request)))) {
         send_inside(request, Pace::perhaps);
     } else if (is_read(request.opcode)) {
         route_blocking(request, Reason::other);
     } else {
-        constexpr int waits_for_disk = RWF_DSYNC | RWF_SYNC;
-        send_to_workers(request, Reason::write, (request.rw_flags & waits_for_disk) == 0);
+        send_to_workers(request, Reason::write, !syncs_in_write(request));
     }
 }
 
@@ -702,7 +699,9 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
         const auto rest = requests.subspan(submission.taken);
         if ((part.error == EAGAIN || has_waited) && !rest.empty() &&
             std::ranges::all_of(rest, &Request::is_direct)) {
-            return {.taken = submission.taken + submit_direct_to_threads(rest, has_waited).taken};
+            const auto other = submit_direct_to_threads(rest, has_waited);
+            const auto taken = submission.taken + other.taken;
+            return {.taken = taken, .error = taken == 0 ? other.error : 0};
         }
         if (part.taken < group.size()) {
             submission.error = submission.taken == 0 ? part.error : 0;

@@ -48,7 +48,9 @@ FileRef::Kind kind_of(int fd, const FileStatus& status) noexcept {
     }
     const bool is_empty = S_ISREG(status.type) && status.size == 0;
     const auto file_system = is_empty ? file_system_of(status) : FileSystem::memory;
-    const bool may_wait = file_system == FileSystem::proc || file_system == FileSystem::other;
+    // Many drivers let programs seek to no effect, and wait in a read all the same.
+    const bool may_wait =
+        S_ISCHR(status.type) || file_system == FileSystem::proc || file_system == FileSystem::other;
     return may_wait ? FileRef::Kind::waiting : FileRef::Kind::seekable;
 }
 

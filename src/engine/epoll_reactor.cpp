@@ -39,6 +39,12 @@ void note_ready(Request& request) noexcept {
 
 bool would_block(std::int64_t result) noexcept { return result == -EAGAIN; }
 
+// Returns -EOPNOTSUPP if a worker has to make the transfer: of a file that can't be tried, or with
+// memory of which a page may have to be read from a file first.
+std::int64_t try_transfer(const Request& request, int fd) noexcept {
+    return request.memory_may_wait ? -EOPNOTSUPP : try_stream_transfer(request, fd);
+}
+
 }  // namespace
 
 int EpollReactor::open() noexcept {
@@ -78,13 +84,17 @@ void EpollReactor::begin(Request& request) noexcept {
         send_to_worker(request);
         return;
     }
-    if (request.only_waits && has_unread(fd)) {
+    if (request.only_waits && (has_unread(fd) || ends_without_bytes(request, fd))) {
         note_ready(request);
         end(request, -EAGAIN);
         return;
     }
     if (transfers_data(request.opcode) && !request.only_waits && !is_cancelled(request)) {
-        const auto result = try_stream_transfer(request, fd);
+        if (request.memory_may_wait && never_waits(request)) {
+            send_to_worker(request);
+            return;
+        }
+        const auto result = try_transfer(request, fd);
         if (result != -EOPNOTSUPP && (!would_block(result) || never_waits(request))) {
             end(request, result);
             return;
@@ -243,7 +253,7 @@ bool EpollReactor::is_over(Request& request, std::uint32_t events, std::int64_t&
     }
     result = reported;
     if (transfers_data(request.opcode)) {
-        result = try_stream_transfer(request, request.file->fd);
+        result = try_transfer(request, request.file->fd);
     }
     return !would_block(result);
 }

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "engine/file_status.hpp"
 #include "engine/unique_fd.hpp"
 
 namespace engine {
@@ -36,18 +37,18 @@ bool learn_identity() noexcept {
 // Eventfds have no file type, and share an inode with other files of no type. If such a file is
 // taken for an eventfd, this does no harm, because a write to it fails.
 int check_eventfd(int number) noexcept {
-    struct stat status{};
-    if (fstat(number, &status) != 0) {
+    const auto status = status_of(number);  // which asks no server
+    if (status.error != 0) {
         return EBADF;
     }
-    if ((status.st_mode & S_IFMT) != 0) {
+    if (status.type != 0) {
         return EINVAL;
     }
     if (!learn_identity()) {
         return 0;
     }
-    return status.st_dev == eventfd_device.load(std::memory_order_relaxed) &&
-                   status.st_ino == eventfd_inode.load(std::memory_order_relaxed)
+    return status.identity == FileIdentity{.device = eventfd_device.load(std::memory_order_relaxed),
+                                           .inode = eventfd_inode.load(std::memory_order_relaxed)}
                ? 0
                : EINVAL;
 }

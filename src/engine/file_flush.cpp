@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "engine/clofork_fd.hpp"
+#include "engine/file_status.hpp"
 
 namespace engine {
 namespace {
@@ -114,7 +115,7 @@ bool regular_file_may_flush(int fd, const struct statx& status, MountTable& moun
     if (is_in_memory(fd) || is_nameless(fd)) {
         return false;
     }
-    switch (mounts.flush_of(status)) {
+    switch (mounts.flush_of(fd, status)) {
         case Flush::none:
             return false;
         case Flush::of_writers:
@@ -137,7 +138,7 @@ void MountTable::read() {
     is_read_ = true;
 }
 
-MountTable::Flush MountTable::flush_of(const struct statx& status) {
+MountTable::Flush MountTable::flush_of(int fd, const struct statx& status) {
     if (!is_read_) {
         read();
     }
@@ -158,6 +159,11 @@ MountTable::Flush MountTable::flush_of(const struct statx& status) {
     }
     if (type.empty()) {
         type = same_type;
+    }
+    if (text_.empty()) {  // without /proc
+        const auto file_system = file_system_of(status_of(fd));
+        const bool is_here = file_system == FileSystem::memory || is_local_disk(file_system);
+        return is_here ? Flush::none : Flush::always;
     }
     if (type == "overlay" && !others_serve) {
         return Flush::none;

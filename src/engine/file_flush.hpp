@@ -21,7 +21,7 @@ public:
     // Whether the file system of a regular file has a `flush`. If the file lies outside the
     // process's root, as the standard output of a chroot may, its mount is not listed: then another
     // mount of the same device tells. `always` if no mount tells. Never asks a server.
-    Flush flush_of(const struct statx& status);
+    Flush flush_of(int fd, const struct statx& status);
 
 private:
     void read();

@@ -58,10 +58,12 @@ FileSystem file_system_of_magic(std::uint64_t magic) noexcept {
     constexpr std::uint64_t f2fs_magic = 0xf2f52010;
     constexpr std::uint64_t fuse_magic = 0x65735546;
     constexpr std::uint64_t xfs_magic = 0x58465342;
+    constexpr std::uint64_t mqueue_magic = 0x19800202;  // mq_overview(7)
     switch (magic) {
         case TMPFS_MAGIC:
         case RAMFS_MAGIC:
         case HUGETLBFS_MAGIC:
+        case mqueue_magic:
             return FileSystem::memory;
         case EXT4_SUPER_MAGIC:
             return FileSystem::ext4;
@@ -89,7 +91,8 @@ FileSystem file_system_of_name(std::string_view name) noexcept {
         std::string_view name;
         FileSystem file_system;
     };
-    static constexpr std::array<Type, 13> types{{{"tmpfs", FileSystem::memory},
+    static constexpr std::array<Type, 14> types{{{"tmpfs", FileSystem::memory},
+                                                 {"mqueue", FileSystem::memory},
                                                  {"devtmpfs", FileSystem::memory},
                                                  {"ramfs", FileSystem::memory},
                                                  {"hugetlbfs", FileSystem::memory},
@@ -205,8 +208,8 @@ std::uint64_t this_second() noexcept {
 
 FileStatus status_of(int fd) noexcept {
     struct statx status{};
-    constexpr unsigned what = STATX_TYPE | STATX_INO | STATX_SIZE | STATX_UID | STATX_NLINK |
-                              statx_dioalign | statx_mnt_id_unique;
+    constexpr unsigned what =
+        STATX_TYPE | STATX_INO | STATX_SIZE | STATX_UID | statx_dioalign | statx_mnt_id_unique;
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, what, &status) != 0) {
         // the C library answers EINVAL in place of a kernel that lacks it
         return errno == EBADF ? FileStatus{.error = EBADF} : older_status_of(fd);
@@ -217,7 +220,6 @@ FileStatus status_of(int fd) noexcept {
                      .inode = status.stx_ino},
         .size = status.stx_size,
         .owner = status.stx_uid,
-        .links = status.stx_nlink,
     };
     if ((status.stx_mask & statx_mnt_id_unique) != 0) {
         result.mount = field<std::uint64_t>(status, 0x90);
@@ -252,6 +254,17 @@ FileSystem file_system_of_device(std::uint64_t device) noexcept {
     known_devices[place % known_devices.size()].store(mark | static_cast<std::uint64_t>(found),
                                                       std::memory_order_relaxed);
     return found;
+}
+
+bool may_have_server(int fd, const FileStatus& status) noexcept {
+    const bool has_file_system =
+        status.error == 0 && (status.type == S_IFREG || status.type == S_IFDIR);
+    if (!has_file_system) {
+        return false;
+    }
+    const auto file_system = file_system_of(status);
+    return file_system != FileSystem::memory && !is_local_disk(file_system) &&
+           fcntl(fd, F_GET_SEALS) < 0;
 }
 
 }  // namespace engine

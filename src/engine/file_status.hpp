@@ -46,7 +46,6 @@ struct FileStatus {
     FileIdentity identity;
     std::uint64_t size = 0;
     std::uint32_t owner = 0;
-    std::uint32_t links = 1;  // 0: no other process can open it by a name
     std::uint64_t mount = 0;  // an identifier that no other mount ever gets; 0: not known
 
     // The alignment of direct I/O, in bytes. 0: the kernel makes direct I/O on this file through
@@ -60,6 +59,9 @@ FileStatus status_of(int fd) noexcept;
 
 // The file system that a regular file or a folder is on.
 FileSystem file_system_of(const FileStatus& status) noexcept;
+
+// Whether the kernel may have to ask a server for the file, which may not answer.
+bool may_have_server(int fd, const FileStatus& status) noexcept;
 
 // The file system on a device. For mapped memory, of whose file only the device is known.
 FileSystem file_system_of_device(std::uint64_t device) noexcept;

@@ -95,9 +95,26 @@ bool is_terminal_master(unsigned type, unsigned major, unsigned minor) noexcept 
     return type == unsigned{S_IFCHR} && major == 5 && minor == 2;
 }
 
+// Where the name can't be found out, as without /proc, the file may be one.
 bool is_signalfd(int fd) noexcept {
-    KindName name{};
-    return type_of(fd) == 0U && kind_name_of(fd, name) == "anon_inode:[signalfd]";
+    KindName buffer{};
+    if (type_of(fd) != 0U) {
+        return false;
+    }
+    const auto name = kind_name_of(fd, buffer);
+    return name.empty() || name == "anon_inode:[signalfd]";
+}
+
+std::size_t least_read(int fd) noexcept {
+    KindName buffer{};
+    if (type_of(fd) != 0U) {
+        return 0;
+    }
+    const auto name = kind_name_of(fd, buffer);
+    if (name == "anon_inode:[eventfd]" || name == "anon_inode:[timerfd]") {
+        return 8;
+    }
+    return name == "anon_inode:[signalfd]" ? 128 : 0;
 }
 
 Closing closing_of(int fd) noexcept {

@@ -3,6 +3,8 @@
 // function here waits.
 #pragma once
 
+#include <cstddef>
+
 #include <cstdint>
 
 namespace engine {
@@ -27,6 +29,10 @@ bool is_terminal_master(unsigned type, unsigned major, unsigned minor) noexcept;
 // Whether the file is a signalfd(2). The result of a poll of one depends on the thread that polls:
 // it tells of signals for the process, and for that thread.
 bool is_signalfd(int fd) noexcept;
+
+// How many bytes a read has to ask for at least, or is refused with EINVAL: 8 of an eventfd or a
+// timerfd, 128 of a signalfd. 0 for all other files.
+std::size_t least_read(int fd) noexcept;
 
 // How long it may take to close a file that is open nowhere else.
 enum class Closing : std::uint8_t {

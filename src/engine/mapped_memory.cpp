@@ -5,8 +5,10 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -16,6 +18,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "engine/file_status.hpp"
 #include "engine/time.hpp"
@@ -144,8 +147,11 @@ bool is_mapped_from_disk(const void* address, std::size_t length) noexcept {
         return last.may_wait;
     }
     const UniqueFd maps(open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
+    if (!maps.is_open()) {
+        return true;
+    }
     auto at = start;
-    for (int i = 0; i < most_mappings && maps.is_open() && at < start + length; ++i) {
+    for (int i = 0; i < most_mappings && at < start + length; ++i) {
         auto mapping = ask(maps.get(), at);
         const bool is_old_kernel = !mapping && errno == ENOTTY;
         if (is_old_kernel) {
@@ -166,7 +172,28 @@ bool is_mapped_from_disk(const void* address, std::size_t length) noexcept {
         }
         at = mapping->end;
     }
-    return maps.is_open() && at < start + length;  // in the mappings that were not looked at
+    return at < start + length;  // in the mappings that were not looked at
+}
+
+void bring_in(const OperationData& transfer) noexcept {
+    constexpr std::size_t most = std::size_t{4} << 20U;
+    // madvise(2), Linux 5.14: MADV_POPULATE_READ and MADV_POPULATE_WRITE
+    const int advice = is_read(transfer.opcode) ? 23 : 22;
+    const iovec single{.iov_base = transfer.address, .iov_len = transfer.length};
+    const auto parts = is_vectored(transfer.opcode)
+                           ? std::span(static_cast<const iovec*>(transfer.address), transfer.length)
+                           : std::span(&single, 1);
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+    auto left = most;
+    for (const auto& part : parts) {
+        const auto length = std::min(part.iov_len, left);
+        const auto start = reinterpret_cast<std::uintptr_t>(part.iov_base);
+        const auto first = start / page * page;
+        if (length != 0) {
+            madvise(reinterpret_cast<void*>(first), start + length - first, advice);
+        }
+        left -= length;
+    }
 }
 
 }  // namespace engine

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <numeric>
+#include <span>
 
 #include "engine/blocking_call.hpp"
 #include "engine/file_type.hpp"
@@ -35,6 +37,12 @@ std::int64_t try_stream_transfer(const OperationData& operation, int fd) noexcep
             return kept;
         }
     }
+    // pwritev2(2) of no bytes does not reach a socket. write(2) does, and sends an empty datagram.
+    if (operation.opcode == Opcode::write && operation.length == 0) {
+        if (const auto sent = try_socket(operation, fd); sent != -ENOTSOCK) {
+            return sent;
+        }
+    }
     auto result = carry_out(operation, fd, true, RWF_NOWAIT);
     if (result == -EOPNOTSUPP && operation.rw_flags == 0) {
         result = try_socket(operation, fd);
@@ -45,6 +53,29 @@ std::int64_t try_stream_transfer(const OperationData& operation, int fd) noexcep
         }
     }
     return result;
+}
+
+bool ends_without_bytes(const OperationData& read, int fd) noexcept {
+    const std::span parts(static_cast<const iovec*>(read.address),
+                          is_vectored(read.opcode) ? read.length : 0);
+    const auto length =
+        std::accumulate(parts.begin(), parts.end(), is_vectored(read.opcode) ? 0 : read.length,
+                        [](std::size_t sum, const iovec& part) { return sum + part.iov_len; });
+    if (length == 0) {
+        return true;
+    }
+    // a read of no bytes is refused for the same reasons, and does not reach the stream
+    OperationData nothing{.opcode = Opcode::read, .fd = fd};
+    const auto result = carry_out(nothing, fd, true, RWF_NOWAIT);
+    if (result == -EBADF || result == -EINVAL) {
+        return true;
+    }
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0) {
+        return listens != 0;
+    }
+    return length < 128 && length < least_read(fd);
 }
 
 std::int64_t take_from_stream(const OperationData& read, int fd) noexcept {

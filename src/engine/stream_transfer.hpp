@@ -31,6 +31,10 @@ inline bool leaves_bytes(const OperationData& operation) noexcept {
            !never_waits(operation);
 }
 
+// Whether a read ends at once though the stream has no bytes: it asks for none, or fails, as of the
+// end of a pipe that is for writing. Takes no bytes.
+bool ends_without_bytes(const OperationData& read, int fd) noexcept;
+
 // Called in the thread that wants the bytes: takes bytes that were kept (unread_bytes.hpp) or, if
 // there are none, reads what can be read without waiting. Returns the same as
 // try_stream_transfer().

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <functional>
 
-#include "engine/alignment.hpp"
 #include "engine/stream_transfer.hpp"
 
 namespace engine {
@@ -38,17 +37,20 @@ void ThreadEngine::plan(std::span<Request* const> requests,
         request->is_ready = false;
         request->is_aligned_later = false;
         request->is_brief = false;
-        plan_by_workers(*request);
+        plan_by_workers(*request, files);
     }
 }
 
 // Leaves requests to workers that the I/O thread would take long to submit, or must not wait for.
-void ThreadEngine::plan_by_workers(Request& request) noexcept {
+void ThreadEngine::plan_by_workers(Request& request, DirectFiles& files) noexcept {
     if (request.opcode == Opcode::poll) {
         return;
     }
     const bool is_large = request.is_direct && size_of(request) > quickly_pinned;
-    if (request.memory_may_wait || is_large || request.at_position) {
+    // io_uring asks a server that answers EAGAIN to direct I/O again and again.
+    const bool has_server = transfers_ == Route::reactor && transfers_data(request.opcode) &&
+                            files.is_direct_with_server(request.fd);
+    if (request.memory_may_wait || is_large || request.at_position || has_server) {
         request.route = Route::workers;
     }
     if (is_large && request.takes_any_memory && !request.at_position) {

@@ -2,6 +2,7 @@
 // The engines `threads` and `uring`, which give all requests to our threads.
 #pragma once
 
+#include "engine/alignment.hpp"
 #include "engine/engine.hpp"
 #include "engine/pool_access.hpp"
 
@@ -30,7 +31,7 @@ public:
     RouteCounts routes() const noexcept override;
 
 private:
-    static void plan_by_workers(Request& request) noexcept;
+    void plan_by_workers(Request& request, DirectFiles& files) noexcept;
 
     const char* name_;
     const Route transfers_;

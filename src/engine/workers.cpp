@@ -10,6 +10,7 @@
 
 #include "engine/blocking_call.hpp"
 #include "engine/interruption.hpp"
+#include "engine/mapped_memory.hpp"
 #include "engine/stream_transfer.hpp"
 #include "engine/worker_pool.hpp"
 
@@ -379,6 +380,9 @@ std::int64_t WorkerPool::carry_out_interruptibly(Request& request, Worker& worke
     const auto kept = has_no_offsets && is_read(request.opcode) ? take_unread(request, fd) : 0;
     std::int64_t result = kept != 0 ? kept : -EAGAIN;
     if (kept == 0 && (!request.is_reactors || poll(&look, 1, 0) != 0)) {
+        if (request.memory_may_wait) {
+            bring_in(request);
+        }
         const Interruptible interruptible;
         result = carry_out_with_priority(request, fd, has_no_offsets, &request.cancelled);
     }

@@ -9,6 +9,7 @@ import os
 import select
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -392,3 +393,20 @@ def test_it_transfers_nothing(ctx: AIOContext) -> None:
         gate.open()
         assert perform(ctx, op) == POLLIN
         assert op.payload is None
+
+
+@pytest.mark.engine("auto", "uring", "threads")
+def test_a_fifo_that_is_open_for_reading_and_writing(ctx: AIOContext, tmp_path: Path) -> None:
+    """Kernel AIO refuses its poll: it has two wait queues."""
+    os.mkfifo(tmp_path / "fifo")
+    fd = os.open(tmp_path / "fifo", os.O_RDWR)
+    try:
+        assert perform(ctx, AIOOperation.poll(fd, POLLOUT)) == POLLOUT
+        poll = AIOOperation.poll(fd, POLLIN)
+        poll.submit(ctx)
+        assert is_pending(ctx, poll)
+        os.write(fd, b"!")
+        assert ctx.getevents(1) == [poll]
+        assert poll.get_result() == POLLIN
+    finally:
+        os.close(fd)

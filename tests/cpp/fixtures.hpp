@@ -21,6 +21,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include "check.hpp"
@@ -179,6 +180,21 @@ inline std::vector<engine::Completion> reap(engine::Engine& engine, std::size_t 
     }
     completions.resize(reaped);
     return completions;
+}
+
+// What the attempt returns, tried again while that is -ETOOMANYREFS: other processes of the same
+// user have so many files in sockets that the kernel takes no more. It counts those of all of them
+// against the limit of this one.
+template <class Attempt>
+std::int64_t beside_others(Attempt attempt) {
+    const auto deadline = std::chrono::steady_clock::now() + check::patience;
+    for (;;) {
+        const std::int64_t result = attempt();
+        if (result != -ETOOMANYREFS || std::chrono::steady_clock::now() >= deadline) {
+            return result;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
 }
 
 // The result of one request from submission to completion, or a refusal's negative errno.

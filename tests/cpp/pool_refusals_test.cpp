@@ -208,17 +208,8 @@ void test_streams_that_can_not_be_watched() {
     check::equal(buffer, "abc.");
 }
 
-// Again while other processes of the same user have so many files in sockets that the kernel takes
-// no more: it counts those of all of them against the limit of this one.
 std::int64_t complete_beside_others(engine::Engine& engine, engine::Request& request) {
-    const auto deadline = std::chrono::steady_clock::now() + check::patience;
-    for (;;) {
-        const auto result = fixtures::complete(engine, request);
-        if (result != -ETOOMANYREFS || std::chrono::steady_clock::now() >= deadline) {
-            return result;
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
+    return fixtures::beside_others([&] { return fixtures::complete(engine, request); });
 }
 
 void test_no_room_in_our_table() {

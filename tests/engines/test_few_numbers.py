@@ -25,7 +25,7 @@ from linux_aio._loop_context import loop_context
 from linux_aio.bulk import achecksum, acopy, aload_into, read_many
 from support.any_loop import AnyLoop
 from support.engines import available_engines
-from support.files import Gate, file_in_memory
+from support.files import Gate, few_numbers, file_in_memory
 from support.forked import in_child
 from support.fusefs import HoldingFS
 from support.loops import run, until
@@ -38,20 +38,6 @@ pytest_plugins = ["support.fixtures"]
 
 DATA = b"Hello world"
 EMFILE = os.strerror(errno.EMFILE)
-
-
-@contextlib.contextmanager
-def few_numbers(free: int) -> Iterator[None]:
-    """Inside the block this process can have so many more descriptors."""
-    numbers = [os.dup(0) for _ in range(free + 1)]
-    for number in numbers:
-        os.close(number)
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (numbers[-1], before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.engine_independent

@@ -197,11 +197,20 @@ def test_direct_reads_of_a_compressed_file(ctx: AIOContext, tmp_path: Path) -> N
             os.close(fd)
 
 
-def test_writes_behind_the_lock_of_a_file_in_memory(ctx: AIOContext, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["tmpfs", "unlinked", "memfd"])
+def test_writes_behind_the_lock_of_a_file_in_memory(
+    ctx: AIOContext, tmp_path: Path, kind: str
+) -> None:
+    """A file without a name may be shared all the same."""
     skip_for(tmpfs_mount_reason())
-    with tmpfs_mount(tmp_path / "tmpfs", 300 << 10) as folder:
+    with tmpfs_mount(tmp_path / "tmpfs", 300 << 10) as folder, contextlib.ExitStack() as stack:
         path = folder / "file"
         path.write_bytes(b"x" * PAGE)
+        if kind != "tmpfs":
+            shared = os.memfd_create("file") if kind == "memfd" else os.open(path, os.O_RDWR)
+            stack.callback(os.close, shared)
+            path.unlink()
+            path = Path(f"/proc/{os.getpid()}/fd/{shared}")
         holder = subprocess.Popen(
             [
                 sys.executable,

@@ -302,3 +302,30 @@ def test_paths_without_a_look_at_the_cache(error: int, tmp_path: Path) -> None:
         return True
 
     assert in_child(in_the_sandbox)
+
+
+# --- io_getevents(2) alone is refused
+
+
+WAIT_FOR_EVENTS = """
+import os, select, sys
+from linux_aio import AIOContext, AIOOperation
+from support.seccomp import refuse
+
+refuse(["io_getevents", "io_pgetevents"], int(sys.argv[1]))
+read_end, write_end = os.pipe()
+for engine in "auto", "aio":
+    with AIOContext(engine=engine) as context:
+        poll = AIOOperation.poll(read_end, select.POLLIN)
+        poll.submit(context)
+        print(context.getevents(1, timeout=0.05))
+        os.write(write_end, b"!")
+        print(context.getevents(1) == [poll], poll.get_result())
+        os.read(read_end, 1)
+"""
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
+def test_waiting_where_the_sandbox_refuses_to(error: int) -> None:
+    """What is complete is in the ring, which can be read."""
+    assert run_program(WAIT_FOR_EVENTS, error).splitlines() == ["[]", "True 1"] * 2

@@ -23,6 +23,7 @@ import linux_aio.fs
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.fusefs import HoldingFS, mounted
 from support.operations import wait_done
+from support.workers import PATIENCE
 
 pytest_plugins = ["support.fixtures"]
 
@@ -242,3 +243,25 @@ def test_contexts_and_files_of_one_device_take_turns(fs: HoldingFS) -> None:
         fs.delay(0)
         for fd in (busy, other, third):
             os.close(fd)
+
+
+@pytest.mark.parametrize("error", [errno.EAGAIN, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_a_server_that_refuses_direct_transfers_for_now(
+    fuse: HoldingFS, ctx: AIOContext, error: int, kind: str
+) -> None:
+    """It is not asked again and again."""
+    fd = os.open(fuse.create("file", bytes(8192)), os.O_RDWR | os.O_DIRECT)
+    memory = mmap.mmap(-1, 4096)
+    try:
+        fuse.fail(error)
+        operation = (
+            AIOOperation.readinto(memory, fd) if kind == "read" else AIOOperation.write(memory, fd)
+        )
+        operation.submit(ctx)
+        assert ctx.getevents(1, timeout=PATIENCE) == [operation]
+        with pytest.raises(OSError, match=os.strerror(error)):
+            operation.get_result()
+    finally:
+        fuse.reset()
+        os.close(fd)

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from linux_aio import AIOContext, AIOOperation
+from linux_aio import AIOContext, AIOOperation, IOPriorityClass, ioprio
 
 pytest_plugins = ["support.fixtures"]
 
@@ -422,5 +423,68 @@ def test_a_read_that_waits_of_a_file_that_can_be_sought_in(engine: str, kernel_l
         with pytest.raises(OSError, match="Operation canceled"):  # by the end of the context
             await asyncio.wait_for(task, 30)
         return task
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_an_empty_datagram(kind: socket.SocketKind) -> None:
+    """As write(2) sends it. With SOCK_SEQPACKET it looks like the end to its reader."""
+    ours, theirs = socket.socketpair(type=kind)
+    with ours, theirs, AIOContext(4) as context:
+        theirs.settimeout(10)
+        write = AIOOperation.write(b"", ours)
+        write.submit(context)
+        assert context.getevents(1) == [write]
+        assert write.get_result() == 0
+        assert theirs.recv(10) == b""
+
+
+# --- reads that end at once
+
+
+def wrong_reads(stack: contextlib.ExitStack) -> list[tuple[int, int]]:
+    """Descriptors and sizes for which read(2) does not wait, though there is nothing to read."""
+    read_end, write_end = os.pipe()
+    epoll = select.epoll()
+    pidfd = os.pidfd_open(os.getpid())
+    event = os.eventfd(0)
+    listening = socket.create_server(("127.0.0.1", 0))
+    for fd in (read_end, write_end, pidfd, event):
+        stack.callback(os.close, fd)
+    stack.callback(epoll.close)
+    stack.callback(listening.close)
+    return [
+        (write_end, 4),
+        (epoll.fileno(), 4),
+        (pidfd, 4),
+        (event, 4),
+        (listening.fileno(), 4),
+        (read_end, 0),
+    ]
+
+
+def outcome_of(result: object) -> object:
+    return result.errno if isinstance(result, OSError) else result
+
+
+@pytest.mark.engine("auto", "uring", "threads")
+@pytest.mark.parametrize("offset", [0, None])
+def test_reads_that_read_2_does_not_wait_for(offset: int | None) -> None:
+    async def main() -> None:
+        with contextlib.ExitStack() as stack:
+            async with AIOContext(16) as context:
+                for fd, size in wrong_reads(stack):
+                    expected: object
+                    try:
+                        expected = os.read(fd, size)
+                    except OSError as error:
+                        expected = error.errno
+                    for priority in (0, ioprio(IOPriorityClass.BEST_EFFORT, 4)):
+                        read = context.read(size, fd, offset, priority=priority)
+                        [result] = await asyncio.wait_for(
+                            asyncio.gather(read, return_exceptions=True), 30
+                        )
+                        assert outcome_of(result) == expected, (fd, size)
 
     asyncio.run(main())

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
 import random
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 import linux_aio
+from support.files import few_numbers
 from support.fusefs import HoldingFS
 from support.loops import run
 from support.stalls import another_thread_runs, beats
@@ -28,6 +31,7 @@ DATA = random.Random(5).randbytes(4 * SIZE)
 DELAY = 1.0  # seconds, of the server
 
 Memory = memoryview
+Result = TypeVar("Result")
 Call = Callable[[Path, Any, Memory], Awaitable[int]]
 
 
@@ -42,7 +46,7 @@ def mapping(fuse: HoldingFS) -> Iterator[mmap.mmap]:
         os.close(number)
 
 
-async def judged(call: Awaitable[int]) -> int:
+async def judged(call: Awaitable[Result]) -> Result:
     """Await the call. Neither the loop nor another thread waits for the server meanwhile."""
     with another_thread_runs(DELAY / 2):
         return await beats(call, DELAY / 2)
@@ -125,3 +129,56 @@ def test_another_file_that_is_mapped_at_the_same_address(fuse: HoldingFS, tmp_pa
 
     run(main())
     os.close(shared)
+
+
+# --- streams
+
+
+@pytest.mark.parametrize("how", ["write", "readinto"])
+@pytest.mark.parametrize("nowait", [0, os.RWF_NOWAIT])
+def test_streams(fuse: HoldingFS, how: str, nowait: int) -> None:
+    """Other streams go on: the I/O thread, which has all of them, does not wait for the memory."""
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        read_end, write_end = os.pipe()
+        theirs.send(DATA[:1000])
+        async with linux_aio.AIOContext() as context:
+            with ours, theirs, mapping(fuse) as mapped, memoryview(mapped)[:1000] as memory:
+                fuse.delay(DELAY)
+                transfer = context.write if how == "write" else context.readinto
+                slow = asyncio.ensure_future(transfer(memory, ours, flags=nowait))
+                await asyncio.sleep(0.05)
+                other = context.read(1, read_end)
+                asyncio.get_running_loop().call_later(0.01, os.write, write_end, b"!")
+                assert await asyncio.wait_for(judged(other), DELAY / 2) == b"!"
+                assert not slow.done()
+                assert await judged(slow) == 1000
+                fuse.delay(0)
+                assert (theirs.recv(1000) if how == "write" else memory) == DATA[:1000]
+        os.close(read_end)
+        os.close(write_end)
+
+    asyncio.run(main())
+
+
+def test_where_the_mappings_can_not_be_looked_up(fuse: HoldingFS, tmp_path: Path) -> None:
+    """For lack of a free descriptor."""
+    (tmp_path / "source").write_bytes(DATA[:SIZE])
+
+    async def main() -> None:
+        source = os.open(tmp_path / "source", os.O_RDONLY)
+        async with linux_aio.AIOContext() as context:
+            with mapping(fuse) as mapped, memoryview(mapped)[:SIZE] as memory:
+                await context.readinto(bytearray(SIZE), source)
+                fuse.delay(DELAY)
+                with few_numbers(0):
+                    reading = asyncio.ensure_future(context.readinto(memory, source))
+                    with another_thread_runs(DELAY / 2):
+                        await beats(asyncio.sleep(0.1), DELAY / 2)
+                [result] = await asyncio.gather(reading, return_exceptions=True)
+                assert result == SIZE or isinstance(result, OSError)
+                fuse.delay(0)
+        os.close(source)
+
+    asyncio.run(main())

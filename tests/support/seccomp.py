@@ -13,6 +13,8 @@ from typing import Literal
 Call = Literal[
     "io_setup",
     "io_submit",
+    "io_getevents",
+    "io_pgetevents",
     "io_uring_setup",
     "io_uring_enter",
     "preadv2",
@@ -37,6 +39,8 @@ _ARCHITECTURES: dict[str, tuple[int, dict[Call, int]]] = {
         {
             "io_setup": 206,
             "io_submit": 209,
+            "io_getevents": 208,
+            "io_pgetevents": 333,
             "io_uring_setup": 425,
             "io_uring_enter": 426,
             "preadv2": 327,
@@ -58,6 +62,8 @@ _ARCHITECTURES: dict[str, tuple[int, dict[Call, int]]] = {
         {
             "io_setup": 245,
             "io_submit": 248,
+            "io_getevents": 247,
+            "io_pgetevents": 385,
             "io_uring_setup": 425,
             "io_uring_enter": 426,
             "preadv2": 378,

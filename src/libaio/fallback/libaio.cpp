@@ -93,10 +93,10 @@ int getevents(long number, io_context_t ctx, long min_nr, long nr, io_event* eve
     };
     if (needs_time64) {
         const int result = call(nr_io_pgetevents_time64, timeout);
-        if (result != -ENOSYS) {
+        if (result != -ENOSYS && result != -EPERM) {
             return result;
         }
-        // Linux before 5.1.
+        // Linux before 5.1, or a sandbox that does not know the call.
         const OldTimespec old = timeout != nullptr ? to_old(*timeout) : OldTimespec{};
         return call(number, timeout != nullptr ? &old : nullptr);
     }
