@@ -2,6 +2,7 @@
 #include "python/asyncio_loop.hpp"
 
 #include "python/exceptions.hpp"
+#include "python/loop_exceptions.hpp"
 #include "python/wake_future.hpp"
 
 namespace python {
@@ -11,7 +12,7 @@ namespace {
 bool ask(PyObject* loop, const char* method) {
     const auto answer = Ref::steal(PyObject_CallMethod(loop, method, nullptr));
     if (!answer) {
-        PyErr_Clear();
+        drop_loops_exception();
         return false;
     }
     return answer.get() == Py_True;
@@ -127,7 +128,7 @@ public:
         if (!is_closed(loop)) {
             Ref::steal(PyObject_CallMethod(loop, "remove_reader", "i", fd));
         }
-        PyErr_Clear();
+        drop_loops_exception();
     }
 
     bool call_soon(ModuleState& state, PyObject* loop, PyObject* callback,
@@ -166,14 +167,14 @@ public:
             options ? PyObject_VectorcallDict(type.get(), nullptr, 0, options.get()) : nullptr);
         const auto entered =
             Ref::steal(scope ? PyObject_CallMethod(scope.get(), "__enter__", nullptr) : nullptr);
-        PyErr_Clear();
+        drop_loops_exception();
         return entered ? std::move(scope) : Ref();
     }
 
     void end_shield(PyObject* shield) const noexcept override {
         const KeptException kept;
         Ref::steal(PyObject_CallMethod(shield, "__exit__", "OOO", Py_None, Py_None, Py_None));
-        PyErr_Clear();  // the task was dropped: its scopes are of no use to anybody
+        drop_loops_exception();  // the task was dropped: its scopes are of no use to anybody
     }
 
     void wake_soon(PyObject* wake) const noexcept override { python::wake_soon(wake); }
@@ -184,7 +185,7 @@ public:
     bool may_wake_now(ModuleState& state, PyObject* loop) const noexcept override {
         const auto debugs =
             Ref::steal(PyObject_CallMethodNoArgs(loop, state.asyncio.get_debug.get()));
-        PyErr_Clear();
+        drop_loops_exception();
         return debugs.get() == Py_False;
     }
 

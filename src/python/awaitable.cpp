@@ -116,9 +116,11 @@ PyObject* awaitable_throw(PyObject* object, PyObject* const* arguments, Py_ssize
     return yield_or_stop(self, end_with(self, std::move(exception)));
 }
 
-PyDoc_STRVAR(close_doc,
-             "close($self, /)\n--\n\n"
-             "Give it up, as a coroutine. What is in flight goes on, its memory kept alive.");
+PyDoc_STRVAR(
+    close_doc,
+    "close($self, /)\n--\n\n"
+    "Give it up, as a coroutine. A read or a poll in flight is cancelled. What else is in\n"
+    "flight goes on, its memory kept alive.");
 
 PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
     const ContextLock lock(context_of(cast(object)));
@@ -133,7 +135,7 @@ PyObject* awaitable_close(PyObject* object, PyObject* /*unused*/) {
         if (self->submits && self->operation && !self->deferred) {
             keep_for_next_read(context_of(self), operation_of(self));
         }
-        finish(self);
+        give_up(self);
     }
     Py_RETURN_NONE;
 }
@@ -208,7 +210,7 @@ int awaitable_clear(PyObject* object) {
     auto* self = cast(object);
     const ContextLock lock(context_of(self));
     if (self->phase != Phase::finished) {
-        finish(self);
+        give_up(self);
     }
     return 0;
 }

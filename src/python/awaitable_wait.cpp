@@ -50,6 +50,22 @@ void finish(AwaitableObject* self) noexcept {
     self->deferred.reset();
 }
 
+void give_up(AwaitableObject* self) noexcept {
+    auto* context = context_of(self);
+    auto* operation = operation_of(self);
+    const bool is_in_flight = self->submits && operation != nullptr && operation->awaiter == self &&
+                              operation->state == OperationState::in_flight;
+    const bool may_be_endless =
+        is_in_flight && (reads(operation->kind) || operation->kind == OperationKind::poll);
+    if (may_be_endless && context->engine() != nullptr && !context->is_inherited()) {
+        if (!self->deferred) {
+            keep_for_next_read(context, operation);
+        }
+        post_cancellation(context, operation);
+    }
+    finish(self);
+}
+
 void end_wait(AwaitableObject* self) noexcept {
     self->wake.reset();
     self->was_cancelled = false;

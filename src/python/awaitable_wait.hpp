@@ -23,6 +23,10 @@ inline OperationObject* operation_of(const Awaitable* self) {
 // Finishes the awaitable.
 void finish(AwaitableObject* self) noexcept;
 
+// The same for an awaitable that nobody awaits any more. A read or a poll in flight, which may wait
+// for ever, is cancelled, so that its place becomes free.
+void give_up(AwaitableObject* self) noexcept;
+
 // No task waits any longer. The operation that start() began goes on and may be awaited again.
 void end_wait(AwaitableObject* self) noexcept;
 

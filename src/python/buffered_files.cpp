@@ -3,8 +3,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
+
+#include "python/gil.hpp"
 
 namespace python {
 namespace {
@@ -28,6 +32,23 @@ bool is_codec(PyObject* object) noexcept {
     return is_named(object, "StreamReaderWriter") || is_named(object, "StreamReader") ||
            is_named(object, "StreamWriter");
 }
+
+// The classes whose objects have a file object within, by the name of the attribute.
+struct Wrapper {
+    const char* type;
+    const char* attribute;
+    bool changes_file = false;  // the attribute is another file once fileno() was called
+};
+constexpr std::array wrappers{
+    Wrapper{.type = "_TemporaryFileWrapper", .attribute = "file"},
+    Wrapper{.type = "SpooledTemporaryFile", .attribute = "_file", .changes_file = true},
+    Wrapper{.type = "StreamRecoder", .attribute = "stream"},
+    Wrapper{.type = "AsyncFile", .attribute = "wrapped"},          // anyio
+    Wrapper{.type = "AsyncIOWrapper", .attribute = "wrapped"},     // Trio
+    Wrapper{.type = "AsyncBufferedIOBase", .attribute = "_file"},  // aiofiles
+    Wrapper{.type = "AsyncBufferedReader", .attribute = "_file"},
+    Wrapper{.type = "AsyncTextIOWrapper", .attribute = "_file"},
+};
 
 bool is_text(const IoTypes& types, PyObject* object) noexcept {
     return is_instance(object, types.text) || is_codec(object);
@@ -59,16 +80,20 @@ Ref find_buffered_file(const IoTypes& types, PyObject* object) {
     if (is_instance(object, types.buffered) || is_text(types, object)) {
         return Ref::borrow(object);
     }
-    if (!is_named(object, "_TemporaryFileWrapper")) {
+    const auto wrapper = std::ranges::find_if(
+        wrappers, [=](const auto& known) { return is_named(object, known.type); });
+    if (wrapper == wrappers.end()) {
         return {};
     }
-    auto inner = Ref::steal(PyObject_GetAttrString(object, "file"));
+    const auto inner = Ref::steal(PyObject_GetAttrString(object, wrapper->attribute));
     if (!inner) {
         PyErr_Clear();
         return {};
     }
-    const bool may_hold = is_instance(inner.get(), types.buffered) || is_text(types, inner.get());
-    return may_hold ? std::move(inner) : Ref();
+    auto found = find_buffered_file(types, inner.get());
+    const bool has_its_own_file_later =
+        found && wrapper->changes_file && !is_text(types, found.get());
+    return has_its_own_file_later ? Ref::borrow(object) : std::move(found);
 }
 
 bool check_not_text(const IoTypes& types, PyObject* buffered) {
@@ -87,7 +112,12 @@ void raise_is_text(PyObject* file) {
 }
 
 bool check_holds_nothing(PyObject* buffered, int fd) {
-    const auto of_file = static_cast<std::int64_t>(lseek(fd, 0, SEEK_CUR));
+    std::int64_t of_file = -1;
+    {
+        // lseek(2) waits while another thread of the program's reads the file
+        const GilRelease release;
+        of_file = lseek(fd, 0, SEEK_CUR);
+    }
     const auto of_object = of_file >= 0 ? position_of(buffered) : -1;
     if (of_object < 0 || of_object == of_file) {
         return true;

@@ -17,9 +17,9 @@ struct IoTypes {
 // False with an exception set.
 bool import_io_types(IoTypes& types);
 
-// Returns `object` if it is a buffered or text file. If it is a temporary file's wrapper, returns
-// the buffered or text file inside. Else returns null. The reference is borrowed. Runs no Python
-// code of the program's.
+// Returns `object` if it is a buffered or text file. If it is a wrapper, as of a temporary file or
+// of anyio's and Trio's, returns the buffered or text file inside. Else returns null. Runs no
+// Python code of the program's.
 Ref find_buffered_file(const IoTypes& types, PyObject* object);
 
 // Returns false if the file is in text mode, with a ValueError that says what to do.

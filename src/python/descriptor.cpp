@@ -6,6 +6,7 @@
 #include "python/arguments.hpp"
 #include "python/buffered_files.hpp"
 #include "python/eventfd.hpp"
+#include "python/moving_positions.hpp"
 
 namespace python {
 namespace {
@@ -96,7 +97,7 @@ std::optional<int> File::ask() {
             break;
         case Given::object:
             number = call_fileno(object_.get());
-            if (number && buffered_) {
+            if (number && buffered_ && !may_be_moving(*number)) {
                 const auto held = Ref::borrow(buffered_.get());
                 number = check_holds_nothing(held.get(), *number) ? number : std::nullopt;
             }

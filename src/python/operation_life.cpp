@@ -9,6 +9,7 @@
 
 #include "engine/unread_bytes.hpp"
 #include "python/awaitable_state.hpp"
+#include "python/moving_positions.hpp"
 #include "python/operation.hpp"
 #include "python/read_memory.hpp"
 #include "python/reference_counts.hpp"
@@ -50,6 +51,9 @@ void OperationLife::begin_flight(ContextObject* context, OperationObject* operat
     Py_INCREF(operation);
     count_flight(context, operation, 1);
     operation->flight_period.value_ = context->recent_flights.begin();
+    if (operation->request.at_position) {
+        begin_moving(operation->request.fd);
+    }
 }
 
 void OperationLife::leave_flight(ContextObject* context, OperationObject* operation) noexcept {
@@ -58,6 +62,9 @@ void OperationLife::leave_flight(ContextObject* context, OperationObject* operat
     context->in_flight.remove(operation);
     count_flight(context, operation, -1);
     context->recent_flights.end(operation->flight_period);
+    if (operation->request.at_position) {
+        end_moving(operation->request.fd);
+    }
 }
 
 void OperationLife::count_flight(ContextObject* context, const OperationObject* operation,

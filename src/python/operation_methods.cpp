@@ -366,6 +366,7 @@ int operation_clear(PyObject* object) {
 // If a finalizer revives the operation, its next submission exports the buffers again.
 void operation_finalize(PyObject* object) {
     auto* self = cast(object);
+    leave_weak_list(self);  // code that runs while the collector clears must not find it there
     const bool is_the_kernels =
         is_busy(self) && self->kind != OperationKind::poll && !context_of(self)->is_inherited();
     if (!is_the_kernels) {

@@ -173,6 +173,10 @@ PyObject* read_result(Operation& operation) {
     }
     const auto length = static_cast<Py_ssize_t>(operation.result);
     PyObject* bytes = memory.payload.get();
+    if (bytes == nullptr) {
+        PyErr_SetString(PyExc_RuntimeError, "the garbage collector has cleared the operation");
+        return nullptr;
+    }
     if (PyBytes_GET_SIZE(bytes) == length) {
         return Py_NewRef(bytes);
     }

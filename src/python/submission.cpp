@@ -65,7 +65,8 @@ public:
     // have to take the lock of another context.
     bool claim(PyObject* object);
 
-    // Prepares all operations. Returns false with an exception set if one can't be submitted.
+    // Prepares all operations, and the memory of as many reads as there is room for. Returns false
+    // with an exception set if one can't be submitted.
     bool prepare(PyObject* eventfd);
 
     // Returns how many the engine took, or -1 with an exception set.
@@ -83,7 +84,7 @@ public:
 
 private:
     bool prepare(Candidate& candidate, PyObject* eventfd);
-    void plan(std::optional<engine::Pace> guess);
+    void plan(std::span<Candidate> candidates, std::optional<engine::Pace> guess);
     static bool prepare_read(const Candidate& candidate, LastAlignment& alignments);
     void enlist(Candidate& candidate);
     void withdraw(Candidate& candidate);
@@ -97,7 +98,8 @@ private:
 
     ContextObject* context_;
     SmallArray<Candidate, most_awaited> slots_;
-    std::size_t count_ = 0;  // of the slots, how many are candidates
+    std::size_t count_ = 0;     // of the slots, how many are candidates
+    std::size_t prepared_ = 0;  // of the candidates, how many can be handed over
     SmallArray<engine::Request*, most_awaited> requests_;
 };
 
@@ -156,18 +158,19 @@ bool Batch::prepare(PyObject* eventfd) {
     }
     // The memory of reads comes last. It depends on the files, and the code of the program that the
     // steps before may run can change which files the operations have.
-    plan(std::nullopt);
+    prepared_ = std::min(count_, context_->room());
+    const auto chosen = candidates().first(prepared_);
+    plan(chosen, std::nullopt);
     LastAlignment alignments;
-    return std::ranges::all_of(candidates(), [&](const Candidate& candidate) {
-        return prepare_read(candidate, alignments);
-    });
+    return std::ranges::all_of(
+        chosen, [&](const Candidate& candidate) { return prepare_read(candidate, alignments); });
 }
 
-void Batch::plan(std::optional<engine::Pace> guess) {
-    std::ranges::transform(candidates(), requests_.span().begin(), [](const Candidate& candidate) {
+void Batch::plan(std::span<Candidate> candidates, std::optional<engine::Pace> guess) {
+    std::ranges::transform(candidates, requests_.span().begin(), [](const Candidate& candidate) {
         return &candidate.operation->request;
     });
-    context_->engine()->plan(requests_.span().first(count_), guess);
+    context_->engine()->plan(requests_.span().first(candidates.size()), guess);
 }
 
 bool Batch::prepare_read(const Candidate& candidate, LastAlignment& alignments) {
@@ -208,7 +211,7 @@ Py_ssize_t Batch::submit() {
         if (!check_usable(context_)) {
             return -1;
         }
-        const auto count = std::min(count_, context_->room());
+        const auto count = std::min(prepared_, context_->room());
         if (count == 0 && count_ != 0) {
             raise_queue_full(slots_[0].operation, context_->max_requests());
             return -1;
@@ -248,7 +251,7 @@ bool Batch::allocate_awaited(std::optional<engine::Pace> guess) {
     if (context_->engine() == nullptr) {
         return false;  // preparing has closed the context: they fail in the queue
     }
-    plan(guess);
+    plan(candidates(), guess);
     LastAlignment alignments;
     std::size_t prepared = 0;
     for (auto& candidate : candidates()) {

@@ -9,6 +9,7 @@
 
 #include "python/asyncio_loop.hpp"
 #include "python/exceptions.hpp"
+#include "python/loop_exceptions.hpp"
 
 namespace python {
 
@@ -97,7 +98,7 @@ PyType_Spec spec{
 bool is_true(PyObject* run, const char* name) noexcept {
     const KeptException kept;
     const auto value = Ref::steal(PyObject_GetAttrString(run, name));
-    PyErr_Clear();
+    drop_loops_exception();
     return value.get() == Py_True;
 }
 
@@ -113,7 +114,7 @@ public:
         }
         const auto running = Ref::steal(PyObject_CallNoArgs(state.trio.current_trio_token.get()));
         const auto token = Ref::steal(PyObject_GetAttr(run, state.trio.token.get()));
-        PyErr_Clear();
+        drop_loops_exception();
         return running && running.get() == token.get();
     }
 
@@ -133,7 +134,7 @@ public:
 
     void remove_reader(PyObject* run, int fd) const noexcept override {
         Ref::steal(PyObject_CallMethod(run, "remove_reader", "i", fd));
-        PyErr_Clear();
+        drop_loops_exception();
     }
 
     // Never used: the system task wakes for an eventfd sooner than for anything else.
@@ -149,7 +150,7 @@ public:
         const auto& api = state.trio;
         const auto task = Ref::steal(PyObject_CallNoArgs(api.current_task.get()));
         if (!task) {
-            PyErr_Clear();
+            drop_loops_exception();
             return false;  // in a callback: awaiting there fails in another way
         }
         const auto status = Ref::steal(PyObject_GetAttr(task.get(), api.cancel_status.get()));
@@ -158,10 +159,10 @@ public:
         if (answer && PyBool_Check(answer.get())) {
             return answer.get() == Py_True;
         }
-        PyErr_Clear();
+        drop_loops_exception();
         const auto deadline = Ref::steal(PyObject_CallNoArgs(api.current_effective_deadline.get()));
         const double seconds = deadline ? PyFloat_AsDouble(deadline.get()) : 0;
-        PyErr_Clear();
+        drop_loops_exception();
         return seconds == -HUGE_VAL;
     }
 
@@ -236,7 +237,7 @@ public:
         const KeptException kept;
         const auto running =
             Ref::steal(PyObject_CallNoArgs(state_of(wake).trio.current_task.get()));
-        PyErr_Clear();
+        drop_loops_exception();
         if (running && running.get() != self->task.get()) {
             wake_soon(wake);
         } else {
@@ -312,7 +313,7 @@ bool look_for_trio(ModuleState& state) noexcept {
     // If another thread is importing Trio now, sys.modules will soon have more modules: look again
     // then.
     const bool is_loaded = trio && load(api);
-    PyErr_Clear();
+    drop_loops_exception();
     state.modules_at_last_look.store(modules, std::memory_order_relaxed);
     if (!is_loaded) {
         return false;
@@ -343,7 +344,7 @@ bool is_in_found_trio(ModuleState& state) noexcept {
         const auto answer = Ref::steal(PyObject_CallNoArgs(api.is_within_asyncio.get()));
         is_in_run = answer.get() == Py_True;
     }
-    PyErr_Clear();
+    drop_loops_exception();
     return is_in_run;
 }
 

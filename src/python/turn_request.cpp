@@ -8,6 +8,7 @@
 #include "engine/clofork_fd.hpp"
 #include "python/exceptions.hpp"
 #include "python/loop_binding.hpp"
+#include "python/loop_exceptions.hpp"
 #include "python/state.hpp"
 #include "python/turn_budget.hpp"
 #include "python/watcher.hpp"
@@ -57,7 +58,7 @@ void request_look(ContextObject* context) noexcept {
     const KeptException kept;
     const auto watcher = Ref::borrow(binding.watcher.get());
     if (!start_timer(static_cast<WatcherObject*>(watcher.get()))) {
-        PyErr_Clear();
+        drop_loops_exception();
         binding.look_is_requested = false;
         tell_loop(context);  // which takes no memory
     }
@@ -79,7 +80,7 @@ void request_turn(ContextObject* context) noexcept {
         binding.requested_in_turn = TurnBudget::of_this_thread().turn();
         tell_loop(context);  // which takes no memory
     }
-    PyErr_Clear();
+    drop_loops_exception();
 }
 
 void attend_to_queue(ContextObject* context) noexcept {

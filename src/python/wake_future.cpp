@@ -9,6 +9,7 @@
 #include "python/arguments.hpp"
 #include "python/exceptions.hpp"
 #include "python/gil.hpp"
+#include "python/loop_exceptions.hpp"
 
 namespace python {
 namespace {
@@ -61,9 +62,50 @@ bool call_more_soon(WakeFutureObject* self, const Callbacks& callbacks) {
     return true;
 }
 
+// Calls the first callback, unless it was called already.
+PyObject* call_back(PyObject* object, PyObject* /*future*/) {
+    Ref callback;
+    {
+        const ObjectLock lock(object);
+        callback = std::move(cast(object)->callback);
+    }
+    if (!callback) {
+        Py_RETURN_NONE;
+    }
+    return PyObject_CallOneArg(callback.get(), object);
+}
+
+// Has the loop call the first callback. The loop's method may fail because a signal handler raises
+// in it, before or after it has noted the call. So it is asked again, and the callback is called
+// once. Returns false with an exception set.
+bool call_first_soon(WakeFutureObject* self, Callbacks& callbacks) {
+    constexpr int most_tries = 8;
+    {
+        const ObjectLock lock(self);
+        self->callback = std::move(callbacks.first);
+    }
+    const auto method = Ref::steal(PyObject_GetAttrString(self, "_call_back"));
+    bool is_noted = false;
+    Ref interruption;
+    for (int tries = 0; method && !is_noted && tries < most_tries; ++tries) {
+        is_noted = call_soon(self, method.get(), callbacks.context.get());
+        if (!is_noted && !is_of_signal_handler()) {
+            return false;
+        }
+        if (!is_noted) {
+            interruption = take_exception();
+        }
+    }
+    if (interruption) {
+        raise(std::move(interruption));
+        drop_loops_exception();
+    }
+    return is_noted;
+}
+
 // False with an exception set.
-bool call_all_soon(WakeFutureObject* self, const Callbacks& callbacks) {
-    return (!callbacks.first || call_soon(self, callbacks.first.get(), callbacks.context.get())) &&
+bool call_all_soon(WakeFutureObject* self, Callbacks& callbacks) {
+    return (!callbacks.first || call_first_soon(self, callbacks)) &&
            call_more_soon(self, callbacks);
 }
 
@@ -202,7 +244,7 @@ PyObject* cancel(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
         return nullptr;
     }
     auto* self = cast(object);
-    const auto callbacks = end_wait(self, WaitState::cancelled, values[0]);
+    auto callbacks = end_wait(self, WaitState::cancelled, values[0]);
     if (!callbacks) {
         Py_RETURN_FALSE;
     }
@@ -322,6 +364,7 @@ PyMethodDef methods[] = {
     {"result", result, METH_NOARGS, result_doc},
     {"exception", result, METH_NOARGS, result_doc},
     {"get_loop", get_loop, METH_NOARGS, "The event loop."},
+    {"_call_back", call_back, METH_O, nullptr},
     {},
 };
 
@@ -376,10 +419,10 @@ bool is_cancelled_wait(PyObject* future) noexcept {
 
 void wake_soon(PyObject* future) noexcept {
     const KeptException kept;
-    if (const auto callbacks = end_wait(cast(future), WaitState::over)) {
+    if (auto callbacks = end_wait(cast(future), WaitState::over)) {
         // fails if the loop was closed: then no task waits again
         call_all_soon(cast(future), *callbacks);
-        PyErr_Clear();
+        drop_loops_exception();
     }
 }
 
@@ -392,7 +435,7 @@ bool wake_now(PyObject* future) {
     // The other callbacks are handed to the loop before the first one is called, because the first
     // one may raise, or end the program. A failure to hand them over stops nothing.
     if (!call_more_soon(self, *callbacks)) {
-        PyErr_Clear();
+        drop_loops_exception();
     }
     return !callbacks->first || call_now(self, callbacks->first.get(), callbacks->context.get());
 }

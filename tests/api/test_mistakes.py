@@ -18,7 +18,9 @@ import pytest
 
 from linux_aio import AIOContext, AIOOperation, EventFD, IOPriorityClass, direct_alignment, ioprio
 from support.files import Numbered, file_in_memory
+from support.fusefs import HoldingFS
 from support.operations import perform
+from support.stalls import another_thread_runs, beats
 
 BINARY_MODES = ["rb+", "wb+", "ab+"]
 
@@ -280,3 +282,86 @@ def test_the_docstring_of_submit_says_when_operations_complete() -> None:
         pytest.raises(TypeError, match="operations must be AIOOperation"),
     ):
         ctx.submit(eventfd)  # type: ignore[arg-type]
+
+
+# --- file objects within others
+
+
+def test_file_objects_of_other_libraries(path: Path) -> None:
+    anyio, trio = pytest.importorskip("anyio"), pytest.importorskip("trio")
+    aiofiles = pytest.importorskip("aiofiles")
+
+    async def refused(file: Any, data: bytes | str) -> None:
+        await file.write(data)
+        async with AIOContext() as context:
+            with pytest.raises(ValueError, match=r"text mode|has not written yet"):
+                await context.read(4, file)
+            await file.flush()
+            if isinstance(data, bytes):
+                assert await context.read(4, file) == data
+
+    async def main(open_one: Any) -> None:
+        for mode, data in (("w+b", b"data"), ("w+", "data")):
+            file = await open_one(path, mode)
+            try:
+                await refused(file, data)
+            finally:
+                await (file.close if open_one is aiofiles.open else file.aclose)()
+
+    asyncio.run(main(anyio.open_file))
+    asyncio.run(main(aiofiles.open))
+    trio.run(main, trio.open_file)
+
+
+def test_file_objects_with_a_file_object_within(ctx: AIOContext, path: Path) -> None:
+    with tempfile.SpooledTemporaryFile(max_size=1) as file:
+        file.write(b"12")
+        file.write(b"34")
+        assert "2 bytes which" in both(ctx, lambda of: of.read(4, file))[0]
+        file.flush()
+        assert perform(ctx, AIOOperation.read(4, file)) == b"1234"
+    with tempfile.SpooledTemporaryFile(mode="w+") as text:
+        text.write("1234")
+        assert "text mode" in both(ctx, lambda of: of.read(4, text))[0]
+    with path.open("w+b") as file_below, codecs.EncodedFile(file_below, "utf-8") as recoder:
+        recoder.write(b"1234")
+        assert "4 bytes which" in both(ctx, lambda of: of.read(4, recoder))[0]
+
+
+# --- file objects whose position moves
+
+
+@pytest.mark.engine("auto", "uring", "threads")
+def test_appending_to_a_buffered_file_at_its_position(path: Path) -> None:
+    """What one request moves between two looks at the position is not what the file holds back."""
+
+    async def main() -> int:
+        async with AIOContext(64) as context:
+            with path.open("wb") as file:
+                for _ in range(20):
+                    writes = [context.write(b"x" * 4096, file, None) for _ in range(32)]
+                    await asyncio.gather(*writes)
+                return os.fstat(file.fileno()).st_size
+
+    assert asyncio.run(main()) == 20 * 32 * 4096
+
+
+@pytest.mark.engine("auto", "uring", "threads")
+def test_a_buffered_file_whose_position_another_read_moves(fuse: HoldingFS) -> None:
+    fuse.create("data", b"x" * 65536)
+    delay = 1.0
+
+    async def main(file: Any) -> None:
+        async with AIOContext(8) as context:
+            moving = asyncio.ensure_future(context.read(4096, file, None))
+            await asyncio.sleep(0.1)
+            with another_thread_runs(delay / 2):
+                other = asyncio.ensure_future(context.read(16, file, 0))
+                await beats(asyncio.sleep(0.1), delay / 2)
+            fuse.delay(0)
+            assert len(await moving) == 4096
+            assert await other == b"x" * 16
+
+    with open(fuse.path("data"), "rb") as file:
+        fuse.delay(delay)
+        asyncio.run(main(file))

@@ -423,3 +423,31 @@ def test_an_operation_that_a_finalizer_brings_back_can_be_submitted(
     (operation,) = back
     assert perform(ctx, operation) == 5
     assert contents(fd) == b"HELLO world"
+
+
+def test_what_the_collector_is_about_to_clear_is_not_handed_out(fd: int) -> None:
+    """A callback of a weak reference runs while it clears, and may reap."""
+    found: list[AIOOperation] = []
+    notes: list[Any] = []
+
+    class Job:
+        def __init__(self, context: AIOContext) -> None:
+            done = EventFD()
+            self.operation = AIOOperation.read(4, self)
+            self.operation.submit(context, done)
+            done.read()
+            self.next_signal = EventFD()
+            self.operation.prepare(self.next_signal)
+            notes.append(
+                weakref.ref(self.next_signal, lambda _: found.extend(context.getevents(0)))
+            )
+
+        def fileno(self) -> int:
+            return fd
+
+    with AIOContext(8) as context:
+        first, second = Job(context), Job(context)
+        first.other, second.other = second, first  # type: ignore[attr-defined]
+        del first, second
+        gc.collect()
+        assert found == []

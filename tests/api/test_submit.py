@@ -13,6 +13,7 @@ import pytest
 from linux_aio import AIOContext, AIOOperation, EventFD
 from support.files import Gate, file_in_memory
 from support.operations import perform, signals, wait_done
+from support.programs import run_program
 
 pytest_plugins = ["support.fixtures"]
 
@@ -409,3 +410,20 @@ def test_one_submitted_by_itself_returns_one(ctx: AIOContext, fd: int) -> None:
     assert op.submit(ctx) == 1
     assert op.context is ctx
     assert ctx.getevents() == [op]
+
+
+def test_a_batch_needs_memory_for_what_there_is_room_for_alone() -> None:
+    """More than the context takes: the rest is for the next call."""
+    program = """
+import os, resource
+from linux_aio import AIOContext, AIOOperation
+
+fd = os.memfd_create("data")
+os.truncate(fd, 1 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+with AIOContext(4) as context:
+    operations = [AIOOperation.read(64 << 20, fd) for _ in range(40)]
+    print(context.submit(*operations))
+    print(len(context.getevents(4)))
+"""
+    assert run_program(program).split() == ["4", "4"]

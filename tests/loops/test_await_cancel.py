@@ -22,6 +22,7 @@ from support.fusefs import HoldingFS
 from support.loops import LOOP_FACTORIES, LoopFactory, run, run_briefly, turns, until
 from support.operations import wait_idle
 from support.quarantine import Quarantine
+from support.workers import PATIENCE
 
 pytest_plugins = ["support.fixtures"]
 
@@ -613,3 +614,37 @@ def test_task_destroyed_while_suspended(
         ctx.getevents(0)
     gc.collect()
     assert quarantine.damaged() == 0
+
+
+# --- tasks that are destroyed
+
+
+@pytest.mark.parametrize("way", ["dropped", "closed"])
+@pytest.mark.parametrize("what", ["read", "poll"])
+def test_the_place_of_an_endless_request_becomes_free(way: str, what: str) -> None:
+    async def wait(context: AIOContext, fd: int) -> None:
+        await (context.read(1, fd) if what == "read" else context.poll(fd, select.POLLIN))
+
+    async def main() -> None:
+        read_end, write_end = os.pipe()
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        async with AIOContext(4) as context:
+            if way == "dropped":
+                for _ in range(4):
+                    asyncio.create_task(wait(context, read_end))  # noqa: RUF006 - that is the point
+                    await asyncio.sleep(0.005)
+                gc.collect()
+            else:
+                for _ in range(4):
+                    coroutine = wait(context, read_end)
+                    coroutine.send(None)
+                    await asyncio.sleep(0.005)
+                    coroutine.close()
+            with file_in_memory(b"data") as file:
+                assert await asyncio.wait_for(context.read(4, file), PATIENCE) == b"data"
+            os.write(write_end, b"kept")
+            assert await asyncio.wait_for(context.read(4, read_end), PATIENCE) == b"kept"
+        os.close(read_end)
+        os.close(write_end)
+
+    asyncio.run(main())

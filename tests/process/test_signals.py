@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import select
@@ -10,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -193,3 +195,86 @@ def test_an_eventfd_that_a_handler_closes_is_closed_for_the_call_too(use: str) -
         finally:
             os.close(number)
         assert os.pread(other, len(DATA), 0) == DATA
+
+
+# --- handlers that run in a method of the loop's
+
+
+class Interrupt(KeyboardInterrupt):
+    """What the handler raises."""
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """Runs the handler of SIGALRM before or after a method that is called in passing."""
+
+    def __init__(self, method: str, moment: str) -> None:
+        super().__init__()
+        self.set_debug(True)  # so that tasks are woken by call_soon()
+        self.method = method
+        self.moment = moment
+        self.is_armed = False
+
+    def _signal(self, method: str, moment: str) -> None:
+        if self.is_armed and (method, moment) == (self.method, self.moment):
+            self.is_armed = False
+            signal.raise_signal(signal.SIGALRM)
+
+    def call_soon(self, *args: Any, **keywords: Any) -> Any:  # type: ignore[override]
+        self._signal("call_soon", "before")
+        handle = super().call_soon(*args, **keywords)
+        self._signal("call_soon", "after")
+        return handle
+
+    def remove_reader(self, fd: Any) -> bool:
+        self._signal("remove_reader", "before")
+        result = super().remove_reader(fd)
+        self._signal("remove_reader", "after")
+        return result
+
+
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    def handler(_signal: int, _frame: object) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.timeout(30, method="thread")  # not by the signal of this test
+@pytest.mark.parametrize("method", ["call_soon", "remove_reader"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_what_a_handler_raises_in_the_loop(method: str, moment: str, interrupts: None) -> None:
+    """It reaches the program, and the task is woken, once."""
+    loop = Loop(method, moment)
+    results: list[bytes] = []
+
+    async def main() -> None:
+        read_end, write_end = os.pipe()
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, read_end)
+            stack.callback(os.close, write_end)
+            async with AIOContext(4) as context:
+
+                def wake() -> None:
+                    loop.is_armed = method == "call_soon"
+                    os.write(write_end, b"12")
+
+                loop.call_later(0.01, wake)
+                results.append(await context.read(1, read_end))
+                results.append(await context.read(1, read_end))
+                loop.is_armed = method == "remove_reader"
+            await asyncio.sleep(0.05)
+
+    task = loop.create_task(main())
+    try:
+        with pytest.raises(Interrupt):
+            loop.run_until_complete(task)
+        assert not loop.is_armed
+        if not task.done():
+            loop.run_until_complete(task)
+        assert results == [b"1", b"2"]
+    finally:
+        loop.is_armed = False
+        loop.close()
