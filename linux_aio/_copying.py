@@ -107,40 +107,33 @@ def sync(fd: int) -> None:
             raise
 
 
-def _umask() -> int:
-    """Return the process's umask from /proc: umask(2) would change it."""
-    # os.open, because the built-in open() may be gone when the interpreter ends
-    with contextlib.suppress(OSError):
-        fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            text = os.read(fd, 4096)
-        finally:
-            os.close(fd)
-        for line in text.splitlines():
-            if line.startswith(b"Umask:"):
-                return int(line.split()[1], 8)
-    return 0o077
-
-
 class NewFile:
-    """A file without a name in the target's folder. It replaces the target once it is complete."""
+    """A file without a name in the target's folder. It replaces the target once it is complete.
 
-    def __init__(self, target: str) -> None:
+    Its mode and access list are those of a file that open() makes in the folder. Where it needs a
+    temporary name, only its owner can open it if it is `private`, until the caller sets its mode,
+    or if the target exists, until take_mode().
+    """
+
+    def __init__(self, target: str, *, private: bool = False) -> None:
         self._target = target
         self._folder = os.path.dirname(target) or "."
         self._name: str | None = None
+        self._pid = os.getpid()
         with self._named():
-            self.fd = self._open()
+            self.fd = self._open(private)
 
-    def _open(self) -> int:
+    def _open(self, private: bool) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC
-        try:
-            return os.open(self._folder, flags | os.O_TMPFILE, 0o600)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-                raise
+        if os.path.exists("/proc/self/fd"):  # where it gets its name from
+            try:
+                return os.open(self._folder, flags | os.O_TMPFILE, 0o666)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                    raise
+        mode = 0o600 if private or os.path.lexists(self._target) else 0o666
         self._name = self._new_name()
-        return os.open(self._name, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        return os.open(self._name, flags | os.O_CREAT | os.O_EXCL, mode)
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -157,20 +150,20 @@ class NewFile:
         return os.path.join(self._folder, f".{base}.{secrets.token_hex(6)}.tmp")
 
     @property
-    def path(self) -> str:
-        """A path that leads to the open file, whether it has a name in a folder or not."""
-        return f"/proc/self/fd/{self.fd}"
+    def has_name(self) -> bool:
+        """Whether it has a temporary name, as on file systems without O_TMPFILE: see open(2)."""
+        return self._name is not None
 
     def take_mode(self) -> None:
-        """Give the file the owner, attributes and mode of the old file, or a new file's mode."""
-        if not _core._take_old_status(self._target, self.fd):
-            os.fchmod(self.fd, 0o666 & ~_umask())
+        """Give the file the owner, attributes and mode of the old file, if there is one."""
+        _core._take_old_status(self._target, self.fd)
 
     def take_name(self, durable: bool) -> None:
         """Give the file the target's name, or raise FileExistsError if another file has it."""
         with self._named(), self._opened_folder() as folder:
+            self._check_writes()
             try:
-                source = self._name or self.path
+                source = self._name or self._link
                 os.link(source, self._target, src_dir_fd=folder, follow_symlinks=True)
             except OSError as error:
                 # of file systems without links, where the new file has a name
@@ -188,15 +181,25 @@ class NewFile:
     def replace_target(self, durable: bool) -> None:
         """Give the file the target's name; with `durable`, the name is on the disk at the end."""
         with self._named(), self._opened_folder() as folder:
+            self._check_writes()
             if self._name is None:
                 name = self._new_name()
                 # os.link() follows the link in /proc only if it is given a folder's descriptor
-                os.link(self.path, name, src_dir_fd=folder, follow_symlinks=True)
+                os.link(self._link, name, src_dir_fd=folder, follow_symlinks=True)
                 self._name = name
             os.rename(self._name, self._target)
             self._name = None
             if durable:
                 _core._sync_folder(folder, self.fd)
+
+    @property
+    def _link(self) -> str:
+        return f"/proc/self/fd/{self.fd}"
+
+    def _check_writes(self) -> None:
+        """Raise the OSError of a write that failed: a server may report it only at close(2)."""
+        with contextlib.suppress(InterruptedError):  # tells nothing about the writes
+            os.close(os.dup(self.fd))
 
     @contextlib.contextmanager
     def _opened_folder(self) -> Iterator[int]:
@@ -208,10 +211,13 @@ class NewFile:
             os.close(folder)
 
     def close(self) -> None:
-        os.close(self.fd)
-        if self._name is not None:
+        """Close the file; remove it if it has only its temporary name."""
+        # in a child process, the name is the parent's to remove
+        if self._name is not None and self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 os.unlink(self._name)
+        with contextlib.suppress(OSError):  # nothing was lost: see _check_writes()
+            os.close(self.fd)
 
 
 def clone(source: int, target: int) -> bool:

@@ -300,7 +300,7 @@ class NewFile(OpenFile):
         self.f.raw.close()  # so that nothing is flushed
         new, self._new = self._new, None
         if new is not None:
-            os.close(new.fd)
+            new.close()
 
     def commit(self) -> None:
         """Give the file its name. close() calls this, or the end of a transaction."""

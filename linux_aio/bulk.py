@@ -417,7 +417,7 @@ def _copy(
         clock.total = opened.size
         with (
             _naming(source_path, target_path),
-            contextlib.closing(_copying.NewFile(target_path)) as new,
+            contextlib.closing(_copying.NewFile(target_path, private=not only_contents)) as new,
         ):
             transfer = _copy_data(opened, new, target_path, options, durable, clock)
             _check_length(opened, new, transfer)
@@ -425,7 +425,8 @@ def _copy(
                 _verify(opened, new, verify, clock)
             new.take_mode()
             if not only_contents:
-                shutil.copystat(f"/proc/self/fd/{opened.buffered}", new.path)
+                # the functions of `os` that it calls take descriptors, too
+                shutil.copystat(opened.buffered, new.fd)  # type: ignore[arg-type]
             if durable:
                 os.fsync(new.fd)
             clock.finish(transfer.nbytes)
@@ -439,11 +440,11 @@ def _copy(
 
 @contextlib.contextmanager
 def _naming(source: str, target: str) -> Iterator[None]:
-    """Add both names to an OSError that has none, such as that of a full disk."""
+    """Add both names to an OSError that has none, or a descriptor, such as that of a full disk."""
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno is not None:
+        if error.errno is not None and not isinstance(error.filename, (str, bytes)):
             error.filename, error.filename2 = source, target
         raise
 
@@ -525,7 +526,7 @@ def _verify(source: _Source, new: _copying.NewFile, algorithm: str, clock: _Cloc
     wanted = _checksum(
         source.buffered, algorithm, "auto", None, None, clock.silent(), size=source.size or None
     )
-    found = _checksum(new.path, algorithm, past_cache, None, None, clock.silent())
+    found = _checksum(new.fd, algorithm, past_cache, None, None, clock.silent())
     if wanted != found:
         text = f"the copy of {source.name} differs: {algorithm} {found} instead of {wanted}"
         raise OSError(errno.EIO, text)

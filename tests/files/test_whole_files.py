@@ -10,7 +10,6 @@ import errno
 import os
 import signal
 import stat
-import struct
 import subprocess
 import sys
 import threading
@@ -24,7 +23,7 @@ import pytest
 
 import linux_aio
 from linux_aio import AIOContext, _whole_files, read_bytes, read_text, write_bytes, write_text
-from support.files import let_others_pass
+from support.files import ACCESS_LIST, DEFAULT_LIST, access_list, let_others_pass
 from support.forked import give_up_root, in_child
 from support.fusefs import HoldingFS
 from support.loops import LOOP_FACTORIES, LoopFactory, run, until
@@ -400,24 +399,6 @@ def test_atomic_gives_no_other_group_what_the_old_one_had(
     status = path.stat()
     assert (status.st_uid, status.st_gid) == (65534, 65534)
     assert stat.S_IMODE(status.st_mode) == new
-
-
-ACCESS_LIST = "system.posix_acl_access"
-DEFAULT_LIST = "system.posix_acl_default"
-
-
-def access_list(user: int, permissions: int) -> bytes:
-    """An access control list that names one user: see acl(5) and linux/posix_acl_xattr.h."""
-    nobody = 0xFFFFFFFF
-    owner, named, group, mask, other = 0x01, 0x02, 0x04, 0x10, 0x20
-    entries = (
-        (owner, 6, nobody),
-        (named, permissions, user),
-        (group, 0, nobody),
-        (mask, 7, nobody),
-        (other, 0, nobody),
-    )
-    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
 @pytest.mark.parametrize("has_list", [False, True])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files in memory, and pipes whose polls stay in flight for as long as a test wants."""
+"""Files in memory, access lists, and pipes whose polls stay in flight for as long as wanted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,27 @@ import fcntl
 import os
 import resource
 import select
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+ACCESS_LIST = "system.posix_acl_access"
+DEFAULT_LIST = "system.posix_acl_default"
+
+
+def access_list(user: int, permissions: int) -> bytes:
+    """An access control list that names one user: see acl(5) and linux/posix_acl_xattr.h."""
+    nobody = 0xFFFFFFFF
+    owner, named, group, mask, other = 0x01, 0x02, 0x04, 0x10, 0x20
+    entries = (
+        (owner, 6, nobody),
+        (named, permissions, user),
+        (group, 0, nobody),
+        (mask, 7, nobody),
+        (other, 0, nobody),
+    )
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
 @contextlib.contextmanager
