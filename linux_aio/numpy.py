@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import math
 import operator
 import os
 import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 try:
     import numpy as np
@@ -182,12 +184,14 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
     array = np.asanyarray(array)
     if array.dtype.hasobject:
         raise ValueError("an array of Python objects can't be saved: it would be a pickle")
+    if isinstance(array, np.ma.MaskedArray):
+        raise NotImplementedError("a .npy file has no place for a mask")
     given = os.fsdecode(path)
     _copying.check_file_name(given)
     target = os.path.realpath(given)
     if not _is_to_be_replaced(given, target):
         with open(given, "wb") as file:
-            np.lib.format.write_array(file, array, allow_pickle=False)
+            _write_through(file, array)
             if durable:
                 file.flush()
                 _copying.sync(file.fileno())
@@ -195,15 +199,35 @@ def save(path: StrOrBytesPath, array: Any, *, durable: bool = False) -> None:
     with contextlib.closing(_copying.NewFile(target)) as new:
         new.take_mode()
         with open(new.fd, "wb", closefd=False) as file:
-            try:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-            except OSError as error:
-                if error.errno is None:  # NumPy has counted only
-                    _raise_reason(new.fd, given)
-                raise
+            if new.has_name:
+                _write_through(file, array)  # a server may tell errors at close(2)
+            else:
+                _write_by_numpy(file, array, given)
         if durable:
             os.fsync(new.fd)
         new.replace_target(durable)
+
+
+def _write_through(file: BinaryIO, array: Array) -> None:
+    """Write the array by calls of file.write(), which raise every error. Copies it, in parts."""
+    np.lib.format.write_array(SimpleNamespace(write=file.write), array, allow_pickle=False)
+
+
+def _write_by_numpy(file: BinaryIO, array: Array, path: str) -> None:
+    """Let NumPy write the array to the regular file, from the array's memory."""
+    try:
+        np.lib.format.write_array(file, array, allow_pickle=False)
+    except OSError as error:
+        if error.errno is None:  # NumPy has counted only
+            _raise_reason(file.fileno(), path)
+        raise
+    file.flush()
+    # NumPy writes the last bytes by fclose(3), and ignores its error.
+    size = os.fstat(file.fileno()).st_size
+    if size < file.tell():
+        os.lseek(file.fileno(), size, os.SEEK_SET)
+        _raise_reason(file.fileno(), path)
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
 
 def _raise_reason(fd: int, path: str) -> None:

@@ -116,7 +116,7 @@ def test_nobody_else_opens_what_may_be_private(tmp_path: Path) -> None:
     ("make", "old"),
     [
         (write_exclusively, None),
-        *((make, old) for make in (copy_all, write) for old in (b"old", None)),
+        *((make, old) for make in (copy_all, save, write) for old in (b"old", None)),
     ],
 )
 def test_a_server_that_tells_at_close_that_a_write_failed(

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import io
 import os
 import pickle
+import resource
 import stat
 import struct
 import sys
@@ -225,8 +226,8 @@ def test_what_is_no_regular_file_stays_what_it_is(tmp_path: Path) -> None:
     assert stat.S_ISCHR(device.stat().st_mode)
     os.mkfifo(tmp_path / "fifo")
     end = os.open(tmp_path / "fifo", os.O_RDWR)
-    with contextlib.suppress(OSError):  # NumPy itself can't write to one
-        fast.save(tmp_path / "fifo", np.zeros(3))
+    fast.save(tmp_path / "fifo", np.arange(3))
+    np.testing.assert_array_equal(np.load(io.BytesIO(os.read(end, 4096))), np.arange(3))
     os.close(end)
     assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
     with pytest.raises(IsADirectoryError):
@@ -311,6 +312,61 @@ def test_a_full_disk_says_so(tmp_path: Path) -> None:
             fast.save(folder / "a.npy", np.zeros(1 << 20))
         assert caught.value.errno == errno.ENOSPC
         assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(8300, dtype="u1"),
+        np.ones((4150, 2), "u1", order="F"),
+        np.ones((4150, 4), "u1")[:, ::2],
+        np.array(["x" * 2075]),
+    ],
+)
+def test_the_last_bytes_do_not_fit(array: Any, durable: bool, tmp_path: Path) -> None:
+    """NumPy takes them, and ignores that fclose(3) can't write them."""
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"old")
+
+    def save() -> tuple[int | None, Any]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (128 + 8192, resource.RLIM_INFINITY))
+        try:
+            fast.save(path, array, durable=durable)
+        except OSError as error:
+            return error.errno, error.filename
+        return None, None
+
+    assert in_child(save) == (errno.EFBIG, str(path))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.npy"]
+
+
+@pytest.mark.needs_root
+@pytest.mark.skipif(tmpfs_mount_reason() is not None, reason="no tmpfs can be mounted")
+def test_the_last_bytes_do_not_fit_on_the_disk(tmp_path: Path) -> None:
+    with tmpfs_mount(tmp_path, 12) as folder:
+        with pytest.raises(OSError, match="No space left"):
+            fast.save(folder / "a.npy", np.ones(8192 + 4000, "u1"))
+        assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("size", [1, 8300, 100_000])
+def test_a_stream_that_takes_nothing(size: int, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        fast.save("/dev/full", np.ones(size, "u1"))
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with pytest.raises(BrokenPipeError):
+        fast.save(f"/proc/self/fd/{write_end}", np.ones(size, "u1"))
+    os.close(write_end)
+
+
+def test_an_array_with_a_mask(tmp_path: Path) -> None:
+    for path in (tmp_path / "a.npy", Path("/dev/null")):
+        with pytest.raises(NotImplementedError):
+            fast.save(path, np.ma.masked_array([1, 2], [True, False]))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
