@@ -586,9 +586,10 @@ async def read_many(
                         if _core._ends_slice():
                             await pause(0)
                         end = shift + place + length
-                        if nbytes < end:
+                        is_there = nbytes >= end or length == 0
+                        if not is_there:
                             short = short or group
-                        waiting[index] = group, data[end - length : end] if nbytes >= end else None
+                        waiting[index] = group, data[end - length : end] if is_there else None
                 order = None if ordered else deque(waiting)
                 while waiting:
                     index = wanted if order is None else order.popleft()

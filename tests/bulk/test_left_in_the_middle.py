@@ -51,6 +51,21 @@ def test_many_ranges_behind_the_end(folder: Path, ordered: bool, max_gap: int) -
     assert found == {0: b"x" * 50_000}
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("max_gap", [0, 16384])
+def test_an_empty_range_behind_the_end_is_there(folder: Path, ordered: bool, max_gap: int) -> None:
+    """With and without others beside it."""
+    path = folder / "file"
+    path.write_bytes(b"x" * 200)
+
+    for ranges in ([(5000, 0)], [(100, 10), (5000, 0)], [(5000, 0), (190, 10), (4000, 0)]):
+        found: dict[int, bytes] = {}
+        run(collect(read_many(path, ranges, max_gap=max_gap, ordered=ordered), found))
+        assert found == {index: b"x" * length for index, (_, length) in enumerate(ranges)}
+    with pytest.raises(ShortFileError):
+        run(collect(read_many(path, [(5000, 0), (4000, 1)], max_gap=max_gap), found))
+
+
 @pytest.mark.parametrize("max_gap", [0, 16384])
 def test_ranges_before_the_end_come_all_the_same(folder: Path, max_gap: int) -> None:
     path = folder / "file"
