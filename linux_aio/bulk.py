@@ -160,14 +160,14 @@ def _load(
     segments = list(segments)
     with _opened(file, options.direct) as source:
         source.check_offsets()
-        clock.total = _total(segments) if clock.is_needed else 0
+        clock.total = sum(_nbytes(buffer) for _, buffer in segments) if clock.is_needed else 0
         tick = clock.tick if clock.is_needed else None
         arguments: list[Any] = [*source.fds(), segments, *options.all(source), tick]
         answer = _core._bulk_load(*arguments)
         transfer, end = clock.transfer(answer, source)
     if end is not None:
         # of a file that got shorter, bytes behind the end may have been read before
-        sizes = [(offset, memoryview(buffer).nbytes) for offset, buffer in segments]
+        sizes = [(offset, _nbytes(buffer)) for offset, buffer in segments]
         found = sum(min(max(end - offset, 0), size) for offset, size in sizes)
         wanted = sum(size for _, size in sizes)
         raise ShortFileError(
@@ -726,8 +726,15 @@ def _positive(value: int | None, name: str) -> int:
     return min(number, 1 << 30)
 
 
-def _total(segments: Iterable[tuple[int, WriteableBuffer]]) -> int:
-    return sum(memoryview(buffer).nbytes for _, buffer in segments)
+def _nbytes(buffer: WriteableBuffer) -> int:
+    """Return the buffer's size. NumPy's dates have bytes, but no format that memoryview() knows."""
+    try:
+        return memoryview(buffer).nbytes
+    except ValueError:
+        nbytes = getattr(buffer, "nbytes", None)
+        if not isinstance(nbytes, int):
+            raise
+        return nbytes
 
 
 class _Clock:

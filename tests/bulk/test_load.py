@@ -373,6 +373,23 @@ def test_progress(tmp_path: Path) -> None:
     assert {of for _, of in calls} == {total}
 
 
+def test_buffers_without_a_format(path: Path) -> None:
+    """NumPy's dates have bytes, but memoryview() does not take them."""
+    np = pytest.importorskip("numpy")
+    calls: list[tuple[int, int]] = []
+    for dtype in ("M8[s]", "m8[ns]", "u8"):
+        array = np.zeros(1000, dtype)
+        load_into(path, [(0, array)], progress=lambda *call: calls.append(call))
+        assert array.tobytes() == DATA[:8000]
+        assert calls[-1] == (8000, 8000)
+        array[:] = 0
+        run(aload_into(path, [(0, array)]))
+        assert array.tobytes() == DATA[:8000]
+        with pytest.raises(ShortFileError, match="ended after 100 of 8000 bytes"):
+            load_into(path, [(SIZE - 100, array)])
+        assert array.tobytes()[:100] == DATA[-100:]
+
+
 def test_progress_that_raises(path: Path) -> None:
     class Enough(Exception):  # noqa: N818
         pass
