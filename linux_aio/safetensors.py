@@ -236,8 +236,9 @@ def _arrivals(
         while (item := arrived.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
+            item.reverse()
             while item:
-                yield item.pop(0)
+                yield item.pop()
                 taker = threading.current_thread()
             room.release()
     finally:
