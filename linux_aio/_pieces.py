@@ -6,6 +6,7 @@ from __future__ import annotations
 import array
 import contextlib
 import mmap
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -26,8 +27,14 @@ class EndableThread(threading.Thread):
 
     def __init__(self, target: Callable[..., None], args: tuple[Any, ...], name: str) -> None:
         super().__init__(target=target, args=args, name=name, daemon=True)
+        self._pid = os.getpid()
         self._first: dict[str, str] = {}
         self._has_ended = threading.Event()
+
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this is a child process, which has no such thread."""
+        return self._pid != os.getpid()
 
     def run(self) -> None:
         if self._first.setdefault("", "run") == "run":  # else the end came first
@@ -49,6 +56,8 @@ def end_threads(threads: list[EndableThread], tell: Callable[[], None]) -> None:
 
     The caller then closes the descriptors and frees the memory that the threads use.
     """
+    if any(thread.is_of_parent for thread in threads):
+        return  # what they locked stays locked
     interrupt: BaseException | None = None
     while True:
         try:

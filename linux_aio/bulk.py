@@ -743,6 +743,7 @@ class _Clock:
     def __init__(self, progress: Progress | None, check: Callable[[], None] | None = None) -> None:
         self._progress = progress
         self._check = check
+        self._pid = os.getpid()
         self._began = self._last = time.monotonic()
         self.is_needed = progress is not None or check is not None
         self.total = 0
@@ -750,12 +751,15 @@ class _Clock:
     def tick(self, done: int) -> None:
         if self._check is not None:
             self._check()
-        if self._progress is None or done == self.total:
-            return  # finish() reports the end
-        now = time.monotonic()
-        if now - self._last >= _PROGRESS_SECONDS:
-            self._last = now
-            self._progress(done, self.total)
+        # finish() reports the end
+        if self._progress is not None and done != self.total:
+            now = time.monotonic()
+            if now - self._last >= _PROGRESS_SECONDS:
+                self._last = now
+                self._progress(done, self.total)
+        if self._pid != os.getpid():
+            # the threads are the parent's, and so is the new file of a copy
+            raise RuntimeError("a transfer can't go on in a child process of the one that began it")
 
     def seconds(self) -> float:
         return time.monotonic() - self._began

@@ -7,17 +7,21 @@ import asyncio
 import gc
 import hashlib
 import os
+import signal
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from linux_aio.bulk import ShortFileError, achecksum, checksum, copy, read_many
+from linux_aio import _copying, _core, bulk
+from linux_aio.bulk import Progress, ShortFileError, achecksum, checksum, copy, read_many
 from support.any_loop import AnyLoop
+from support.forked import fork
 from support.loops import run
 from support.measure import open_fds, soon
+from support.workers import finish, start
 
 pytest_plugins = ["support.fixtures"]
 
@@ -168,6 +172,78 @@ def test_a_progress_that_raises_leaves_the_target(folder: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         copy(source, target, progress=progress)
     assert target.read_bytes() == b"old"
+    assert sorted(os.listdir(folder)) == ["source", "target"]
+
+
+def hash_pieces(source: Path, target: Path, progress: Progress) -> None:
+    digest = checksum(source, progress=progress)
+    target.write_bytes(source.read_bytes())
+    assert digest == checksum(target)
+
+
+def hash_a_stream(source: Path, target: Path, progress: Progress) -> None:
+    read_end, write_end = os.pipe()
+    data = source.read_bytes()
+
+    def feed() -> None:
+        with open(write_end, "wb") as file:
+            file.write(data)
+
+    worker = start(feed)
+    assert checksum(read_end, progress=progress) == hashlib.sha256(data).hexdigest()
+    finish(worker)
+    os.close(read_end)
+    target.write_bytes(data)
+
+
+def copy_pieces(source: Path, target: Path, progress: Progress) -> None:
+    copy(source, target, chunk=65536, progress=progress)
+
+
+def copy_by_file_system(source: Path, target: Path, progress: Progress) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_core, "_bulk_copies_itself", lambda _: True)
+        patch.setattr(_copying, "RANGE_BYTES", 65536)
+        copy(source, target, progress=progress)
+
+
+@pytest.mark.parametrize("has_proc", [True, False])
+@pytest.mark.parametrize("transfer", [hash_pieces, hash_a_stream, copy_pieces, copy_by_file_system])
+def test_a_child_that_is_forked_in_the_middle(
+    transfer: Callable[[Path, Path, Progress], None],
+    has_proc: bool,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It gets an error, and leaves the parent and the parent's new file alone."""
+    monkeypatch.setattr(bulk, "_PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(_copying, "clone", lambda *_: False)
+    if not has_proc:  # the new file has a name
+        monkeypatch.setattr(os.path, "exists", lambda _: False)
+    source, target = folder / "source", folder / "target"
+    data = os.urandom(8 << 20)
+    source.write_bytes(data)
+    parent = os.getpid()
+    children: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        if not children:
+            children.append(fork())
+            if children == [0]:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the child if it hangs
+                signal.alarm(30)
+
+    try:
+        transfer(source, target, progress)
+    except RuntimeError as error:
+        if os.getpid() != parent:
+            os._exit(7 if "child process" in str(error) else 8)
+        raise
+    finally:
+        if os.getpid() != parent:
+            os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 7
+    assert target.read_bytes() == data
     assert sorted(os.listdir(folder)) == ["source", "target"]
 
 

@@ -45,7 +45,7 @@ def give_up_root() -> None:
 def start_child(function: Callable[[], Result]) -> Child[Result]:
     """Run the function in a child, where warnings are errors and no error is ignored."""
     read_end, write_end = os.pipe()
-    pid = _fork()
+    pid = fork()
     if pid == 0:
         _be_child(function, write_end)
     os.close(write_end)
@@ -76,7 +76,8 @@ def _fail_for_hanging(child: Child[Any]) -> NoReturn:
     pytest.fail("\n".join(["the child hangs", *waits, stacks_of(child.pid, child.report)]))
 
 
-def _fork() -> int:
+def fork() -> int:
+    """Call os.fork() although there are other threads."""
     with warnings.catch_warnings():
         # Python 3.12 warns of a fork with other threads, which is what these tests need.
         warnings.simplefilter("ignore", DeprecationWarning)
