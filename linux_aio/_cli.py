@@ -232,6 +232,8 @@ def _run_checksum(options: argparse.Namespace) -> int:
             _complain(str(error))
             status = 1
         else:
+            if file == "-":
+                _leave_standard_input_at_its_end()
             print(_checksum_line(digest, file))
     return status
 
@@ -241,6 +243,14 @@ def _position_of_standard_input() -> int:
     with contextlib.suppress(OSError):
         return os.lseek(_STANDARD_INPUT, 0, os.SEEK_CUR)
     return 0
+
+
+def _leave_standard_input_at_its_end() -> None:
+    """Leave it where sha256sum does: what comes after finds nothing more to read."""
+    with contextlib.suppress(OSError):  # a pipe has no position
+        start = os.lseek(_STANDARD_INPUT, 0, os.SEEK_CUR)
+        if os.lseek(_STANDARD_INPUT, 0, os.SEEK_END) < start:
+            os.lseek(_STANDARD_INPUT, start, os.SEEK_SET)
 
 
 def _checksum_line(digest: str, file: str) -> str:

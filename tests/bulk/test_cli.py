@@ -92,15 +92,17 @@ def test_checksum(path: Path) -> None:
 
 @pytest.mark.parametrize("position", [None, 0, 5, len(DATA), len(DATA) + 5])
 def test_checksum_of_the_standard_input(path: Path, position: int | None) -> None:
-    """From where others have left it, as sha256sum; None is a pipe."""
-    command = [sys.executable, "-P", "-m", "linux_aio", "checksum", "-"]
+    """From where others have left it to its end, as sha256sum; None is a pipe."""
+    command = [sys.executable, "-P", "-m", "linux_aio", "checksum", "-", "-"]
     if position is not None:
         with path.open("rb", buffering=0) as file:
             file.seek(position)
             output = subprocess.run(command, stdin=file, capture_output=True, check=True).stdout
+            assert file.tell() == max(position, len(DATA))
     else:
         output = subprocess.run(command, input=DATA, capture_output=True, check=True).stdout
-    assert output.decode() == f"{hashlib.sha256(DATA[position or 0 :]).hexdigest()}  -\n"
+    lines = [f"{hashlib.sha256(data).hexdigest()}  -\n" for data in (DATA[position or 0 :], b"")]
+    assert output.decode() == "".join(lines)
 
 
 @pytest.mark.parametrize(
