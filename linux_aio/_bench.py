@@ -18,6 +18,8 @@ from ._info import file_system_of, is_in_memory
 
 _BLOCK = 4096
 _DEPTHS = (1, 4, 16, 64, 256)
+# read before the file is dropped from the page cache again
+_MOST_BLOCKS = 1 << 16
 
 
 def measure(path: str, seconds: float, size: int) -> dict[str, Any]:
@@ -92,13 +94,11 @@ def _measure_ways(fd: int, nbytes: int, direct: bool, seconds: float) -> list[di
         row = {"way": way, "direct": direct, "in_flight": depth, "reads_per_second": round(rate)}
         rows.append(row)
 
-    _forget(fd)
     add("blocking", 1, _blocking(fd, nbytes, seconds))
     for engine, state in engines().items():
         if state != "available":
             continue
         for depth in _DEPTHS:
-            _forget(fd)
             try:
                 add(engine, depth, _in_flight(fd, nbytes, engine, depth, seconds))
             except BlockingIOError:
@@ -106,40 +106,54 @@ def _measure_ways(fd: int, nbytes: int, direct: bool, seconds: float) -> list[di
     return rows
 
 
-def _forget(fd: int) -> None:
-    """Drop the file from the page cache: buffered reads are measured uncached."""
+def _uncached_blocks(fd: int, nbytes: int) -> list[int]:
+    """Return the offsets of different blocks in random order, none of them in the page cache."""
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    blocks = range(0, nbytes - _BLOCK + 1, _BLOCK)
+    return random.sample(blocks, min(len(blocks), _MOST_BLOCKS))
 
 
 def _blocking(fd: int, nbytes: int, seconds: float) -> float:
     buffer = aligned_buffer(_BLOCK)
-    blocks = nbytes // _BLOCK
     count = 0
-    began = time.perf_counter()
-    while (elapsed := time.perf_counter() - began) < seconds:
-        os.preadv(fd, [buffer], random.randrange(blocks) * _BLOCK)
-        count += 1
+    elapsed = 0.0
+    while elapsed < seconds:
+        offsets = _uncached_blocks(fd, nbytes)
+        began = time.perf_counter()
+        for offset in offsets:
+            os.preadv(fd, [buffer], offset)
+            count += 1
+            if elapsed + time.perf_counter() - began >= seconds:
+                break
+        elapsed += time.perf_counter() - began
     return count / elapsed
 
 
 def _in_flight(fd: int, nbytes: int, engine: str, depth: int, seconds: float) -> float:
-    blocks = nbytes // _BLOCK
     count = 0
+    elapsed = 0.0
     with AIOContext(depth, engine=engine) as context:
-        waiting = [AIOOperation.readinto(aligned_buffer(_BLOCK), fd, 0) for _ in range(depth)]
-        began = time.perf_counter()
-        while (elapsed := time.perf_counter() - began) < seconds:
-            for operation in waiting:
-                operation.offset = random.randrange(blocks) * _BLOCK
-            taken = context.submit(*waiting) if waiting else 0
-            del waiting[:taken]
-            done = context.getevents(1)
-            for operation in done:
-                operation.get_result()
-            count += len(done)
-            waiting += done
-        context.getevents(context.in_flight)
+        operations = [AIOOperation.readinto(aligned_buffer(_BLOCK), fd, 0) for _ in range(depth)]
+        while elapsed < seconds:
+            offsets = iter(_uncached_blocks(fd, nbytes))
+            waiting: list[Any] = []
+            done: list[Any] = operations
+            began = time.perf_counter()
+            while elapsed + time.perf_counter() - began < seconds:
+                for operation, offset in zip(done, offsets, strict=False):
+                    operation.offset = offset
+                    waiting.append(operation)
+                taken = context.submit(*waiting) if waiting else 0
+                del waiting[:taken]
+                done = context.getevents(1)
+                if not done:
+                    break  # all blocks were read
+                for operation in done:
+                    operation.get_result()
+                count += len(done)
+            elapsed += time.perf_counter() - began
+            context.getevents(context.in_flight)
     return count / elapsed
 
 

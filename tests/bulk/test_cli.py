@@ -12,12 +12,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from linux_aio import __version__, _cli, _info
+from linux_aio import AIOContext, AIOOperation, __version__, _bench, _cli, _info
 from linux_aio._cli import human
+from support.fusefs import fs_available, mounted
 from support.measure import soon
 
 pytestmark = pytest.mark.engine_independent
@@ -230,6 +234,60 @@ def test_bench_chooses_the_fastest_of_the_fewest_in_flight(tmp_path: Path) -> No
     assert choice["in_flight"] == min(row["in_flight"] for row in good)
     rivals = [row for row in good if row["in_flight"] == choice["in_flight"]]
     assert choice["reads_per_second"] == max(row["reads_per_second"] for row in rivals)
+
+
+@pytest.mark.skipif(fs_available() is not None, reason=fs_available() or "there is FUSE")
+def test_bench_reads_nothing_from_the_page_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Buffered reads, of which each comes to the file system."""
+    blocks = 40
+    reads = 0
+    read = os.preadv
+
+    def counting(*arguments: Any) -> int:
+        nonlocal reads
+        reads += 1
+        return read(*arguments)
+
+    class CountingContext:
+        def __init__(self, depth: int, engine: str) -> None:
+            self.context = AIOContext(depth, engine=engine)
+
+        def __enter__(self) -> CountingContext:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.context.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.context, name)
+
+        def submit(self, *operations: AIOOperation) -> int:
+            nonlocal reads
+            count = self.context.submit(*operations)
+            reads += count
+            return count
+
+    monkeypatch.setattr(os, "preadv", counting)
+    monkeypatch.setattr(_bench, "AIOContext", CountingContext)
+    with mounted(tmp_path) as fs:
+        fd = os.open(fs.create("data", bytes(blocks * 4096)), os.O_RDONLY)
+        try:
+            ways: list[Callable[..., float]] = [_bench._blocking]
+            ways += [partial(_bench._in_flight, engine="auto", depth=depth) for depth in (1, 9, 64)]
+            for way in ways:
+                for seconds in (0.001, 0.1):
+                    reads, before = 0, len(fs.log())
+                    assert way(fd, blocks * 4096, seconds=seconds) > 0
+                    offsets = [entry.offset for entry in fs.log()[before:] if entry.kind == "read"]
+                    assert len(offsets) == reads
+                assert reads > blocks
+                # after one round comes another one
+                for start in range(0, reads - blocks, blocks):
+                    assert len(set(offsets[start : start + blocks])) == blocks
+        finally:
+            os.close(fd)
 
 
 def test_bench_without_room_or_disk(tmp_path: Path) -> None:
