@@ -7,6 +7,7 @@ import mmap
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from importlib import import_module
 from typing import ClassVar
 
 from .. import files
@@ -92,13 +93,16 @@ class Whole(ABC):
     """One call that reads, copies or hashes a file. A turn times one call."""
 
     operations = 0  # how many operations a call counts for; 0: the file's MiB
+    modules: ClassVar[tuple[str, ...]] = ()  # to be imported before the call is timed
 
     def __init__(self, case: Case, path: str) -> None:
         self.case = case
         self.path = path
 
-    def prepare(self) -> None:  # noqa: B027 - most have nothing to do
+    def prepare(self) -> None:
         """Prepare the call. This is not timed."""
+        for module in self.modules:
+            import_module(module)
 
     @abstractmethod
     def run(self) -> object:

@@ -61,6 +61,8 @@ class Preadv(Load):
 
 
 class Numpy(Whole):
+    modules = ("linux_aio.numpy",)
+
     def run(self) -> object:
         from linux_aio.numpy import load
 
@@ -68,6 +70,8 @@ class Numpy(Whole):
 
 
 class Safetensors(Whole):
+    modules = ("linux_aio.safetensors", "numpy")  # which linux_aio imports when it is called
+
     def run(self) -> object:
         from linux_aio.safetensors import load_file
 

@@ -80,9 +80,12 @@ class FsspecWrapper(Fsspec):
 class Zarr(Whole):
     """AioStore: an array as large as the file, of chunks of 64 KiB: read, in slices, or written."""
 
+    modules = ("zarr", "linux_aio.zarr")
+
     def prepare(self) -> None:
         import numpy as np
 
+        super().prepare()
         self.folder = self.path + ".zarr"
         shape = os.path.getsize(self.path) // 4
         self.data = np.random.default_rng(1).standard_normal(shape).astype("f4")

@@ -27,6 +27,7 @@ class Folder(Whole):
     has_contents: ClassVar[bool] = False
 
     def prepare(self) -> None:
+        super().prepare()
         self.operations = self.count
         self.folder = Path(self.path + "-folder")
         self.folder.mkdir()
@@ -146,10 +147,12 @@ class ByCaio(Descriptors):
 
 class ByCaioAio(ByCaio):
     engine = "linux_aio"
+    modules = ("caio.linux_aio_asyncio",)
 
 
 class ByCaioUring(ByCaio):
     engine = "linux_uring"
+    modules = ("caio.linux_uring_asyncio",)
 
 
 class Executor(ManyTasks):
@@ -163,6 +166,8 @@ class Executor(ManyTasks):
 
 
 class AioFiles(ManyTasks):
+    modules = ("aiofiles",)
+
     def reader(self) -> Callable[[str], Awaitable[bytes]]:
         import aiofiles  # type: ignore[import-untyped]
 
@@ -175,6 +180,8 @@ class AioFiles(ManyTasks):
 
 
 class AnyIo(ManyTasks):
+    modules = ("anyio",)
+
     def reader(self) -> Callable[[str], Awaitable[bytes]]:
         import anyio
 

@@ -24,6 +24,8 @@ class ReadInto(Load):
 
 
 class NumpyLoad(Whole):
+    modules = ("numpy",)
+
     def run(self) -> object:
         import numpy as np
 
@@ -31,6 +33,8 @@ class NumpyLoad(Whole):
 
 
 class NumpyFromFile(Whole):
+    modules = ("numpy",)
+
     def run(self) -> object:
         import numpy as np
 
@@ -42,6 +46,8 @@ class NumpyFromFile(Whole):
 
 class NumpyReadInto(Whole):
     """An array that is filled by readinto."""
+
+    modules = ("numpy",)
 
     def run(self) -> object:
         import numpy as np
@@ -57,6 +63,8 @@ class NumpyReadInto(Whole):
 
 
 class SafetensorsLoadFile(Whole):
+    modules = ("safetensors.numpy",)
+
     def run(self) -> object:
         from safetensors.numpy import load_file
 
@@ -65,6 +73,8 @@ class SafetensorsLoadFile(Whole):
 
 class SafetensorsLoad(Whole):
     """safetensors' load() of bytes."""
+
+    modules = ("safetensors.numpy",)
 
     def run(self) -> object:
         from safetensors.numpy import load
