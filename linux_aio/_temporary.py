@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -13,7 +14,7 @@ import tempfile as _tempfile
 import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._core import _close_soon
+from ._core import _close_soon, _in_trio
 from ._file import File
 from ._gate import Gate
 from ._loop_context import complete, loop_context, put_off_cancellation, raise_if_cancelled, spawn
@@ -79,7 +80,11 @@ async def _remove_in_any_case(
 async def _carry_out(
     function: Callable[[], Awaitable[_Made]], undo: Callable[[_Made], Awaitable[None]]
 ) -> _Made:
-    """Return what function() has made. If the call is cancelled, undo it once it is made."""
+    """Return what function() has made. If the call is cancelled, undo it once it is made.
+
+    A program that cancels all tasks but its own cancels this task's helper, too. function() then
+    leaves nothing, and the call is cancelled as well.
+    """
     gate = Gate()
     results: list[_Made] = []
     errors: list[Exception] = []
@@ -90,11 +95,14 @@ async def _carry_out(
             results.append(await function())
         except Exception as error:
             errors.append(error)
+        finally:
+            gate.set()
         if is_given_up and results:
             await undo(results.pop())
-        gate.set()
 
-    spawn(work)
+    # a task that is cancelled before its first step never enters work()
+    if not spawn(work, gate.set):
+        gate.set()
     try:
         await gate.wait()
     except BaseException:
@@ -104,7 +112,16 @@ async def _carry_out(
         raise
     if errors:
         raise errors.pop()
+    if not results:
+        raise _cancellation()
     return results.pop()
+
+
+def _cancellation() -> BaseException:
+    """Return the error of a call whose helper was cancelled: in Trio only the end of a run does."""
+    if _in_trio():
+        return RuntimeError("the Trio run is ending")
+    return asyncio.CancelledError()
 
 
 # --- names
@@ -489,6 +506,7 @@ class _TemporaryDirectory:
         traceback: TracebackType | None,
     ) -> None:
         self._is_made = False
+        self._pid = 0  # here, too: cleanup() does not begin if its task is cancelled before
         if self._delete:
             await complete(self.cleanup, lambda: shutil.rmtree(self.name, True))
 

@@ -23,6 +23,8 @@ from support.files import let_others_pass
 from support.forked import give_up_root, in_child
 from support.loops import run as run_asyncio
 from support.loops import until
+from support.open_files import settle_below
+from support.workers import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -376,3 +378,67 @@ def test_a_loop_that_ends_while_they_are_made(tmp_path: Path, kind: str) -> None
     for turns in range(12):
         run(partial(main, turns))
         assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_other_tasks_are_cancelled_while_they_are_made(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As programs do that shut down, and know nothing of the tasks of this library."""
+    # the file without a name is then made with one, as on a file system without O_TMPFILE
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)
+
+    async def make() -> str:
+        async with KINDS[kind](dir=tmp_path):
+            return "made"
+
+    async def make_and_cancel(turns: int) -> str:
+        known = asyncio.all_tasks()
+        task = asyncio.create_task(make())
+        known.add(task)
+        while not task.done() and asyncio.all_tasks() <= known:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for other in asyncio.all_tasks() - known:
+            other.cancel()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return "cancelled"
+
+    async def main() -> None:
+        assert await make_and_cancel(0) == "cancelled"
+        for turns in range(8):
+            await make_and_cancel(turns)
+        await until(lambda: not os.listdir(tmp_path))
+        await settle_below(tmp_path)
+
+    run_asyncio(main())
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_made_when_a_trio_run_ends(tmp_path: Path, kind: str) -> None:
+    """Trio then cancels all system tasks, and so the one that makes them."""
+    trio: Any = pytest.importorskip("trio")
+    errors: list[str] = []
+
+    async def make_late() -> None:
+        context = AIOContext()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.move_on_after(PATIENCE, shield=True):
+                try:
+                    await KINDS[kind](dir=tmp_path, context=context)
+                except RuntimeError as error:
+                    errors.append(str(error))
+            context.close()
+
+    async def main() -> None:
+        trio.lowlevel.spawn_system_task(make_late)
+        await trio.sleep(0)
+
+    trio.run(main)
+    assert errors == ["the Trio run is ending"]
+    assert os.listdir(tmp_path) == []
