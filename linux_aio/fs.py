@@ -195,9 +195,15 @@ async def _mode(path: Any, context: AIOContext | None, *, follow_symlinks: bool 
         return 0
 
 
+# No file system's errors, but the context's: no thread can be started; it is being closed.
+_NOT_ABOUT_PATHS = frozenset({errno.EUSERS, errno.ECANCELED})
+
+
 def _is_about_path(error: OSError | ValueError, context: AIOContext | None) -> bool:
     """Return whether the error is the path's: ValueError is a closed context's, too."""
-    return isinstance(error, OSError) or context is None or not context.closed
+    if isinstance(error, OSError):
+        return error.errno not in _NOT_ABOUT_PATHS
+    return context is None or not context.closed
 
 
 async def exists(path: FileOrPath, *, context: AIOContext | None = None) -> bool:
@@ -817,6 +823,8 @@ async def walk(
                     if not topdown and is_directory and (followlinks or not entry.is_symlink()):
                         below.append(entry.path)
         except OSError as error:
+            if not _is_about_path(error, context):
+                raise
             if onerror is not None:
                 onerror(error)
             continue
@@ -884,7 +892,9 @@ async def _are_same(src: Path, dst: Path, context: AIOContext | None) -> bool:
     """Whether both paths lead to the same file. False if one leads nowhere."""
     try:
         return await samefile(src, dst, context=context)
-    except OSError:
+    except OSError as error:
+        if not _is_about_path(error, context):
+            raise
         return False
 
 
@@ -905,7 +915,9 @@ async def copyfile(
     for path in (src, dst):
         try:
             status = await ctx._stat(path)
-        except OSError:
+        except OSError as error:
+            if not _is_about_path(error, ctx):
+                raise
             continue
         if _stat.S_ISFIFO(status.st_mode):
             raise named_pipe(path)
@@ -969,6 +981,8 @@ async def move(
     try:
         await rename(source, real, context=context)
     except OSError as error:
+        if not _is_about_path(error, context):
+            raise
         # the paths alone don't tell whether a link leads back into the directory
         if error.errno == errno.EINVAL and await _leads_into(os.fspath(real), source, context):
             msg = f"Cannot move a directory '{source!s}' into itself '{target!s}'."
@@ -1016,7 +1030,9 @@ async def _leads_into(path: Any, directory: Any, context: AIOContext | None) -> 
             last, found = found, await stat(above, context=context)
             if os.path.samestat(found, last):  # the root
                 return False
-    except OSError:
+    except OSError as error:
+        if not _is_about_path(error, context):
+            raise
         return False
     return True
 

@@ -188,7 +188,9 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
             info["islink"] = True
             try:
                 info["size"] = (await fs.stat(path)).st_size
-            except OSError:
+            except OSError as error:
+                if not fs._is_about_path(error, None):
+                    raise
                 info["size"] = 0
             info["destination"] = await fs.readlink(path)
         return info
@@ -600,7 +602,10 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
 async def _is_working_directory(path: str) -> bool:
     try:
         return await fs.samefile(path, ".")
-    except OSError:  # it may not be searched by this user
+    except OSError as error:
+        if not fs._is_about_path(error, None):
+            raise
+        # it may not be searched by this user
         return path == os.getcwd()
 
 
@@ -637,7 +642,9 @@ async def _check_target(source: str, status: os.stat_result, target: str) -> os.
     """Return the target's status. Raise as shutil.copyfile for one that can't become a copy."""
     try:
         found = await fs.stat(target)
-    except OSError:
+    except OSError as error:
+        if not fs._is_about_path(error, None):
+            raise
         return None  # it does not exist, or writing it reports why not
     if os.path.samestat(status, found):
         raise shutil.SameFileError(f"{source!r} and {target!r} are the same file")

@@ -12,8 +12,9 @@ import resource
 import select
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +25,9 @@ from linux_aio.bulk import load_into
 from support.forked import in_child
 from support.operations import perform
 from support.seccomp import refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.engine("threads", "uring", "auto")
 
@@ -141,6 +145,41 @@ def test_no_thread_with_the_rights_of_the_caller() -> None:
         return asyncio.run(both())
 
     assert in_child(attempt) == [errno.ENOENT, errno.EUSERS]
+
+
+@pytest.mark.engine("auto", "aio", "uring", "threads")
+def test_no_thread_is_no_answer_about_a_path() -> None:
+    """A file that can't be looked for is not said to be missing."""
+    fs = linux_aio.fs
+    path = "/proc/self/status"
+
+    async def walk() -> list[Any]:
+        return [found async for found in fs.walk("/proc/self/task", onerror=lambda _: None)]
+
+    async def numbers() -> list[int | None]:
+        found: list[int | None] = []
+        questions = (fs.exists, fs.lexists, fs.isfile, fs.isdir, fs.islink, fs.ismount)
+        calls: list[Callable[[], Any]] = [partial(question, path) for question in questions]
+        for start in [*calls, walk, copy, move]:
+            try:
+                await start()
+            except OSError as error:
+                found.append(error.errno)
+            else:
+                found.append(None)
+        return found
+
+    async def copy() -> None:
+        await fs.copyfile(path, path)
+
+    async def move() -> None:
+        await fs.move(path, "/proc/self/task")
+
+    def attempt() -> list[int | None]:
+        refuse(["clone", "clone3"], errno.EAGAIN)
+        return asyncio.run(numbers())
+
+    assert in_child(attempt) == [errno.EUSERS] * 9
 
 
 @pytest.mark.needs_root  # for whom the limit counts for the kernel's threads only
