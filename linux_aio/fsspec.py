@@ -301,10 +301,12 @@ class AioFileSystem(AsyncFileSystem):  # type: ignore[misc]
         context: Any = loop_context()
         if await fs.exists(path):
             await fs.utime(path)
-            if truncate:
-                await fs.truncate(path, 0)
         else:
-            await context._write_file(path, b"", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            # another program may make the file meanwhile, and write to it
+            fd = await context._open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            await context._close(fd)
+        if truncate:
+            await fs.truncate(path, 0)
 
     # --- reading
 

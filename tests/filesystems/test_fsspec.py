@@ -326,6 +326,23 @@ def test_transactions(aio: AioFileSystem, tmp_path: Path, fails: bool) -> None:
     assert (tmp_path / "later").exists()
 
 
+@pytest.mark.parametrize("kind", [LocalFileSystem, AioFileSystem])
+@pytest.mark.parametrize("truncate", [False, True])
+def test_touch_of_what_another_program_makes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, truncate: bool
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+
+    async def not_yet(_: str) -> bool:
+        return False
+
+    monkeypatch.setattr("linux_aio.fs.exists", not_yet)
+    monkeypatch.setattr(LocalFileSystem, "exists", lambda *_: False)
+    kind().touch(str(path), truncate=truncate)
+    assert path.read_bytes() == (b"" if truncate else b"data")
+
+
 def test_changes(aio: AioFileSystem, tree: Path) -> None:
     aio.touch(str(tree / "file"), truncate=False)
     assert aio.size(str(tree / "file")) == 2560
