@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,9 @@ _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}\.tmp", re.DOTALL)
 
 # The errors for a key that does not exist.
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+# The errors for which Path.is_file() and the like are false. From Python 3.14 on all are.
+_NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
 
 # How many requests of _get_many are read before their values are handed out.
 _TAKEN_AT_ONCE = 64
@@ -106,7 +110,7 @@ class AioStore(Store):  # type: ignore[misc]
     async def _open(self) -> None:
         if not self.read_only:
             await fs.makedirs(self.root, exist_ok=True)
-        if not await fs.exists(self.root):
+        if not await _mode(self.root):
             raise FileNotFoundError(f"{self.root} does not exist")
         await super()._open()
 
@@ -214,7 +218,7 @@ class AioStore(Store):  # type: ignore[misc]
 
     async def exists(self, key: str) -> bool:
         """Whether there is such a key."""
-        return await fs.isfile(self._path(key))
+        return stat.S_ISREG(await _mode(self._path(key)))
 
     async def getsize(self, key: str) -> int:
         """Return the length of the value in bytes, or raise FileNotFoundError."""
@@ -265,7 +269,7 @@ class AioStore(Store):  # type: ignore[misc]
         """Remove the key, or the folder of that name, if there is one."""
         self._check_writable()
         path = self._path(key)
-        if await fs.isdir(path):
+        if stat.S_ISDIR(await _mode(path)):
             await fs.rmtree(path)
         else:
             with contextlib.suppress(FileNotFoundError):
@@ -275,9 +279,10 @@ class AioStore(Store):  # type: ignore[misc]
         """Remove all keys below the prefix."""
         self._check_writable()
         path = self._path(prefix)
-        if await fs.isdir(path):
+        mode = await _mode(path)
+        if stat.S_ISDIR(mode):
             await fs.rmtree(path)
-        elif await fs.isfile(path):
+        elif stat.S_ISREG(mode):
             raise ValueError(f"delete_dir was passed a {prefix=!r} that is a file")
 
     async def clear(self) -> None:
@@ -370,6 +375,19 @@ class AioStore(Store):  # type: ignore[misc]
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+
+async def _mode(path: Path | str) -> int:
+    """Return st_mode, or 0 where Path.exists() is false. Raise the errors that it raises."""
+    try:
+        return (await fs.stat(path)).st_mode
+    except OSError as error:
+        is_false = error.errno in _NO_SUCH_FILE or sys.version_info >= (3, 14)
+        if not is_false or not fs._is_about_path(error, None):
+            raise
+    except ValueError:  # there is no such path
+        pass
+    return 0
 
 
 def _offset_and_length(byte_range: ByteRequest) -> tuple[int, int]:

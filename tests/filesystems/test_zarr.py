@@ -96,3 +96,25 @@ def test_a_new_store_is_used_by_many_tasks_at_once(how: str, tmp_path: Path) -> 
     asyncio.run(main())
     wanted = {f"k{number}" for number in range(8)} if how.startswith("set") else set()
     assert set(os.listdir(tmp_path / "store")) == wanted
+
+
+@pytest.mark.parametrize(
+    "key", ["key", "no", "folder", "key/below", "loop", "nul\0", "\ud800", "k" * 300, "k/" * 3000]
+)
+@pytest.mark.parametrize("call", ["exists", "delete", "delete_dir"])
+def test_a_key_that_can_not_be_looked_for(tmp_path: Path, call: str, key: str) -> None:
+    """An error that is not for want of the key is not hidden, as in LocalStore."""
+
+    def ask(kind: Any) -> Any:
+        folder = tmp_path / kind.__name__
+        (folder / "folder").mkdir(parents=True)
+        (folder / "key").touch()
+        (folder / "loop").symlink_to("loop")
+        try:
+            return asyncio.run(getattr(kind(folder), call)(key)), sorted(os.listdir(folder))
+        except OSError as error:
+            return error.errno
+        except ValueError as error:
+            return type(error)
+
+    assert ask(AioStore) == ask(LocalStore)
