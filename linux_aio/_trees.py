@@ -201,7 +201,10 @@ async def _enter_to_remove(context: Any, tree: Descent, name: Any, handle: Handl
             await _remove_directory(context, tree, name, handle)
         return
     if is_link:
-        handle(os.path.islink, tree.path(name), OSError("Cannot call rmtree on a symbolic link"))
+        try:
+            raise OSError("Cannot call rmtree on a symbolic link")
+        except OSError as error:
+            handle(os.path.islink, tree.path(name), error)
         return
     try:
         await tree.read_entries()

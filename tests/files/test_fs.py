@@ -471,6 +471,17 @@ def test_rmtree(folder: Path) -> None:
         (folder / "link").symlink_to("kept")
         with pytest.raises(OSError, match="symbolic link"):
             await fs.rmtree(folder / "link")
+        raised: list[Any] = []
+
+        def note_and_raise(*what: Any) -> None:
+            raised.append([repr(one) for one in what[:2]] + [what[2][0], repr(what[2][1])])
+            raise  # the error that is being handled
+
+        with pytest.raises(OSError, match="symbolic link"):
+            await fs.rmtree(folder / "link", onerror=note_and_raise)
+        with pytest.raises(OSError, match="symbolic link"):
+            shutil.rmtree(folder / "link", onerror=note_and_raise)
+        assert raised[0] == raised[1]
         failed = []
         await fs.rmtree(folder / "missing", onexc=lambda *what: failed.append(what))
         assert isinstance(failed[0][2], FileNotFoundError)
