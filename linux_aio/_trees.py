@@ -34,13 +34,31 @@ Handler: TypeAlias = Callable[[Any, Any, OSError], object]
 
 
 @dataclass(slots=True)
+class _Entry:
+    """What a walk needs of a _DirEntry, which is much larger: all of a directory are kept."""
+
+    name: Any
+    is_dir: bool
+    is_link: bool
+    error: OSError | None  # why its type is not known
+
+
+def _entry_of(found: _DirEntry[Any]) -> _Entry:
+    try:
+        is_dir = found.is_dir(follow_symlinks=False)
+    except OSError as error:
+        return _Entry(found.name, False, False, error.with_traceback(None))
+    return _Entry(found.name, is_dir, found.is_symlink(), None)
+
+
+@dataclass(slots=True)
 class _Level:
     """One of the directories that the walk is in."""
 
     name: Any
     fd: int  # -1: closed until the walk returns to it
     identity: tuple[int, int]
-    entries: Iterator[_DirEntry[Any]]
+    entries: Iterator[_Entry]
 
 
 class Descent:
@@ -88,16 +106,16 @@ class Descent:
     async def read_entries(self) -> None:
         """Read the entries of the lowest directory, for next_entry()."""
         level = self._levels[-1]
-        entries: list[_DirEntry[Any]] = []
+        entries: list[_Entry] = []
         more: Any = None
         while more is None:
             found, more = await self._context._scandir(
                 level.fd, os.fspath(self._path)[:0], _ENTRIES_PER_STEP, False
             )
-            entries += found
+            entries += map(_entry_of, found)
         level.entries = iter(entries)
 
-    def next_entry(self) -> _DirEntry[Any] | None:
+    def next_entry(self) -> _Entry | None:
         """Return the next entry of the lowest directory, or None."""
         return next(self._levels[-1].entries, None)
 
@@ -154,7 +172,7 @@ async def remove_tree(
             entry = tree.next_entry()
             if entry is None:
                 await _remove_emptied(context, tree, handle)
-            elif _is_directory(entry):
+            elif entry.is_dir:  # if the type is not known, to remove the entry says why
                 await _enter_to_remove(context, tree, entry.name, handle)
             else:
                 try:
@@ -166,14 +184,6 @@ async def remove_tree(
         tree.close()
         if working_directory >= 0:
             _close_soon(working_directory)
-
-
-def _is_directory(entry: _DirEntry[Any]) -> bool:
-    """Return False also if that is not known: to remove the entry then says why."""
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:
-        return False
 
 
 def _is_gone(error: OSError) -> bool:
@@ -361,10 +371,12 @@ async def copy_tree(
                 await copies.leave()
                 continue
             try:
-                if entry.is_dir(follow_symlinks=False):
+                if entry.error is not None:
+                    raise entry.error
+                if entry.is_dir:
                     await copies.enter(entry.name, entry.name)
                 else:
-                    await copies.copy_entry(entry.name, is_link=entry.is_symlink())
+                    await copies.copy_entry(entry.name, is_link=entry.is_link)
             except OSError as error:
                 copies.note(entry.name, error)
     finally:
