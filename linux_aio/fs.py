@@ -528,7 +528,8 @@ async def chmod(
     """Change the permissions: os.chmod, fchmodat(2).
 
     `path` may be a descriptor. `mode` is a mask of stat.S_I*, such as 0o644. PermissionError for
-    another user's file. NotImplementedError with follow_symlinks=False where os.chmod has it not.
+    another user's file. With follow_symlinks=False, where os.chmod has it not: NotImplementedError,
+    ValueError with a dir_fd.
     """
     try:
         await _of(context)._chmod(path, _mode_bits(mode), dir_fd, follow_symlinks)
@@ -537,6 +538,9 @@ async def chmod(
             raise
         if os.chmod in os.supports_follow_symlinks:
             raise
+        if dir_fd is not None:
+            msg = "chmod: cannot use dir_fd and follow_symlinks together"
+            raise ValueError(msg) from None
         msg = "chmod: follow_symlinks unavailable on this platform"
         raise NotImplementedError(msg) from None
 
@@ -592,8 +596,8 @@ async def utime(
     for value in given:
         if ns is not None:
             parts += divmod(value, 1_000_000_000)
-        elif isinstance(value, int):
-            parts += (value, 0)
+        elif not isinstance(value, float):
+            parts += (operator.index(value), 0)
         elif math.isinf(value):
             msg = "timestamp out of range"
             raise OverflowError(msg)
