@@ -385,7 +385,11 @@ class TextFile(_TextBase):
         return len(text)
 
     def _forget_text(self) -> None:
-        if self._get_text() is not None:
+        """Prepare for a write: drop the text read, as the file drops its bytes.
+
+        A stream has no position to go back to: its text and the decoder's state stay.
+        """
+        if self._file._is_seekable and self._get_text() is not None:
             self._fill(None)
             self._snapshot = None
             if self._decoder is not None:

@@ -8,6 +8,7 @@ import errno
 import os
 import random
 import resource
+import socket
 import threading
 import time
 from pathlib import Path
@@ -334,6 +335,40 @@ def test_a_terminal() -> None:
     finally:
         os.close(master)
         os.close(slave)
+
+
+@by_more_than_aio
+@pytest.mark.parametrize("call", ["write", "writelines"])
+@pytest.mark.parametrize("mode", ["r+", "r+b"])
+def test_a_write_to_a_stream_keeps_what_was_read(mode: str, call: str) -> None:
+    """It has no position to go back to: what was read ahead is nowhere else."""
+    ours, theirs = socket.socketpair()
+
+    def given(text: str) -> Any:
+        return text.encode() if "b" in mode else text
+
+    async def write(file: Any, line: str) -> None:
+        lines = given(line)
+        await (file.write(lines) if call == "write" else file.writelines([lines]))
+        await file.flush()
+        assert ours.recv(100) == line.encode()
+
+    async def main() -> None:
+        encoding = None if "b" in mode else "utf-8"
+        async with linux_aio.open(theirs.fileno(), mode, encoding=encoding, closefd=False) as file:
+            ours.sendall("first\nsecond\nhalf an é".encode()[:-1])
+            assert await file.readline() == given("first\n")
+            await write(file, "one\n")
+            assert await file.readline() == given("second\n")
+            await write(file, "two\n")
+            ours.sendall("é\nlast".encode()[1:])
+            assert await file.readline() == given("half an é\n")
+            await write(file, "three\n")
+            ours.close()
+            assert await file.read() == given("last")
+
+    with ours, theirs:
+        run(main())
 
 
 # --- texts
