@@ -26,7 +26,14 @@ from ._arguments import as_bytes, bytes_of, not_negative, readable, writable
 from ._core import AIOContext, _ends_slice, _FileBase
 from ._direct import MOST_AT_ONCE, DirectRoute, open_route
 from ._gate import Gate
-from ._loop_context import close_descriptor, pause, put_off_cancellation, raise_if_cancelled, spawn
+from ._loop_context import (
+    close_descriptor,
+    loop_context,
+    pause,
+    put_off_cancellation,
+    raise_if_cancelled,
+    spawn,
+)
 from ._mapped_memory import copied, copy_into, touchable
 from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
 from ._unwritten import MOST_BYTES, Leftover, leave_out, start_writing
@@ -1014,17 +1021,31 @@ class File(_FileBase):
                 # called in another loop than the context's: nothing was begun, and nothing is lost
                 self._is_closing = False
                 raise
-            if self._context.closed and not self._beside:  # the loop is ending, as a Trio run does
+            if self._context.closed and not self._beside:
                 leftover = self._detach_leftover()
                 self._fd = self._data_fd = -1
-                if leftover.finish_now():
-                    return
-                raise
+                await self._finish_elsewhere(leftover)
+                if leftover.is_lost:
+                    raise (leftover.error or error) from None
+                return
             self._detach_leftover().abandon()
             await self._close_descriptor()
             raise
         except BaseException:
             self._give_up()
+            raise
+
+    async def _finish_elsewhere(self, leftover: Leftover) -> None:
+        """Finish by the running loop's context, for the file's own is closed."""
+        try:
+            loop_context()
+        except (OSError, RuntimeError):  # the loop is ending, as a Trio run does: it takes no work
+            leftover.finish_now()
+            return
+        try:
+            await leftover.finish()
+        except BaseException:
+            self._let_go(leftover)
             raise
 
     async def _close_descriptor(self) -> None:

@@ -97,10 +97,12 @@ class Leftover:
         self.writes_here = file._has_position
         self.offset = file._offset - self.nbytes
         self.is_over = False
+        self.is_lost = False  # whether bytes could not be written
+        self.error: OSError | None = None  # the reason, if it is known
         self.pid = os.getpid()
 
     async def finish(self) -> None:
-        """Write the remaining bytes, in order, and close the descriptor. Errors are not reported.
+        """Write the remaining bytes, in order, and close the descriptor. An error is noted.
 
         If the loop ends, it cancels this coroutine; finish_now() then does the rest.
         """
@@ -109,7 +111,8 @@ class Leftover:
                 if self.request is None:
                     self.request = self._start_request()
                 await self._finish_request()
-        except OSError:
+        except OSError as error:
+            self.error = error
             self._stay_here()
         except (ValueError, RuntimeError):  # the loop is ending, and accepts no more work
             self.finish_now()
@@ -190,7 +193,8 @@ class Leftover:
                         count = os.write(fd, rest)
                     self.offset += count
                     rest = rest[count:]
-        except OSError:
+        except OSError as error:
+            self.error = error
             self._stay_here()
             return False
         finally:
@@ -225,6 +229,7 @@ class Leftover:
 
     def _stay_here(self) -> None:
         """Have the open file stand after the bytes that were written, for the rest is lost."""
+        self.is_lost = True
         if self.position is not None:
             self.position = self.offset
 

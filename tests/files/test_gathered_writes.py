@@ -16,8 +16,16 @@ from typing import Any
 import pytest
 
 import linux_aio
+from linux_aio._file import WRITE_LIMIT
+from support.any_loop import AnyLoop
 from support.direct import direct_reason
 from support.loops import run
+from support.workers import PATIENCE
+
+pytest_plugins = ["support.fixtures"]
+
+# kernel AIO waits for a pipe inside io_submit(2)
+by_more_than_aio = pytest.mark.engine("auto", "uring", "threads")
 
 MIB = 1 << 20
 BLOCK = 64 * 1024
@@ -153,7 +161,71 @@ def test_a_file_whose_context_is_closed_leaves_the_offset(data: bytes, tmp_path:
     assert path.read_bytes() == b"01234" + data + b"56789"[len(data) :]
 
 
-@pytest.mark.engine("auto", "uring", "threads")  # kernel AIO waits for a pipe inside io_submit(2)
+async def open_to_pipe(write_end: int, size: int) -> Any:
+    """Return a file with so many bytes to write, whose context is closed."""
+    async with linux_aio.AIOContext() as context:
+        file: Any = await linux_aio.open(write_end, "wb", context=context)
+        for _ in range(size // BLOCK):
+            await file.write(b"x" * BLOCK)
+    return file
+
+
+@by_more_than_aio
+@pytest.mark.parametrize("is_cancelled", [False, True])
+@pytest.mark.parametrize("has_request", [False, True])
+def test_a_file_whose_context_is_closed_does_not_block_the_loop(
+    any_loop: AnyLoop, has_request: bool, is_cancelled: bool
+) -> None:
+    """Its close() is carried out by the loop's own context."""
+    read_end, write_end = os.pipe()
+    size = (40 if has_request else 4) * BLOCK
+    assert (size > WRITE_LIMIT) == has_request
+    loop_runs = threading.Event()
+    read = 0
+
+    def read_all() -> None:
+        nonlocal read
+        loop_runs.wait(PATIENCE)
+        with open(read_end, "rb", buffering=0) as pipe:
+            while data := pipe.read(BLOCK):
+                read += len(data)
+
+    async def main() -> None:
+        file = await open_to_pipe(write_end, size)
+        async with any_loop.group() as group:
+            group.start(file.close)
+            await any_loop.turns(5)
+            assert read == 0  # else the loop stood still until the reader lost its patience
+            if is_cancelled:
+                group.cancel()
+            loop_runs.set()
+        assert file.closed
+        await any_loop.until(lambda: not reader.is_alive())
+
+    reader = threading.Thread(target=read_all)
+    reader.start()
+    try:
+        any_loop.run(main)
+    finally:
+        loop_runs.set()
+        reader.join()
+    assert read == size
+
+
+@by_more_than_aio
+def test_a_file_whose_context_is_closed_tells_why_it_is_not_written(any_loop: AnyLoop) -> None:
+    async def main() -> None:
+        read_end, write_end = os.pipe()
+        file = await open_to_pipe(write_end, BLOCK)
+        os.close(read_end)
+        with pytest.raises(BrokenPipeError):
+            await file.close()
+        assert file.closed
+
+    any_loop.run(main)
+
+
+@by_more_than_aio
 @pytest.mark.parametrize("mode", ["wb", "ab", "w"])
 def test_a_close_in_another_loop_is_refused_and_loses_nothing(mode: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
