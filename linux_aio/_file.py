@@ -935,20 +935,22 @@ class File(_FileBase):
         await self._begin_beside()
         with _Beside(self), memoryview(data) as given, as_bytes(given) as view:
             done = 0
-            if self._direct is not None:
-                memory = self._direct.new_memory()
+            try:
+                if self._direct is not None:
+                    memory = self._direct.new_memory()
+                    while done < len(view):
+                        part = await touchable(self._context, view[done : done + MOST_AT_ONCE])
+                        done += await self._direct.write([part], offset + done, memory)
                 while done < len(view):
-                    part = await touchable(self._context, view[done : done + MOST_AT_ONCE])
-                    done += await self._direct.write([part], offset + done, memory)
-            while done < len(view):
-                # not released here: after a cancellation the request may still use it
-                rest = view[done : done + MOST_BYTES]
-                done += await self._context.write(rest, self._fd, offset + done)
-            if self._is_locked:
-                self._is_stale = self._releases_slowly = True
-            else:
-                self._forget_read_bytes()  # they may be out of date
-            return done
+                    # not released here: after a cancellation the request may still use it
+                    rest = view[done : done + MOST_BYTES]
+                    done += await self._context.write(rest, self._fd, offset + done)
+                return done
+            finally:  # the bytes read may be out of date: a failed call may have written a part
+                if self._is_locked:
+                    self._is_stale = self._releases_slowly = True
+                else:
+                    self._forget_read_bytes()
 
     async def _begin_beside(self) -> None:
         """Have bytes of earlier write() calls be in the file before a call beside the position.

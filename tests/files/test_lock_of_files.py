@@ -19,7 +19,7 @@ import pytest
 
 import linux_aio
 from support.fusefs import HoldingFS
-from support.loops import run
+from support.loops import run, until
 from support.workers import PATIENCE
 
 pytest_plugins = ["support.fixtures"]
@@ -140,6 +140,26 @@ def test_what_is_written_beside_a_read_is_read_again(fuse: HoldingFS) -> None:
         assert await file.read() == new[10:]
 
     with_held_read(fuse, then, 10)
+
+
+def test_what_a_cancelled_pwrite_writes_is_read(fuse: HoldingFS) -> None:
+    new = DATA[::-1]
+    path = fuse.create("file", DATA)
+
+    async def main() -> None:
+        async with linux_aio.open(path, "r+b") as file:
+            assert await file.read(10) == DATA[:10]
+            fuse.hold()
+            writing = await soon(file.pwrite(new, 0))
+            await asyncio.to_thread(fuse.wait_held, 1)
+            writing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+            fuse.unhold()
+            await until(lambda: path.read_bytes() == new)
+            assert await file.read() == new[10:]
+
+    run(main())
 
 
 def test_short_reads_go_on(fuse: HoldingFS) -> None:

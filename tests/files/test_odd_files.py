@@ -8,6 +8,7 @@ import errno
 import os
 import random
 import resource
+import signal
 import socket
 import threading
 import time
@@ -170,6 +171,28 @@ def test_a_full_disk(tmp_path: Path) -> None:
             assert data.startswith(written)
 
         run(main())
+
+
+def test_what_a_pwrite_that_fails_has_written_is_read(tmp_path: Path) -> None:
+    largest = 100_000
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file", "w+b") as file:
+            await file.write(b"old-" * 20_000)
+            await file.seek(0)
+            assert await file.read(4) == b"old-"
+            with pytest.raises(OSError, match="File too large"):
+                await file.pwrite(b"NEW!" * 30_000, 0)
+            assert await file.read() == (b"NEW!" * 30_000)[4:largest]
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    try:
+        run(main())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_eio_behind_a_write_that_was_put_off(fuse: HoldingFS) -> None:
