@@ -106,10 +106,16 @@ class _StandardFile(File):
             self._text._learn()
 
     async def _read_slow(self, size: int) -> bytes:
-        if not self._is_learnt:  # the shortest path below takes no lock
-            await self._acquire()
+        if self._is_learnt:
+            return await super()._read_slow(size)
+        # Learnt and read under one lock: a second wait for it would be behind later calls.
+        self._check_readable()
+        await self._acquire()
+        try:
+            self._check_readable()
+            return await self._read_rest(size)
+        finally:
             self._release()
-        return await super()._read_slow(size)
 
     async def _begin_beside(self) -> None:
         if not self._is_learnt:

@@ -72,6 +72,21 @@ def test_bytes() -> None:
     assert run_program(source, data) == data[3:] + data[:3]
 
 
+def test_the_first_calls_of_several_tasks_are_done_in_order() -> None:
+    source = """
+    async def main():
+        stdin = linux_aio.stdin_bytes
+        calls = [stdin.read(2), stdin.readline(), stdin.read(2), stdin.readinto(bytearray(1))]
+        first, line, second, count = await asyncio.gather(*calls)
+        assert count == 1
+        rest = await stdin.read()
+        await linux_aio.stdout_bytes.write(b",".join([first, line, second, rest]))
+        await linux_aio.stdout_bytes.flush()
+    asyncio.run(main())
+    """
+    assert run_program(source, b"aabb\nccdee") == b"aa,bb\n,cc,ee"
+
+
 def test_what_one_loop_left_the_next_one_reads() -> None:
     source = """
     async def main():
