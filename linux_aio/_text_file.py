@@ -469,16 +469,19 @@ class TextFile(_TextBase):
         io.UnsupportedOperation for a stream.
         """
         self._check_seekable()
-        if self._is_iterating:
-            msg = "telling position disabled by next() call"
-            raise OSError(msg)
         await self._file._acquire()
         try:
             self._check_seekable()
-            await self._file._prepare_read()
-            return self._cookie(await self._file._tell_locked())
+            return await self._tell_locked()
         finally:
             self._file._release()
+
+    async def _tell_locked(self) -> int:
+        if self._is_iterating:
+            msg = "telling position disabled by next() call"
+            raise OSError(msg)
+        await self._file._prepare_read()
+        return self._cookie(await self._file._tell_locked())
 
     def _cookie(self, position: int) -> int:
         if self._decoder is None or self._snapshot is None or self._get_text() is None:
@@ -538,7 +541,6 @@ class TextFile(_TextBase):
             if cookie != 0:
                 msg = "can't do nonzero cur-relative seeks"
                 raise io.UnsupportedOperation(msg)
-            whence, cookie = 0, await self.tell()
         elif whence == os.SEEK_END:
             if cookie != 0:
                 msg = "can't do nonzero end-relative seeks"
@@ -552,6 +554,8 @@ class TextFile(_TextBase):
         await self._file._acquire()
         try:
             self._check_seekable()
+            if whence == os.SEEK_CUR:
+                cookie = await self._tell_locked()
             self._is_iterating = False
             if whence == os.SEEK_END:
                 position = await self._file._seek_locked(0, whence)

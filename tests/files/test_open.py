@@ -373,6 +373,24 @@ def test_calls_of_many_tasks_are_done_in_order(tmp_path: Path) -> None:
     run(main())
 
 
+def test_a_seek_to_where_a_text_stands_is_one_call(tmp_path: Path) -> None:
+    """What other tasks read after it is not read again."""
+    (tmp_path / "file").write_text("".join(f"{number}\n" for number in range(10)))
+
+    async def main() -> None:
+        async with linux_aio.open(tmp_path / "file") as file:
+            assert await file.readline() == "0\n"
+            await file.buffer._acquire()  # so that the calls queue
+            calls = [file.seek(0, os.SEEK_CUR), file.readline(), file.tell(), file.readline()]
+            tasks = [asyncio.ensure_future(call) for call in calls]
+            await asyncio.sleep(0)
+            file.buffer._release()
+            assert await asyncio.gather(*tasks) == [2, "1\n", 4, "2\n"]
+            assert await file.readline() == "3\n"
+
+    run(main())
+
+
 @by_more_than_aio
 @pytest.mark.parametrize(
     "name", ["/proc/self/status", "/sys/kernel/mm/transparent_hugepage/enabled"]
