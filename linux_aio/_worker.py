@@ -103,15 +103,20 @@ class Worker(Generic[_T]):
             os.eventfd_read(self._fd)
 
     async def end(self) -> None:
-        """Wait until the thread has finished, even if the waiting task is cancelled again."""
+        """Wait until the thread has finished. A cancellation meanwhile takes effect only then."""
+        cancellation: BaseException | None = None
         with shield():
             while not self.finished:
-                with contextlib.suppress(*_cancellations()):
+                try:
                     try:
                         await self.news()
                     except (OSError, RuntimeError):
                         # no descriptor is free for the wait, or the context is gone with its loop
                         await pause(_LOOK_AGAIN)
+                except _cancellations() as exception:
+                    cancellation = exception
+        if cancellation is not None:
+            raise cancellation
 
     def _close(self) -> None:
         _workers.discard(self)
@@ -163,7 +168,7 @@ with contextlib.suppress(AttributeError, RuntimeError):
 
 
 def _cancellations() -> tuple[type[BaseException], ...]:
-    """Return the exceptions that end() suppresses: asyncio's; in Trio none: shield() does it."""
+    """Return the exceptions that end() puts off: asyncio's; in Trio none: shield() does it."""
     return () if _in_trio() else (asyncio.CancelledError,)
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from linux_aio import _copying, _core, bulk
+from linux_aio._worker import Worker
 from linux_aio.bulk import Progress, ShortFileError, achecksum, checksum, copy, read_many
-from support.any_loop import AnyLoop
+from support.any_loop import AnyLoop, Scope
 from support.forked import fork
 from support.loops import run
 from support.measure import open_fds, soon
-from support.workers import finish, start
+from support.workers import PATIENCE, finish, start
 
 pytest_plugins = ["support.fixtures"]
 
@@ -101,6 +102,35 @@ def test_ranges_that_are_left_at_the_end_of_the_loop(any_loop: AnyLoop, folder: 
     gc.collect()
     assert soon(lambda: open_fds() <= before)
     assert not [thread for thread in threading.enumerate() if "linux_aio" in thread.name]
+
+
+def test_a_cancellation_while_a_thread_ends(any_loop: AnyLoop) -> None:
+    """It is raised once the thread has ended."""
+    go_on = threading.Event()
+    ended: list[str] = []
+
+    def work(_: Worker[None]) -> None:
+        go_on.wait(PATIENCE)
+        ended.append("thread")
+
+    async def cancel(scope: Scope) -> None:
+        await any_loop.turns(5)
+        scope.cancel()
+        await any_loop.sleep(0.01)
+        go_on.set()
+
+    async def main() -> None:
+        async with any_loop.group() as group, any_loop.scope() as scope:
+            group.start(cancel, scope)
+            async with Worker(work):
+                pass
+            await any_loop.sleep(0)
+            ended.append("task")
+        assert ended == ["thread"]
+        assert scope.was_cancelled
+        await any_loop.sleep(0)
+
+    any_loop.run(main)
 
 
 def test_a_cancelled_checksum_of_a_pipe(tmp_path: Path) -> None:
