@@ -56,6 +56,12 @@ READ_CHUNK = 64 * 1024
 WRITE_LIMIT = 31 * 64 * 1024
 LARGEST_CHUNK = 1024 * 1024
 
+# What the context says, too.
+_INHERITED = (
+    "the AIOContext belongs to the process that made it, and this is a child of it: "
+    "make a context after fork"
+)
+
 # How many bytes readlines() takes out of the buffer before it may let other tasks run.
 _PART = 8192
 
@@ -182,7 +188,12 @@ class File(_FileBase):
     # --- the lock
 
     async def _acquire(self) -> None:
-        """Take the lock when the calls before this one are done. The caller calls _release()."""
+        """Take the lock when the calls before this one are done. The caller calls _release().
+
+        RuntimeError in a child process: calls of the parent's may hold the lock there, for ever.
+        """
+        if self._context._is_inherited():
+            raise RuntimeError(_INHERITED)
         if self._try_acquire():
             if _ends_slice():
                 await self._let_others_run()
@@ -351,7 +362,7 @@ class File(_FileBase):
     async def _read_slow(self, size: int) -> bytes:
         if not (self._is_open and self._is_readable):
             self._check_readable()
-        if not self._try_acquire():
+        if self._context._is_inherited() or not self._try_acquire():
             await self._acquire()
             self._check_readable_locked()
         elif _ends_slice():

@@ -23,6 +23,7 @@ import pytest
 
 import linux_aio
 from linux_aio import _unwritten, fs
+from support.any_loop import AnyLoop
 from support.direct import direct_reason
 from support.forked import in_child
 from support.fusefs import HoldingFS
@@ -636,6 +637,67 @@ def test_a_child_closes_its_copy_of_a_file_beside_calls(
             close_in_child(file, close)
             fuse.unhold()
             assert await reading == b"data"
+
+    run(main())
+
+
+# Calls that no buffer answers; `given` makes what the file reads and writes.
+CALLS: dict[str, Callable[[Any, Callable[[str], Any]], Any]] = {
+    "read": lambda file, _: file.read(1),
+    "read all": lambda file, _: file.read(),
+    "readline": lambda file, _: file.readline(),
+    "readlines": lambda file, _: file.readlines(),
+    "iterate": lambda file, _: anext(file),
+    "writelines": lambda file, given: file.writelines([given("childs\n")]),
+    "write much": lambda file, given: file.write(given("childs\n") * HALF_MIB),
+    "flush": lambda file, _: file.flush(),
+    "tell": lambda file, _: file.tell(),
+    "seek": lambda file, _: file.seek(0),
+    "truncate": lambda file, _: file.truncate(0),
+    "fsync": lambda file, _: file.fsync(),
+    "stat": lambda file, _: file.stat(),
+}
+
+CALLS_OF_BYTES: dict[str, Callable[[Any, Callable[[str], Any]], Any]] = {
+    "readinto": lambda file, _: file.readinto(bytearray(1)),
+    "read1": lambda file, _: file.read1(),
+    "peek": lambda file, _: file.peek(),
+    "write other memory": lambda file, _: file.write(bytearray(1)),
+    "pread": lambda file, _: file.pread(1, 0),
+    "preadinto": lambda file, _: file.preadinto(bytearray(1), 0),
+    "pwrite": lambda file, _: file.pwrite(b"x", 0),
+}
+
+
+@pytest.mark.parametrize("is_in_use", [False, True])
+@pytest.mark.parametrize("mode", ["r+", "r+b"])
+def test_a_child_can_not_use_its_copy(
+    any_loop: AnyLoop, tmp_path: Path, mode: str, is_in_use: bool
+) -> None:
+    """Nor does it wait for the parent's calls, which never end there."""
+    path = tmp_path / "file"
+    path.write_bytes(b"parents\n")
+    calls = CALLS | CALLS_OF_BYTES if mode == "r+b" else CALLS
+
+    def given(text: str) -> Any:
+        return text.encode() if mode == "r+b" else text
+
+    async def use(file: Any) -> None:
+        async with file:
+            for call in calls.values():
+                with pytest.raises(RuntimeError, match="belongs to the process that made it"):
+                    await call(file, given)
+
+    async def main() -> None:
+        async with linux_aio.open(path, mode) as file:
+            binary = file if mode == "r+b" else file.buffer
+            if is_in_use:
+                await binary._acquire()
+            in_child(lambda: any_loop.run(lambda: use(file)))
+            if is_in_use:
+                binary._release()
+            assert await file.read() == given("parents\n")
+        assert path.read_bytes() == b"parents\n"
 
     run(main())
 
