@@ -824,7 +824,7 @@ class File(_FileBase):
     async def tell(self) -> int:
         """Return the position, in bytes from the start of the file.
 
-        io.UnsupportedOperation for a stream, such as a pipe, which has none.
+        OSError with ESPIPE for a stream, such as a pipe, which has none.
         """
         await self._acquire()
         try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -47,8 +48,13 @@ class _Budget:
     def taken(self) -> int:
         return self._taken
 
+    def renew_lock(self) -> None:
+        """In a child process, forget the lock: a thread that does not exist there may hold it."""
+        self._lock = threading.Lock()
+
 
 budget = _Budget()
+os.register_at_fork(after_in_child=budget.renew_lock)
 
 
 class ReadAhead:

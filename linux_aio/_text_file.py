@@ -744,10 +744,8 @@ class TextFile(_TextBase):
         return self._file.isatty()
 
     def __repr__(self) -> str:
-        return (
-            f"<linux_aio.TextFile name={self._file.name!r} mode={self._mode!r} "
-            f"encoding={self._encoding_name!r}>"
-        )
+        name = "" if self._file is _DETACHED else f"name={self._file.name!r} "
+        return f"<linux_aio.TextFile {name}mode={self._mode!r} encoding={self._encoding_name!r}>"
 
 
 class _Detached:

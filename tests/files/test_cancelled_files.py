@@ -317,6 +317,7 @@ def test_a_text_file_in_use_is_not_detached() -> None:
         assert lines == ["a line\n"]
         os.close(writer)
         binary = text.detach()
+        assert repr(text) == f"<linux_aio.TextFile mode='r' encoding={text.encoding!r}>"
         await binary.close()
 
     run(use)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import operator
 import os
 import random
 import resource
@@ -358,6 +359,49 @@ def test_a_terminal() -> None:
     finally:
         os.close(master)
         os.close(slave)
+
+
+@by_more_than_aio
+@pytest.mark.parametrize("mode", ["rb", "r"])
+@pytest.mark.parametrize("arguments", [("tell",), ("seek", 0)])
+def test_a_stream_has_no_position(mode: str, arguments: tuple[Any, ...]) -> None:
+    """The errors are those of open()'s files."""
+    call = operator.methodcaller(*arguments)
+    read_end, write_end = os.pipe()
+    with open(read_end, mode) as file, pytest.raises(OSError) as expected:  # noqa: PT011
+        call(file)
+    os.close(write_end)
+
+    async def main() -> None:
+        read_end, write_end = os.pipe()
+        async with linux_aio.open(read_end, mode) as file:
+            with pytest.raises(OSError) as caught:  # noqa: PT011
+                await call(file)
+        os.close(write_end)
+        assert (caught.type, str(caught.value)) == (expected.type, str(expected.value))
+
+    run(main())
+
+
+@by_more_than_aio
+def test_a_stream_that_is_opened_twice_is_read_and_written_at_once() -> None:
+    ours, theirs = socket.socketpair()
+
+    async def main() -> None:
+        async with (
+            linux_aio.open(theirs.fileno(), "rb", closefd=False) as reader,
+            linux_aio.open(theirs.fileno(), "wb", closefd=False) as writer,
+        ):
+            reading = asyncio.ensure_future(reader.read(6))
+            await asyncio.sleep(0)
+            await writer.write(b"asked")
+            await writer.flush()
+            assert ours.recv(100) == b"asked"
+            ours.sendall(b"answer")
+            assert await reading == b"answer"
+
+    with ours, theirs:
+        run(main())
 
 
 @by_more_than_aio

@@ -17,6 +17,7 @@ import pytest
 
 import linux_aio
 from linux_aio import _read_ahead
+from support.forked import in_child
 from support.fusefs import HoldingFS, fs_available, mounted
 from support.loops import LOOP_FACTORIES, LoopFactory, run, until
 
@@ -317,3 +318,14 @@ def test_a_dropped_file_gives_its_budget_back(fuse: HoldingFS) -> None:
         assert not _read_ahead.budget.taken
 
     run(main())
+
+
+def test_a_child_reads_ahead_though_a_thread_was_counting() -> None:
+    """That thread has the lock, and does not exist in the child."""
+
+    def take() -> None:
+        assert _read_ahead.budget.take(1)
+        _read_ahead.budget.give_back(1)
+
+    with _read_ahead.budget._lock:
+        in_child(take)
