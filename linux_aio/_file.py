@@ -19,7 +19,7 @@ import operator
 import os
 import stat
 import warnings
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ._arguments import as_bytes, bytes_of, not_negative, readable, writable
@@ -100,7 +100,8 @@ class File(_FileBase):
     _end_is_unknown = False  # bytes were appended, and the position is after them
     _request: _Awaitable[int] | None = None
     _unwritten_size = 0
-    _queue: deque[Any] | None = None  # the gates of calls that wait for the lock
+    # the gates of calls that wait for the lock, in order
+    _queue: OrderedDict[Any, None] | None = None
     _closes_when_released = False
     _is_closing = False
     _has_begun = False  # a part of the last write may be in the file
@@ -200,19 +201,19 @@ class File(_FileBase):
             return
         gate = Gate()
         if self._queue is None:
-            self._queue = deque()
-        self._queue.append(gate)
+            self._queue = OrderedDict()
+        self._queue[gate] = None
         self._releases_slowly = True
         # in another thread, the call before this one may have left before it could see the gate
         if self._try_acquire():
-            self._queue.remove(gate)
+            del self._queue[gate]
             return
         try:
             await gate.wait()
         except BaseException:
             try:
-                self._queue.remove(gate)
-            except ValueError:  # it has been given the lock
+                del self._queue[gate]
+            except KeyError:  # it has been given the lock
                 if gate.claim():
                     self._release()
             raise
@@ -231,7 +232,7 @@ class File(_FileBase):
             self._forget_read_bytes()
         while True:
             while self._queue:
-                gate = self._queue.popleft()
+                gate, _ = self._queue.popitem(last=False)
                 if gate.set() or not gate.claim():
                     return
             self._releases_slowly = False

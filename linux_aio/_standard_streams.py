@@ -18,7 +18,7 @@ import select
 import sys
 import time
 import types
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, cast
 
 from ._file import File, Mode
@@ -53,7 +53,7 @@ class _StandardFile(File):
             is_named=False,
         )
         self._text: _StandardText | None = None
-        self._queue = deque()  # not made when needed, for loops in two threads may need it
+        self._queue = OrderedDict()  # not made when needed, for loops in two threads may need it
         self._limit = GATHERED
         self._flushes = flushes  # whether each write is flushed
         # Until _acquire() has learnt the kind of file, no call moves the descriptor's position, and
@@ -191,7 +191,7 @@ class _StandardFile(File):
         """In a child process, forget calls and unwritten bytes, which are the parent's."""
         self._take_over()
         self._is_locked = False
-        self._queue = deque()
+        self._queue = OrderedDict()
         self._note_request(None)
         self._take_gathered()
         self._unwritten = []

@@ -849,6 +849,10 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
         yield _Source(name, named, status.st_mode, size, buffered_fd, direct_fd)
 
 
+# Attributes of objects that have a file object within: of tempfile, codecs, anyio and Trio, aiofiles.
+_FILES_WITHIN = ("file", "stream", "wrapped", "_file")
+
+
 def _number_of(file: Any) -> int:
     """Return the descriptor of a file object, which has then written what it held, or an int's."""
     if hasattr(type(file), "__index__") and not isinstance(file, bool):
@@ -860,8 +864,12 @@ def _number_of(file: Any) -> int:
         binary: Any = file if isinstance(file, _core._FileBase) else cast("Any", file).buffer
         if binary._gathered() or binary._is_behind:
             binary._check_holds_nothing()  # else it has only read ahead, which does no harm here
-    elif isinstance(file, io.IOBase) or isinstance(getattr(file, "file", None), io.IOBase):
-        file.flush()
+    else:
+        within = (getattr(file, name, None) for name in _FILES_WITHIN)
+        for holder in (file, *within):
+            if isinstance(holder, io.IOBase):
+                holder.flush()
+                break
     number: int = file.fileno()
     return number
 

@@ -195,8 +195,8 @@ async def _mode(path: Any, context: AIOContext | None, *, follow_symlinks: bool 
         return 0
 
 
-# No file system's errors, but the context's: no thread can be started; it is being closed.
-_NOT_ABOUT_PATHS = frozenset({errno.EUSERS, errno.ECANCELED})
+# Errors of the context's: no descriptor is free; no thread can be started; it is being closed.
+_NOT_ABOUT_PATHS = frozenset({errno.EMFILE, errno.ENFILE, errno.EUSERS, errno.ECANCELED})
 
 
 def _is_about_path(error: OSError | ValueError, context: AIOContext | None) -> bool:

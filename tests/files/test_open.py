@@ -702,6 +702,30 @@ def test_a_child_can_not_use_its_copy(
     run(main())
 
 
+@pytest.mark.parametrize("mode", ["r+b", "r+"])
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_a_child_has_no_use_of_the_buffers(
+    any_loop: AnyLoop, tmp_path: Path, mode: str, use: str
+) -> None:
+    """What they could answer or gather at once is refused, too: nothing vanishes."""
+    path = tmp_path / "file"
+    path.write_bytes(b"parents\n")
+
+    async def refused(file: Any) -> None:
+        async with file:
+            with pytest.raises(RuntimeError, match="belongs to the process that made it"):
+                await (file.read(1) if use == "read" else file.write("x" if mode == "r+" else b"x"))
+
+    async def main() -> None:
+        async with linux_aio.open(path, mode) as file:
+            if use == "read":
+                await file.read(1)
+            in_child(lambda: any_loop.run(lambda: refused(file)))
+
+    run(main())
+    assert path.read_bytes() == b"parents\n"
+
+
 @in_each_way
 @pytest.mark.parametrize("mode", ["wb", "ab", "w"])
 def test_a_child_that_closes_its_copy_leaves_the_parents_bytes(
