@@ -18,6 +18,8 @@ using WaitState = WakeFuture::WaitState;
 
 WakeFutureObject* cast(PyObject* self) { return static_cast<WakeFutureObject*>(self); }
 
+void wake_future_dealloc(PyObject* object);
+
 // --- calling back
 
 // False with an exception set.
@@ -62,9 +64,14 @@ bool call_more_soon(WakeFutureObject* self, const Callbacks& callbacks) {
     return true;
 }
 
-// Calls the first callback, unless it was called already.
-PyObject* call_back(PyObject* object, PyObject* /*future*/) {
+// Calls the first callback, unless it was called already. `task` is for asyncio's debug mode, which
+// names the task whose callback takes long.
+PyObject* call_back(PyObject* /*task*/, PyObject* object) {
     Ref callback;
+    if (Py_TYPE(object)->tp_dealloc != wake_future_dealloc) {
+        PyErr_SetString(PyExc_TypeError, "not the future");
+        return nullptr;
+    }
     {
         const ObjectLock lock(object);
         callback = std::move(cast(object)->callback);
@@ -75,16 +82,25 @@ PyObject* call_back(PyObject* object, PyObject* /*future*/) {
     return PyObject_CallOneArg(callback.get(), object);
 }
 
+PyMethodDef call_back_method{"call_back", call_back, METH_O, nullptr};
+
+// Returns null with an exception set.
+Ref make_call_back(PyObject* callback) {
+    const auto task = Ref::steal(PyObject_GetAttrString(callback, "__self__"));
+    PyErr_Clear();
+    return Ref::steal(PyCFunction_New(&call_back_method, task.get()));
+}
+
 // Has the loop call the first callback. The loop's method may fail because a signal handler raises
 // in it, before or after it has noted the call. So it is asked again, and the callback is called
 // once. Returns false with an exception set.
 bool call_first_soon(WakeFutureObject* self, Callbacks& callbacks) {
     constexpr int most_tries = 8;
+    const auto method = make_call_back(callbacks.first.get());
     {
         const ObjectLock lock(self);
         self->callback = std::move(callbacks.first);
     }
-    const auto method = Ref::steal(PyObject_GetAttrString(self, "_call_back"));
     bool is_noted = false;
     Ref interruption;
     for (int tries = 0; method && !is_noted && tries < most_tries; ++tries) {
@@ -364,7 +380,6 @@ PyMethodDef methods[] = {
     {"result", result, METH_NOARGS, result_doc},
     {"exception", result, METH_NOARGS, result_doc},
     {"get_loop", get_loop, METH_NOARGS, "The event loop."},
-    {"_call_back", call_back, METH_O, nullptr},
     {},
 };
 

@@ -708,7 +708,7 @@ def test_a_loop_that_can_not_say_whether_it_is_closed(gate: Gate) -> None:
     class Mute(asyncio.SelectorEventLoop):
         def is_closed(self) -> bool:
             if sys._getframe(1).f_code.co_name == "close_it":
-                raise ValueError("mute")
+                raise RuntimeError("mute")
             return super().is_closed()
 
     async def main() -> None:
