@@ -849,7 +849,7 @@ def _opened(file: FileOrPath, direct: Direct) -> Iterator[_Source]:
         yield _Source(name, named, status.st_mode, size, buffered_fd, direct_fd)
 
 
-# Attributes of objects that have a file object within: of tempfile, codecs, anyio and Trio, aiofiles.
+# Attributes of objects with a file object within: of tempfile, codecs, anyio and Trio, aiofiles.
 _FILES_WITHIN = ("file", "stream", "wrapped", "_file")
 
 
