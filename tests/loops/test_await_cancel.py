@@ -619,6 +619,7 @@ def test_task_destroyed_while_suspended(
 # --- tasks that are destroyed
 
 
+@pytest.mark.engine("auto", "uring", "threads")  # kernel AIO reads a pipe inside io_submit(2)
 @pytest.mark.parametrize("way", ["dropped", "closed"])
 @pytest.mark.parametrize("what", ["read", "poll"])
 def test_the_place_of_an_endless_request_becomes_free(way: str, what: str) -> None:

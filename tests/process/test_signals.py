@@ -242,6 +242,7 @@ def interrupts() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.engine("auto", "uring", "threads")  # kernel AIO reads a pipe inside io_submit(2)
 @pytest.mark.timeout(30, method="thread")  # not by the signal of this test
 @pytest.mark.parametrize("method", ["call_soon", "remove_reader"])
 @pytest.mark.parametrize("moment", ["before", "after"])
