@@ -685,7 +685,7 @@ def test_a_handler_that_closes_the_context_ends_waiting(faults: Faults, gate: Ga
     assert raised.value.errno == errno.ECANCELED
 
 
-@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOMEM, errno.ENOSYS])
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOMEM])
 def test_waiting_that_fails(error: int, faults: Faults, ctx: AIOContext, gate: Gate) -> None:
     (poll,) = polls_of(gate, 1)
     poll.submit(ctx)
