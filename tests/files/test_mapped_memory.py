@@ -18,8 +18,9 @@ import pytest
 import linux_aio
 from support.files import few_numbers
 from support.fusefs import HoldingFS
-from support.loops import run
+from support.loops import run, until
 from support.stalls import another_thread_runs, beats
+from support.workers import PATIENCE
 
 pytest_plugins = ["support.fixtures"]
 
@@ -145,16 +146,17 @@ def test_streams(fuse: HoldingFS, how: str, nowait: int) -> None:
         theirs.send(DATA[:1000])
         async with linux_aio.AIOContext() as context:
             with ours, theirs, mapping(fuse) as mapped, memoryview(mapped)[:1000] as memory:
-                fuse.delay(DELAY)
+                fuse.hold()
                 transfer = context.write if how == "write" else context.readinto
                 slow = asyncio.ensure_future(transfer(memory, ours, flags=nowait))
+                await until(lambda: fuse.held() > 0)
+                other = asyncio.ensure_future(context.read(1, read_end))
                 await asyncio.sleep(0.05)
-                other = context.read(1, read_end)
-                asyncio.get_running_loop().call_later(0.01, os.write, write_end, b"!")
-                assert await asyncio.wait_for(judged(other), DELAY / 2) == b"!"
+                os.write(write_end, b"!")
+                assert await asyncio.wait_for(other, PATIENCE) == b"!"
                 assert not slow.done()
-                assert await judged(slow) == 1000
-                fuse.delay(0)
+                fuse.unhold()
+                assert await slow == 1000
                 assert (theirs.recv(1000) if how == "write" else memory) == DATA[:1000]
         os.close(read_end)
         os.close(write_end)
