@@ -90,7 +90,12 @@ Ref find_buffered_file(const IoTypes& types, PyObject* object) {
         PyErr_Clear();
         return {};
     }
+    if (Py_EnterRecursiveCall(" while looking for the file object within another") != 0) {
+        PyErr_Clear();  // a wrapper that has itself within
+        return {};
+    }
     auto found = find_buffered_file(types, inner.get());
+    Py_LeaveRecursiveCall();
     const bool has_its_own_file_later =
         found && wrapper->changes_file && !is_text(types, found.get());
     return has_its_own_file_later ? Ref::borrow(object) : std::move(found);

@@ -22,6 +22,8 @@ from support.fusefs import HoldingFS
 from support.operations import perform
 from support.stalls import another_thread_runs, beats
 
+pytest_plugins = ["support.fixtures"]
+
 BINARY_MODES = ["rb+", "wb+", "ab+"]
 
 
@@ -326,6 +328,19 @@ def test_file_objects_with_a_file_object_within(ctx: AIOContext, path: Path) -> 
     with path.open("w+b") as file_below, codecs.EncodedFile(file_below, "utf-8") as recoder:
         recoder.write(b"1234")
         assert "4 bytes which" in both(ctx, lambda of: of.read(4, recoder))[0]
+
+
+def test_a_wrapper_that_has_itself_within(ctx: AIOContext) -> None:
+    with file_in_memory(b"data") as fd:
+
+        class AsyncFile:
+            def __init__(self) -> None:
+                self.wrapped = self
+
+            def fileno(self) -> int:
+                return fd
+
+        assert perform(ctx, AIOOperation.read(4, AsyncFile())) == b"data"
 
 
 # --- file objects whose position moves
