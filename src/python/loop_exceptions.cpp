@@ -24,8 +24,11 @@ int raise_later(void* exception) {
 
 }  // namespace
 
+// An OSError that is none of its subclasses is the kernel's answer to the loop, such as EMFILE or
+// ENOSPC. Handlers raise subclasses, such as TimeoutError.
 bool is_of_signal_handler() noexcept {
-    const bool is_loops = PyErr_ExceptionMatches(PyExc_RuntimeError) != 0 ||
+    const bool is_loops = PyErr_Occurred() == PyExc_OSError ||
+                          PyErr_ExceptionMatches(PyExc_RuntimeError) != 0 ||
                           PyErr_ExceptionMatches(PyExc_AttributeError) != 0 ||
                           PyErr_ExceptionMatches(PyExc_MemoryError) != 0;
     return !is_loops && may_run_signal_handlers();

@@ -28,7 +28,7 @@ from support.engines import available_engines
 from support.files import Gate, few_numbers, file_in_memory
 from support.forked import in_child
 from support.fusefs import HoldingFS
-from support.loops import run, until
+from support.loops import run, turns, until
 from support.measure import open_fds, soon
 from support.operations import perform
 from support.programs import run_program
@@ -112,6 +112,24 @@ def test_an_await_of_what_was_submitted_before(ctx: AIOContext, gate: Gate) -> N
         asyncio.get_running_loop().call_soon(gate.open)
         assert await operation == select.POLLIN
         await until(lambda: ctx.in_flight == 0)
+
+    run(main())
+
+
+def test_a_queue_that_finds_no_number_for_its_timer(gate: Gate) -> None:
+    """Then it looks for room in each turn of the loop, and the loop hears nothing of it."""
+
+    async def main() -> None:
+        with AIOContext(1) as context, EventFD() as eventfd, file_in_memory(DATA) as fd:
+            assert await context.read(5, fd) == DATA[:5]
+            AIOOperation.poll(gate, select.POLLIN).submit(context, eventfd)
+            with few_numbers(0):
+                queued = asyncio.ensure_future(context.poll(gate, select.POLLIN))
+                await turns(20)
+            assert not queued.done()
+            gate.open()
+            assert await queued == select.POLLIN
+            assert eventfd.read() == 1
 
     run(main())
 
