@@ -61,7 +61,8 @@ class Run:
     def remove_reader(self, fd: int) -> None:
         """Stop calling the watcher of fd. Do nothing if the run is over."""
         if self._readers.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+            with contextlib.suppress(OSError):  # the program has closed the number
+                self._epoll.unregister(fd)
 
     async def watch(self) -> None:
         """Call the watchers until the run ends: a system task, one for each run.
