@@ -799,6 +799,9 @@ class AIOContext:
     def _is_inherited(self) -> bool:
         """Whether this is a child of the process that made the context."""
 
+    def _check_process(self) -> None:
+        """Raise RuntimeError in a child of the process that made the context."""
+
 class _Awaitable(Coroutine[Any, Any, _Result]):  # type: ignore[misc]
     """What the methods of AIOContext return. Private."""
 

@@ -56,12 +56,6 @@ READ_CHUNK = 64 * 1024
 WRITE_LIMIT = 31 * 64 * 1024
 LARGEST_CHUNK = 1024 * 1024
 
-# What the context says, too.
-_INHERITED = (
-    "the AIOContext belongs to the process that made it, and this is a child of it: "
-    "make a context after fork"
-)
-
 # How many bytes readlines() takes out of the buffer before it may let other tasks run.
 _PART = 8192
 
@@ -193,8 +187,7 @@ class File(_FileBase):
 
         RuntimeError in a child process: calls of the parent's may hold the lock there, for ever.
         """
-        if self._context._is_inherited():
-            raise RuntimeError(_INHERITED)
+        self._context._check_process()
         if self._try_acquire():
             if _ends_slice():
                 await self._let_others_run()

@@ -29,11 +29,18 @@ void Context::note_submission(std::size_t given, std::size_t taken) noexcept {
     statistics_.short_submissions += taken < given ? 1 : 0;
 }
 
-bool check_usable(const ContextObject* context) {
+bool check_process(const ContextObject* context) {
     if (context->is_inherited()) {
         PyErr_SetString(PyExc_RuntimeError,
                         "the AIOContext belongs to the process that made it, and this is a child "
                         "of it: make a context after fork");
+        return false;
+    }
+    return true;
+}
+
+bool check_usable(const ContextObject* context) {
+    if (!check_process(context)) {
         return false;
     }
     if (!context->is_open()) {

@@ -163,6 +163,9 @@ inline ContextObject* context_of(const Operation* operation) noexcept {
     return static_cast<ContextObject*>(operation->context.get());
 }
 
+// Returns false with RuntimeError in a child of the process that made the context.
+bool check_process(const ContextObject* context);
+
 // Called with the context locked. Returns false with RuntimeError in a child process, or with
 // ValueError if the context is closed.
 bool check_usable(const ContextObject* context);

@@ -269,6 +269,10 @@ PyObject* context_is_inherited(PyObject* object, PyObject* /*unused*/) {
     return PyBool_FromLong(cast(object)->is_inherited() ? 1 : 0);
 }
 
+PyObject* context_check_process(PyObject* object, PyObject* /*unused*/) {
+    return check_process(cast(object)) ? Py_NewRef(Py_None) : nullptr;
+}
+
 // --- operations
 
 PyDoc_STRVAR(
@@ -616,6 +620,7 @@ PyMethodDef methods[] = {
     {"_start_closing", context_start_closing, METH_NOARGS, nullptr},
     {"_lift_limit", context_lift_limit, METH_NOARGS, nullptr},
     {"_is_inherited", context_is_inherited, METH_NOARGS, nullptr},
+    {"_check_process", context_check_process, METH_NOARGS, nullptr},
     {"__aenter__", context_aenter, METH_NOARGS, "__aenter__($self, /)\n--\n\nReturn self."},
     {"__aexit__", context_aexit, METH_VARARGS, "__aexit__($self, /, *args)\n--\n\nAwait aclose()."},
     {},
