@@ -482,7 +482,7 @@ def test_rmtree(folder: Path) -> None:
 
         with pytest.raises(OSError, match="symbolic link"):
             await fs.rmtree(folder / "link", onerror=note_and_raise)
-        with pytest.raises(OSError, match="symbolic link"):
+        with pytest.raises(OSError, match="link"):  # from Python 3.13 on it names the path
             shutil.rmtree(folder / "link", onerror=note_and_raise)
         assert raised[0] == raised[1]
         failed = []
