@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -64,10 +65,21 @@ int FileReturn::send(int fd, Ticket& ticket) noexcept {
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(sizeof fd);
     std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    underway_.fetch_add(1, std::memory_order_relaxed);
     if (sendmsg(far_number_, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
         return 0;
     }
-    return is_full(errno) ? EAGAIN : errno;
+    const int error = errno;
+    underway_.fetch_sub(1, std::memory_order_relaxed);
+    return is_full(error) ? EAGAIN : error;
+}
+
+bool FileReturn::is_crowded() const noexcept {
+    constexpr std::size_t always_enough = 32;
+    const auto count = underway_.load(std::memory_order_relaxed);
+    rlimit limit{};
+    return count >= always_enough && getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+           count >= limit.rlim_cur / 2;
 }
 
 int FileReturn::receive(Ticket ticket) noexcept {
@@ -97,6 +109,7 @@ int FileReturn::receive(Ticket ticket) noexcept {
             if (length <= 0) {
                 return length < 0 ? -errno : -EBADF;
             }
+            underway_.fetch_sub(1, std::memory_order_relaxed);
             if (const auto* header = CMSG_FIRSTHDR(&message);
                 header != nullptr && header->cmsg_type == SCM_RIGHTS &&
                 header->cmsg_len == CMSG_LEN(sizeof(int))) {

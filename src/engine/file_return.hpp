@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <vector>
@@ -37,6 +38,12 @@ public:
     // errno: EAGAIN if there is no room until the program receives files that were sent before.
     int send(int fd, Ticket& ticket) noexcept;
 
+    // Called in one of our threads: whether so many files are underway that an open has to wait
+    // until the program has received some. They use up what its limit of open files allows: numbers
+    // of our threads, and descriptors that a user without privileges may have in sockets
+    // (ETOOMANYREFS in unix(7)), of which requests need some.
+    bool is_crowded() const noexcept;
+
     // Called in a thread of the program: receives the file. Returns its number, or a negative
     // errno.
     int receive(Ticket ticket) noexcept;
@@ -51,6 +58,7 @@ private:
     const int far_number_;
     ForkGuard fork_guard_;
     std::atomic<Ticket> last_ticket_ = 0;
+    std::atomic<std::size_t> underway_ = 0;  // sent, and not yet received
 
     std::mutex mutex_;
     std::vector<Arrived> arrived_;  // received while another file was awaited

@@ -49,8 +49,8 @@ bool has_writer(int fd) noexcept {
     return tee(fd, writer.get(), 1, SPLICE_F_NONBLOCK) != 0;
 }
 
-// How long an opened file waits for a program that takes none of those that were sent before it. It
-// may be busy; but it may also wait for this one.
+// How long a file waits for a program that takes none of those that were sent before it. It may be
+// busy; but it may also wait for this one.
 constexpr std::chrono::seconds patience{60};
 
 // Clears O_NONBLOCK of a file that was opened with these flags and O_NONBLOCK.
@@ -115,6 +115,9 @@ std::int64_t OpenCall::run(const CallFiles& files) noexcept {
     if (room_error_ != 0) {
         return -room_error_;
     }
+    if (has_to_wait(files)) {
+        return not_yet;
+    }
     if (fifo_.is_open()) {
         return has_writer(fifo_.get()) ? describe_and_hand_out(fifo_.release(), files) : not_yet;
     }
@@ -168,21 +171,28 @@ std::int64_t OpenCall::describe_and_hand_out(int fd, const CallFiles& files) noe
     return hand_out(fd, files);
 }
 
+bool OpenCall::has_patience() noexcept {
+    const auto now = Clock::now();
+    if (gives_up_at_ == Clock::time_point()) {
+        gives_up_at_ = now + patience;
+    }
+    return now < gives_up_at_;
+}
+
+bool OpenCall::has_to_wait(const CallFiles& files) noexcept {
+    return files.is_private && files.returns != nullptr && files.returns->is_crowded() &&
+           has_patience();
+}
+
 std::int64_t OpenCall::hand_out(int fd, const CallFiles& files) noexcept {
     if (!files.is_private) {
         number_ = fd;
         return 0;
     }
     const int error = files.returns != nullptr ? files.returns->send(fd, ticket_) : EMFILE;
-    if (error == EAGAIN) {  // until the program takes files that were sent before
-        const auto now = Clock::now();
-        if (gives_up_at_ == Clock::time_point()) {
-            gives_up_at_ = now + patience;
-        }
-        if (now < gives_up_at_) {
-            opened_ = UniqueFd(fd);
-            return not_yet;
-        }
+    if (error == EAGAIN && has_patience()) {  // until the program takes files that were sent before
+        opened_ = UniqueFd(fd);
+        return not_yet;
     }
     ::close(fd);
     if (error == 0) {

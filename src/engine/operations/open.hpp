@@ -41,6 +41,10 @@ public:
     // The description of the file, if the constructor was told to describe it.
     const FileDescription& description() const noexcept { return description_; }
 
+    // For this and other calls, before they open a file: whether the call has to be run again
+    // later, because the program is slow to take the files that were opened before.
+    bool has_to_wait(const CallFiles& files) noexcept;
+
     // For another call, which has opened the file `fd` itself: makes take() return it. Called in
     // the thread that runs that call. `not_yet`: it is kept, and run() has to go on with it.
     std::int64_t hand_out(int fd, const CallFiles& files) noexcept;
@@ -49,6 +53,7 @@ public:
 private:
     using Clock = std::chrono::steady_clock;
 
+    bool has_patience() noexcept;
     bool may_wait_for_a_partner() const noexcept;
     int open_fifo(int found) noexcept;
     std::int64_t describe_and_hand_out(int fd, const CallFiles& files) noexcept;
@@ -65,7 +70,7 @@ private:
     UniqueFd fifo_;
     // The opened file, in the same table, while the socket to the program has no room for it.
     UniqueFd opened_;
-    Clock::time_point gives_up_at_;  // when that began to last too long
+    Clock::time_point gives_up_at_;  // when the wait for the program lasts too long
     int room_error_ = 0;             // of look_for_room()
     bool is_taken_ = false;
     int number_ = -1;  // in the program's table; -1: `returns_` and `ticket_` tell how to get it

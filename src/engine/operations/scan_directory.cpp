@@ -46,6 +46,9 @@ std::int64_t ScanCall::run(const CallFiles& files) noexcept {
         if (path_ == nullptr) {
             return start_ ? read_from_start(files.first) : read(files.first);
         }
+        if (directory_.has_to_wait(files)) {
+            return not_yet;
+        }
         auto directory = open_uninterrupted([&] {
             return openat(files.first, path_, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
         });
