@@ -239,6 +239,7 @@ def test_an_open_without_a_number_changes_nothing(flags: int, gate: Gate, tmp_pa
     run(use())
 
 
+@pytest.mark.needs_root  # so that nothing counts for the user that other tests run as
 def test_many_files_are_made_with_few_numbers(tmp_path: Path) -> None:
     """Only what is open at a time needs a number: an open that waits for its turn needs none.
 
@@ -259,8 +260,7 @@ def test_many_files_are_made_with_few_numbers(tmp_path: Path) -> None:
             try:
                 run(touch_all())
             except OSError as refusal:
-                # the second may be due to the user's other processes
-                if refusal.errno not in (errno.EMFILE, errno.ETOOMANYREFS):
+                if refusal.errno != errno.EMFILE:
                     raise
             else:
                 return tried
@@ -270,12 +270,14 @@ def test_many_files_are_made_with_few_numbers(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 300
 
 
-@pytest.mark.parametrize("is_privileged", [True, pytest.param(False, marks=pytest.mark.needs_root)])
+@pytest.mark.needs_root  # so that nothing counts for the user that other tests run as
+@pytest.mark.engine_independent
+@pytest.mark.parametrize("is_privileged", [True, False])
 def test_files_that_a_busy_loop_has_not_taken_yet(is_privileged: bool, tmp_path: Path) -> None:
     """They use up neither our threads' numbers nor what the user may have in sockets.
 
     A thread closes the files. If it is late, the program has too many itself, and an open is
-    refused. So it is enough if half of the rounds end well.
+    refused. So it is enough if half of the rounds end well. In the first one, no thread runs yet.
     """
     tmp_path.chmod(0o777)
 
@@ -296,10 +298,10 @@ def test_files_that_a_busy_loop_has_not_taken_yet(is_privileged: bool, tmp_path:
         if not is_privileged:  # a user with no other process
             os.setgid(65533)
             os.setuid(65533)
-        return [run(touch_all()) for _ in range(6)]
+        return [run(touch_all()) for _ in range(4)]
 
     errors = in_child(make)
-    assert errors.count([]) >= 3
+    assert errors.count([]) >= 2
     if not is_privileged:
         assert errno.ETOOMANYREFS not in chain.from_iterable(errors)
 
@@ -356,7 +358,8 @@ def test_ranges_while_few_numbers_are_left(left: int, tmp_path: Path) -> None:
             except OSError as error:
                 return errno.errorcode[error.errno or 0]
 
-    assert in_child(lambda: asyncio.run(main())) in {"True", "EMFILE"}
+    # the last may be due to the user's other processes
+    assert in_child(lambda: asyncio.run(main())) in {"True", "EMFILE", "ETOOMANYREFS"}
 
 
 def bulk_threads() -> list[str]:
@@ -403,7 +406,8 @@ def test_bulk_calls_leave_nothing_while_few_numbers_are_left(
                 try:
                     await BULK_CALLS[name](path)
                 except OSError as error:
-                    if error.errno != errno.EMFILE:
+                    # the second may be due to the user's other processes
+                    if error.errno not in (errno.EMFILE, errno.ETOOMANYREFS):
                         raise
                     return False
                 return True
@@ -411,7 +415,7 @@ def test_bulk_calls_leave_nothing_while_few_numbers_are_left(
         return any_loop.run(main)
 
     def call_with_few_numbers() -> list[bool]:
-        assert call_in_new_loop(50)  # what is made once is there
+        assert soon(lambda: call_in_new_loop(50))  # what is made once is there
         gc.collect()
         before = open_fds()
         found = [call_in_new_loop(free) for free in range(1, 7)]
