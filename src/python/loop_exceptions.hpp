@@ -8,9 +8,10 @@ namespace python {
 // loop.
 bool is_of_signal_handler() noexcept;
 
-// Drops the exception that is set, if there is one: the loop is closed, or lacks the method. But
-// methods written in Python also run the program's signal handlers. What such a handler raised, as
-// KeyboardInterrupt, is raised again in the main thread a moment later.
+// Drops the exception that is set, if there is one: the loop is closed or lacks the method, or the
+// kernel refuses what the loop needs. But methods written in Python also run the program's signal
+// handlers. What such a handler raised, as KeyboardInterrupt, is raised again in the main thread a
+// moment later.
 void drop_loops_exception() noexcept;
 
 }  // namespace python

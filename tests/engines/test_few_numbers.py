@@ -253,17 +253,17 @@ def test_many_files_are_made_with_few_numbers(tmp_path: Path) -> None:
     async def touch_all() -> None:
         await asyncio.gather(*[touch(number) for number in range(300)])
 
-    def make() -> int:
+    def make() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
-        for tried in range(20):
+        for _ in range(20):
             try:
                 run(touch_all())
             except OSError as refusal:
                 if refusal.errno != errno.EMFILE:
                     raise
             else:
-                return tried
+                return
         pytest.fail("files were refused each time")
 
     in_child(make)

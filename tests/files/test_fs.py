@@ -482,8 +482,9 @@ def test_rmtree(folder: Path) -> None:
 
         with pytest.raises(OSError, match="symbolic link"):
             await fs.rmtree(folder / "link", onerror=note_and_raise)
-        with pytest.raises(OSError, match="link"):  # from Python 3.13 on it names the path
+        with pytest.raises(OSError) as theirs:  # noqa: PT011 - from Python 3.13 on str() lacks it
             shutil.rmtree(folder / "link", onerror=note_and_raise)
+        assert "symbolic link" in theirs.value.args[0]
         assert raised[0] == raised[1]
         failed = []
         await fs.rmtree(folder / "missing", onexc=lambda *what: failed.append(what))
