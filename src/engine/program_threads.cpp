@@ -108,27 +108,35 @@ int duplicate(int fd, UniqueFd& copy) noexcept {
 }
 
 int Pool::submit(std::unique_ptr<Task>& task) noexcept {
-    const auto rights = Rights::of_this_thread();
-    if (task->rights) {
-        task->rights = rights;
-    }
-    Lock lock(mutex_);
-    // An idle thread may have other rights, and is then of no use to a task that needs rights.
     const bool needs_rights = task->rights.has_value();
-    const bool is_enough = idle_ > queued_ && !needs_rights;
-    const auto of_other_kind =
-        count_at_work([&](const Task& other) { return other.rights.has_value() != needs_rights; });
-    const auto of_no_use = of_other_kind + (needs_rights ? idle_ : 0);
-    if (!is_enough && threads_ < most_in_all && threads_ - of_no_use < most_threads) {
-        threads_ += start_thread(rights) ? 1 : 0;
+    if (needs_rights) {
+        task->rights = Rights::of_this_thread();
     }
-    task->thread = find_thread_for(*task);
-    if (task->thread == nullptr) {
-        return EUSERS;
+    {
+        const Lock lock(mutex_);
+        // An idle thread may have other rights, and is then of no use to a task that needs rights.
+        const bool is_enough = idle_ > queued_ && !needs_rights;
+        const auto of_other_kind = count_at_work(
+            [&](const Task& other) { return other.rights.has_value() != needs_rights; });
+        const auto of_no_use = of_other_kind + (needs_rights ? idle_ : 0);
+        if (!is_enough && threads_ < most_in_all && threads_ - of_no_use < most_threads) {
+            const auto rights = needs_rights ? *task->rights : Rights::of_this_thread();
+            threads_ += start_thread(rights) ? 1 : 0;
+        }
+        task->thread = find_thread_for(*task);
+        if (task->thread == nullptr) {
+            return EUSERS;
+        }
+        tasks_.push_back(*task.release());
+        ++queued_;
     }
-    tasks_.push_back(*task.release());
-    ++queued_;
-    work_came_.notify_all();
+    // Without the lock, which those that wake up need at once. A task that needs rights waits for a
+    // thread that has them.
+    if (needs_rights) {
+        work_came_.notify_all();
+    } else {
+        work_came_.notify_one();
+    }
     return 0;
 }
 
