@@ -1,28 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/operations/cached_read.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 
-#include <array>
 #include <cerrno>
-#include <cstdio>
 
 #include "engine/file_status.hpp"
 #include "engine/operations/system_result.hpp"
 #include "engine/page_cache.hpp"
 
 namespace engine {
-
-UniqueFd open_cached(const CachedPath& found) noexcept {
-    if (!found.file.is_open() || !S_ISREG(found.status.stx_mode) || found.status.stx_nlink == 0) {
-        return {};
-    }
-    std::array<char, 40> name;
-    std::snprintf(name.data(), name.size(), "/proc/thread-self/fd/%d", found.file.get());
-    return UniqueFd(::open(name.data(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-}
 
 std::optional<std::size_t> read_cached(int fd, std::uint64_t offset, std::size_t size, char* data,
                                        std::size_t capacity) noexcept {

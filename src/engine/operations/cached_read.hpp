@@ -6,14 +6,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "engine/operations/cached_path.hpp"
-#include "engine/unique_fd.hpp"
-
 namespace engine {
-
-// Opens for reading a regular file that find_cached() found. The result is not open if opening the
-// file may wait.
-UniqueFd open_cached(const CachedPath& found) noexcept;
 
 // Reads up to `capacity` bytes from `offset` on; the file has `size` bytes from there on. Returns
 // how many were read; no value if that may wait.

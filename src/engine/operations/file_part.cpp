@@ -64,7 +64,7 @@ std::optional<std::int64_t> FilePart::read_at_once() noexcept {
     if (range.length > most_at_once) {
         return std::nullopt;
     }
-    const auto file = open_cached(found);
+    const auto file = open_cached(found, AT_FDCWD, path_, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     const auto wanted = static_cast<std::size_t>(range.length);
     if (!file.is_open() || !grow(std::max<std::size_t>(wanted, 1)) ||
         (wanted != 0 &&

@@ -67,8 +67,7 @@ OpenCall::~OpenCall() {
 }
 
 // Opens only a regular file on a local mount: to open a FIFO, a device or a file of a server may
-// wait. With O_NONBLOCK, the open does not wait for the end of another process's lease
-// (fcntl_locking(2)). After a failure, a thread that may wait tries again, to find out why.
+// wait. After a failure, a thread that may wait tries again, to find out why.
 std::optional<std::int64_t> OpenCall::try_at_once() noexcept {
     constexpr int harmless = O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NOATIME | O_DIRECT | O_LARGEFILE;
     static_assert(O_RDONLY == 0);
@@ -79,11 +78,7 @@ std::optional<std::int64_t> OpenCall::try_at_once() noexcept {
     if (found.error != 0) {
         return -found.error;
     }
-    if (!found.file.is_open() || !S_ISREG(found.status.stx_mode)) {
-        return std::nullopt;
-    }
-    const LinkOfNumber link(found.file.get());
-    UniqueFd opened(::open(link.name(), (flags_ & ~O_NOFOLLOW) | O_NONBLOCK));
+    auto opened = open_cached(found, dir_fd_, path_, flags_);
     if (!opened.is_open() || !clear_nonblock(opened.get(), flags_)) {
         return std::nullopt;
     }

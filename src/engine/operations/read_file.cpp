@@ -67,7 +67,7 @@ std::optional<std::int64_t> ReadFileCall::try_at_once() noexcept {
     if (is_direct_) {
         return std::nullopt;
     }
-    const auto file = open_cached(found);
+    const auto file = open_cached(found, dir_fd_, path_, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (!file.is_open()) {
         return std::nullopt;
     }
