@@ -8,38 +8,51 @@
 namespace engine {
 
 void CompletionQueue::push(Request& request, std::int64_t result) noexcept {
-    const std::lock_guard lock(mutex_);
-    add(request, result);
+    bool has_sleepers = false;
+    {
+        const std::lock_guard lock(mutex_);
+        has_sleepers = add(request, result);
+    }
+    wake(has_sleepers);
 }
 
 void CompletionQueue::push_and_signal(Request& request, std::int64_t result) noexcept {
-    const std::lock_guard lock(mutex_);
-    add(request, result);
-    if (request.eventfd >= 0) {
-        signal_any_eventfd(request.eventfd, 1, request.eventfd_may_block);
+    bool has_sleepers = false;
+    {
+        const std::lock_guard lock(mutex_);
+        has_sleepers = add(request, result);
+        if (request.eventfd >= 0) {
+            signal_any_eventfd(request.eventfd, 1, request.eventfd_may_block);
+        }
     }
+    wake(has_sleepers);
 }
 
 void CompletionQueue::push_all(RequestList& requests, std::size_t count) noexcept {
-    const std::lock_guard lock(mutex_);
-    requests_.append(requests);
-    note_added(count);
+    bool has_sleepers = false;
+    {
+        const std::lock_guard lock(mutex_);
+        requests_.append(requests);
+        has_sleepers = note_added(count);
+    }
+    wake(has_sleepers);
 }
 
 // With the lock held.
-void CompletionQueue::add(Request& request, std::int64_t result) noexcept {
+bool CompletionQueue::add(Request& request, std::int64_t result) noexcept {
     request.result = result;
     requests_.push_back(request);
-    note_added(1);
+    return note_added(1);
 }
 
 // With the lock held.
-void CompletionQueue::note_added(std::size_t count) noexcept {
+bool CompletionQueue::note_added(std::size_t count) noexcept {
     count_.fetch_add(count, std::memory_order_release);
-    note_change();
+    const bool has_sleepers = note_change();
     if (listeners_ != 0) {
         waker_->wake();
     }
+    return has_sleepers;
 }
 
 std::size_t CompletionQueue::reap(std::span<Completion> completions) noexcept {
@@ -47,24 +60,34 @@ std::size_t CompletionQueue::reap(std::span<Completion> completions) noexcept {
     if (count_.load(std::memory_order_acquire) == 0) {
         return 0;
     }
-    const auto lock = lock_briefly(mutex_);
     std::size_t count = 0;
-    while (!requests_.empty() && count < completions.size()) {
-        auto* request = requests_.pop_front();
-        completions[count++] = {.request = request, .result = request->result};
+    bool has_sleepers = false;
+    {
+        const auto lock = lock_briefly(mutex_);
+        while (!requests_.empty() && count < completions.size()) {
+            auto* request = requests_.pop_front();
+            completions[count++] = {.request = request, .result = request->result};
+        }
+        if (count != 0) {
+            count_.fetch_sub(count, std::memory_order_relaxed);
+            has_sleepers = note_change();
+        }
     }
-    if (count != 0) {
-        count_.fetch_sub(count, std::memory_order_relaxed);
-        note_change();
-    }
+    wake(has_sleepers);
     return count;
 }
 
-// With the lock held. Both this and the steps of a thread that goes to sleep are sequentially
-// consistent: either that thread sees the change, or this function sees the sleeper and wakes it.
-void CompletionQueue::note_change() noexcept {
+// With the lock held. Returns whether threads sleep that have to be woken. Both this and the steps
+// of a thread that goes to sleep are sequentially consistent: either that thread sees the change,
+// or this function sees the sleeper.
+bool CompletionQueue::note_change() noexcept {
     changes_.fetch_add(1);
-    if (sleepers_.load() != 0) {
+    return sleepers_.load() != 0;
+}
+
+// Without the lock, which those that wake up need at once.
+void CompletionQueue::wake(bool has_sleepers) noexcept {
+    if (has_sleepers) {
         futex_wake_all(changes_);
     }
 }
@@ -87,8 +110,12 @@ bool CompletionQueue::listen(Engine::Ticket ticket, Waker& waker) noexcept {
 }
 
 void CompletionQueue::wake_waiters() noexcept {
-    const std::lock_guard lock(mutex_);
-    note_change();
+    bool has_sleepers = false;
+    {
+        const std::lock_guard lock(mutex_);
+        has_sleepers = note_change();
+    }
+    wake(has_sleepers);
 }
 
 void CompletionQueue::stop_listening() noexcept {

@@ -55,9 +55,10 @@ public:
     void wake_waiters() noexcept;
 
 private:
-    void add(Request& request, std::int64_t result) noexcept;
-    void note_added(std::size_t count) noexcept;
-    void note_change() noexcept;
+    bool add(Request& request, std::int64_t result) noexcept;
+    bool note_added(std::size_t count) noexcept;
+    bool note_change() noexcept;
+    void wake(bool has_sleepers) noexcept;
 
     std::mutex mutex_;
     RequestList requests_;

@@ -22,7 +22,7 @@ void WorkerPool::run_io_thread() noexcept {
     pthread_setname_np(pthread_self(), "aio-io");
     open_table();
     open_reactor();
-    Lock lock(mutex_);
+    auto lock = lock_now();
     if (!is_retired_) {
         unread_.emplace(table_.wake_number());
     }
@@ -80,20 +80,20 @@ void WorkerPool::run_io_thread() noexcept {
 void WorkerPool::open_table() noexcept {
     bool is_left_alone = false;
     {
-        const Lock lock(mutex_);
+        const auto lock = lock_now();
         has_no_helper_ = start_thread(&WorkerPool::hide_far_end) != 0;
         is_left_alone = has_no_helper_ && is_retired_;
     }
     const bool is_private = !is_left_alone && table_.open_private_table();
-    const Lock lock(mutex_);
+    const auto lock = lock_now();
     table_.note_table(is_private);
     has_table_ = true;
     state_changed_.notify_all();
 }
 
 void WorkerPool::hide_far_end() noexcept {
-    Lock lock(mutex_);
-    state_changed_.wait(lock,
+    auto lock = lock_now();
+    state_changed_.wait(lock.to_wait_with(),
                         [this] { return has_table_ || reactor_state_ == ReactorState::none; });
     if (is_retired_ && (table_.is_private() || reactor_state_ == ReactorState::none)) {
         close_table();

@@ -80,10 +80,11 @@ void WorkerPool::note_sent(const Signal& signal) noexcept {
 }
 
 void WorkerPool::wait_for_signals() noexcept {
-    Lock lock(mutex_);
+    auto lock = lock_now();
     const auto taken = signals_taken_;
     ++signal_waiters_;
-    state_changed_.wait_for(lock, std::chrono::seconds(1), [&] { return signals_sent_ >= taken; });
+    state_changed_.wait_for(lock.to_wait_with(), std::chrono::seconds(1),
+                            [&] { return signals_sent_ >= taken; });
     --signal_waiters_;
 }
 
@@ -113,10 +114,11 @@ std::size_t WorkerPool::count_open(std::span<Request* const> requests) noexcept 
     return static_cast<std::size_t>(found - requests.begin());
 }
 
-WorkerPool::Lock WorkerPool::lock_soon() noexcept { return lock_briefly(mutex_); }
+WorkerPool::Lock WorkerPool::lock_soon() noexcept { return {lock_briefly(mutex_), idle_}; }
 
 Submission WorkerPool::submit(PoolClient& client, std::span<Request* const> requests,
                               const std::function<void(const Request&)>& note) noexcept {
+    const auto rights = rights_for(requests);
     auto lock = lock_soon();
     Submission submission;
     ++submitting_;
@@ -134,6 +136,7 @@ Submission WorkerPool::submit(PoolClient& client, std::span<Request* const> requ
     --submitting_;
     in_flight_ += submission.taken;
     client.in_flight += submission.taken;
+    const bool is_allowed_the_same = rights && rights->allow_the_same(rights_);
     for (auto* request : requests.first(submission.taken)) {
         request->client = &client;
         request->cancelled = false;
@@ -151,7 +154,7 @@ Submission WorkerPool::submit(PoolClient& client, std::span<Request* const> requ
         if (note) {
             note(*request);
         }
-        if (is_for_program_thread(*request)) {
+        if (is_for_program_thread(*request, is_allowed_the_same)) {
             give_to_program_thread(*request);
         } else if (request->route == Route::workers) {
             enqueue(*request);
@@ -163,10 +166,14 @@ Submission WorkerPool::submit(PoolClient& client, std::span<Request* const> requ
     if (!queue_.empty()) {
         call_for_worker();
     }
-    if (!inbox_.empty() || workers_wanted_ != 0) {
-        wake_reactor();
-    }
     submission.error = submission.taken == 0 ? submission.error : 0;
+    const bool has_news = !inbox_.empty() || workers_wanted_ != 0;
+    if (has_news && std::exchange(reactor_sleeps_, false)) {
+        // The I/O thread needs the lock at once. The number stays open meanwhile: the client has
+        // not left.
+        lock.unlock();
+        signal_eventfd(table_.wake_number().load());
+    }
     return submission;
 }
 
@@ -314,11 +321,11 @@ void WorkerPool::end_cancellation(Request& request, std::int64_t result) noexcep
 
 CancelAnswer WorkerPool::wait_for_answer(Request& request, std::uint32_t flight,
                                          std::chrono::nanoseconds time) noexcept {
-    Lock lock(mutex_);
+    auto lock = lock_now();
     const auto is_answered = [&] {
         return request.flight != flight || request.cancel_answer != CancelAnswer::pending;
     };
-    state_changed_.wait_for(lock, time, is_answered);
+    state_changed_.wait_for(lock.to_wait_with(), time, is_answered);
     return request.flight == flight ? request.cancel_answer : CancelAnswer::no;
 }
 
@@ -348,13 +355,14 @@ void WorkerPool::retire() noexcept {
     auto lock = lock_soon();
     is_closing_ = true;
     is_retired_ = true;
-    work_came_.notify_all();
+    idle_.wake_all();
     wake_reactor();
     const auto is_settled = [this] { return has_table_ || reactor_state_ == ReactorState::none; };
     if (!is_settled() && !has_no_helper_) {
         return;
     }
-    state_changed_.wait(lock, is_settled);  // waits only if no helper thread could be started
+    state_changed_.wait(lock.to_wait_with(),
+                        is_settled);  // waits only if no helper thread could be started
     if (table_.is_private() || reactor_state_ == ReactorState::none) {
         close_table();
     }
@@ -367,11 +375,12 @@ void WorkerPool::close_table() noexcept {
 }
 
 void WorkerPool::close() noexcept {
-    Lock lock(mutex_);
+    auto lock = lock_now();
     is_closing_ = true;
-    work_came_.notify_all();
+    idle_.wake_all();
     wake_reactor();
-    state_changed_.wait(lock, [this] { return reactor_state_ == ReactorState::none; });
+    state_changed_.wait(lock.to_wait_with(),
+                        [this] { return reactor_state_ == ReactorState::none; });
     table_.close();
 }
 

@@ -24,6 +24,7 @@
 #include "engine/descriptor_table.hpp"
 #include "engine/device_queues.hpp"
 #include "engine/engine.hpp"
+#include "engine/idle_workers.hpp"
 #include "engine/intrusive_list.hpp"
 #include "engine/pool_client.hpp"
 #include "engine/program_threads.hpp"
@@ -119,7 +120,7 @@ public:
     void not_cancelled(Request& request) noexcept override { answer(request, CancelAnswer::no); }
 
 private:
-    using Lock = std::unique_lock<std::mutex>;
+    using Lock = PoolLock;
     using Clock = std::chrono::steady_clock;
 
     // After so long without work a thread ends.
@@ -147,6 +148,7 @@ private:
     void wake_reactor() noexcept;
 
     // worker_pool.cpp: called by the program's threads
+    Lock lock_now() noexcept { return {mutex_, idle_}; }
     Lock lock_soon() noexcept;
     CancelAnswer post(Request& request, bool only_if_stream) noexcept;
     static bool is_kept(const Request& request, bool only_if_stream) noexcept;
@@ -169,7 +171,8 @@ private:
     std::size_t hold(std::span<Request* const> requests, Lock& lock, int& error) noexcept;
 
     // worker_pool_calls.cpp: of Opcode::call
-    bool is_for_program_thread(const Request& request) noexcept;
+    static std::optional<Rights> rights_for(std::span<Request* const> requests) noexcept;
+    bool is_for_program_thread(const Request& request, bool is_allowed_the_same) noexcept;
     void give_to_program_thread(Request& request) noexcept;
     void note_rights() noexcept;
     bool counts_for_its_device(Request& request, int& place, Lock& lock) noexcept;
@@ -204,9 +207,11 @@ private:
     bool wait_for_work(Lock& lock) noexcept;
     void call_for_worker() noexcept;
     void call_for_watcher() noexcept;
-    bool tell_a_worker() noexcept;
     bool spin_for_work(Lock& lock) noexcept;
     bool delayed_are_alone() const noexcept { return !delayed_.empty() && !delayed_are_watched_; }
+    bool signals_are_alone() const noexcept {
+        return !worker_signals_.is_empty() && !stall_is_watched_;
+    }
     void start_wanted_workers(Lock& lock) noexcept;
     void finish_without_worker(Request& request, Lock& lock) noexcept;
     void work_on(Request& request, Worker& worker, Lock& lock) noexcept;
@@ -222,7 +227,6 @@ private:
 
     std::mutex mutex_;
     std::condition_variable state_changed_;  // for those who submit, cancel and close
-    std::condition_variable work_came_;      // for workers
     DescriptorTable table_;
     std::shared_ptr<WorkerPool> kept_;  // in a child process: this pool, so that it is never freed
     bool is_closing_ = false;
@@ -275,11 +279,9 @@ private:
     std::chrono::nanoseconds next_interruption_{};
     unsigned workers_wanted_ = 0;  // to be started by a thread that has our threads' table
     bool lacks_worker_ = false;    // one could not be started; the I/O thread tries again
-    unsigned idle_ = 0;
+    IdleWorkers idle_;
     // One worker at a time spins before it sleeps, if the pool has nothing to do at all.
     AdaptiveSpin spin_;
-    bool is_spinning_ = false;
-    std::atomic<bool> has_work_ = false;  // tells the worker that spins
     // The signals that workers hold back while brief requests follow each other: one for each
     // request would wake a thread of the program each time.
     SignalBatch worker_signals_;

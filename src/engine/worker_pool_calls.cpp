@@ -23,9 +23,18 @@ constexpr std::chrono::milliseconds longest_delay{16};
 
 }  // namespace
 
+// Returns the calling thread's rights if one of the requests needs them.
+std::optional<Rights> WorkerPool::rights_for(std::span<Request* const> requests) noexcept {
+    const bool needs_rights = std::ranges::any_of(requests, [](const Request* request) {
+        return request->opcode == Opcode::call && request->call->needs() == Call::Needs::rights;
+    });
+    return needs_rights ? std::optional(Rights::of_this_thread()) : std::nullopt;
+}
+
 // Called in the submitting thread: whether a thread that shares the program's table, and not a
-// worker, has to carry out the request.
-bool WorkerPool::is_for_program_thread(const Request& request) noexcept {
+// worker, has to carry out the request. `is_allowed_the_same`: the workers have this thread's
+// rights.
+bool WorkerPool::is_for_program_thread(const Request& request, bool is_allowed_the_same) noexcept {
     if (request.opcode != Opcode::call) {
         return false;
     }
@@ -37,7 +46,7 @@ bool WorkerPool::is_for_program_thread(const Request& request) noexcept {
         case Call::Needs::rights:
             break;
     }
-    if (Rights::of_this_thread().allow_the_same(rights_)) {
+    if (is_allowed_the_same) {
         table_.open_return();
         request.call->look_for_room();
         return false;
@@ -56,7 +65,7 @@ void WorkerPool::give_to_program_thread(Request& request) noexcept {
 }
 
 void WorkerPool::hand_back(Request& request, std::int64_t result) noexcept {
-    const Lock lock(mutex_);
+    const auto lock = lock_now();
     request.result = result;
     give_to_reactor(request, Stage::over);
 }
@@ -172,9 +181,7 @@ bool WorkerPool::wait_for_delayed(Lock& lock) noexcept {
         return false;
     }
     delayed_are_watched_ = true;
-    ++idle_;
-    work_came_.wait_until(lock, delayed_due_);
-    --idle_;
+    idle_.sleep_until(lock.to_wait_with(), delayed_due_);
     delayed_are_watched_ = false;
     enqueue_due(Clock::now());
     return true;

@@ -88,32 +88,19 @@ void WorkerPool::give_place_back(DeviceQueues& devices, int place) noexcept {
     call_for_worker();
 }
 
-// Returns false if all workers are at work.
-bool WorkerPool::tell_a_worker() noexcept {
-    if (std::exchange(is_spinning_, false)) {
-        has_work_.store(true, std::memory_order_release);
-        return true;
-    }
-    if (idle_ != 0) {
-        work_came_.notify_one();
-    }
-    return idle_ != 0;
-}
-
 // Wakes or asks for a worker for the requests in the queue.
 void WorkerPool::call_for_worker() noexcept {
     if (!may_take(false) && stall_is_watched_) {
         return;
     }
     const bool is_over = !queue_.empty() && queue_.front()->stage == Stage::over;
-    if (!tell_a_worker() &&
-        workers_ + workers_wanted_ < most_workers + (is_over ? most_closers : 0)) {
+    if (!idle_.call() && workers_ + workers_wanted_ < most_workers + (is_over ? most_closers : 0)) {
         ++workers_wanted_;
     }
 }
 
 void WorkerPool::call_for_watcher() noexcept {
-    if (!tell_a_worker() && workers_ + workers_wanted_ < most_workers) {
+    if (!idle_.call() && workers_ + workers_wanted_ < most_workers) {
         ++workers_wanted_;
     }
 }
@@ -171,15 +158,14 @@ bool WorkerPool::may_hold_signal(int last_place) const noexcept {
 
 // Returns false if the worker has to sleep: nothing came.
 bool WorkerPool::spin_for_work(Lock& lock) noexcept {
-    if (is_spinning_ || is_closing_ || !worker_signals_.is_empty() || !spin_.is_worth_it()) {
+    if (idle_.has_spinner() || is_closing_ || !worker_signals_.is_empty() || !spin_.is_worth_it()) {
         return false;
     }
-    has_work_.store(false, std::memory_order_relaxed);
-    is_spinning_ = true;
+    idle_.begin_spin();
     lock.unlock();
-    spin_.spin(has_work_);
+    idle_.spin(spin_);
     lock.lock();
-    const bool has_found = !std::exchange(is_spinning_, false);
+    const bool has_found = idle_.end_spin();
     spin_.note_spin(has_found);
     return has_found || is_closing_ || !queue_.empty();
 }
@@ -200,18 +186,16 @@ bool WorkerPool::wait_for_work(Lock& lock) noexcept {
             continue;  // or the pool is closing, which the loop looks at first
         }
         const auto* front = queue_.front();
-        const bool watches =
-            (front != nullptr || !worker_signals_.is_empty()) && !stall_is_watched_;
+        const bool watches = (front != nullptr && !stall_is_watched_) || signals_are_alone();
         stall_is_watched_ = stall_is_watched_ || watches;
-        ++idle_;
-        const auto status = work_came_.wait_for(lock, watches ? stall : linger);
-        --idle_;
+        const auto status =
+            idle_.sleep_until(lock.to_wait_with(), start + (watches ? stall : linger));
         if (is_at_rest) {
             spin_.note_idle(Clock::now() - start);
         }
         stall_is_watched_ = stall_is_watched_ && !watches;
         if (status == std::cv_status::timeout) {
-            if (queue_.empty() && !watches && !delayed_are_alone()) {
+            if (queue_.empty() && !watches && !delayed_are_alone() && !signals_are_alone()) {
                 return false;
             }
             is_stalled = watches && front != nullptr && front == queue_.front();
@@ -232,7 +216,7 @@ bool WorkerPool::wait_for_work(Lock& lock) noexcept {
 void WorkerPool::run_worker() noexcept {
     Worker worker{.thread = pthread_self()};
     pthread_setname_np(worker.thread, "aio-worker");
-    Lock lock(mutex_);
+    auto lock = lock_now();
     spin_.count_processors();
     table_.share_private_table();
     int last_place = DeviceQueues::none;
@@ -256,7 +240,7 @@ void WorkerPool::run_worker() noexcept {
         if (!queue_.empty()) {
             call_for_worker();
             start_wanted_workers(lock);
-        } else if (delayed_are_alone() || (!worker_signals_.is_empty() && !stall_is_watched_)) {
+        } else if (delayed_are_alone() || signals_are_alone()) {
             // this worker may now wait for something that only a delayed call brings about, or hang
             // while a signal is held back
             call_for_watcher();
@@ -416,6 +400,10 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
         return is_last;
     });
     auto& client = *request.client;
+    // A signal that is not held back, and whose write can't wait, is sent before the lock is taken
+    // again.
+    const bool is_sent_first = signal.file != nullptr && !may_be_held && !has_bytes &&
+                               !signal.may_block && worker_signals_.is_empty();
     lock.unlock();
     for (std::size_t i = 0; i < files.size(); ++i) {
         if (was_last[i]) {
@@ -433,6 +421,9 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
         client.completions.push(request, request.result);
     } else {
         client.completions.push(request, result);
+        if (is_sent_first) {
+            signal.send();
+        }
         lock.lock();
     }
     end_flight(client);
@@ -443,6 +434,10 @@ void WorkerPool::finish_in_worker(Request& request, std::int64_t result, Lock& l
         wake_reactor();  // there is room now
     }
     if (signal.file == nullptr) {
+        return;
+    }
+    if (is_sent_first) {
+        note_sent(signal);
         return;
     }
     add_signal(worker_signals_, signal);

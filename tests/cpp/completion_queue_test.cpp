@@ -161,6 +161,7 @@ void test_the_eventfd_is_not_used_afterwards() {
         Completion completion;
         for (int count = 0; count < rounds; ++count) {
             while (queue.reap({&completion, 1}) == 0) {
+                std::this_thread::yield();
             }
             dup2(file.get(), number.get());
             reaped = count + 1;
