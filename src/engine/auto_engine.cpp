@@ -3,14 +3,12 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <functional>
-#include <system_error>
 #include <utility>
 
 #include "engine/blocking_call.hpp"
@@ -20,6 +18,7 @@
 #include "engine/finish_inside.hpp"
 #include "engine/first_alike.hpp"
 #include "engine/reactors.hpp"
+#include "engine/route_planner.hpp"
 #include "engine/stream_transfer.hpp"
 
 namespace engine {
@@ -36,23 +35,11 @@ constexpr std::chrono::microseconds longest_call(200);
 // twentieth of a small read.
 constexpr std::size_t least_timed = std::size_t{16} * 1024;
 
-// The most bytes that the submitting thread copies itself, which takes some ten microseconds.
-constexpr std::size_t most_inside = std::size_t{256} * 1024;
-
 // For how long a thread waits in the kernel if there is no descriptor to wake it by.
 constexpr Timeout::value_type unwakeable_wait = std::chrono::milliseconds(10);
 
 void add(std::atomic<std::uint64_t>& count, std::uint64_t number = 1) noexcept {
     count.fetch_add(number, std::memory_order_relaxed);
-}
-
-bool wants_no_wait(const Request& request) noexcept { return (request.rw_flags & RWF_NOWAIT) != 0; }
-
-// Whether a write ends only once its data is on the disk. RWF_NOWAIT does not change that.
-bool syncs_in_write(const Request& request) noexcept {
-    constexpr int waits_for_disk = RWF_DSYNC | RWF_SYNC;
-    return is_write(request.opcode) && ((request.rw_flags & waits_for_disk) != 0 ||
-                                        (fcntl(request.fd, F_GETFL) & O_DSYNC) != 0);
 }
 
 // Kernel AIO signals a request's eventfd even if it refuses the request. So a request whose eventfd
@@ -100,8 +87,7 @@ bool is_cut_short(const Request& request, std::int64_t result) noexcept {
 
 }  // namespace
 
-AutoEngine::AutoEngine(unsigned max_requests)
-    : max_requests_(max_requests), pool_(PoolKind::uring) {
+AutoEngine::AutoEngine(unsigned max_requests) : routing_(max_requests), pool_(PoolKind::uring) {
     for (auto* fds : {&slow_reads_, &slow_writes_}) {
         std::ranges::for_each(*fds, [](auto& fd) { fd.store(-1, std::memory_order_relaxed); });
     }
@@ -141,232 +127,12 @@ void AutoEngine::note_way(const Request& request, bool is_inside) noexcept {
 void AutoEngine::plan(std::span<Request* const> requests,
                       std::optional<Pace> /*guessed*/) noexcept {
     const std::lock_guard lock(mutex_);
-    FileFacts::Look look;
-    for (auto* request : requests) {
-        request->is_direct = false;
-        request->is_brief = false;
-        request->reason = Reason::other;
-        request->is_tried = false;
-        request->is_aligned_later = false;
-        request->is_only_tried = false;
-        request->only_waits = leaves_bytes(*request);
-        request->is_ready = false;
-        request->source.reset();
-        request->is_in_memory = false;
-        request->waits_in_submission = false;
-        if (request->opcode == Opcode::call) {
-            send_inside(*request, Pace::perhaps);
-            continue;
-        }
-        if (request->opcode == Opcode::poll) {
-            plan_poll(*request);
-            continue;
-        }
-        if (!transfers_data(request->opcode)) {
-            plan_sync(*request);
-            continue;
-        }
-        if (look.fd != request->fd) {
-            look = FileFacts::look_at(request->fd);
-        }
-        plan_transfer(*request, look);
+    const auto* opened_before = routing_.aio();
+    RoutePlanner(routing_, facts_, hot_files_).plan(requests);
+    if (routing_.aio() != opened_before) {
+        // a thread that waits already does not know of kernel AIO's completions: it looks again
+        pool_.completions().wake_waiters();
     }
-}
-
-// Sends a poll to the reactor if kernel AIO must not have it: that of a signalfd, which it never
-// completes; that of a file with two wait queues, which it refuses: a FIFO that is open for reading
-// and writing, and devices such as terminals; and that of a file with a server, which may not
-// answer. Kernel AIO gets all others.
-void AutoEngine::plan_poll(Request& request) noexcept {
-    const auto status = status_of(request.fd);
-    const bool may_have_two_queues =
-        status.type == S_IFCHR ||
-        (status.type == S_IFIFO && (fcntl(request.fd, F_GETFL) & O_ACCMODE) == O_RDWR);
-    if (status.error == 0 &&
-        (may_have_two_queues || (status.type == 0 && is_signalfd(request.fd)))) {
-        send_to_reactor(request, Reason::other);
-        return;
-    }
-    if (may_have_server(request.fd, status)) {
-        request.waits_in_submission = true;
-        send_to_reactor(request, Reason::other);
-        return;
-    }
-    send_to_kernel(request, Reason::other);
-}
-
-// A sync by kernel AIO takes one of the kernel's threads, which all processes share.
-void AutoEngine::plan_sync(Request& request) noexcept {
-    if (may_have_server(request.fd, status_of(request.fd))) {
-        route_blocking(request, Reason::other);
-    } else {
-        send_to_kernel(request, Reason::other);
-    }
-}
-
-void AutoEngine::plan_transfer(Request& request, const FileFacts::Look& look) noexcept {
-    if (request.memory_may_wait && look.access != FileFacts::Access::bad) {
-        // A page of the program's memory may have to be read from a file first.
-        request.is_direct =
-            is_read(request.opcode) && (look.access == FileFacts::Access::direct ||
-                                        look.access == FileFacts::Access::direct_far);
-        send_to_workers(request, Reason::other, false);
-        return;
-    }
-    if (request.at_position && look.access != FileFacts::Access::bad) {
-        plan_at_position(request, look);
-        return;
-    }
-    switch (look.access) {
-        case FileFacts::Access::bad:
-            send_inside(request, Pace::at_once);  // fails there
-            break;
-        case FileFacts::Access::memory:
-            // Only a thread can have, or be refused, a priority. A write waits for the file's lock,
-            // which another process may hold for long.
-            if (size_of(request) <= most_inside && request.priority == 0 &&
-                is_read(request.opcode)) {
-                send_inside(request, Pace::perhaps);
-                request.is_in_memory = true;
-                hot_files_.add(request.fd, HotFiles::Memory::file_system);
-            } else {
-                const bool is_small = size_of(request) <= most_inside;
-                send_to_workers(request, is_small ? Reason::write : Reason::large, true);
-            }
-            break;
-        case FileFacts::Access::direct:
-        case FileFacts::Access::direct_far:
-            plan_direct(request, look);
-            break;
-        case FileFacts::Access::buffered:
-            plan_buffered(request);
-            break;
-    }
-}
-
-// Another thread or process may hold the lock of a file's position for as long as its transfer
-// takes, so a worker waits for it. Streams have no position.
-void AutoEngine::plan_at_position(Request& request, const FileFacts::Look& look) noexcept {
-    if (!is_stream(request.fd)) {
-        request.is_direct =
-            is_read(request.opcode) && (look.access == FileFacts::Access::direct ||
-                                        look.access == FileFacts::Access::direct_far);
-        send_to_workers(request, is_read(request.opcode) ? Reason::other : Reason::write, false);
-    } else if (is_read(request.opcode) && size_of(request) <= most_inside) {
-        send_inside(request, Pace::perhaps);
-    } else {
-        send_to_reactor(request, Reason::stream);
-    }
-}
-
-void AutoEngine::plan_direct(Request& request, const FileFacts::Look& look) noexcept {
-    const bool is_large = size_of(request) > quickly_pinned;
-    if (is_write(request.opcode)) {
-        if (is_large || look.access == FileFacts::Access::direct_far) {
-            send_to_workers(request, Reason::large, false);
-        } else {
-            route_blocking(request, Reason::write);
-        }
-        return;
-    }
-    request.is_direct = true;
-    request.tried_file = look.status.identity;
-    if (wants_no_wait(request) && !is_large) {
-        send_to_kernel(request, Reason::other);
-    } else if (is_large || look.access == FileFacts::Access::direct_far) {
-        send_to_workers(request, is_large ? Reason::large : Reason::other, false);
-        request.is_aligned_later = is_large && request.takes_any_memory;
-        request.is_direct = !request.is_aligned_later;
-    } else if (facts_.may_submit_direct(look, request.offset, size_of(request))) {
-        send_to_kernel(request, Reason::other);
-        request.is_only_tried = look.file_system == FileSystem::btrfs;
-    } else {
-        request.waits_in_submission = true;
-        route_blocking(request, Reason::other);
-    }
-}
-
-void AutoEngine::plan_buffered(Request& request) noexcept {
-    if (size_of(request) > most_inside) {
-        send_to_workers(request, Reason::large, false);
-    } else if (request.priority == 0 &&
-               (is_read(request.opcode) || (wants_no_wait(request) && !syncs_in_write(request)))) {
-        send_inside(request, Pace::perhaps);
-    } else if (is_read(request.opcode)) {
-        route_blocking(request, Reason::other);
-    } else {
-        send_to_workers(request, Reason::write, !syncs_in_write(request));
-    }
-}
-
-void AutoEngine::send_inside(Request& request, Pace pace) noexcept {
-    request.route = Route::inside;
-    request.pace = pace;
-}
-
-// Sends a request that kernel AIO can take without waiting.
-void AutoEngine::send_to_kernel(Request& request, Reason otherwise) noexcept {
-    if (open_aio() != nullptr) {
-        request.route = Route::aio;
-        request.pace = Pace::asynchronous;
-    } else if (request.opcode == Opcode::poll) {
-        send_to_reactor(request, otherwise);
-    } else {
-        route_blocking(request, otherwise);
-    }
-}
-
-void AutoEngine::send_to_reactor(Request& request, Reason reason) noexcept {
-    request.route = Route::reactor;
-    request.pace = Pace::asynchronous;
-    request.reason = reason;
-}
-
-void AutoEngine::send_to_workers(Request& request, Reason reason, bool is_brief) noexcept {
-    request.route = Route::workers;
-    request.pace = Pace::asynchronous;
-    request.is_brief = is_brief;
-    request.reason = reason;
-}
-
-// Sends a request that may block to io_uring or, if that is not available, to a worker.
-void AutoEngine::route_blocking(Request& request, Reason reason) noexcept {
-    if (has_uring()) {
-        send_to_reactor(request, reason);
-    } else {
-        send_to_workers(request, reason, false);
-    }
-}
-
-// Called with the first request for kernel AIO. A thread that already waits does not know of kernel
-// AIO's completions, so it is woken and looks again.
-AioEngine* AutoEngine::open_aio() noexcept {
-    if (has_tried_aio_) {
-        return aio();
-    }
-    has_tried_aio_ = true;
-    try {
-        // one more for the waker; this may be a loop's thread, which must not wait
-        owned_aio_ = std::make_unique<AioEngine>(max_requests_ + 1, AtLimit::fail);
-    } catch (const std::exception&) {
-        return nullptr;
-    }
-    aio_.store(owned_aio_.get());
-    pool_.completions().wake_waiters();
-    return owned_aio_.get();
-}
-
-bool AutoEngine::has_uring() noexcept {
-    auto found = uring_.load(std::memory_order_relaxed);
-    if (found == Uring::unknown) {
-        const int error = probe_uring();
-        if (error == EMFILE || error == ENFILE || error == ENOMEM) {
-            return false;  // a later probe tells
-        }
-        found = error == 0 ? Uring::usable : Uring::unusable;
-        uring_.store(found, std::memory_order_relaxed);
-    }
-    return found == Uring::usable;
 }
 
 // --- trying first
@@ -479,7 +245,7 @@ AutoEngine::Attempt AutoEngine::try_next(Progress& progress) noexcept {
                                            : Attempt{.verdict = Attempt::Verdict::out_of_turn};
     }
     if (request.route == Route::aio && request.is_only_tried && !may_be_tried(request)) {
-        route_blocking(request, Reason::other);
+        routing_.send_blocking(request, Reason::other);
         return {};
     }
     const auto chance = chance_of(request, progress.now >= progress.end_of_tries);
@@ -528,17 +294,17 @@ AutoEngine::Chance AutoEngine::chance_of(Request& request, bool is_late) noexcep
             if (!is_late && readahead_probe_.is_needed(pool_.completions().size())) {
                 return Chance::slight;
             }
-            route_blocking(request, Reason::uncached);
+            routing_.send_blocking(request, Reason::uncached);
             break;
         case FileFacts::Advice::unsupported:
-            send_to_workers(request, Reason::unsupported, true);
+            Routing::send_to_workers(request, Reason::unsupported, true);
             break;
     }
     return Chance::none;
 }
 
 AutoEngine::Chance AutoEngine::leave_to_workers(Request& request) noexcept {
-    send_to_workers(request, Reason::large, true);
+    Routing::send_to_workers(request, Reason::large, true);
     return Chance::none;
 }
 
@@ -587,7 +353,7 @@ AutoEngine::Attempt AutoEngine::try_inside(Progress& progress, Chance chance) no
         if (request.rw_flags == 0) {
             facts_.note_unsupported(request.fd);
         }
-        send_to_workers(request, Reason::unsupported, true);
+        Routing::send_to_workers(request, Reason::unsupported, true);
         return {};
     }
     if (misses) {
@@ -595,7 +361,7 @@ AutoEngine::Attempt AutoEngine::try_inside(Progress& progress, Chance chance) no
         if (chance == Chance::fair) {
             facts_.note_miss(request.fd);
         }
-        route_blocking(request, Reason::uncached);
+        routing_.send_blocking(request, Reason::uncached);
         return {};
     }
     if (facts_.note_hit(request.fd)) {
@@ -620,7 +386,7 @@ AutoEngine::Attempt AutoEngine::try_stream(Request& request) noexcept {
             return {.verdict = Attempt::Verdict::over, .result = result};
         }
     }
-    send_to_reactor(request, Reason::stream);
+    Routing::send_to_reactor(request, Reason::stream);
     return {};
 }
 
@@ -628,7 +394,7 @@ AutoEngine::Attempt AutoEngine::try_call(Request& request) noexcept {
     if (const auto result = request.call->try_at_once()) {
         return {.verdict = Attempt::Verdict::over, .result = *result};
     }
-    send_to_workers(request, Reason::other, false);
+    Routing::send_to_workers(request, Reason::other, false);
     return {};
 }
 
@@ -685,7 +451,7 @@ Submission AutoEngine::submit_to_kernel(std::span<Request* const> requests) noex
         }
         const auto waits = is_timed ? waits_of_this_thread() : 0;
         const auto begun = is_timed ? Clock::now() : Clock::time_point();
-        const auto part = aio()->submit(group);
+        const auto part = routing_.aio()->submit(group);
         add(by_aio_, part.taken);
         if (is_timed) {
             take_refusals();
@@ -717,7 +483,7 @@ Submission AutoEngine::submit_direct_to_threads(std::span<Request* const> reques
     for (auto* request : requests) {
         request->is_tried = false;
         request->waits_in_submission = waits_in_submission;
-        route_blocking(*request, Reason::other);
+        routing_.send_blocking(*request, Reason::other);
     }
     return submit_to_threads(requests);
 }
@@ -732,7 +498,7 @@ void AutoEngine::take_refusals() noexcept {
         std::span<Completion> refused;
         {
             const std::lock_guard lock(reaping_);
-            count = aio()->reap(completions);
+            count = routing_.aio()->reap(completions);
             const auto all = std::span(completions).first(count);
             const auto others = std::ranges::partition(all, is_refusal);
             for (const auto& completion : others) {
@@ -786,7 +552,7 @@ std::uint64_t AutoEngine::count_of(Reason reason) const noexcept {
 // --- completion
 
 std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
-    auto* kernel = aio();
+    auto* kernel = routing_.aio();
     std::size_t count = 0;
     std::size_t by_kernel_count = 0;
     {
@@ -825,7 +591,7 @@ bool AutoEngine::goes_another_way(Completion& completion) noexcept {
         const std::lock_guard lock(mutex_);
         facts_.note_direct_wait(request.fd);
         request.waits_in_submission = true;
-        route_blocking(request, Reason::other);
+        routing_.send_blocking(request, Reason::other);
     }
     const auto submission = submit_to_threads({&single, 1});
     completion.result = -submission.error;
@@ -834,14 +600,14 @@ bool AutoEngine::goes_another_way(Completion& completion) noexcept {
 
 // Puts kernel AIO's ticket and the queue's into one: the queue's has 32 bits.
 Engine::Ticket AutoEngine::ticket() noexcept {
-    auto* kernel = aio();
+    auto* kernel = routing_.aio();
     const auto of_aio = kernel != nullptr ? kernel->ticket() : 0;
     return of_aio << 32U | static_cast<std::uint32_t>(pool_.completions().ticket());
 }
 
 int AutoEngine::wait(Ticket ticket, Timeout timeout) noexcept {
     const auto of_queue = static_cast<std::uint32_t>(ticket);
-    auto* kernel = aio();
+    auto* kernel = routing_.aio();
     if (kernel == nullptr) {
         return pool_.completions().wait(of_queue, timeout);
     }
@@ -871,7 +637,7 @@ CancelAnswer AutoEngine::post_cancellation(Request& request) noexcept {
         case Route::inside:
             return CancelAnswer::no;
         case Route::aio:
-            return aio()->post_cancellation(request);
+            return routing_.aio()->post_cancellation(request);
         case Route::reactor:
         case Route::workers:
             break;

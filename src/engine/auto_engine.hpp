@@ -19,17 +19,16 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
 
-#include "engine/aio_engine.hpp"
 #include "engine/engine.hpp"
 #include "engine/file_facts.hpp"
 #include "engine/hot_files.hpp"
 #include "engine/pool_access.hpp"
 #include "engine/readahead_probe.hpp"
+#include "engine/routing.hpp"
 
 namespace engine {
 
@@ -56,21 +55,6 @@ public:
 
 private:
     using Count = std::atomic<std::uint64_t>;
-
-    void plan_poll(Request& request) noexcept;
-    void plan_sync(Request& request) noexcept;
-    void plan_transfer(Request& request, const FileFacts::Look& look) noexcept;
-    void plan_at_position(Request& request, const FileFacts::Look& look) noexcept;
-    void plan_direct(Request& request, const FileFacts::Look& look) noexcept;
-    void plan_buffered(Request& request) noexcept;
-    static void send_inside(Request& request, Pace pace) noexcept;
-    void send_to_kernel(Request& request, Reason otherwise) noexcept;
-    static void send_to_reactor(Request& request, Reason reason) noexcept;
-    static void send_to_workers(Request& request, Reason reason, bool is_brief) noexcept;
-    void route_blocking(Request& request, Reason reason) noexcept;
-    bool has_uring() noexcept;
-    AioEngine* aio() const noexcept { return aio_.load(std::memory_order_acquire); }
-    AioEngine* open_aio() noexcept;
 
     using Clock = std::chrono::steady_clock;
 
@@ -132,21 +116,15 @@ private:
     std::atomic<int>& slow_fd(const Request& request) noexcept;
     void note_way(const Request& request, bool is_inside) noexcept;
 
-    const unsigned max_requests_;
-    std::unique_ptr<AioEngine> owned_aio_;
-    std::atomic<AioEngine*> aio_ = nullptr;  // null before its first use, or where it is refused
+    Routing routing_;
     PoolAccess pool_;
 
     // Held by a thread from when it takes a completion from kernel AIO's ring until the completion
     // is in the queue. Other threads look into the queue with this lock held, too.
     std::mutex reaping_;
 
-    enum class Uring : std::uint8_t { unknown, usable, unusable };
-    std::atomic<Uring> uring_ = Uring::unknown;
-
-    std::mutex mutex_;  // guards the members that follow
+    std::mutex mutex_;  // guards the facts; held while routes are planned
     FileFacts facts_;
-    bool has_tried_aio_ = false;
 
     ReadaheadProbe readahead_probe_;
 
