@@ -17,20 +17,29 @@ namespace engine {
 
 class IdleWorkers {
 public:
+    using Clock = std::chrono::steady_clock;
+
     // All of these are called with the pool's lock held, unless they say otherwise.
 
     // Calls one of the workers, unless one is on its way: that one calls the next if it finds work
-    // for two. Returns false if all are at work.
+    // for two. Returns false if all are at work. One that takes long to come is not counted on:
+    // it may wait for a processor, and older glibc may lose a wake-up (its bug 25847).
     bool call() noexcept {
         if (std::exchange(is_spinning_, false)) {
             calls_spinner_ = true;
-        } else if (coming_ == 0 && sleeping_ != 0) {
-            --sleeping_;
-            ++coming_;
-            ++called_;
-        } else {
-            return coming_ != 0;
+            return true;
         }
+        const auto now = Clock::now();
+        if (coming_ != 0 && now - called_at_ < longest_way) {
+            return true;
+        }
+        if (sleeping_ == 0) {
+            return false;
+        }
+        --sleeping_;
+        ++coming_;
+        ++called_;
+        called_at_ = now;
         return true;
     }
 
@@ -57,8 +66,7 @@ public:
     void wake_all() noexcept { work_came_.notify_all(); }
 
     // The calling worker sleeps until it is called, or until then. It may wake up too soon.
-    std::cv_status sleep_until(std::unique_lock<std::mutex>& lock,
-                               std::chrono::steady_clock::time_point end) noexcept {
+    std::cv_status sleep_until(std::unique_lock<std::mutex>& lock, Clock::time_point end) noexcept {
         ++sleeping_;
         const auto status = work_came_.wait_until(lock, end);
         // whichever of the called ones wakes up first has come
@@ -77,9 +85,12 @@ public:
     bool end_spin() noexcept { return !std::exchange(is_spinning_, false); }
 
 private:
+    static constexpr std::chrono::milliseconds longest_way{1};
+
     std::condition_variable work_came_;
     unsigned sleeping_ = 0;
     unsigned coming_ = 0;  // were called, and do not have the lock yet
+    Clock::time_point called_at_;
     unsigned called_ = 0;
     bool is_spinning_ = false;
     bool calls_spinner_ = false;

@@ -208,7 +208,11 @@ void Pool::run(Thread& self) noexcept {
     for (;;) {
         if (auto task = std::unique_ptr<Task>(take(self))) {
             self.task = task.get();
+            const bool leaves_others = queued_ != 0 && idle_ != 0;
             lock.unlock();
+            if (leaves_others) {  // that were held back until now, or for which no thread was woken
+                work_came_.notify_one();
+            }
             carry_out(*task);
             lock.lock();
             self.task = nullptr;

@@ -103,12 +103,30 @@ void test_nobody_is_idle() {
 
 // Two that come for work for one would find nothing.
 void test_one_comes_at_a_time() {
-    Pool pool(3);
+    for (bool was_brief = false; !was_brief;) {
+        Pool pool(3);
+        const auto lock = pool.lock_now();
+        const auto begin = Clock::now();
+        check::is_true(pool.idle.call(), "one is called");
+        check::is_true(pool.idle.call(), "one is on its way");
+        was_brief = Clock::now() - begin < std::chrono::milliseconds(1);
+        const auto called = pool.idle.take_called();
+        check::is_true(called.sleepers == 1 || !was_brief, "one is woken");
+        pool.idle.wake(called);
+    }
+}
+
+// Whoever waits for work does not wait long for one that was called and does not come.
+void test_one_takes_long_to_come() {
+    Pool pool(2);
     const auto lock = pool.lock_now();
     check::is_true(pool.idle.call(), "one is called");
-    check::is_true(pool.idle.call(), "one is on its way");
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    check::is_true(pool.idle.call(), "another one is called");
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    check::is_true(!pool.idle.call(), "there is no third one");
     const auto called = pool.idle.take_called();
-    check::equal(called.sleepers, 1U);
+    check::equal(called.sleepers, 2U);
     pool.idle.wake(called);
 }
 
@@ -167,6 +185,7 @@ int main() {
     return check::run({
         {"nobody is idle", test_nobody_is_idle},
         {"one comes at a time", test_one_comes_at_a_time},
+        {"one takes long to come", test_one_takes_long_to_come},
         {"each calls the next", test_each_calls_the_next},
         {"the time is over", test_time_is_over},
         {"a spin", test_spin},
