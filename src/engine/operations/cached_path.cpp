@@ -120,9 +120,9 @@ CachedPath find_cached(int dir_fd, const char* path, bool follows) noexcept {
     return found;
 }
 
-// To open the path once more takes half as long as to open a link of proc(5) to the file. Between
-// the two looks another file may take the path. Then the status of the opened one tells: it is
-// closed.
+// To open the path once more takes half as long as to open a link of proc(5) to the file. Another
+// file may take the path between the look and this. It is then opened, told apart by its status,
+// and closed again.
 UniqueFd open_cached(const CachedPath& found, int dir_fd, const char* path, int flags) noexcept {
     const auto& expected = found.status;
     if (!found.file.is_open() || !S_ISREG(expected.stx_mode) || expected.stx_nlink == 0) {

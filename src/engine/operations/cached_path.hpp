@@ -20,9 +20,9 @@ struct CachedPath {
 // at the end of the path. The status has the fields of STATX_BASIC_STATS.
 CachedPath find_cached(int dir_fd, const char* path, bool follows) noexcept;
 
-// Opens the regular file that find_cached() found by this path, with O_NONBLOCK: so the open does
-// not wait for the end of another process's lease (fcntl_locking(2)). Not open if that may wait for
-// something else, or if the path leads to another file by now.
+// Opens the regular file that find_cached() found by this path, with O_NONBLOCK, so that the open
+// does not wait for the end of another process's lease (fcntl_locking(2)). Not open if the path is
+// no longer in the kernel's cache, or leads to another file by now.
 UniqueFd open_cached(const CachedPath& found, int dir_fd, const char* path, int flags) noexcept;
 
 // The number of the device on which the path most likely lies: the device of the last part of the
