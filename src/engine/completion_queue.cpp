@@ -1,58 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/completion_queue.hpp"
 
+#include <mutex>
+#include <utility>
+
 #include "engine/brief_lock.hpp"
 #include "engine/eventfd_signal.hpp"
 #include "engine/futex.hpp"
 
 namespace engine {
 
-void CompletionQueue::push(Request& request, std::int64_t result) noexcept {
-    bool has_sleepers = false;
-    {
-        const std::lock_guard lock(mutex_);
-        has_sleepers = add(request, result);
+// Holds the lock. Threads that sleep are woken when the lock was given back: they need it at once.
+class CompletionQueue::Change {
+public:
+    explicit Change(CompletionQueue& queue, std::unique_lock<std::mutex> lock) noexcept
+        : queue_(queue), lock_(std::move(lock)) {}
+    explicit Change(CompletionQueue& queue) noexcept
+        : Change(queue, std::unique_lock(queue.mutex_)) {}
+    Change(const Change&) = delete;
+    Change& operator=(const Change&) = delete;
+    ~Change() {
+        const bool wakes = std::exchange(queue_.has_sleepers_to_wake_, false);
+        lock_.unlock();
+        if (wakes) {
+            futex_wake_all(queue_.changes_);
+        }
     }
-    wake(has_sleepers);
+
+private:
+    CompletionQueue& queue_;
+    std::unique_lock<std::mutex> lock_;
+};
+
+void CompletionQueue::push(Request& request, std::int64_t result) noexcept {
+    const Change change(*this);
+    add(request, result);
 }
 
 void CompletionQueue::push_and_signal(Request& request, std::int64_t result) noexcept {
-    bool has_sleepers = false;
-    {
-        const std::lock_guard lock(mutex_);
-        has_sleepers = add(request, result);
-        if (request.eventfd >= 0) {
-            signal_any_eventfd(request.eventfd, 1, request.eventfd_may_block);
-        }
+    const Change change(*this);
+    add(request, result);
+    if (request.eventfd >= 0) {
+        signal_any_eventfd(request.eventfd, 1, request.eventfd_may_block);
     }
-    wake(has_sleepers);
 }
 
 void CompletionQueue::push_all(RequestList& requests, std::size_t count) noexcept {
-    bool has_sleepers = false;
-    {
-        const std::lock_guard lock(mutex_);
-        requests_.append(requests);
-        has_sleepers = note_added(count);
-    }
-    wake(has_sleepers);
+    const Change change(*this);
+    requests_.append(requests);
+    note_added(count);
 }
 
 // With the lock held.
-bool CompletionQueue::add(Request& request, std::int64_t result) noexcept {
+void CompletionQueue::add(Request& request, std::int64_t result) noexcept {
     request.result = result;
     requests_.push_back(request);
-    return note_added(1);
+    note_added(1);
 }
 
 // With the lock held.
-bool CompletionQueue::note_added(std::size_t count) noexcept {
+void CompletionQueue::note_added(std::size_t count) noexcept {
     count_.fetch_add(count, std::memory_order_release);
-    const bool has_sleepers = note_change();
+    note_change();
     if (listeners_ != 0) {
         waker_->wake();
     }
-    return has_sleepers;
 }
 
 std::size_t CompletionQueue::reap(std::span<Completion> completions) noexcept {
@@ -60,36 +72,24 @@ std::size_t CompletionQueue::reap(std::span<Completion> completions) noexcept {
     if (count_.load(std::memory_order_acquire) == 0) {
         return 0;
     }
+    const Change change(*this, lock_briefly(mutex_));
     std::size_t count = 0;
-    bool has_sleepers = false;
-    {
-        const auto lock = lock_briefly(mutex_);
-        while (!requests_.empty() && count < completions.size()) {
-            auto* request = requests_.pop_front();
-            completions[count++] = {.request = request, .result = request->result};
-        }
-        if (count != 0) {
-            count_.fetch_sub(count, std::memory_order_relaxed);
-            has_sleepers = note_change();
-        }
+    while (!requests_.empty() && count < completions.size()) {
+        auto* request = requests_.pop_front();
+        completions[count++] = {.request = request, .result = request->result};
     }
-    wake(has_sleepers);
+    if (count != 0) {
+        count_.fetch_sub(count, std::memory_order_relaxed);
+        note_change();
+    }
     return count;
 }
 
-// With the lock held. Returns whether threads sleep that have to be woken. Both this and the steps
-// of a thread that goes to sleep are sequentially consistent: either that thread sees the change,
-// or this function sees the sleeper.
-bool CompletionQueue::note_change() noexcept {
+// With the lock held. Both this and the steps of a thread that goes to sleep are sequentially
+// consistent: either that thread sees the change, or this function sees the sleeper.
+void CompletionQueue::note_change() noexcept {
     changes_.fetch_add(1);
-    return sleepers_.load() != 0;
-}
-
-// Without the lock, which those that wake up need at once.
-void CompletionQueue::wake(bool has_sleepers) noexcept {
-    if (has_sleepers) {
-        futex_wake_all(changes_);
-    }
+    has_sleepers_to_wake_ = sleepers_.load() != 0;
 }
 
 int CompletionQueue::wait(Engine::Ticket ticket, Timeout timeout) noexcept {
@@ -110,12 +110,8 @@ bool CompletionQueue::listen(Engine::Ticket ticket, Waker& waker) noexcept {
 }
 
 void CompletionQueue::wake_waiters() noexcept {
-    bool has_sleepers = false;
-    {
-        const std::lock_guard lock(mutex_);
-        has_sleepers = note_change();
-    }
-    wake(has_sleepers);
+    const Change change(*this);
+    note_change();
 }
 
 void CompletionQueue::stop_listening() noexcept {

@@ -55,15 +55,17 @@ public:
     void wake_waiters() noexcept;
 
 private:
-    bool add(Request& request, std::int64_t result) noexcept;
-    bool note_added(std::size_t count) noexcept;
-    bool note_change() noexcept;
-    void wake(bool has_sleepers) noexcept;
+    class Change;
+
+    void add(Request& request, std::int64_t result) noexcept;
+    void note_added(std::size_t count) noexcept;
+    void note_change() noexcept;
 
     std::mutex mutex_;
     RequestList requests_;
     Waker* waker_ = nullptr;
     unsigned listeners_ = 0;
+    bool has_sleepers_to_wake_ = false;  // by the thread that has the lock, when it gives it back
 
     std::atomic<std::size_t> count_ = 0;      // atomic, so that size() need not take the lock
     std::atomic<std::uint32_t> changes_ = 0;  // pushes and reaps

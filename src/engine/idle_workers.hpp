@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The workers of a pool that have no work: one may spin, the others sleep.
 //
-// A worker that is woken needs the pool's lock at once. So it is called while the lock is held, and
-// woken when the lock was given back: PoolLock does both.
+// A worker that is woken needs the pool's lock at once. So a thread that holds the lock only notes
+// that it calls a worker (call()). PoolLock wakes the worker after it has given the lock back.
 #pragma once
 
 #include <atomic>
@@ -65,11 +65,11 @@ public:
 
     void wake_all() noexcept { work_came_.notify_all(); }
 
-    // The calling worker sleeps until it is called, or until then. It may wake up too soon.
+    // The calling worker sleeps until it is called, at most until `end`. It may wake up too soon.
     std::cv_status sleep_until(std::unique_lock<std::mutex>& lock, Clock::time_point end) noexcept {
         ++sleeping_;
         const auto status = work_came_.wait_until(lock, end);
-        // whichever of the called ones wakes up first has come
+        // Which of the sleepers was meant does not matter: the first to wake up counts as called.
         --(coming_ != 0 ? coming_ : sleeping_);
         return status;
     }

@@ -210,7 +210,9 @@ void Pool::run(Thread& self) noexcept {
             self.task = task.get();
             const bool leaves_others = queued_ != 0 && idle_ != 0;
             lock.unlock();
-            if (leaves_others) {  // that were held back until now, or for which no thread was woken
+            if (leaves_others) {
+                // Another thread may take them: their device may have been busy until now, or the
+                // thread that was woken for them has taken this task.
                 work_came_.notify_one();
             }
             carry_out(*task);

@@ -361,8 +361,8 @@ void WorkerPool::retire() noexcept {
     if (!is_settled() && !has_no_helper_) {
         return;
     }
-    state_changed_.wait(lock.to_wait_with(),
-                        is_settled);  // waits only if no helper thread could be started
+    // waits only if no helper thread could be started
+    state_changed_.wait(lock.to_wait_with(), is_settled);
     if (table_.is_private() || reactor_state_ == ReactorState::none) {
         close_table();
     }

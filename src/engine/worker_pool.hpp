@@ -138,6 +138,7 @@ private:
     enum class ReactorState : std::uint8_t { none, running };
 
     // worker_pool.cpp: called by all threads
+    Lock lock_now() noexcept { return {mutex_, idle_}; }
     Signal take_signal(Request& request) noexcept;
     void add_signal(SignalBatch& batch, const Signal& signal) noexcept;
     void send(SignalBatch& batch, Lock& lock) noexcept;
@@ -148,7 +149,6 @@ private:
     void wake_reactor() noexcept;
 
     // worker_pool.cpp: called by the program's threads
-    Lock lock_now() noexcept { return {mutex_, idle_}; }
     Lock lock_soon() noexcept;
     CancelAnswer post(Request& request, bool only_if_stream) noexcept;
     static bool is_kept(const Request& request, bool only_if_stream) noexcept;
