@@ -767,10 +767,12 @@ class AIOContext:
 
     def _open_described(
         self, path: Any, flags: int, mode: int = 0o777, dir_fd: int | None = None, /
-    ) -> Coroutine[Any, Any, tuple[int, int, int, int, int]]:
-        """Await openat(2): the fd, st_mode, st_size, the position or -1, whether a terminal."""
+    ) -> Coroutine[Any, Any, tuple[int, int, int, int, int, int]]:
+        """Await openat(2): the fd, st_mode, st_size, the position or -1, whether a terminal,
+        whether the file system is known to be local.
+        """
 
-    def _describe(self, fd: int, /) -> Coroutine[Any, Any, tuple[int, int, int, int, int]]:
+    def _describe(self, fd: int, /) -> Coroutine[Any, Any, tuple[int, int, int, int, int, int]]:
         """Await the same of a descriptor."""
 
     def _seek(self, fd: int, offset: int, whence: int, /) -> Coroutine[Any, Any, int]:

@@ -35,7 +35,15 @@ from ._loop_context import (
     spawn,
 )
 from ._mapped_memory import copied, copy_into, touchable
-from ._read_ahead import LARGEST_PIECE, LEAST_PIECE, MOST_CACHED, MOST_DIRECT, PAGE, ReadAhead
+from ._read_ahead import (
+    LARGEST_OF_LOCAL,
+    LARGEST_PIECE,
+    LEAST_PIECE,
+    MOST_CACHED,
+    MOST_DIRECT,
+    PAGE,
+    ReadAhead,
+)
 from ._unwritten import MOST_BYTES, Leftover, leave_out, start_writing
 
 if TYPE_CHECKING:
@@ -136,7 +144,7 @@ class File(_FileBase):
         else:
             self._chunk = self._limit = buffering
 
-    def _learn(self, mode: int, size: int, position: int, is_terminal: int) -> None:
+    def _learn(self, mode: int, size: int, position: int, is_terminal: int, is_local: int) -> None:
         """Set up for this kind of file: see FileDescription. OSError if it is a directory."""
         kind = stat.S_IFMT(mode)
         if kind == stat.S_IFREG:
@@ -157,6 +165,8 @@ class File(_FileBase):
         is_large = size > self._chunk + LEAST_PIECE and kind == stat.S_IFREG
         if is_large and self._is_readable and self._is_seekable and not self._goes_slowly:
             self._ahead = ReadAhead(self._context, self._data_fd, size, MOST_CACHED)
+            if is_local:
+                self._ahead.largest_read = LARGEST_OF_LOCAL
         if self._keeps_kernel_offset and self._is_writable:
             # a descriptor with O_APPEND always appends, whatever `mode` says
             flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
@@ -272,7 +282,9 @@ class File(_FileBase):
         """
         if self._is_seekable:
             ahead = self._ahead
-            if ahead is not None and (ahead.requests or self._offset + size < self._size):
+            if ahead is not None and (
+                ahead.requests or (size <= ahead.largest_read and self._offset + size < self._size)
+            ):
                 data = await ahead.read(self._offset, size)
                 self._came_from_ahead = True
             else:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,10 @@ MOST_OF_PROCESS = 64 * 1024 * 1024
 LEAST_PIECE = 128 * 1024
 LARGEST_PIECE = 1024 * 1024
 PAGE = 4096
+
+# The largest reads of a local file system's page cache that are read ahead. The kernel reads ahead
+# well for larger ones, which two threads would read side by side: it would not see their order.
+LARGEST_OF_LOCAL = 256 * 1024
 
 # A context with so many requests in flight reads nothing ahead: the program's requests come first.
 BUSY = 128
@@ -66,7 +71,17 @@ class ReadAhead:
     when it was opened, nor while reads find their bytes in the page cache.
     """
 
-    __slots__ = ("_context", "_end", "_fd", "_most", "_next", "_reserved", "_window", "requests")
+    __slots__ = (
+        "_context",
+        "_end",
+        "_fd",
+        "_most",
+        "_next",
+        "_reserved",
+        "_window",
+        "largest_read",
+        "requests",
+    )
 
     def __init__(self, context: AIOContext, fd: int, end: int, most: int) -> None:
         self._context: Any = context
@@ -76,6 +91,7 @@ class ReadAhead:
         self._next = -1  # where the last read ended
         self._window = 0
         self._reserved = 0  # how many bytes of the budget it has taken
+        self.largest_read = sys.maxsize  # for larger reads, nothing is read ahead
         # ordered by offset: (offset, number of bytes, bytes of the budget, request)
         self.requests: deque[tuple[int, int, int, _Awaitable[bytes]]] = deque()
 
@@ -119,7 +135,7 @@ class ReadAhead:
             waits = not requests[0][3]._is_over()
         if waits:
             self._window = min(max(2 * self._window, LEAST_PIECE), self._most)
-        if self._window:
+        if self._window and size <= self.largest_read:
             self._begin_more(size, waits)
         head = requests[0]
         try:

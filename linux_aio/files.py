@@ -122,7 +122,7 @@ class _Opening(Generic[_AnyFile]):
         is_named = opener is None and not isinstance(file, int)
         if is_named:
             opened = await context._open_described(file, flags, 0o666)
-            fd, kind, size, position, is_terminal = opened
+            fd, kind, *described = opened
         elif opener is None or isinstance(file, int):
             fd = int(file)
         else:
@@ -131,8 +131,8 @@ class _Opening(Generic[_AnyFile]):
         binary = self._binary_type(context, fd, file, parsed, closefd, buffer_size, is_named)
         try:
             if not is_named:
-                _, kind, size, position, is_terminal = await context._describe(fd)
-            binary._learn(kind, size, position, is_terminal)
+                _, kind, *described = await context._describe(fd)
+            binary._learn(kind, *described)
             if direct:
                 await binary._go_direct(kind)
         except BaseException:

@@ -39,9 +39,10 @@ PyObject* file_result(const ModuleState& /*state*/, CallDetails& details, std::i
 
 PyObject* describe(PyObject* fd, const engine::FileDescription& description) {
     return fd != nullptr
-               ? Py_BuildValue(
-                     "(NILLi)", fd, description.mode, static_cast<long long>(description.size),
-                     static_cast<long long>(description.position), description.is_terminal ? 1 : 0)
+               ? Py_BuildValue("(NILLii)", fd, description.mode,
+                               static_cast<long long>(description.size),
+                               static_cast<long long>(description.position),
+                               description.is_terminal ? 1 : 0, description.is_local ? 1 : 0)
                : nullptr;
 }
 

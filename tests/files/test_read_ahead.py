@@ -17,6 +17,7 @@ import pytest
 
 import linux_aio
 from linux_aio import _read_ahead
+from linux_aio._loop_context import loop_context
 from support.forked import in_child
 from support.fusefs import HoldingFS, fs_available, mounted
 from support.loops import LOOP_FACTORIES, LoopFactory, run, until
@@ -150,6 +151,38 @@ def test_more_is_in_flight_while_reads_wait(fuse: HoldingFS) -> None:
         requests = [request for request in asked(fuse) if request[0] < len(data)]
         assert max(offset + size for offset, size in requests) == len(data)
         assert sum(size for _, size in requests) == len(data)  # each byte once
+
+    run(main())
+
+
+def test_large_reads_are_left_to_the_kernel_where_the_disk_is_local(
+    tmp_path: Path, fuse: HoldingFS
+) -> None:
+    data = pattern(6 * MIB)
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    of_server = fuse.create("file", data)
+
+    async def main() -> None:
+        fd = os.open(path, os.O_RDONLY)
+        is_local = (await loop_context()._describe(fd))[-1]
+        os.close(fd)
+        if is_local:
+            for size, most in ((256 * KIB, 2 * MIB), (512 * KIB, 0), (MIB, 0)):
+                largest = 0
+                drop_cache(path)
+                async with linux_aio.open(path, "rb") as file:
+                    while await file.read(size):
+                        assert file._ahead is not None
+                        largest = max(largest, sum(count for _, count, *_ in file._ahead.requests))
+                assert largest <= most, size
+        async with linux_aio.open(of_server, "rb") as file:
+            assert await file.read(MIB) == data[:MIB]
+            fuse.hold()
+            task = asyncio.create_task(read_all(file, MIB))
+            await until(lambda: any(offset >= 2 * MIB for offset, _ in asked(fuse)))
+            fuse.unhold()
+            assert data[:MIB] + await task == data
 
     run(main())
 

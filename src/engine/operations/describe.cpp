@@ -21,6 +21,7 @@ std::int64_t describe(int fd, FileDescription& description) noexcept {
     description.size = static_cast<std::int64_t>(status.stx_size);
     description.position = lseek64(fd, 0, SEEK_CUR);
     description.is_terminal = S_ISCHR(status.stx_mode) && isatty(fd) == 1;
+    description.is_local = LocalMounts::is_local(status);
     return 0;
 }
 

@@ -14,6 +14,7 @@ struct FileDescription {
     std::int64_t size = 0;
     std::int64_t position = 0;  // -1: the file has none
     bool is_terminal = false;
+    bool is_local = false;  // see LocalMounts
 };
 
 // Describes an open file. May wait. Returns 0 or a negative errno.

@@ -84,7 +84,8 @@ std::optional<std::int64_t> OpenCall::try_at_once() noexcept {
     }
     number_ = opened.release();
     description_ = {.mode = found.status.stx_mode,
-                    .size = static_cast<std::int64_t>(found.status.stx_size)};
+                    .size = static_cast<std::int64_t>(found.status.stx_size),
+                    .is_local = true};
     return 0;
 }
 
