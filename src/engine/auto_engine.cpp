@@ -193,7 +193,10 @@ void AutoEngine::note_slow_miss(Clock::duration time) noexcept {
 
 Submission AutoEngine::submit(std::span<Request* const> requests) noexcept {
     const auto now = Clock::now();
-    Progress progress{.requests = requests, .now = now, .end_of_tries = now + longest_tries};
+    Progress progress{.requests = requests,
+                      .now = now,
+                      .end_of_tries = now + longest_tries,
+                      .pages = MappedPages(requests.size())};
     while (progress.end < requests.size() && go_on(progress)) {
     }
     if (progress.end == requests.size()) {
@@ -248,7 +251,7 @@ AutoEngine::Attempt AutoEngine::try_next(Progress& progress) noexcept {
         routing_.send_blocking(request, Reason::other);
         return {};
     }
-    const auto chance = chance_of(request, progress.now >= progress.end_of_tries);
+    const auto chance = chance_of(progress, request);
     if (chance == Chance::none) {
         return {};
     }
@@ -273,19 +276,20 @@ bool AutoEngine::hand_over_waiting(Progress& progress) noexcept {
 // Returns the chance that the submitting thread can carry out the request without waiting. Returns
 // none for requests that go another way, and reroutes those that would miss the page cache.
 //
-// `is_late`: the time for tries is over, and only requests of Pace::at_once are carried out here.
-AutoEngine::Chance AutoEngine::chance_of(Request& request, bool is_late) noexcept {
+// When the time for tries is over, only requests of Pace::at_once are carried out here.
+AutoEngine::Chance AutoEngine::chance_of(Progress& progress, Request& request) noexcept {
     if (request.route != Route::inside) {
         return Chance::none;
     }
     if (request.pace == Pace::at_once) {
         return Chance::sure;
     }
+    const bool is_late = progress.now >= progress.end_of_tries;
     if (request.is_in_memory || request.at_position || wants_no_wait(request)) {
         return is_late ? leave_to_workers(request) : Chance::sure;
     }
     const std::lock_guard lock(mutex_);
-    switch (facts_.advise(request.fd, request.offset, size_of(request))) {
+    switch (facts_.advise(request.fd, request.offset, size_of(request), progress.pages)) {
         case FileFacts::Advice::try_it:
             return is_late ? leave_to_workers(request) : Chance::fair;
         case FileFacts::Advice::reads_at_once:

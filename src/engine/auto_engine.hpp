@@ -88,13 +88,14 @@ private:
         RequestList finished;
         std::size_t finished_count = 0;
         Clock::time_point end_of_tries;
+        MappedPages pages;
     };
 
     bool go_on(Progress& progress) noexcept;
     Attempt try_next(Progress& progress) noexcept;
     bool hand_over_waiting(Progress& progress) noexcept;
 
-    Chance chance_of(Request& request, bool is_late) noexcept;
+    Chance chance_of(Progress& progress, Request& request) noexcept;
     void note_slow_miss(Clock::duration time) noexcept;
     static Clock::duration look_at_clock(Progress& progress) noexcept;
     static bool is_still(HotFiles::Memory memory, int fd) noexcept;

@@ -101,13 +101,14 @@ FileFacts::Device& FileFacts::device_at(std::uint64_t number) noexcept {
 
 // --- reads through the page cache
 
-FileFacts::Advice FileFacts::advise(int fd, std::uint64_t offset, std::size_t length) noexcept {
+FileFacts::Advice FileFacts::advise(int fd, std::uint64_t offset, std::size_t length,
+                                    MappedPages& pages) noexcept {
     auto& file = file_at(fd);
     const bool is_known = file.fd == fd;
     if (is_known && file.is_unsupported) {
         const auto status = status_of(fd);
         if (status.identity == file.identity) {
-            return advise_unsupported(fd, status, offset, length);
+            return advise_unsupported(fd, status, offset, length, pages);
         }
         file = {};
     }
@@ -126,7 +127,7 @@ FileFacts::Advice FileFacts::advise(int fd, std::uint64_t offset, std::size_t le
             file.misses = 0;
             return Advice::try_it;
         case InMemory::no:
-            return advise_uncached(fd, status, offset, length);
+            return advise_uncached(fd, status, offset, length, pages);
         case InMemory::unknown:
             break;
     }
@@ -134,14 +135,14 @@ FileFacts::Advice FileFacts::advise(int fd, std::uint64_t offset, std::size_t le
 }
 
 FileFacts::Advice FileFacts::advise_uncached(int fd, const FileStatus& status, std::uint64_t offset,
-                                             std::size_t length) noexcept {
+                                             std::size_t length, MappedPages& pages) noexcept {
     auto& file = file_at(fd);
     if (file.fd != fd || file.identity != status.identity) {
         // overlayfs caches nothing itself: the pages belong to the file of the layer below
         renew(fd, status.identity).is_unsupported = file_system_of(status) == FileSystem::overlay;
     }
     if (file.is_unsupported) {
-        return advise_unsupported(fd, status, offset, length);
+        return advise_unsupported(fd, status, offset, length, pages);
     }
     if (++file.misses >= misses_of_cold_file) {
         --file.misses;
@@ -151,9 +152,10 @@ FileFacts::Advice FileFacts::advise_uncached(int fd, const FileStatus& status, s
 }
 
 FileFacts::Advice FileFacts::advise_unsupported(int fd, const FileStatus& status,
-                                                std::uint64_t offset, std::size_t length) noexcept {
+                                                std::uint64_t offset, std::size_t length,
+                                                MappedPages& pages) noexcept {
     const bool is_there = file_system_of(status) == FileSystem::overlay &&
-                          is_cached_below(fd, status, offset, length) == InMemory::yes;
+                          pages.has(fd, status, offset, length) == InMemory::yes;
     return is_there ? Advice::reads_at_once : Advice::unsupported;
 }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "engine/file_status.hpp"
+#include "engine/mapped_pages.hpp"
 
 namespace engine {
 
@@ -37,14 +38,14 @@ public:
 
     static Look look_at(int fd) noexcept;
 
-    // Advice on a read through the page cache.
+    // Advice on a read through the page cache. `pages` serves the questions of one submission.
     enum class Advice : std::uint8_t {
         try_it,         // try the read, told not to wait (RWF_NOWAIT)
         reads_at_once,  // the read can't be told not to wait, but its data is in memory
         misses,         // the read would wait
         unsupported,    // the read can't be told not to wait, and may wait
     };
-    Advice advise(int fd, std::uint64_t offset, std::size_t length) noexcept;
+    Advice advise(int fd, std::uint64_t offset, std::size_t length, MappedPages& pages) noexcept;
 
     // Store the result of a try. note_hit() returns whether all recent reads of the file hit.
     bool note_hit(int fd) noexcept;
@@ -94,9 +95,9 @@ private:
     Device& device_at(std::uint64_t number) noexcept;
     Advice advise_by_pauses(int fd) noexcept;
     Advice advise_uncached(int fd, const FileStatus& status, std::uint64_t offset,
-                           std::size_t length) noexcept;
+                           std::size_t length, MappedPages& pages) noexcept;
     static Advice advise_unsupported(int fd, const FileStatus& status, std::uint64_t offset,
-                                     std::size_t length) noexcept;
+                                     std::size_t length, MappedPages& pages) noexcept;
 
     static constexpr std::uint16_t careful_reads = 4096;
 

@@ -24,11 +24,6 @@ constexpr long cachestat_number = number_of_new_call(451);
 
 std::atomic<bool> has_cachestat{true};
 
-std::size_t page_size() noexcept {
-    static const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    return size;
-}
-
 // How many pages the bytes touch. At least one.
 std::uint64_t pages_of(std::uint64_t offset, std::size_t length) noexcept {
     const auto page = page_size();
@@ -36,6 +31,11 @@ std::uint64_t pages_of(std::uint64_t offset, std::size_t length) noexcept {
 }
 
 }  // namespace
+
+std::size_t page_size() noexcept {
+    static const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    return size;
+}
 
 InMemory is_cached(int fd, std::uint64_t offset, std::size_t length, FileStatus& status) noexcept {
     struct Range {
@@ -71,38 +71,6 @@ InMemory is_cached(int fd, std::uint64_t offset, std::size_t length, FileStatus&
     const auto rest = std::min<std::uint64_t>(length, status.size - offset);
     const auto expected = pages_of(offset, static_cast<std::size_t>(rest));
     return counts.cached >= expected ? InMemory::yes : InMemory::no;
-}
-
-InMemory is_cached_below(int fd, const FileStatus& status, std::uint64_t offset,
-                         std::size_t length) noexcept {
-    if (offset >= status.size) {
-        return InMemory::yes;
-    }
-    length = static_cast<std::size_t>(std::min<std::uint64_t>(length, status.size - offset));
-    const bool is_writable = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
-    if (!is_writable && status.owner != geteuid()) {
-        return InMemory::unknown;
-    }
-    std::array<unsigned char, 65> pages{};
-    const auto count = pages_of(offset, length);
-    const auto page = page_size();
-    if (count > pages.size()) {
-        return InMemory::unknown;
-    }
-    const auto start = static_cast<off_t>(offset - offset % page);
-    const auto size = static_cast<std::size_t>(count) * page;
-    void* mapping = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, start);
-    if (mapping == MAP_FAILED) {
-        return InMemory::unknown;
-    }
-    const bool is_told = mincore(mapping, size, pages.data()) == 0;
-    munmap(mapping, size);
-    if (!is_told) {
-        return InMemory::unknown;
-    }
-    const bool is_there = std::all_of(pages.begin(), pages.begin() + static_cast<long>(count),
-                                      [](unsigned char page_is) { return (page_is & 1U) != 0; });
-    return is_there ? InMemory::yes : InMemory::no;
 }
 
 InMemory are_extents_known(int fd, const FileStatus& status, std::uint64_t offset,

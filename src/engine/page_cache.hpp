@@ -11,15 +11,14 @@ namespace engine {
 
 enum class InMemory : std::uint8_t { unknown, no, yes };
 
+// The size of a page of memory, in bytes.
+std::size_t page_size() noexcept;
+
 // Whether the page cache has all of these bytes, by cachestat(2) of Linux 6.5. The answer is
 // unknown for another user's file that was opened read-only, and no for a file system on top of
-// another one, such as overlayfs, which has no pages itself. `status` is set if the answer is no.
+// another one, such as overlayfs, which has no pages itself (mapped_pages.hpp). `status` is set if
+// the answer is no.
 InMemory is_cached(int fd, std::uint64_t offset, std::size_t length, FileStatus& status) noexcept;
-
-// As is_cached(), by mincore(2) of a mapping of the file: this also works on overlayfs, but costs
-// more. The answer is unknown for other users' files, of which the kernel does not tell the truth.
-InMemory is_cached_below(int fd, const FileStatus& status, std::uint64_t offset,
-                         std::size_t length) noexcept;
 
 // Whether the kernel has in memory where on the disk these bytes of an ext4 file are. If not, every
 // read, even one that is told not to wait, first reads this from the disk.

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/mapped_pages.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+namespace engine {
+namespace {
+
+// How much of a file is mapped, so that the next read of it, too, is probably inside. Where address
+// space is limited, only what is asked for: other threads may need the rest meanwhile.
+std::uint64_t window_size() noexcept {
+    constexpr std::uint64_t large = sizeof(void*) == 8 ? std::uint64_t{1} << 30U : 0;
+    rlimit limit{};
+    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY ? large : 0;
+}
+
+// Longer reads are not asked for.
+constexpr std::size_t most_pages = 65;
+
+// Whether mincore(2) tells this process the truth about the file.
+bool is_told_the_truth(int fd, const FileStatus& status) noexcept {
+    return status.owner == geteuid() || (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
+}
+
+}  // namespace
+
+InMemory MappedPages::has(int fd, const FileStatus& status, std::uint64_t offset,
+                          std::size_t length) noexcept {
+    if (offset >= status.size) {
+        return InMemory::yes;
+    }
+    length = static_cast<std::size_t>(
+        std::min<std::uint64_t>(std::max<std::size_t>(length, 1), status.size - offset));
+    const auto page = page_size();
+    const auto start = offset - offset % page;
+    if (length > most_pages * page) {
+        return InMemory::unknown;
+    }
+    const auto end = offset + length;
+    const auto size = static_cast<std::size_t>((end - start + page - 1) / page * page);
+    const auto count = size / page;
+    if (count > most_pages || (!covers(fd, status, start, size) && !map(fd, status, start, size))) {
+        return InMemory::unknown;
+    }
+    std::array<unsigned char, most_pages> pages{};
+    if (mincore(mapping_ + (start - start_), size, pages.data()) != 0) {
+        return InMemory::unknown;
+    }
+    const bool is_there = std::all_of(pages.begin(), pages.begin() + static_cast<long>(count),
+                                      [](unsigned char page_is) { return (page_is & 1U) != 0; });
+    return is_there ? InMemory::yes : InMemory::no;
+}
+
+bool MappedPages::covers(int fd, const FileStatus& status, std::uint64_t start,
+                         std::size_t length) const noexcept {
+    return mapping_ != nullptr && fd_ == fd && identity_ == status.identity && start >= start_ &&
+           start - start_ <= size_ && length <= size_ - (start - start_);
+}
+
+bool MappedPages::map(int fd, const FileStatus& status, std::uint64_t start,
+                      std::size_t length) noexcept {
+    unmap();
+    if (!is_told_the_truth(fd, status)) {
+        return false;
+    }
+    if (const auto window = is_shared_ ? window_size() : 0; window != 0) {
+        const auto end =
+            std::max(std::min(status.size, start - start % window + window), start + length);
+        start -= start % window;
+        length = static_cast<std::size_t>(end - start);
+    }
+    void* const mapping =
+        mmap(nullptr, length, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(start));
+    if (mapping == MAP_FAILED) {
+        return false;
+    }
+    if (is_shared_) {
+        madvise(mapping, length, MADV_DONTFORK);
+    }
+    mapping_ = static_cast<std::byte*>(mapping);
+    size_ = (length + page_size() - 1) / page_size() * page_size();
+    start_ = start;
+    fd_ = fd;
+    identity_ = status.identity;
+    return true;
+}
+
+void MappedPages::unmap() noexcept {
+    if (mapping_ != nullptr) {
+        munmap(mapping_, size_);
+        mapping_ = nullptr;
+    }
+}
+
+}  // namespace engine
