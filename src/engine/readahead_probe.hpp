@@ -59,7 +59,7 @@ public:
 private:
     static constexpr std::uint32_t enough = 32;
     static constexpr std::uint32_t several = 4;
-    static constexpr std::size_t few = 16;
+    static constexpr std::size_t few = 4;
     static constexpr std::chrono::microseconds longest{100};
     static constexpr std::uint32_t long_rest = 256;
 
