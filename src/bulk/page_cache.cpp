@@ -99,13 +99,13 @@ PageCache::Method PageCache::choose() noexcept {
 }
 
 // Only mincore(2) uses the mapping. Nothing reads through it, so there is no SIGBUS if the file
-// shrinks.
+// shrinks. PROT_NONE: after mlockall(MCL_FUTURE), mmap(2) reads all of a mapping that can be read.
 bool PageCache::map() noexcept {
     if (size_ == 0 || size_ > SIZE_MAX / 2) {
         return false;
     }
     void* const mapping =
-        mmap(nullptr, static_cast<std::size_t>(size_), PROT_READ, MAP_SHARED, fd_, 0);
+        mmap(nullptr, static_cast<std::size_t>(size_), PROT_NONE, MAP_SHARED, fd_, 0);
     if (mapping == MAP_FAILED) {
         return false;
     }

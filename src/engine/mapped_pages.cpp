@@ -63,20 +63,30 @@ bool MappedPages::covers(int fd, const FileStatus& status, std::uint64_t start,
            start - start_ <= size_ && length <= size_ - (start - start_);
 }
 
+// Maps the part of the file, or a window with the part in it. If the window is refused, because of
+// a limit, the part may still be mapped.
 bool MappedPages::map(int fd, const FileStatus& status, std::uint64_t start,
                       std::size_t length) noexcept {
     unmap();
     if (!is_told_the_truth(fd, status)) {
         return false;
     }
+    bool is_mapped = false;
     if (const auto window = is_shared_ ? window_size() : 0; window != 0) {
-        const auto end =
-            std::max(std::min(status.size, start - start % window + window), start + length);
-        start -= start % window;
-        length = static_cast<std::size_t>(end - start);
+        const auto window_start = start - start % window;
+        const auto end = std::max(std::min(status.size, window_start + window), start + length);
+        is_mapped = map_part(fd, window_start, static_cast<std::size_t>(end - window_start));
     }
+    is_mapped = is_mapped || map_part(fd, start, length);
+    fd_ = fd;
+    identity_ = status.identity;
+    return is_mapped;
+}
+
+// PROT_NONE: after mlockall(MCL_FUTURE), mmap(2) reads all of a mapping that can be read.
+bool MappedPages::map_part(int fd, std::uint64_t start, std::size_t length) noexcept {
     void* const mapping =
-        mmap(nullptr, length, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(start));
+        mmap(nullptr, length, PROT_NONE, MAP_SHARED, fd, static_cast<off_t>(start));
     if (mapping == MAP_FAILED) {
         return false;
     }
@@ -84,10 +94,8 @@ bool MappedPages::map(int fd, const FileStatus& status, std::uint64_t start,
         madvise(mapping, length, MADV_DONTFORK);
     }
     mapping_ = static_cast<std::byte*>(mapping);
-    size_ = (length + page_size() - 1) / page_size() * page_size();
     start_ = start;
-    fd_ = fd;
-    identity_ = status.identity;
+    size_ = (length + page_size() - 1) / page_size() * page_size();
     return true;
 }
 

@@ -29,6 +29,7 @@ public:
 
 private:
     bool map(int fd, const FileStatus& status, std::uint64_t start, std::size_t length) noexcept;
+    bool map_part(int fd, std::uint64_t start, std::size_t length) noexcept;
     void unmap() noexcept;
     bool covers(int fd, const FileStatus& status, std::uint64_t start,
                 std::size_t length) const noexcept;

@@ -2,6 +2,7 @@
 #include "engine/mapped_pages.hpp"
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -106,6 +107,23 @@ void test_offsets_beyond_a_window() {
     is(pages, file, far + page, page, InMemory::yes);
 }
 
+void test_locked_memory() {
+    const auto file = make_file(100 * page);
+    write_page(file, 7);
+    if (mlockall(MCL_FUTURE) != 0) {
+        throw check::Skipped("this user may not lock memory");
+    }
+    {
+        MappedPages pages(8);
+        is(pages, file, 7 * page, page, InMemory::yes);
+        is(pages, file, 8 * page, page, InMemory::no);
+    }
+    munlockall();
+    struct stat status{};
+    fixtures::succeeded(fstat(file.get(), &status));
+    check::equal(static_cast<std::size_t>(status.st_blocks) * 512, page);  // no other page was made
+}
+
 }  // namespace
 
 int main() {
@@ -115,5 +133,6 @@ int main() {
         {"several files", test_several_files},
         {"a file that grows and shrinks", test_a_file_that_grows_and_shrinks},
         {"offsets beyond a window", test_offsets_beyond_a_window},
+        {"mlockall", test_locked_memory},
     });
 }
