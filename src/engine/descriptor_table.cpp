@@ -5,7 +5,6 @@
 #include <linux/kcmp.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -19,6 +18,7 @@
 #include <utility>
 
 #include "engine/call.hpp"
+#include "engine/descriptor_limit.hpp"
 #include "engine/empty_table.hpp"
 #include "engine/eventfd_check.hpp"
 #include "engine/file_device.hpp"
@@ -348,9 +348,7 @@ FileRef* DescriptorTable::find_recent(int number, FileRef*& last) const noexcept
 // thread, however many files are in use.
 bool DescriptorTable::is_crowded() const noexcept {
     constexpr std::size_t always_enough = 128;
-    rlimit limit{};
-    return underway_count_ >= always_enough && getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-           held_ >= limit.rlim_cur / 2;
+    return underway_count_ >= always_enough && held_ >= descriptor_limit() / 2;
 }
 
 int DescriptorTable::wait_for_receiver() noexcept {
@@ -498,8 +496,7 @@ bool DescriptorTable::has_room_for(std::uint64_t number) const noexcept {
     }
     // What is ours there, as rings, sockets and the files of running calls, is not counted.
     constexpr std::size_t most_of_ours = 512;
-    rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || taken + count + most_of_ours <= limit.rlim_cur) {
+    if (taken + count + most_of_ours <= descriptor_limit()) {
         return true;
     }
     return has_free_numbers(count + spare_numbers);

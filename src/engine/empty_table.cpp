@@ -6,7 +6,6 @@
 #include "engine/empty_table.hpp"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include <ctime>
 
 #include "engine/clofork_fd.hpp"
+#include "engine/descriptor_limit.hpp"
 #include "engine/file_flush.hpp"
 
 namespace engine {
@@ -66,8 +66,7 @@ bool are_same_inode(int left, int right) noexcept {
 // Whether fetch() works. It fails in some sandboxes, and if the first thread of the process has
 // ended or has another table than the calling thread.
 bool can_fetch(int number) noexcept {
-    rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || static_cast<rlim_t>(number) >= limit.rlim_cur) {
+    if (static_cast<std::uint64_t>(number) >= descriptor_limit()) {
         return false;
     }
     CloforkFd fetched;

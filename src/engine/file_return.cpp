@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include <exception>
 #include <utility>
 
+#include "engine/descriptor_limit.hpp"
 #include "engine/program_threads.hpp"
 
 namespace engine {
@@ -77,9 +77,7 @@ int FileReturn::send(int fd, Ticket& ticket) noexcept {
 bool FileReturn::is_crowded() const noexcept {
     constexpr std::size_t always_enough = 32;
     const auto count = underway_.load(std::memory_order_relaxed);
-    rlimit limit{};
-    return count >= always_enough && getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-           count >= limit.rlim_cur / 2;
+    return count >= always_enough && count >= descriptor_limit() / 2;
 }
 
 int FileReturn::receive(Ticket ticket) noexcept {
