@@ -146,6 +146,22 @@ def _bulk_load(
     are those of one file without and with O_DIRECT; -1: not open so.
     """
 
+def _group_ranges(
+    ranges: ReadableBuffer,
+    ends: ReadableBuffer,
+    first_window: int,
+    max_gap: int,
+    max_merge: int,
+    /,
+) -> tuple[bytes, bytes, bytes]:
+    """Put ranges that lie close together into groups, each of which is read at once.
+
+    `ranges` has an offset and a length of 64 bits for each, `ends` the end of each window. Returns
+    the indices of the ranges in the order of the groups; offset, length, and first and last + 1
+    place in that order, for each group; and what _PieceReader reads for each. All are numbers of 64
+    bits. Releases the GIL.
+    """
+
 @final
 class _PieceReader:
     """Reads parts of a file in one thread for another."""

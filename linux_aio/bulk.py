@@ -7,13 +7,11 @@ can use, and reads data that is not in the page cache with O_DIRECT.
 
 from __future__ import annotations
 
-import array
 import contextlib
 import errno
 import fcntl
 import hashlib
 import io
-import mmap
 import operator
 import os
 import select
@@ -28,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from . import _copying, _core
 from ._loop_context import pause
 from ._pieces import PieceThread, whole_pages
+from ._range_groups import group_ranges
 from ._worker import Worker, run_in_thread
 
 if TYPE_CHECKING:
@@ -54,7 +53,6 @@ _DIRECT_MODES: dict[object, int] = {False: 0, "auto": 1, True: 2}
 _PROGRESS_SECONDS = 0.1
 _DEPTH_OF_MANY = 64  # a disk can use more small requests at a time
 REQUEST = 1 << 20  # bytes, unless the program says how many
-_LARGEST_OFFSET = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -555,12 +553,9 @@ async def read_many(
     `direct` and `chunk` are as for load_into; `depth` is 64 by default. ShortFileError, at the end,
     if the file ends before the end of a range; ValueError for a negative number.
     """
-    groups, ends = _merge(list(ranges), max_gap, max_merge, memory, ordered)
+    plan = await group_ranges(list(ranges), max_gap, max_merge, memory, ordered)
     options = _Options(direct, chunk, _DEPTH_OF_MANY if depth is None else depth)
-    pages = array.array("Q")
-    for group in groups:
-        pages.extend((*group.pages(), group.window))
-    reader = _core._PieceReader(pages, None, 0, memory)
+    reader = _core._PieceReader(plan.pieces, None, 0, memory)
 
     def work(worker: Worker[tuple[Transfer, str]]) -> tuple[Transfer, str]:
         clock = _Clock(None)
@@ -573,23 +568,26 @@ async def read_many(
     async with Worker(work, reader.stop) as worker:
         try:
             finished = False
-            short: _Group | None = None
-            waiting: dict[int, tuple[_Group, memoryview | None]] = {}
+            end_of_short = -1
+            # by the index of the range: the number of its group, and the bytes
+            waiting: dict[int, tuple[int, memoryview | None]] = {}
+            left: dict[int, int] = {}  # by group: how many ranges the program has not taken
             wanted = window = 0
             while not finished:
                 await worker.news()
                 finished = worker.finished
                 for number, start, data, nbytes in reader.take():
-                    group = groups[number]
-                    shift = group.offset - start
-                    for index, place, length in group.parts:
+                    indices = plan.indices(number)
+                    left[number] = len(indices)
+                    for index in indices:
                         if _core._ends_slice():
                             await pause(0)
-                        end = shift + place + length
+                        offset, length = plan.range_of(index)
+                        end = offset + length - start
                         is_there = nbytes >= end or length == 0
-                        if not is_there:
-                            short = short or group
-                        waiting[index] = group, data[end - length : end] if is_there else None
+                        if not is_there and end_of_short < 0:
+                            end_of_short = plan.end(number)
+                        waiting[index] = number, data[end - length : end] if is_there else None
                 order = None if ordered else deque(waiting)
                 while waiting:
                     index = wanted if order is None else order.popleft()
@@ -597,100 +595,22 @@ async def read_many(
                         break
                     if _core._ends_slice():
                         await pause(0)
-                    group, view = waiting.pop(index)
+                    number, view = waiting.pop(index)
                     wanted += 1
                     if view is not None:
                         yield index, view
-                    group.left -= 1
-                    if group.left == 0:
-                        reader.give_back(group.pages()[1])
-                    if ends and wanted == ends[0]:
-                        ends.popleft()
+                    left[number] -= 1
+                    if left[number] == 0:
+                        del left[number]
+                        reader.give_back(plan.size_of_piece(number))
+                    if ordered and wanted == plan.ends[window]:
                         window += 1
                         reader.set_window(window)
         finally:
             reader.stop()
         transfer, name = worker.result()
-        if short is not None:
-            end = short.offset + short.length
-            raise ShortFileError(f"{name} ended before byte {end}", transfer)
-
-
-@dataclass(slots=True)
-class _Group:
-    """Ranges that are read together, as one piece of the file."""
-
-    offset: int
-    window: int
-    parts: list[tuple[int, int, int]]  # index, start, length
-    length: int = 0
-    left: int = 0  # parts that the program has not taken
-
-    def pages(self) -> tuple[int, int]:
-        """Return the offset and length of the whole pages that the group lies in."""
-        if self.length == 0:
-            return self.offset, 0
-        start = self.offset - self.offset % mmap.PAGESIZE
-        length = whole_pages(self.offset - start + self.length)
-        return start, min(length, _LARGEST_OFFSET - start)
-
-
-# With ordered=True, only so many ranges, which the program takes soon, are merged with each other.
-_WINDOW_RANGES = 1024
-
-
-def _merge(
-    ranges: list[tuple[int, int]], max_gap: int, max_merge: int, memory: int, ordered: bool
-) -> tuple[list[_Group], deque[int]]:
-    """Return the groups in the order in which to read them, and the end of each window."""
-    if max_gap < 0 or max_merge < 0:
-        raise ValueError("max_gap and max_merge must not be negative")
-    if memory <= 0:
-        raise ValueError("memory must be positive")
-    # convert to Python's integers, since NumPy's can overflow
-    ranges = [(operator.index(offset), operator.index(length)) for offset, length in ranges]
-    for offset, length in ranges:
-        if offset < 0 or length < 0:
-            raise ValueError(f"a range must not be negative: ({offset}, {length})")
-        if offset + length > _LARGEST_OFFSET:
-            raise ValueError(f"no file is so long: ({offset}, {length})")
-    ends: deque[int] = deque()
-    if not ordered:
-        # The memory limit does not apply to the window that the program waits for. That is window 0
-        # here, and all ranges are in window 1: so the limit applies to all of them.
-        return _merge_window(ranges, range(len(ranges)), 1, max_gap, max_merge), ends
-    groups: list[_Group] = []
-    first = 0
-    nbytes = 0
-    for index, (_, length) in enumerate([*ranges, (0, memory)]):
-        if index - first == _WINDOW_RANGES or (nbytes + length > memory // 4 and index > first):
-            groups += _merge_window(ranges, range(first, index), len(ends), max_gap, max_merge)
-            ends.append(index)
-            first, nbytes = index, 0
-        nbytes += length
-    return groups, ends
-
-
-def _merge_window(
-    ranges: list[tuple[int, int]], indices: range, window: int, max_gap: int, max_merge: int
-) -> list[_Group]:
-    groups: list[_Group] = []
-    first = size = reach = limit = -1  # the group's offset and length; bounds of more ranges
-    parts: list[tuple[int, int, int]] = []
-    for index in sorted(indices, key=ranges.__getitem__):
-        offset, length = ranges[index]
-        end = offset + length
-        if offset > reach or end > limit:
-            parts = []
-            first, size, limit = offset, 0, offset + max_merge
-            groups.append(_Group(offset, window, parts))
-        parts.append((index, offset - first, length))
-        if end - first >= size:
-            size = groups[-1].length = end - first
-            reach = end + max_gap
-    for group in groups:
-        group.left = len(group.parts)
-    return groups
+        if end_of_short >= 0:
+            raise ShortFileError(f"{name} ended before byte {end_of_short}", transfer)
 
 
 # --- common to all transfers

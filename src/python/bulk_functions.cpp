@@ -9,6 +9,7 @@
 #include "python/bulk_load.hpp"
 #include "python/gil.hpp"
 #include "python/piece_reader.hpp"
+#include "python/range_groups.hpp"
 
 namespace python {
 namespace {
@@ -75,6 +76,7 @@ PyMethodDef functions[] = {
     {"_bulk_holds_locks", bulk_holds_locks, METH_O,
      "_bulk_holds_locks(fd, /)\n--\n\nReturn whether this process may have record locks on the "
      "file."},
+    {"_group_ranges", group_ranges, METH_VARARGS, group_ranges_doc},
     {"_sync_folder", sync_folder, METH_VARARGS,
      "_sync_folder(folder_fd, file_fd, /)\n--\n\nHave the names of a folder on the disk."},
     {},
