@@ -307,7 +307,9 @@ class Copier:
                 raise self._error
             tick(done)
 
-        writers = [EndableThread(self._write, (source,), "linux_aio copy") for _ in range(WRITERS)]
+        # writes to the page cache would wait for each other: they need the file's lock
+        count = WRITERS if self._direct_target >= 0 else 1
+        writers = [EndableThread(self._write, (source,), "linux_aio copy") for _ in range(count)]
         try:
             for writer in writers:
                 writer.start()
