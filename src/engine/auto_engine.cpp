@@ -265,6 +265,7 @@ AutoEngine::Attempt AutoEngine::try_next(Progress& progress) noexcept {
 bool AutoEngine::hand_over_waiting(Progress& progress) noexcept {
     if (progress.end != progress.taken) {
         publish_finished(progress);  // because the submission may wait
+        progress.pages.unmap();
         const auto submission =
             hand_over(progress.requests.subspan(progress.taken, progress.end - progress.taken));
         progress.taken += submission.taken;
@@ -407,6 +408,7 @@ AutoEngine::Attempt AutoEngine::try_call(Request& request) noexcept {
 void AutoEngine::finish_inside(Progress& progress, Request& request, std::int64_t result) noexcept {
     note_way(request, true);
     if (request.eventfd >= 0) {
+        progress.pages.unmap();
         add(inside_);
         engine::finish_inside(pool_.completions(), request, result);
         return;
@@ -418,6 +420,7 @@ void AutoEngine::finish_inside(Progress& progress, Request& request, std::int64_
 
 void AutoEngine::publish_finished(Progress& progress) noexcept {
     if (const auto count = std::exchange(progress.finished_count, 0); count != 0) {
+        progress.pages.unmap();
         add(inside_, count);
         pool_.completions().push_all(progress.finished, count);
     }

@@ -26,6 +26,7 @@
 #include "engine/engine.hpp"
 #include "engine/file_facts.hpp"
 #include "engine/hot_files.hpp"
+#include "engine/mapped_pages.hpp"
 #include "engine/pool_access.hpp"
 #include "engine/readahead_probe.hpp"
 #include "engine/routing.hpp"

@@ -9,18 +9,29 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/clofork_fd.hpp"
+
 namespace engine {
 namespace {
 
-// How much of a file is mapped, so that the next read of it, too, is probably inside. Where address
-// space is limited, only what is asked for: other threads may need the rest meanwhile.
+constexpr std::uint64_t large = sizeof(void*) == 8 ? std::uint64_t{1} << 30U : 0;
+
+// Whether a large mapping takes nothing of the limit that other threads may need meanwhile.
+bool leaves_enough(rlim_t limit) noexcept { return limit == RLIM_INFINITY; }
+
+// How much of a file is mapped, so that the next read of it, too, is probably inside; 0: only what
+// is asked for. RLIMIT_MEMLOCK is about mappings after mlockall(MCL_FUTURE). If it is smaller than
+// the window, the window is refused.
 std::uint64_t window_size() noexcept {
-    constexpr std::uint64_t large = sizeof(void*) == 8 ? std::uint64_t{1} << 30U : 0;
-    rlimit limit{};
-    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY ? large : 0;
+    rlimit space{};
+    rlimit locked{};
+    const bool fits = getrlimit(RLIMIT_AS, &space) == 0 && leaves_enough(space.rlim_cur) &&
+                      getrlimit(RLIMIT_MEMLOCK, &locked) == 0 &&
+                      (leaves_enough(locked.rlim_cur) || locked.rlim_cur < large);
+    return fits ? large : 0;
 }
 
-// Longer reads are not asked for.
+// Of a read of more pages, has() says that it is unknown.
 constexpr std::size_t most_pages = 65;
 
 // Whether mincore(2) tells this process the truth about the file.
@@ -85,13 +96,16 @@ bool MappedPages::map(int fd, const FileStatus& status, std::uint64_t start,
 
 // PROT_NONE: after mlockall(MCL_FUTURE), mmap(2) reads all of a mapping that can be read.
 bool MappedPages::map_part(int fd, std::uint64_t start, std::size_t length) noexcept {
-    void* const mapping =
-        mmap(nullptr, length, PROT_NONE, MAP_SHARED, fd, static_cast<off_t>(start));
+    void* mapping = MAP_FAILED;
+    {
+        const ForkBarrier barrier;  // a child would keep the file open
+        mapping = mmap(nullptr, length, PROT_NONE, MAP_SHARED, fd, static_cast<off_t>(start));
+        if (mapping != MAP_FAILED) {
+            madvise(mapping, length, MADV_DONTFORK);
+        }
+    }
     if (mapping == MAP_FAILED) {
         return false;
-    }
-    if (is_shared_) {
-        madvise(mapping, length, MADV_DONTFORK);
     }
     mapping_ = static_cast<std::byte*>(mapping);
     start_ = start;

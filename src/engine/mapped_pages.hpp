@@ -12,7 +12,7 @@
 namespace engine {
 
 // Keeps the mapping of the last question for the next one, since to map takes longer than to ask.
-// The mapping keeps the file open. So an object lives no longer than a submission.
+// The mapping keeps the file open. So it is unmapped before a completion of its submission is seen.
 class MappedPages {
 public:
     // `questions`: how many are expected.
@@ -27,10 +27,11 @@ public:
     InMemory has(int fd, const FileStatus& status, std::uint64_t offset,
                  std::size_t length) noexcept;
 
+    void unmap() noexcept;
+
 private:
     bool map(int fd, const FileStatus& status, std::uint64_t start, std::size_t length) noexcept;
     bool map_part(int fd, std::uint64_t start, std::size_t length) noexcept;
-    void unmap() noexcept;
     bool covers(int fd, const FileStatus& status, std::uint64_t start,
                 std::size_t length) const noexcept;
 

@@ -2,10 +2,14 @@
 #include "engine/mapped_pages.hpp"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <fstream>
 #include <string>
 
 #include "check.hpp"
@@ -107,6 +111,56 @@ void test_offsets_beyond_a_window() {
     is(pages, file, far + page, page, InMemory::yes);
 }
 
+// How many bytes are mapped of the file that was made last, by this process or its child.
+std::size_t mapped_bytes() {
+    std::ifstream maps("/proc/self/maps");
+    std::size_t bytes = 0;
+    for (std::string line; std::getline(maps, line);) {
+        if (line.find("memfd:pages") != std::string::npos) {
+            const auto dash = line.find('-');
+            bytes += std::stoull(line.substr(dash + 1), nullptr, 16) -
+                     std::stoull(line.substr(0, dash), nullptr, 16);
+        }
+    }
+    return bytes;
+}
+
+void test_children() {
+    const auto file = make_file(100 * page);
+    write_page(file, 1);
+    for (const std::size_t questions : {std::size_t{1}, std::size_t{8}}) {
+        MappedPages pages(questions);
+        is(pages, file, page, page, InMemory::yes);
+        check::is_true(mapped_bytes() >= page, "it is mapped here");
+        const auto child = fork();
+        if (child == 0) {
+            _exit(mapped_bytes() == 0 ? 0 : 1);
+        }
+        int status = -1;
+        fixtures::succeeded(waitpid(child, &status, 0));
+        check::equal(status, 0);
+        pages.unmap();
+        check::equal(mapped_bytes(), 0);
+        is(pages, file, page, page, InMemory::yes);
+    }
+    check::equal(mapped_bytes(), 0);
+}
+
+void test_limited_address_space() {
+    const auto file = make_file(100 * page);
+    write_page(file, 1);
+    rlimit before{};
+    fixtures::succeeded(getrlimit(RLIMIT_AS, &before));
+    auto limited = before;
+    limited.rlim_cur = std::min<rlim_t>(before.rlim_max, rlim_t{1} << 47U);
+    fixtures::succeeded(setrlimit(RLIMIT_AS, &limited));
+    MappedPages pages(8);
+    is(pages, file, page, page, InMemory::yes);
+    check::equal(mapped_bytes(), page);  // only what was asked for
+    is(pages, file, 2 * page, page, InMemory::no);
+    fixtures::succeeded(setrlimit(RLIMIT_AS, &before));
+}
+
 void test_locked_memory() {
     const auto file = make_file(100 * page);
     write_page(file, 7);
@@ -133,6 +187,8 @@ int main() {
         {"several files", test_several_files},
         {"a file that grows and shrinks", test_a_file_that_grows_and_shrinks},
         {"offsets beyond a window", test_offsets_beyond_a_window},
+        {"child processes", test_children},
+        {"limited address space", test_limited_address_space},
         {"mlockall", test_locked_memory},
     });
 }

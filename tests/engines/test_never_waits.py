@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from linux_aio import AIOContext, AIOOperation, aligned_buffer, direct_alignment
+from support.forked import report_of, start_child
 from support.fusefs import HoldingFS
 from support.mounts import (
     SMALLEST_MIB,
@@ -364,6 +365,50 @@ def test_cached_reads_of_an_overlay_stay_with_the_caller(ctx: AIOContext, tmp_pa
             judge.assert_fair()
         finally:
             os.close(fd)
+
+
+def test_no_file_of_an_overlay_is_mapped_when_its_read_is_over(
+    ctx: AIOContext, tmp_path: Path
+) -> None:
+    """Another process, which the eventfd wakes, finds no mapping that keeps the file in use."""
+    skip_for(overlay_mount_reason())
+    parent = os.getpid()
+    rounds = 20
+    woken = os.eventfd(0, os.EFD_CLOEXEC)
+    looked, tell = os.pipe()
+
+    def look() -> int:
+        found = 0
+        for _ in range(rounds):
+            os.eventfd_read(woken)
+            found += b"/looked-for" in Path(f"/proc/{parent}/maps").read_bytes()
+            os.write(tell, b".")
+        return found
+
+    with overlay_mount(tmp_path) as (lower, merged):
+        data = os.urandom(64 * PAGE)
+        (lower / "looked-for").write_bytes(data)
+        (tmp_path / "other").write_bytes(data)
+        child = start_child(look)
+        os.close(tell)
+        fd = os.open(merged / "looked-for", os.O_RDONLY)
+        os.pread(fd, len(data), 0)
+        other = os.open(tmp_path / "other", os.O_RDONLY)
+        for _ in range(rounds):
+            first = AIOOperation.readinto(bytearray(PAGE), fd)
+            first.prepare(woken)
+            rest = [AIOOperation.readinto(bytearray(16 * PAGE), other) for _ in range(30)]
+            assert ctx.submit(first, *rest) == 31
+            assert os.read(looked, 1) == b"."
+            for op in (first, *rest):
+                wait_done(op)
+            ctx.getevents(min_nr=0)
+        assert ctx.statistics()["inline"] > rounds
+        os.close(fd)
+        os.close(other)
+        assert report_of(child) == 0
+    os.close(woken)
+    os.close(looked)
 
 
 def test_many_large_cached_reads_at_once(tmp_path: Path) -> None:
