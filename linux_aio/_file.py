@@ -18,6 +18,7 @@ import io
 import operator
 import os
 import stat
+import sys
 import warnings
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -164,9 +165,8 @@ class File(_FileBase):
             self._told = position
         is_large = size > self._chunk + LEAST_PIECE and kind == stat.S_IFREG
         if is_large and self._is_readable and self._is_seekable and not self._goes_slowly:
-            self._ahead = ReadAhead(self._context, self._data_fd, size, MOST_CACHED)
-            if is_local:
-                self._ahead.largest_read = LARGEST_OF_LOCAL
+            largest = LARGEST_OF_LOCAL if is_local else sys.maxsize
+            self._ahead = ReadAhead(self._context, self._data_fd, size, MOST_CACHED, largest)
         if self._keeps_kernel_offset and self._is_writable:
             # a descriptor with O_APPEND always appends, whatever `mode` says
             flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
@@ -280,6 +280,7 @@ class File(_FileBase):
 
         They may be more than size if they were read ahead.
         """
+        size = min(size, MOST_BYTES)
         if self._is_seekable:
             ahead = self._ahead
             if ahead is not None and (
@@ -288,11 +289,11 @@ class File(_FileBase):
                 data = await ahead.read(self._offset, size)
                 self._came_from_ahead = True
             else:
-                data = await self._context.read(min(size, MOST_BYTES), self._data_fd, self._offset)
+                data = await self._context.read(size, self._data_fd, self._offset)
                 self._came_from_ahead = False
             self._offset += len(data)
             return data
-        return await self._context.read(min(size, MOST_BYTES), self._fd)
+        return await self._context.read(size, self._fd)
 
     def _is_at_end(self, data: bytes, asked: int) -> bool:
         """Whether a read that returned `data` shows that the file ends there.

@@ -23,8 +23,9 @@ LEAST_PIECE = 128 * 1024
 LARGEST_PIECE = 1024 * 1024
 PAGE = 4096
 
-# The largest reads of a local file system's page cache that are read ahead. The kernel reads ahead
-# well for larger ones, which two threads would read side by side: it would not see their order.
+# Larger reads through the page cache of a local file system are not read ahead. The kernel reads
+# ahead for them well enough, if they come in order. With requests of ours beside them, two threads
+# would read the file at the same time, and the kernel would not see the order.
 LARGEST_OF_LOCAL = 256 * 1024
 
 # A context with so many requests in flight reads nothing ahead: the program's requests come first.
@@ -68,7 +69,8 @@ class ReadAhead:
     If a read begins where the last one ended, and has to wait for the disk, requests for the bytes
     after it are started. Each such wait doubles the window: how many bytes ahead are in flight. A
     read at another offset drops the window. Nothing is read ahead beyond the end that the file had
-    when it was opened, nor while reads find their bytes in the page cache.
+    when it was opened, nor for reads of more than `largest_read` bytes, nor while reads find their
+    bytes in the page cache.
     """
 
     __slots__ = (
@@ -83,7 +85,14 @@ class ReadAhead:
         "requests",
     )
 
-    def __init__(self, context: AIOContext, fd: int, end: int, most: int) -> None:
+    def __init__(
+        self,
+        context: AIOContext,
+        fd: int,
+        end: int,
+        most: int,
+        largest_read: int = sys.maxsize,
+    ) -> None:
         self._context: Any = context
         self._fd = fd
         self._end = end
@@ -91,7 +100,7 @@ class ReadAhead:
         self._next = -1  # where the last read ended
         self._window = 0
         self._reserved = 0  # how many bytes of the budget it has taken
-        self.largest_read = sys.maxsize  # for larger reads, nothing is read ahead
+        self.largest_read = largest_read
         # ordered by offset: (offset, number of bytes, bytes of the budget, request)
         self.requests: deque[tuple[int, int, int, _Awaitable[bytes]]] = deque()
 

@@ -187,6 +187,56 @@ def test_large_reads_are_left_to_the_kernel_where_the_disk_is_local(
     run(main())
 
 
+def test_the_largest_read_that_is_read_ahead(fuse: HoldingFS) -> None:
+    data = pattern(4 * MIB)
+    path = fuse.create("file", data)
+
+    async def main() -> None:
+        for size, more in ((256 * KIB, True), (256 * KIB + 1, False)):
+            async with linux_aio.open(path, "rb") as file:
+                assert file._ahead is not None
+                file._ahead.largest_read = 256 * KIB
+                got = await file.read(size)
+                fuse.hold()
+                task = asyncio.create_task(file.read(size))
+                await until(lambda: fuse.held() >= 1)
+                await asyncio.sleep(0.05)
+                assert (len(file._ahead.requests) > 1) == more, size
+                fuse.unhold()
+                assert got + await task == data[: 2 * size]
+
+    run(main())
+
+
+def test_a_read_of_more_than_a_request_can_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No request asks for more, whichever way it goes."""
+    monkeypatch.setattr("linux_aio._file.MOST_BYTES", MIB)
+    asked_for = []
+    read = _read_ahead.ReadAhead.read
+
+    async def note(self: _read_ahead.ReadAhead, offset: int, size: int) -> bytes:
+        asked_for.append(size)
+        return await read(self, offset, size)
+
+    monkeypatch.setattr(_read_ahead.ReadAhead, "read", note)
+    data = pattern(5 * MIB)
+    path = tmp_path / "file"
+    path.write_bytes(data)
+
+    async def main() -> None:
+        for direct in (False, True):
+            drop_cache(path)
+            async with linux_aio.open(path, "rb", direct=direct) as file:
+                assert await file.read(3 * MIB) == data[: 3 * MIB]
+                assert await file.read() == data[3 * MIB :]
+
+    run(main())
+    assert asked_for
+    assert max(asked_for) <= MIB
+
+
 def test_nothing_ahead_of_a_small_file_nor_of_reads_here_and_there(fuse: HoldingFS) -> None:
     data = pattern(8 * MIB)
     small = fuse.create("small", data[: 100 * KIB])
