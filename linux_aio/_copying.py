@@ -26,8 +26,17 @@ FICLONE = 0x40049409
 # How much one copy_file_range(2) copies; after each, the program is told the progress.
 RANGE_BYTES = 1 << 25
 
-# Writes in flight. Each has a thread, because writes that extend the file or allocate blocks block.
+# Direct writes in flight. Each has a thread: writes that extend the file or allocate blocks block.
 WRITERS = 4
+
+
+def writers_of(direct_target: int) -> int:
+    """Return how many threads write a copy.
+
+    Writes to the page cache hold the file's lock, one at a time. So one thread makes them all.
+    """
+    return WRITERS if direct_target >= 0 else 1
+
 
 # The largest alignment that direct writes need.
 _BLOCK = 4096
@@ -307,8 +316,7 @@ class Copier:
                 raise self._error
             tick(done)
 
-        # writes to the page cache would wait for each other: they need the file's lock
-        count = WRITERS if self._direct_target >= 0 else 1
+        count = writers_of(self._direct_target)
         writers = [EndableThread(self._write, (source,), "linux_aio copy") for _ in range(count)]
         try:
             for writer in writers:

@@ -156,10 +156,11 @@ def _group_ranges(
 ) -> tuple[bytes, bytes, bytes]:
     """Put ranges that lie close together into groups, each of which is read at once.
 
-    `ranges` has an offset and a length of 64 bits for each, `ends` the end of each window. Returns
-    the indices of the ranges in the order of the groups; offset, length, and first and last + 1
-    place in that order, for each group; and what _PieceReader reads for each. All are numbers of 64
-    bits. Releases the GIL.
+    `ranges` is an array("q") of the offset and the length of each range, which are not checked,
+    `ends` one of the end of each window. Returns bytes, which are such arrays: the indices of the
+    ranges, in the order of the groups; for each group its offset, its length, the place of its
+    first range in that order, and the place after its last; and for each group what _PieceReader
+    reads. Releases the GIL.
     """
 
 @final

@@ -66,6 +66,7 @@ async def group_ranges(
     ranges: list[tuple[int, int]], max_gap: int, max_merge: int, memory: int, ordered: bool
 ) -> RangeGroups:
     """Check the arguments of read_many, and put the ranges into groups."""
+    max_gap, max_merge = operator.index(max_gap), operator.index(max_merge)
     if max_gap < 0 or max_merge < 0:
         raise ValueError("max_gap and max_merge must not be negative")
     if memory <= 0:

@@ -484,7 +484,7 @@ def _copy_data(
             direct_fd = _reopen(new.fd, os.O_DIRECT, stack, os.O_RDWR, required=required)
         copier = _copying.Copier(new.fd, direct_fd)
         unit = whole_pages(min(options.chunk or REQUEST, size))
-        count = min(options.depth or 16, -(-size // unit)) + _copying.WRITERS
+        count = min(options.depth or 16, -(-size // unit)) + _copying.writers_of(direct_fd)
         ranges = _copying.ranges(source, new.fd, direct_fd >= 0)
         with PieceThread(source.fds(), ranges, options.all(source, unit), unit, count) as thread:
             copier.run(thread, clock.tick)

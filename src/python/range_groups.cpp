@@ -53,7 +53,7 @@ bool are_ends_of(std::span<const std::int64_t> ends, std::size_t count) noexcept
         }
         last = end;
     }
-    return static_cast<std::size_t>(last) == count;
+    return static_cast<std::uint64_t>(last) == count;
 }
 
 }  // namespace
@@ -78,8 +78,16 @@ PyObject* group_ranges(PyObject* /*module*/, PyObject* arguments) {
         !ends_buffer.acquire(ends_object, PyBUF_SIMPLE)) {
         return nullptr;
     }
+    if (ranges_buffer.size() % sizeof(bulk::WantedRange) != 0 ||
+        ends_buffer.size() % sizeof(std::int64_t) != 0) {
+        PyErr_SetString(PyExc_ValueError, "ranges or ends of a wrong size");
+        return nullptr;
+    }
     const auto ranges = elements_of<bulk::WantedRange>(ranges_buffer);
     const auto ends = elements_of<std::int64_t>(ends_buffer);
+    if (ranges.size() > PY_SSIZE_T_MAX / sizeof(bulk::RangeGroup)) {
+        return PyErr_NoMemory();
+    }
     if (!are_ends_of(ends, ranges.size())) {
         PyErr_SetString(PyExc_ValueError, "the windows don't have all ranges");
         return nullptr;

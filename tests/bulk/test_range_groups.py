@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 from array import array
 from pathlib import Path
@@ -17,7 +18,7 @@ from support.stalls import beats
 pytest_plugins = ["support.fixtures"]
 
 LARGEST = (1 << 63) - 1
-PAGE = 4096
+PAGE = mmap.PAGESIZE
 
 Group = tuple[int, int, list[int]]  # offset, length, indices of ranges
 
