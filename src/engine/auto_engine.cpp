@@ -15,7 +15,6 @@
 #include "engine/call.hpp"
 #include "engine/eventfd_check.hpp"
 #include "engine/file_type.hpp"
-#include "engine/finish_inside.hpp"
 #include "engine/first_alike.hpp"
 #include "engine/reactors.hpp"
 #include "engine/route_planner.hpp"
@@ -407,10 +406,10 @@ AutoEngine::Attempt AutoEngine::try_call(Request& request) noexcept {
 // with others, by publish_finished().
 void AutoEngine::finish_inside(Progress& progress, Request& request, std::int64_t result) noexcept {
     note_way(request, true);
-    if (request.eventfd >= 0) {
+    if (request.eventfd >= 0 && !request.signals_only_later) {
         progress.pages.unmap();
         add(inside_);
-        engine::finish_inside(pool_.completions(), request, result);
+        pool_.completions().push_and_signal(request, result);
         return;
     }
     request.result = result;
