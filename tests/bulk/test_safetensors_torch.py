@@ -34,12 +34,20 @@ TYPES = [
 ]
 
 
+def is_known_to_oracle(dtype: Any) -> bool:
+    try:
+        oracle.save({"one": torch.zeros(1, dtype=dtype)})
+    except KeyError:  # 0.4 does not know uint16
+        return False
+    return True
+
+
 def tensors() -> dict[str, Any]:
     torch.manual_seed(1)
     made = {}
     for name in TYPES:
         dtype = getattr(torch, name, None)
-        if dtype is None:
+        if dtype is None or not is_known_to_oracle(dtype):
             continue
         for shape in ((), (0, 3), (7,), (300, 401), (3, 5, 70, 11)):
             noise = torch.randint(0, 2, shape)
