@@ -15,10 +15,13 @@
 #include <new>
 
 #include "engine/file_status.hpp"
+#include "engine/page_cache.hpp"
 #include "engine/system_call_number.hpp"
 
 namespace bulk {
 namespace {
+
+using engine::page_size;
 
 constexpr long cachestat_number = engine::number_of_new_call(451);
 
@@ -36,11 +39,6 @@ struct Cachestat {
 
 int cachestat(int fd, CachestatRange range, Cachestat& answer) noexcept {
     return static_cast<int>(syscall(cachestat_number, fd, &range, &answer, 0U));
-}
-
-std::uint64_t page_size() noexcept {
-    static const auto size = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-    return size;
 }
 
 std::uint64_t pages_in(std::uint64_t offset, std::uint64_t end) noexcept {

@@ -41,11 +41,14 @@ void add(std::atomic<std::uint64_t>& count, std::uint64_t number = 1) noexcept {
     count.fetch_add(number, std::memory_order_relaxed);
 }
 
+// Whether the request signals an eventfd even if it is over inside its submission.
+bool signals_inside(const Request& request) noexcept {
+    return request.eventfd >= 0 && !request.signals_only_later;
+}
+
 // Kernel AIO signals a request's eventfd even if it refuses the request. So a request whose eventfd
 // is the program's must not be tried.
-bool may_be_tried(const Request& request) noexcept {
-    return request.eventfd < 0 || request.signals_only_later;
-}
+bool may_be_tried(const Request& request) noexcept { return !signals_inside(request); }
 
 bool may_wait_for_disk(const Request* request) noexcept {
     return request->is_direct && !wants_no_wait(*request);
@@ -264,7 +267,6 @@ AutoEngine::Attempt AutoEngine::try_next(Progress& progress) noexcept {
 bool AutoEngine::hand_over_waiting(Progress& progress) noexcept {
     if (progress.end != progress.taken) {
         publish_finished(progress);  // because the submission may wait
-        progress.pages.unmap();
         const auto submission =
             hand_over(progress.requests.subspan(progress.taken, progress.end - progress.taken));
         progress.taken += submission.taken;
@@ -406,7 +408,7 @@ AutoEngine::Attempt AutoEngine::try_call(Request& request) noexcept {
 // with others, by publish_finished().
 void AutoEngine::finish_inside(Progress& progress, Request& request, std::int64_t result) noexcept {
     note_way(request, true);
-    if (request.eventfd >= 0 && !request.signals_only_later) {
+    if (signals_inside(request)) {
         progress.pages.unmap();
         add(inside_);
         pool_.completions().push_and_signal(request, result);
@@ -418,8 +420,8 @@ void AutoEngine::finish_inside(Progress& progress, Request& request, std::int64_
 }
 
 void AutoEngine::publish_finished(Progress& progress) noexcept {
+    progress.pages.unmap();
     if (const auto count = std::exchange(progress.finished_count, 0); count != 0) {
-        progress.pages.unmap();
         add(inside_, count);
         pool_.completions().push_all(progress.finished, count);
     }

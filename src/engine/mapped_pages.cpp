@@ -14,21 +14,17 @@
 namespace engine {
 namespace {
 
-constexpr std::uint64_t large = sizeof(void*) == 8 ? std::uint64_t{1} << 30U : 0;
-
-// Whether a large mapping takes nothing of the limit that other threads may need meanwhile.
-bool leaves_enough(rlim_t limit) noexcept { return limit == RLIM_INFINITY; }
-
 // How much of a file is mapped, so that the next read of it, too, is probably inside; 0: only what
-// is asked for. RLIMIT_MEMLOCK is about mappings after mlockall(MCL_FUTURE). If it is smaller than
-// the window, the window is refused.
+// is asked for. A window must not use up a limit that other threads need meanwhile. RLIMIT_MEMLOCK
+// counts what is mapped after mlockall(MCL_FUTURE); a window that is larger than it is refused.
 std::uint64_t window_size() noexcept {
+    constexpr std::uint64_t window = sizeof(void*) == 8 ? std::uint64_t{1} << 30U : 0;
     rlimit space{};
     rlimit locked{};
-    const bool fits = getrlimit(RLIMIT_AS, &space) == 0 && leaves_enough(space.rlim_cur) &&
-                      getrlimit(RLIMIT_MEMLOCK, &locked) == 0 &&
-                      (leaves_enough(locked.rlim_cur) || locked.rlim_cur < large);
-    return fits ? large : 0;
+    const bool is_harmless = getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur == RLIM_INFINITY &&
+                             getrlimit(RLIMIT_MEMLOCK, &locked) == 0 &&
+                             (locked.rlim_cur == RLIM_INFINITY || locked.rlim_cur < window);
+    return is_harmless ? window : 0;
 }
 
 // Of a read of more pages, has() says that it is unknown.
@@ -46,16 +42,10 @@ InMemory MappedPages::has(int fd, const FileStatus& status, std::uint64_t offset
     if (offset >= status.size) {
         return InMemory::yes;
     }
-    length = static_cast<std::size_t>(
-        std::min<std::uint64_t>(std::max<std::size_t>(length, 1), status.size - offset));
-    const auto page = page_size();
-    const auto start = offset - offset % page;
-    if (length > most_pages * page) {
-        return InMemory::unknown;
-    }
-    const auto end = offset + length;
-    const auto size = static_cast<std::size_t>((end - start + page - 1) / page * page);
-    const auto count = size / page;
+    length = static_cast<std::size_t>(std::min<std::uint64_t>(length, status.size - offset));
+    const auto count = pages_of(offset, length);
+    const auto start = offset - offset % page_size();
+    const auto size = static_cast<std::size_t>(count) * page_size();
     if (count > most_pages || (!covers(fd, status, start, size) && !map(fd, status, start, size))) {
         return InMemory::unknown;
     }
@@ -109,7 +99,7 @@ bool MappedPages::map_part(int fd, std::uint64_t start, std::size_t length) noex
     }
     mapping_ = static_cast<std::byte*>(mapping);
     start_ = start;
-    size_ = (length + page_size() - 1) / page_size() * page_size();
+    size_ = static_cast<std::size_t>(pages_of(start, length)) * page_size();
     return true;
 }
 

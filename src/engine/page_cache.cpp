@@ -22,17 +22,16 @@ constexpr long cachestat_number = number_of_new_call(451);
 
 std::atomic<bool> has_cachestat{true};
 
-// How many pages the bytes touch. At least one.
-std::uint64_t pages_of(std::uint64_t offset, std::size_t length) noexcept {
-    const auto page = page_size();
-    return (offset % page + std::max<std::size_t>(length, 1) + page - 1) / page;
-}
-
 }  // namespace
 
 std::size_t page_size() noexcept {
     static const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     return size;
+}
+
+std::uint64_t pages_of(std::uint64_t offset, std::size_t length) noexcept {
+    const auto page = page_size();
+    return (offset % page + std::max<std::size_t>(length, 1) + page - 1) / page;
 }
 
 InMemory is_cached(int fd, std::uint64_t offset, std::size_t length, FileStatus& status) noexcept {

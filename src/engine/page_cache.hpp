@@ -14,6 +14,9 @@ enum class InMemory : std::uint8_t { unknown, no, yes };
 // The size of a page of memory, in bytes.
 std::size_t page_size() noexcept;
 
+// How many pages the bytes touch. At least one.
+std::uint64_t pages_of(std::uint64_t offset, std::size_t length) noexcept;
+
 // Whether the page cache has all of these bytes, by cachestat(2) of Linux 6.5. The answer is
 // unknown for another user's file that was opened read-only, and no for a file system on top of
 // another one, such as overlayfs, which has no pages itself (mapped_pages.hpp). `status` is set if
