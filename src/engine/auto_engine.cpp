@@ -291,7 +291,8 @@ AutoEngine::Chance AutoEngine::chance_of(Progress& progress, Request& request) n
         return is_late ? leave_to_workers(request) : Chance::sure;
     }
     const std::lock_guard lock(mutex_);
-    switch (facts_.advise(request.fd, request.offset, size_of(request), progress.pages)) {
+    auto* pages = side_by_side_.is_faster(progress.requests.size()) ? nullptr : &progress.pages;
+    switch (facts_.advise(request.fd, request.offset, size_of(request), pages)) {
         case FileFacts::Advice::try_it:
             return is_late ? leave_to_workers(request) : Chance::fair;
         case FileFacts::Advice::reads_at_once:
@@ -303,7 +304,7 @@ AutoEngine::Chance AutoEngine::chance_of(Progress& progress, Request& request) n
             routing_.send_blocking(request, Reason::uncached);
             break;
         case FileFacts::Advice::unsupported:
-            Routing::send_to_workers(request, Reason::unsupported, true);
+            Routing::send_to_workers(request, Reason::unsupported, false);
             break;
     }
     return Chance::none;
@@ -359,7 +360,7 @@ AutoEngine::Attempt AutoEngine::try_inside(Progress& progress, Chance chance) no
         if (request.rw_flags == 0) {
             facts_.note_unsupported(request.fd);
         }
-        Routing::send_to_workers(request, Reason::unsupported, true);
+        Routing::send_to_workers(request, Reason::unsupported, false);
         return {};
     }
     if (misses) {
@@ -538,6 +539,8 @@ Submission AutoEngine::submit_to_threads(std::span<Request* const> requests) noe
         to_workers += request.route == Route::workers ? 1 : 0;
         if (request.reason == Reason::uncached) {
             readahead_probe_.note_sent();
+        } else if (request.reason == Reason::unsupported) {
+            side_by_side_.note_sent();
         }
         ++reasons[static_cast<std::size_t>(request.reason)];
     };
@@ -570,8 +573,13 @@ std::size_t AutoEngine::reap(std::span<Completion> completions) noexcept {
     }
     for (const auto& completion : completions.first(count)) {
         const auto& request = *completion.request;
-        if (request.route != Route::inside && request.reason == Reason::uncached) {
+        if (request.route == Route::inside) {
+            continue;
+        }
+        if (request.reason == Reason::uncached) {
             readahead_probe_.note_returned();
+        } else if (request.reason == Reason::unsupported) {
+            side_by_side_.note_returned();
         }
     }
     const auto by_kernel = completions.subspan(count, by_kernel_count);

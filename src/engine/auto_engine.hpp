@@ -30,6 +30,7 @@
 #include "engine/pool_access.hpp"
 #include "engine/readahead_probe.hpp"
 #include "engine/routing.hpp"
+#include "engine/side_by_side.hpp"
 
 namespace engine {
 
@@ -129,6 +130,7 @@ private:
     FileFacts facts_;
 
     ReadaheadProbe readahead_probe_;
+    SideBySide side_by_side_;
 
     HotFiles hot_files_;
 

@@ -102,7 +102,7 @@ FileFacts::Device& FileFacts::device_at(std::uint64_t number) noexcept {
 // --- reads through the page cache
 
 FileFacts::Advice FileFacts::advise(int fd, std::uint64_t offset, std::size_t length,
-                                    MappedPages& pages) noexcept {
+                                    MappedPages* pages) noexcept {
     auto& file = file_at(fd);
     const bool is_known = file.fd == fd;
     if (is_known && file.is_unsupported) {
@@ -135,7 +135,7 @@ FileFacts::Advice FileFacts::advise(int fd, std::uint64_t offset, std::size_t le
 }
 
 FileFacts::Advice FileFacts::advise_uncached(int fd, const FileStatus& status, std::uint64_t offset,
-                                             std::size_t length, MappedPages& pages) noexcept {
+                                             std::size_t length, MappedPages* pages) noexcept {
     auto& file = file_at(fd);
     if (file.fd != fd || file.identity != status.identity) {
         // overlayfs caches nothing itself: the pages belong to the file of the layer below
@@ -153,9 +153,9 @@ FileFacts::Advice FileFacts::advise_uncached(int fd, const FileStatus& status, s
 
 FileFacts::Advice FileFacts::advise_unsupported(int fd, const FileStatus& status,
                                                 std::uint64_t offset, std::size_t length,
-                                                MappedPages& pages) noexcept {
-    const bool is_there = file_system_of(status) == FileSystem::overlay &&
-                          pages.has(fd, status, offset, length) == InMemory::yes;
+                                                MappedPages* pages) noexcept {
+    const bool is_there = pages != nullptr && file_system_of(status) == FileSystem::overlay &&
+                          pages->has(fd, status, offset, length) == InMemory::yes;
     return is_there ? Advice::reads_at_once : Advice::unsupported;
 }
 

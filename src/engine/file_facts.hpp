@@ -38,14 +38,16 @@ public:
 
     static Look look_at(int fd) noexcept;
 
-    // Advice on a read through the page cache. `pages` serves the questions of one submission.
+    // Advice on a read through the page cache. `pages` serves the questions of one submission. It
+    // is null if the caller does not want to ask for the pages of a read that can't be told not to
+    // wait.
     enum class Advice : std::uint8_t {
         try_it,         // try the read, told not to wait (RWF_NOWAIT)
         reads_at_once,  // the read can't be told not to wait, but its data is in memory
         misses,         // the read would wait
         unsupported,    // the read can't be told not to wait, and may wait
     };
-    Advice advise(int fd, std::uint64_t offset, std::size_t length, MappedPages& pages) noexcept;
+    Advice advise(int fd, std::uint64_t offset, std::size_t length, MappedPages* pages) noexcept;
 
     // Store the result of a try. note_hit() returns whether all recent reads of the file hit.
     bool note_hit(int fd) noexcept;
@@ -95,9 +97,9 @@ private:
     Device& device_at(std::uint64_t number) noexcept;
     Advice advise_by_pauses(int fd) noexcept;
     Advice advise_uncached(int fd, const FileStatus& status, std::uint64_t offset,
-                           std::size_t length, MappedPages& pages) noexcept;
+                           std::size_t length, MappedPages* pages) noexcept;
     static Advice advise_unsupported(int fd, const FileStatus& status, std::uint64_t offset,
-                                     std::size_t length, MappedPages& pages) noexcept;
+                                     std::size_t length, MappedPages* pages) noexcept;
 
     static constexpr std::uint16_t careful_reads = 4096;
 

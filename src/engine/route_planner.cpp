@@ -12,6 +12,10 @@
 namespace engine {
 namespace {
 
+// One worker is enough for transfers of so many bytes. Of larger ones, even memory is copied faster
+// by two: 1 MiB reads of tmpfs by 1.7 times.
+constexpr std::size_t most_brief = std::size_t{32} * 1024;
+
 // Whether a write ends only once its data is on the disk. RWF_NOWAIT does not change that.
 bool syncs_in_write(const Request& request) noexcept {
     constexpr int waits_for_disk = RWF_DSYNC | RWF_SYNC;
@@ -112,7 +116,8 @@ void RoutePlanner::plan_transfer(Request& request, const FileFacts::Look& look) 
                 hot_files_.add(request.fd, HotFiles::Memory::file_system);
             } else {
                 const bool is_small = size_of(request) <= most_inside;
-                Routing::send_to_workers(request, is_small ? Reason::write : Reason::large, true);
+                Routing::send_to_workers(request, is_small ? Reason::write : Reason::large,
+                                         size_of(request) <= most_brief);
             }
             break;
         case FileFacts::Access::direct:
@@ -177,7 +182,8 @@ void RoutePlanner::plan_buffered(Request& request) noexcept {
     } else if (is_read(request.opcode)) {
         routing_.send_blocking(request, Reason::other);
     } else {
-        Routing::send_to_workers(request, Reason::write, !syncs_in_write(request));
+        const bool is_brief = size_of(request) <= most_brief && !syncs_in_write(request);
+        Routing::send_to_workers(request, Reason::write, is_brief);
     }
 }
 

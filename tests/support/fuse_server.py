@@ -48,9 +48,17 @@ class FileSystem:
     """Answers the kernel's requests: transfers when the gate says, all others at once."""
 
     def __init__(
-        self, mountpoint: Path, direct_io: bool, patience: float, disks: bool, flushes: bool
+        self,
+        mountpoint: Path,
+        *,
+        direct_io: bool,
+        patience: float,
+        disks: bool,
+        flushes: bool,
+        checks_cache: bool,
     ) -> None:
         self._mountpoint = mountpoint
+        self._checks_cache = checks_cache
         self._open_flags = wire.OPENED_DIRECT_IO if direct_io else 0
         self._open_flags |= 0 if flushes else wire.OPENED_NOFLUSH
         self.directory = Directory(with_disks=disks)
@@ -130,7 +138,7 @@ class FileSystem:
     # Handlers return the answer's payload, or None for requests that get no answer, or not yet.
 
     def _init(self, request: wire.Request) -> bytes:
-        return wire.init_answer(request.body)
+        return wire.init_answer(request.body, checks_cache=self._checks_cache)
 
     def _lookup(self, request: wire.Request) -> bytes:
         return self._entry(self.directory.named(wire.parse_name(request.body)))
@@ -435,6 +443,7 @@ def main() -> int:
     parser.add_argument("--patience", type=float, required=True, help="seconds to hold at most")
     parser.add_argument("--disks", action="store_true", help="keep apart what is synced")
     parser.add_argument("--flushes", action="store_true", help="be told of each close")
+    parser.add_argument("--checks-cache", action="store_true", help="as libfuse's servers do")
     parser.add_argument("--direct-io", action="store_true", help="never use the page cache")
     options = parser.parse_args()
 
@@ -442,10 +451,11 @@ def main() -> int:
     try:
         file_system = FileSystem(
             options.mountpoint,
-            options.direct_io,
-            options.patience,
-            options.disks,
-            options.flushes,
+            direct_io=options.direct_io,
+            patience=options.patience,
+            disks=options.disks,
+            flushes=options.flushes,
+            checks_cache=options.checks_cache,
         )
     except OSError as error:
         control.sendall(pack(Message({"error": error.errno, "reason": error.strerror})))

@@ -30,6 +30,7 @@ READ_BUFFER_SIZE = MAX_WRITE + 4096
 
 INIT_ASYNC_READ = 1 << 0
 INIT_BIG_WRITES = 1 << 5
+INIT_AUTO_INVAL_DATA = 1 << 12  # the kernel asks whether a file has changed before a cached read
 INIT_ASYNC_DIO = 1 << 15  # io_submit of a direct read or write returns before we have answered
 INIT_PARALLEL_DIROPS = 1 << 18
 INIT_MAX_PAGES = 1 << 22
@@ -215,12 +216,13 @@ def parse_setattr(body: bytes) -> Changes:
     )
 
 
-def init_answer(body: bytes) -> bytes:
+def init_answer(body: bytes, *, checks_cache: bool) -> bytes:
     """Return the answer to INIT: asynchronous direct I/O, the longest and the most requests."""
     _, minor, max_readahead, offered = _INIT_IN.unpack_from(body)
     wanted = (
         INIT_ASYNC_READ | INIT_BIG_WRITES | INIT_ASYNC_DIO | INIT_PARALLEL_DIROPS | INIT_MAX_PAGES
     )
+    wanted |= INIT_AUTO_INVAL_DATA if checks_cache else 0
     congestion_threshold = MAX_BACKGROUND
     time_granularity = 1
     map_alignment = 0

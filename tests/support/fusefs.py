@@ -85,6 +85,7 @@ def mounted(
     patience: float = 30.0,
     disks: bool = False,
     flushes: bool = False,
+    checks_cache: bool = False,
 ) -> Iterator[HoldingFS]:
     """Mount in a new folder below `tmp_path`, and unmount whatever happens.
 
@@ -92,11 +93,18 @@ def mounted(
     `disks` tracks which written data was synced, for `cut_power`.
     `flushes` has the kernel send a FLUSH, and wait for the answer, whenever a descriptor is closed,
     as in most file systems.
+    `checks_cache` has the kernel ask the server, before each read of cached data, whether the file
+    has changed, as it does with libfuse.
     """
     mountpoint = Path(tempfile.mkdtemp(prefix="holdingfs-", dir=tmp_path))
     try:
         file_system = HoldingFS(
-            mountpoint, direct_io=direct_io, patience=patience, disks=disks, flushes=flushes
+            mountpoint,
+            direct_io=direct_io,
+            patience=patience,
+            disks=disks,
+            flushes=flushes,
+            checks_cache=checks_cache,
         )
         try:
             yield file_system
@@ -122,6 +130,7 @@ class HoldingFS:
         patience: float = 30.0,
         disks: bool = False,
         flushes: bool = False,
+        checks_cache: bool = False,
     ) -> None:
         self.mountpoint = mountpoint
         self._owner = os.getpid()
@@ -138,6 +147,7 @@ class HoldingFS:
                     direct_io=direct_io,
                     disks=disks,
                     flushes=flushes,
+                    checks_cache=checks_cache,
                 )
         except BaseException:
             self._control.close()
@@ -337,6 +347,7 @@ def _start_server(
     direct_io: bool,
     disks: bool,
     flushes: bool,
+    checks_cache: bool,
 ) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
@@ -354,6 +365,8 @@ def _start_server(
         command.append("--disks")
     if flushes:
         command.append("--flushes")
+    if checks_cache:
+        command.append("--checks-cache")
     # A sanitizer is preloaded for the test process only.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     return subprocess.Popen(
