@@ -63,12 +63,6 @@ bool may_ask_mincore(int fd, const struct stat& status) noexcept {
 
 PageCache::PageCache(int fd) noexcept : fd_(fd), method_(choose()) {}
 
-PageCache::~PageCache() {
-    if (mapping_ != nullptr) {
-        munmap(mapping_, static_cast<std::size_t>(size_));
-    }
-}
-
 PageCache::Method PageCache::choose() noexcept {
     struct stat status{};
     if (fd_ < 0 || fstat(fd_, &status) != 0) {
@@ -96,19 +90,10 @@ PageCache::Method PageCache::choose() noexcept {
     return may_ask_mincore(fd_, status) && map() ? Method::mincore : Method::nowait;
 }
 
-// Only mincore(2) uses the mapping. Nothing reads through it, so there is no SIGBUS if the file
-// shrinks. PROT_NONE: after mlockall(MCL_FUTURE), mmap(2) reads all of a mapping that can be read.
+// Nothing reads through the mapping, so there is no SIGBUS if the file shrinks.
 bool PageCache::map() noexcept {
-    if (size_ == 0 || size_ > SIZE_MAX / 2) {
-        return false;
-    }
-    void* const mapping =
-        mmap(nullptr, static_cast<std::size_t>(size_), PROT_NONE, MAP_SHARED, fd_, 0);
-    if (mapping == MAP_FAILED) {
-        return false;
-    }
-    mapping_ = mapping;
-    return true;
+    return size_ != 0 && size_ <= SIZE_MAX / 2 &&
+           mapping_.map(fd_, 0, static_cast<std::size_t>(size_));
 }
 
 Residency PageCache::residency(std::uint64_t offset, std::size_t length) noexcept {
@@ -150,8 +135,9 @@ Residency PageCache::ask_mincore(std::uint64_t offset, std::uint64_t end) noexce
     if (pages_ == nullptr) {
         return Residency::unknown;
     }
-    auto* const address = static_cast<std::byte*>(mapping_) + start;
-    if (mincore(address, static_cast<std::size_t>(end - start), pages_.get()) != 0) {
+    auto* const mapped = mapping_.address();
+    if (mapped == nullptr ||
+        mincore(mapped + start, static_cast<std::size_t>(end - start), pages_.get()) != 0) {
         return Residency::unknown;
     }
     const auto cached = std::count_if(pages_.get(), pages_.get() + count,

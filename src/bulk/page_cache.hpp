@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "engine/file_mapping.hpp"
+
 namespace bulk {
 
 enum class Residency : std::uint8_t {
@@ -22,9 +24,6 @@ class PageCache {
 public:
     // `fd` is open for reading without O_DIRECT; it must stay open. -1: all is `unknown`.
     explicit PageCache(int fd) noexcept;
-    PageCache(const PageCache&) = delete;
-    PageCache& operator=(const PageCache&) = delete;
-    ~PageCache();
 
     // A range beyond the end of the file counts as `all`: reading it does not wait for the disk.
     Residency residency(std::uint64_t offset, std::size_t length) noexcept;
@@ -41,7 +40,7 @@ private:
     int fd_;
     std::uint64_t size_ = 0;  // when the PageCache was made
     Method method_ = Method::none;
-    void* mapping_ = nullptr;
+    engine::FileMapping mapping_;
     std::unique_ptr<unsigned char[]> pages_;
     std::size_t page_count_ = 0;
 };

@@ -9,8 +9,6 @@
 #include <algorithm>
 #include <array>
 
-#include "engine/clofork_fd.hpp"
-
 namespace engine {
 namespace {
 
@@ -50,7 +48,7 @@ InMemory MappedPages::has(int fd, const FileStatus& status, std::uint64_t offset
         return InMemory::unknown;
     }
     std::array<unsigned char, most_pages> pages{};
-    if (mincore(mapping_ + (start - start_), size, pages.data()) != 0) {
+    if (mincore(mapping_.address() + (start - start_), size, pages.data()) != 0) {
         return InMemory::unknown;
     }
     const bool is_there = std::all_of(pages.begin(), pages.begin() + static_cast<long>(count),
@@ -60,8 +58,9 @@ InMemory MappedPages::has(int fd, const FileStatus& status, std::uint64_t offset
 
 bool MappedPages::covers(int fd, const FileStatus& status, std::uint64_t start,
                          std::size_t length) const noexcept {
-    return mapping_ != nullptr && fd_ == fd && identity_ == status.identity && start >= start_ &&
-           start - start_ <= size_ && length <= size_ - (start - start_);
+    const auto size = mapping_.size();
+    return mapping_.address() != nullptr && fd_ == fd && identity_ == status.identity &&
+           start >= start_ && start - start_ <= size && length <= size - (start - start_);
 }
 
 // Maps the part of the file, or a window with the part in it. If the window is refused, because of
@@ -76,38 +75,16 @@ bool MappedPages::map(int fd, const FileStatus& status, std::uint64_t start,
     if (const auto window = is_shared_ ? window_size() : 0; window != 0) {
         const auto window_start = start - start % window;
         const auto end = std::max(std::min(status.size, window_start + window), start + length);
-        is_mapped = map_part(fd, window_start, static_cast<std::size_t>(end - window_start));
+        start_ = window_start;
+        is_mapped = mapping_.map(fd, start_, static_cast<std::size_t>(end - start_));
     }
-    is_mapped = is_mapped || map_part(fd, start, length);
+    if (!is_mapped) {
+        start_ = start;
+        is_mapped = mapping_.map(fd, start_, length);
+    }
     fd_ = fd;
     identity_ = status.identity;
     return is_mapped;
-}
-
-// PROT_NONE: after mlockall(MCL_FUTURE), mmap(2) reads all of a mapping that can be read.
-bool MappedPages::map_part(int fd, std::uint64_t start, std::size_t length) noexcept {
-    void* mapping = MAP_FAILED;
-    {
-        const ForkBarrier barrier;  // a child would keep the file open
-        mapping = mmap(nullptr, length, PROT_NONE, MAP_SHARED, fd, static_cast<off_t>(start));
-        if (mapping != MAP_FAILED) {
-            madvise(mapping, length, MADV_DONTFORK);
-        }
-    }
-    if (mapping == MAP_FAILED) {
-        return false;
-    }
-    mapping_ = static_cast<std::byte*>(mapping);
-    start_ = start;
-    size_ = static_cast<std::size_t>(pages_of(start, length)) * page_size();
-    return true;
-}
-
-void MappedPages::unmap() noexcept {
-    if (mapping_ != nullptr) {
-        munmap(mapping_, size_);
-        mapping_ = nullptr;
-    }
 }
 
 }  // namespace engine

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/file_mapping.hpp"
 #include "engine/file_status.hpp"
 #include "engine/page_cache.hpp"
 
@@ -17,9 +18,6 @@ class MappedPages {
 public:
     // `questions`: how many are expected.
     explicit MappedPages(std::size_t questions) noexcept : is_shared_(questions > 1) {}
-    MappedPages(const MappedPages&) = delete;
-    MappedPages& operator=(const MappedPages&) = delete;
-    ~MappedPages() { unmap(); }
 
     // Whether all of these bytes are in memory. Starts no I/O and does not wait. The answer is
     // unknown for other users' files, of which the kernel does not tell the truth. `status` is that
@@ -27,17 +25,15 @@ public:
     InMemory has(int fd, const FileStatus& status, std::uint64_t offset,
                  std::size_t length) noexcept;
 
-    void unmap() noexcept;
+    void unmap() noexcept { mapping_.unmap(); }
 
 private:
     bool map(int fd, const FileStatus& status, std::uint64_t start, std::size_t length) noexcept;
-    bool map_part(int fd, std::uint64_t start, std::size_t length) noexcept;
     bool covers(int fd, const FileStatus& status, std::uint64_t start,
                 std::size_t length) const noexcept;
 
     const bool is_shared_;  // by several questions
-    std::byte* mapping_ = nullptr;
-    std::size_t size_ = 0;
+    FileMapping mapping_;
     std::uint64_t start_ = 0;  // the offset in the file
     int fd_ = -1;
     FileIdentity identity_;
