@@ -26,6 +26,13 @@ constexpr std::uint8_t misses_after_proof = 8;
 constexpr std::uint16_t proof_of_extents = 64;
 constexpr std::uint16_t reads_after_proof = 1024;
 
+// Whether no file of such a file system can be read with RWF_NOWAIT. Of a cached file of overlayfs
+// cachestat(2) says that it is not cached, because the pages belong to the file of the layer below.
+bool lacks_nowait(FileSystem file_system) noexcept {
+    return file_system == FileSystem::overlay || file_system == FileSystem::fuse ||
+           file_system == FileSystem::nfs;
+}
+
 }  // namespace
 
 // --- looking
@@ -138,8 +145,7 @@ FileFacts::Advice FileFacts::advise_uncached(int fd, const FileStatus& status, s
                                              std::size_t length, MappedPages* pages) noexcept {
     auto& file = file_at(fd);
     if (file.fd != fd || file.identity != status.identity) {
-        // overlayfs caches nothing itself: the pages belong to the file of the layer below
-        renew(fd, status.identity).is_unsupported = file_system_of(status) == FileSystem::overlay;
+        renew(fd, status.identity).is_unsupported = lacks_nowait(file_system_of(status));
     }
     if (file.is_unsupported) {
         return advise_unsupported(fd, status, offset, length, pages);

@@ -542,6 +542,24 @@ def test_the_loop_beats_on_beside_many_slow_reads(ctx: AIOContext, fs: HoldingFS
 
 
 @pytest.mark.needs_root
+def test_a_server_gets_many_reads_at_a_time(ctx: AIOContext, fs: HoldingFS) -> None:
+    """Threads make them, for the kernel's threads of io_uring take longer."""
+    fd = os.open(fs.create("data", DATA), os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    ways = Ways(ctx)
+    fs.hold()
+    reads = [AIOOperation.read(PAGE, fd, page * PAGE) for page in range(4)]
+    for op in reads:
+        op.submit(ctx)
+    fs.wait_held(len(reads))
+    fs.unhold()
+    wait_done(*reads)
+    assert b"".join(op.get_result() for op in reads) == DATA[: 4 * PAGE]
+    assert ways.changes() == {"threads": 4, "rerouted": 4, "rerouted_unsupported": 4}
+    os.close(fd)
+
+
+@pytest.mark.needs_root
 @pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
 def test_errors_of_a_file_system_arrive(direct: bool, ctx: AIOContext, fs: HoldingFS) -> None:
     fd = os.open(fs.create("data", DATA), os.O_RDONLY | (os.O_DIRECT if direct else 0))

@@ -393,7 +393,7 @@ def test_cached_reads_of_an_overlay_stay_with_the_caller(ctx: AIOContext, overla
     ops = pages_of(overlay_fd, data)
     judge = read_all(ctx, ops)
     assert_exact(ops, data)
-    judge.assert_fair()
+    judge.assert_fair(one_in=10)  # several workers share the lock
 
 
 def test_many_reads_of_an_overlay_at_a_time_go_to_threads(ctx: AIOContext, overlay_fd: int) -> None:
@@ -406,7 +406,7 @@ def test_many_reads_of_an_overlay_at_a_time_go_to_threads(ctx: AIOContext, overl
             wait_done(op)
         assert_exact(ops, data)
         drop_caches()
-    assert ctx.statistics()["threads"] > len(ops)
+    assert ctx.statistics()["threads"] == 2 * len(ops)
     judge.assert_fair()
 
 
